@@ -1,0 +1,1 @@
+//! DERP frames, the relay as a state machine without IO, and STUN.

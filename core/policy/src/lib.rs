@@ -1,0 +1,1 @@
+//! The policy file: HuJSON text in, per-node facts out.

@@ -1,0 +1,1 @@
+//! A deterministic world around core/tailnet: model clients, faults, invariants.

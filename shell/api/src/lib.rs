@@ -1,0 +1,1 @@
+//! The admin HTTP contract: requests, views, errors and a typed client.

@@ -1,0 +1,1 @@
+//! Listeners, control protocol, relay, admin API and pages.

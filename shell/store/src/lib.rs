@@ -1,0 +1,1 @@
+//! Where a tailnet is kept: load and commit over SQLite.
