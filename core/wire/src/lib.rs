@@ -3,7 +3,16 @@
 //! One struct per Go struct of `tailcfg`, fields in its order. What the server reads is decoded without regard to the
 //! case of field names ([`json::decode`]), as Go does; what it writes never contains null lists.
 
+pub mod capver;
+pub mod derp_map;
+pub mod dns;
 pub mod filter;
+pub mod hostinfo;
 pub mod ids;
+pub mod json;
+pub mod keys;
+pub mod map;
+pub mod register;
 pub mod ssh;
 pub mod time;
+pub mod user;

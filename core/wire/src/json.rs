@@ -1,0 +1,239 @@
+//! JSON as Go reads it: field names match without regard to case, null leaves a field at its zero value.
+
+use serde::de::value::StringDeserializer;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
+use serde::{Deserialize, forward_to_deserialize_any};
+use serde_json::{Error, Map, Value};
+
+/// Decodes a request body the way Go's `encoding/json` does: names are matched exactly first and without regard to case
+/// otherwise, unknown names are ignored, null counts as absent.
+///
+/// # Errors
+/// What is not JSON, or has a value of the wrong type.
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let value: Value = serde_json::from_slice(body)?;
+    T::deserialize(Folded(value))
+}
+
+/// Whether a value is its type's default: Go's `omitempty`.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Reads null as the default.
+pub fn null_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
+}
+
+/// Reads Go's `opt.Bool`: true, false, null or "" for unset.
+pub fn opt_bool<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
+    match Value::deserialize(d)? {
+        Value::Bool(b) => Ok(Some(b)),
+        Value::Null => Ok(None),
+        Value::String(s) if s.is_empty() => Ok(None),
+        Value::String(s) if s == "true" => Ok(Some(true)),
+        Value::String(s) if s == "false" => Ok(Some(false)),
+        other => Err(de::Error::custom(format!("`{other}` is not true, false or null"))),
+    }
+}
+
+struct Folded(Value);
+
+impl<'de> IntoDeserializer<'de, Error> for Folded {
+    type Deserializer = Folded;
+    fn into_deserializer(self) -> Folded {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Folded {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::Array(items) => visitor.visit_seq(Items(items.into_iter())),
+            Value::Object(map) => visitor.visit_map(Fields::new(map, &[])),
+            other => other.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::Object(map) => visitor.visit_map(Fields::new(map, fields)),
+            Value::Array(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &"an object")),
+            other => other.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.0.deserialize_enum(name, variants, visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map identifier ignored_any
+    }
+}
+
+struct Items(std::vec::IntoIter<Value>);
+
+impl<'de> SeqAccess<'de> for Items {
+    type Error = Error;
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        self.0.next().map(|v| seed.deserialize(Folded(v))).transpose()
+    }
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
+}
+
+struct Fields {
+    entries: std::vec::IntoIter<(String, Value)>,
+    value: Option<Value>,
+}
+
+impl Fields {
+    /// Renames every key to the field that it means; null entries of a struct are dropped, as Go leaves the field alone.
+    fn new(map: Map<String, Value>, fields: &'static [&'static str]) -> Fields {
+        let mut entries: Vec<(String, Value)> = Vec::with_capacity(map.len());
+        for (key, value) in map {
+            if !fields.is_empty() && value.is_null() {
+                continue;
+            }
+            let name = match fields
+                .iter()
+                .find(|f| **f == key)
+                .or_else(|| fields.iter().find(|f| f.eq_ignore_ascii_case(&key)))
+            {
+                Some(f) => (*f).to_owned(),
+                None => key,
+            };
+            match entries.iter_mut().find(|(n, _)| !fields.is_empty() && *n == name) {
+                Some(slot) => slot.1 = value,
+                None => entries.push((name, value)),
+            }
+        }
+        Fields { entries: entries.into_iter(), value: None }
+    }
+}
+
+impl<'de> MapAccess<'de> for Fields {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        self.value = Some(value);
+        seed.deserialize(KeyText(key)).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
+        seed.deserialize(Folded(self.value.take().unwrap_or(Value::Null)))
+    }
+}
+
+/// A map key: text that may also be read as a number, as in maps with integer keys.
+struct KeyText(String);
+
+macro_rules! number_keys {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            match self.0.parse::<i64>() {
+                Ok(n) if n >= 0 => visitor.visit_u64(n.unsigned_abs()),
+                Ok(n) => visitor.visit_i64(n),
+                Err(_) => visitor.visit_string(self.0),
+            }
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for KeyText {
+    type Error = Error;
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let text: StringDeserializer<Error> = self.0.into_deserializer();
+        text.deserialize_any(visitor)
+    }
+    number_keys! { deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 }
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+    forward_to_deserialize_any! {
+        bool i128 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple tuple_struct map struct
+        enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Deserialize, Debug, PartialEq, Default)]
+    #[serde(rename_all = "PascalCase", default)]
+    struct Inner {
+        #[serde(rename = "RoutableIPs")]
+        routable_ips: Vec<String>,
+        by_id: BTreeMap<u32, i64>,
+    }
+
+    #[derive(Deserialize, Debug, PartialEq, Default)]
+    #[serde(rename_all = "PascalCase", default)]
+    struct Outer {
+        hostinfo: Option<Inner>,
+        version: u32,
+    }
+
+    #[test]
+    fn names_match_without_regard_to_case_at_every_depth() {
+        let got: Outer = decode(
+            br#"{"VERSION":7,"HostInfo":{"RoutableIps":["10.0.0.0/8"],"byid":{"3":-1}},"Unknown":[{}]}"#,
+        )
+        .unwrap();
+        let inner = Inner { routable_ips: vec!["10.0.0.0/8".into()], by_id: BTreeMap::from([(3, -1)]) };
+        assert_eq!(got, Outer { version: 7, hostinfo: Some(inner) });
+    }
+
+    #[test]
+    fn null_leaves_the_zero_value_and_the_last_duplicate_wins() {
+        let got: Outer =
+            decode(br#"{"Version":null,"Hostinfo":{"RoutableIPs":null},"version":1,"VERSION":2}"#).unwrap();
+        assert_eq!(got, Outer { version: 2, hostinfo: Some(Inner::default()) });
+    }
+
+    #[test]
+    fn wrong_types_and_broken_text_are_errors() {
+        assert!(decode::<Outer>(br#"{"Version":"x"}"#).is_err());
+        assert!(decode::<Outer>(b"{").is_err());
+        assert!(decode::<Outer>(b"[]").is_err());
+    }
+}

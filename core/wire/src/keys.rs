@@ -1,0 +1,159 @@
+//! Keys and their text forms (types/key/*.go): a prefix and 64 lower-case hex digits.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use subtle::ConstantTimeEq;
+
+/// Writes bytes as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|b| [DIGITS[usize::from(b >> 4)] as char, DIGITS[usize::from(b & 15)] as char])
+        .collect()
+}
+
+/// Reads exactly 64 hex digits.
+pub fn unhex32(text: &str) -> Option<[u8; 32]> {
+    let text = text.as_bytes();
+    if text.len() != 64 {
+        return None;
+    }
+    let mut out = [0u8; 32];
+    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
+        let hi = (*pair.first()? as char).to_digit(16)?;
+        let lo = (*pair.get(1)? as char).to_digit(16)?;
+        *byte = (hi * 16 + lo) as u8;
+    }
+    Some(out)
+}
+
+macro_rules! public_key {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// What its text form starts with.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// From its 32 bytes.
+            pub const fn from_bytes(bytes: [u8; 32]) -> $name {
+                $name(bytes)
+            }
+
+            /// Its 32 bytes.
+            pub const fn bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// True for the all-zero key, which stands for "none" on the wire.
+            pub fn is_zero(&self) -> bool {
+                self.0 == [0; 32]
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", $prefix, hex(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}…", $prefix, hex(&self.0[..4]))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(s: &str) -> Result<$name, String> {
+                s.strip_prefix($prefix)
+                    .and_then(unhex32)
+                    .map($name)
+                    .ok_or_else(|| format!("`{s}` is not a key of the form {}<64 hex digits>", $prefix))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            /// The empty string and null are the zero key, as in Go.
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<$name, D::Error> {
+                let text = Option::<std::borrow::Cow<str>>::deserialize(d)?;
+                match text.as_deref() {
+                    None | Some("") => Ok($name::default()),
+                    Some(t) => t.parse().map_err(serde::de::Error::custom),
+                }
+            }
+        }
+    };
+}
+
+public_key! {
+    /// The X25519 key of a machine's Noise connection; it authenticates every request.
+    MachineKey, "mkey:"
+}
+public_key! {
+    /// A node's X25519 WireGuard and DERP key.
+    NodeKey, "nodekey:"
+}
+public_key! {
+    /// The X25519 key of a client's path discovery; new at every client start.
+    DiscoKey, "discokey:"
+}
+public_key! {
+    /// The challenge key of the early Noise payload.
+    ChallengeKey, "chalpub:"
+}
+public_key! {
+    /// A node's tailnet-lock key (ed25519).
+    LockKey, "nlpub:"
+}
+
+/// A 32-byte secret. It has no `Debug` and no `Display`; equality takes constant time.
+#[derive(Clone)]
+pub struct Secret32([u8; 32]);
+
+impl Secret32 {
+    /// What the text form in key files starts with.
+    pub const PREFIX: &'static str = "privkey:";
+
+    /// From its bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Secret32 {
+        Secret32(bytes)
+    }
+
+    /// Its bytes, for the one place that computes with them.
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Reads the text form of a key file, surrounding white space allowed. The error does not repeat the text.
+    pub fn parse(text: &str) -> Result<Secret32, &'static str> {
+        text.trim()
+            .strip_prefix(Self::PREFIX)
+            .and_then(unhex32)
+            .map(Secret32)
+            .ok_or("a private key is written privkey:<64 hex digits>")
+    }
+
+    /// The text form for a key file.
+    pub fn to_file_text(&self) -> String {
+        format!("{}{}", Self::PREFIX, hex(&self.0))
+    }
+}
+
+impl PartialEq for Secret32 {
+    fn eq(&self, other: &Secret32) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+impl Eq for Secret32 {}
