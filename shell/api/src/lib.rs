@@ -1,1 +1,16 @@
 //! The admin HTTP contract: requests, views, errors and a typed client.
+//!
+//! The shapes are those of Headscale's REST API v1 as of 0.30: camelCase names, 64-bit ids as JSON strings, zero values
+//! always written, RFC 3339 times, `null` for what is absent. Requests are read leniently, because older releases
+//! accepted more: snake_case names, ids as numbers, `null` for an empty list. This crate knows nothing of the core; the
+//! server translates between the two.
+
+mod lenient;
+pub mod paths;
+pub mod problem;
+pub mod v1;
+
+pub use jiff::Timestamp;
+pub use paths::Route;
+pub use problem::Problem;
+pub use v1::user::UserRef;

@@ -1,0 +1,185 @@
+//! Errors as the API answers them.
+
+use serde::{Deserialize, Serialize};
+
+/// The content type of a [`Problem`].
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error answer (RFC 7807, content type [`CONTENT_TYPE`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// The name of the status, such as `Not Found`.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong, in a sentence for people.
+    pub detail: String,
+    /// The single faults, when there are several or when they have a place in the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+}
+
+/// One fault of a request: of a field, or of a place in a policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Fault {
+    /// What is wrong.
+    pub message: String,
+    /// The field, such as `body.name`, or the path in a policy, such as `acls[2].src[0]`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub location: String,
+    /// The text that was refused.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// Line in the policy text, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// Column in the line, in characters from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// How many characters the offending text is long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<u32>,
+    /// What would be accepted, or what to do next.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub help: String,
+}
+
+impl Problem {
+    /// A problem with a status and a sentence.
+    pub fn new(status: u16, detail: impl Into<String>) -> Problem {
+        Problem { title: title(status).to_owned(), status, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// 400: the request is wrong.
+    pub fn bad_request(detail: impl Into<String>) -> Problem {
+        Problem::new(400, detail)
+    }
+
+    /// 401: no valid key came with the request.
+    pub fn unauthorized() -> Problem {
+        Problem::new(401, "Unauthorized")
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Problem {
+        Problem::new(404, detail)
+    }
+
+    /// 409: it clashes with what is there.
+    pub fn conflict(detail: impl Into<String>) -> Problem {
+        Problem::new(409, detail)
+    }
+
+    /// 500: our fault. The detail must not carry internals.
+    pub fn internal(detail: impl Into<String>) -> Problem {
+        Problem::new(500, detail)
+    }
+
+    /// The same problem with its single faults.
+    pub fn with_errors(mut self, errors: Vec<Fault>) -> Problem {
+        self.errors = errors;
+        self
+    }
+
+    /// Reads an error body of this or an older server: RFC 7807, or `{code, message, details}` of releases before 0.30.
+    pub fn read(status: u16, body: &[u8]) -> Problem {
+        #[derive(Deserialize)]
+        struct Old {
+            message: String,
+        }
+        if let Ok(p) = serde_json::from_slice::<Problem>(body)
+            && !(p.detail.is_empty() && p.title.is_empty())
+        {
+            return Problem { status, ..p };
+        }
+        if let Ok(old) = serde_json::from_slice::<Old>(body) {
+            return Problem::new(status, old.message);
+        }
+        let text = String::from_utf8_lossy(body);
+        match text.trim() {
+            "" => Problem::new(status, title(status)),
+            t => Problem::new(status, t.chars().take(500).collect::<String>()),
+        }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.detail.is_empty() { &self.title } else { &self.detail })?;
+        for e in self.errors.iter().filter(|e| e.message != self.detail) {
+            f.write_str("\n  ")?;
+            if let Some(line) = e.line {
+                write!(f, "line {line}: ")?;
+            } else if !e.location.is_empty() {
+                write!(f, "{}: ", e.location)?;
+            }
+            f.write_str(&e.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// The name of a status (RFC 9110), as far as the API answers it.
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        409 => "Conflict",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_written_as_rfc_7807() {
+        let p = Problem::not_found("node `7` not found");
+        assert_eq!(
+            serde_json::to_string(&p).unwrap(),
+            r#"{"title":"Not Found","status":404,"detail":"node `7` not found"}"#
+        );
+        let p = Problem::bad_request("the policy has 1 error").with_errors(vec![Fault {
+            message: "unknown group".into(),
+            value: "group:x".into(),
+            line: Some(3),
+            column: Some(12),
+            length: Some(7),
+            ..Fault::default()
+        }]);
+        assert_eq!(
+            serde_json::to_string(&p).unwrap(),
+            concat!(
+                r#"{"title":"Bad Request","status":400,"detail":"the policy has 1 error","errors":[{"message":"#,
+                r#""unknown group","value":"group:x","line":3,"column":12,"length":7}]}"#
+            )
+        );
+        assert_eq!(p.to_string(), "the policy has 1 error\n  line 3: unknown group");
+    }
+
+    #[test]
+    fn every_generation_of_error_bodies_is_understood() {
+        let new = br#"{"title":"Not Found","status":404,"detail":"no such user","$schema":"x"}"#;
+        assert_eq!(Problem::read(404, new).detail, "no such user");
+        let old = br#"{"code":2,"message":"user not found","details":[]}"#;
+        assert_eq!(Problem::read(500, old), Problem::new(500, "user not found"));
+        assert_eq!(Problem::read(502, b"bad gateway\n").detail, "bad gateway");
+        assert_eq!(Problem::read(503, b"").detail, "Service Unavailable");
+    }
+}

@@ -1,0 +1,20 @@
+//! API v1, one module per noun.
+
+pub mod apikey;
+pub mod auth;
+pub mod debug;
+pub mod health;
+pub mod node;
+pub mod policy;
+pub mod preauthkey;
+pub mod route;
+pub mod user;
+
+use serde::{Deserialize, Serialize};
+
+/// The answer of operations that have nothing to say: `{}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Empty {}
+
+#[cfg(test)]
+mod tests;

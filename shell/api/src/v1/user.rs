@@ -1,0 +1,150 @@
+//! Users.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::lenient;
+
+/// A user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct User {
+    /// Its id.
+    #[serde(with = "lenient::id")]
+    pub id: u64,
+    /// Its unique name.
+    pub name: String,
+    /// When it was created.
+    #[serde(alias = "created_at", deserialize_with = "lenient::opt_time")]
+    pub created_at: Option<Timestamp>,
+    /// The name shown to people.
+    #[serde(alias = "display_name")]
+    pub display_name: String,
+    /// Its e-mail address.
+    pub email: String,
+    /// Its identity at the identity provider: issuer and subject.
+    #[serde(alias = "provider_id")]
+    pub provider_id: String,
+    /// Where it comes from: empty (made here) or `oidc`.
+    pub provider: String,
+    /// A picture.
+    #[serde(alias = "profile_pic_url")]
+    pub profile_pic_url: String,
+}
+
+/// Id and name under which lists show the owner of tagged nodes.
+pub const TAGGED_DEVICES: (u64, &str) = (2_147_455_555, "tagged-devices");
+
+impl User {
+    /// The pseudo user that lists show as the owner of tagged nodes.
+    pub fn tagged_devices() -> User {
+        User {
+            id: TAGGED_DEVICES.0,
+            name: TAGGED_DEVICES.1.to_owned(),
+            display_name: "Tagged Devices".to_owned(),
+            ..User::default()
+        }
+    }
+}
+
+/// A user as people name one: by id or by name. In JSON always text; text of digits only is an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserRef {
+    /// By id.
+    Id(u64),
+    /// By name.
+    Name(String),
+}
+
+impl FromStr for UserRef {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<UserRef, Self::Err> {
+        Ok(match text.parse() {
+            Ok(id) if text.bytes().all(|b| b.is_ascii_digit()) => UserRef::Id(id),
+            _ => UserRef::Name(text.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for UserRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UserRef::Id(id) => id.fmt(f),
+            UserRef::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Serialize for UserRef {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// Reads a user that may be missing: `null`, empty text and 0 are `None`.
+pub(crate) fn opt_user<'de, D: Deserializer<'de>>(d: D) -> Result<Option<UserRef>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        Id(u64),
+        Text(String),
+    }
+    Ok(match Option::<Raw>::deserialize(d)? {
+        None => None,
+        Some(Raw::Id(id)) => Some(UserRef::Id(id)),
+        Some(Raw::Text(t)) => t.parse().ok(),
+    }
+    .filter(|u| !matches!(u, UserRef::Id(0)) && *u != UserRef::Name(String::new())))
+}
+
+/// Which users [`crate::paths::USER_LIST`] gives. One filter counts: name, then email, then id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListUsersQuery {
+    /// Only the user with this id.
+    #[serde(with = "lenient::opt_id", skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Only users of this name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Only users of this e-mail address.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub email: String,
+}
+
+/// Users.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListUsersResponse {
+    /// In order of their ids.
+    pub users: Vec<User>,
+}
+
+/// A user to create.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CreateUserRequest {
+    /// The unique name.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub name: String,
+    /// The name shown to people.
+    #[serde(alias = "display_name", deserialize_with = "lenient::or_default")]
+    pub display_name: String,
+    /// The e-mail address.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub email: String,
+    /// The URL of a picture.
+    #[serde(alias = "picture_url", deserialize_with = "lenient::or_default")]
+    pub picture_url: String,
+}
+
+/// The user that was created or renamed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserResponse {
+    /// The user.
+    pub user: User,
+}
