@@ -1,0 +1,435 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tailscale.com/types/key"
+)
+
+// What every server of these tests is configured with; see [Start].
+const (
+	BaseDomain = "tail.test"
+	DERPRegion = 999
+	PrefixV4   = "100.64.0.0/10"
+	PrefixV6   = "fd7a:115c:a1e0::/48"
+	// EphemeralTimeout is how long an ephemeral node may be away.
+	EphemeralTimeout = 4 * time.Second
+)
+
+// startLimit is how long a server may take from its start to the first good answer of /health.
+const startLimit = 20 * time.Second
+
+// Server is one headsail process with its own folder, ports and database. It may be killed and started again on the same folder.
+type Server struct {
+	Dir      string // everything of this server: config.yaml, database, keys, socket, log
+	URL      string // http://127.0.0.1:PORT, the login server of the clients
+	TLSAddr  string // 127.0.0.1:PORT of the TLS listener, which the DERP map names
+	STUNAddr string // 127.0.0.1:PORT, UDP
+	Metrics  string // 127.0.0.1:PORT of the metrics listener
+	Socket   string // unix socket of the admin API
+
+	t      testing.TB
+	binary string
+	env    []string
+	limits []string
+
+	mu       sync.Mutex
+	cmd      *exec.Cmd
+	exited   chan struct{}
+	log      *os.File
+	noiseKey key.MachinePublic
+}
+
+// Option changes how a server is configured or started.
+type Option func(*options)
+
+type options struct {
+	config map[string]any
+	env    []string
+	limits []string
+	files  map[string]string
+}
+
+// Set overrides one configuration key, written with dots: Set("node.expiry", "1h"). A nil value removes the key.
+func Set(key string, value any) Option {
+	return func(o *options) { o.config[key] = value }
+}
+
+// Env adds one NAME=VALUE to the environment of the server.
+func Env(pair string) Option { return func(o *options) { o.env = append(o.env, pair) } }
+
+// UnderLimit starts the server under a `prlimit` option such as "--fsize=1000000".
+func UnderLimit(arg string) Option { return func(o *options) { o.limits = append(o.limits, arg) } }
+
+// File writes a file into the server's folder before the start.
+func File(name, content string) Option { return func(o *options) { o.files[name] = content } }
+
+// Start configures and starts a server and waits until it answers. The test ends it.
+func Start(t testing.TB, opts ...Option) *Server {
+	t.Helper()
+	s := Prepare(t, opts...)
+	if err := s.Run(); err != nil {
+		t.Fatalf("start: %v", err)
+	}
+	return s
+}
+
+// Prepare writes the folder and configuration of a server without starting it.
+func Prepare(t testing.TB, opts ...Option) *Server {
+	t.Helper()
+	binary, err := HeadsailBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not t.TempDir: its long names would break the 104 bytes that a unix socket path may have.
+	dir, err := os.MkdirTemp("", "hs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{
+		Dir:      dir,
+		URL:      "http://127.0.0.1:" + freePort(t, "tcp"),
+		TLSAddr:  "127.0.0.1:" + freePort(t, "tcp"),
+		STUNAddr: "127.0.0.1:" + freePort(t, "udp"),
+		Metrics:  "127.0.0.1:" + freePort(t, "tcp"),
+		Socket:   filepath.Join(dir, "s.sock"),
+		t:        t,
+		binary:   binary,
+	}
+	o := options{config: s.defaults(), files: map[string]string{}}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	s.env, s.limits = o.env, o.limits
+	for name, content := range o.files {
+		s.WriteFile(name, content)
+	}
+	s.WriteFile("config.yaml", yamlOf(o.config))
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			t.Logf("server log (%s):\n%s", s.Dir, s.LogTail(60))
+		}
+		if os.Getenv("HEADSAIL_INTEROP_KEEP") == "" {
+			os.RemoveAll(dir)
+		}
+	})
+	return s
+}
+
+func (s *Server) defaults() map[string]any {
+	return map[string]any{
+		"server_url":                        s.URL,
+		"listen_addr":                       strings.TrimPrefix(s.URL, "http://"),
+		"tls_listen_addr":                   s.TLSAddr,
+		"metrics_listen_addr":               s.Metrics,
+		"noise.private_key_path":            "noise_private.key",
+		"prefixes.v4":                       PrefixV4,
+		"prefixes.v6":                       PrefixV6,
+		"prefixes.allocation":               "sequential",
+		"derp.server.enabled":               true,
+		"derp.server.region_id":             DERPRegion,
+		"derp.server.region_code":           "headsail",
+		"derp.server.region_name":           "Headsail",
+		"derp.server.verify_clients":        false,
+		"derp.server.stun_listen_addr":      s.STUNAddr,
+		"derp.server.private_key_path":      "derp_private.key",
+		"derp.server.ipv4":                  "127.0.0.1",
+		"database.type":                     "sqlite",
+		"database.sqlite.path":              "db.sqlite",
+		"dns.magic_dns":                     true,
+		"dns.base_domain":                   BaseDomain,
+		"dns.override_local_dns":            false,
+		"node.ephemeral.inactivity_timeout": EphemeralTimeout.String(),
+		"policy.mode":                       "database",
+		"unix_socket":                       s.Socket,
+		"unix_socket_permission":            "0770",
+		"log.level":                         "info",
+		"disable_check_updates":             true,
+		"derp.auto_update_enabled":          false,
+		"logtail.enabled":                   false,
+	}
+}
+
+// Run starts the process and waits until /health answers.
+func (s *Server) Run() error {
+	if err := s.Spawn(); err != nil {
+		return err
+	}
+	return s.WaitHealthy(startLimit)
+}
+
+// Spawn starts the process and returns at once.
+func (s *Server) Spawn() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log, err := os.OpenFile(filepath.Join(s.Dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	args := []string{s.binary, "serve", "--config", filepath.Join(s.Dir, "config.yaml")}
+	if len(s.limits) > 0 {
+		args = append(append([]string{"prlimit"}, s.limits...), args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = s.Dir
+	cmd.Env = append(cleanEnv(), s.env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := startLocked(cmd); err != nil {
+		log.Close()
+		return err
+	}
+	exited := make(chan struct{})
+	go func() {
+		cmd.Wait()
+		log.Close()
+		close(exited)
+	}()
+	s.cmd, s.exited, s.log = cmd, exited, log
+	return nil
+}
+
+// WaitHealthy waits until /health answers 200, or returns why not.
+func (s *Server) WaitHealthy(limit time.Duration) error {
+	exited := s.Exited()
+	return Poll(limit, func() error {
+		select {
+		case <-exited:
+			return fmt.Errorf("server ended:\n%s", s.LogTail(30))
+		default:
+		}
+		res, err := http.Get(s.URL + "/health")
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		io.Copy(io.Discard, res.Body)
+		if res.StatusCode != http.StatusOK {
+			return fmt.Errorf("GET /health: %s", res.Status)
+		}
+		return nil
+	})
+}
+
+// Exited is closed when the current process has ended.
+func (s *Server) Exited() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exited
+}
+
+// Kill ends the process as a power cut would (SIGKILL) and waits for its end.
+func (s *Server) Kill() { s.signal(syscall.SIGKILL) }
+
+// Stop asks the process to end (SIGTERM) and returns how long that took.
+func (s *Server) Stop() time.Duration {
+	begin := time.Now()
+	s.signal(syscall.SIGTERM)
+	return time.Since(begin)
+}
+
+// Hangup sends SIGHUP: reload.
+func (s *Server) Hangup() { s.process().Signal(syscall.SIGHUP) }
+
+func (s *Server) process() *os.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cmd.Process
+}
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.mu.Lock()
+	cmd, exited := s.cmd, s.exited
+	s.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	cmd.Process.Signal(sig)
+	select {
+	case <-exited:
+	case <-time.After(15 * time.Second):
+		s.t.Errorf("server did not end within 15s of %v", sig)
+		cmd.Process.Kill()
+		<-exited
+	}
+}
+
+// Restart starts the server again on its folder, after [Server.Kill] or [Server.Stop].
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	if err := s.Run(); err != nil {
+		t.Fatalf("restart: %v", err)
+	}
+}
+
+// LogTail returns the last lines of what the server printed.
+func (s *Server) LogTail(lines int) string {
+	all := strings.Split(strings.TrimRight(s.Log(), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// Log returns all that the server printed, over all its starts.
+func (s *Server) Log() string {
+	data, _ := os.ReadFile(filepath.Join(s.Dir, "server.log"))
+	return string(data)
+}
+
+// WriteFile writes a file into the server's folder.
+func (s *Server) WriteFile(name, content string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.Dir, name), []byte(content), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Host is the host:port of the plain HTTP listener.
+func (s *Server) Host() string { return strings.TrimPrefix(s.URL, "http://") }
+
+// Memory is the resident size of the process in bytes.
+func (s *Server) Memory() int64 {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.process().Pid))
+	fields := strings.Fields(string(data))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+// CPU is the processor time that the process has used.
+func (s *Server) CPU() time.Duration {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process().Pid))
+	_, rest, _ := strings.Cut(string(data), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	const ticksPerSecond = 100 // USER_HZ, the same on every Linux architecture
+	return time.Duration(user+system) * time.Second / ticksPerSecond
+}
+
+// NoiseKey is the public key that GET /key tells; it is asked for once.
+func (s *Server) NoiseKey(ctx context.Context) (key.MachinePublic, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.noiseKey.IsZero() {
+		return s.noiseKey, nil
+	}
+	k, err := fetchNoiseKey(ctx, s.URL)
+	s.noiseKey = k
+	return k, err
+}
+
+func fetchNoiseKey(ctx context.Context, url string) (key.MachinePublic, error) {
+	var body struct{ PublicKey key.MachinePublic }
+	req, err := http.NewRequestWithContext(ctx, "GET", url+"/key?v="+currentVersion, nil)
+	if err != nil {
+		return body.PublicKey, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return body.PublicKey, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return body.PublicKey, fmt.Errorf("GET /key: %s", res.Status)
+	}
+	err = json.NewDecoder(res.Body).Decode(&body)
+	return body.PublicKey, err
+}
+
+// startLocked starts a child whose death signal follows this process: Linux ties it to the starting thread, so that thread must stay.
+func startLocked(cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	starter.once.Do(starter.run)
+	starter.jobs <- func() { done <- cmd.Start() }
+	return <-done
+}
+
+var starter = &spawner{jobs: make(chan func())}
+
+type spawner struct {
+	once sync.Once
+	jobs chan func()
+}
+
+func cleanEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(pair string) bool {
+		return strings.HasPrefix(pair, "HEADSCALE_") || strings.HasPrefix(pair, "HEADSAIL_") || strings.HasPrefix(pair, "TS_")
+	})
+}
+
+// freePort finds a port that nothing listens on.
+func freePort(t testing.TB, network string) string {
+	t.Helper()
+	var addr net.Addr
+	if network == "udp" {
+		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		addr = conn.LocalAddr()
+	} else {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addr = l.Addr()
+	}
+	_, port, _ := net.SplitHostPort(addr.String())
+	return port
+}
+
+// FreePort finds a TCP port that nothing listens on.
+func FreePort(t testing.TB) string { return freePort(t, "tcp") }
+
+// yamlOf writes dotted keys as nested YAML; leaves are written as JSON, which YAML includes.
+func yamlOf(dotted map[string]any) string {
+	var keys []string
+	for k, v := range dotted {
+		if v != nil {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	var out bytes.Buffer
+	var open []string
+	for _, k := range keys {
+		path := strings.Split(k, ".")
+		common := 0
+		for common < len(open) && common < len(path)-1 && open[common] == path[common] {
+			common++
+		}
+		for i := common; i < len(path)-1; i++ {
+			fmt.Fprintf(&out, "%s%s:\n", strings.Repeat("  ", i), path[i])
+		}
+		open = path[:len(path)-1]
+		leaf, err := json.Marshal(dotted[k])
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(&out, "%s%s: %s\n", strings.Repeat("  ", len(path)-1), path[len(path)-1], leaf)
+	}
+	return out.String()
+}
