@@ -25,6 +25,7 @@ import (
 type Direct struct {
 	C *controlclient.Direct
 
+	machine key.MachinePrivate
 	name    string
 	mu      sync.Mutex
 	changed chan struct{}
@@ -57,7 +58,7 @@ func (s *Server) NewDirect(t testing.TB, hostname, authKey string) *Direct {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Direct{C: c, name: hostname, changed: make(chan struct{})}
+	d := &Direct{C: c, machine: machine, name: hostname, changed: make(chan struct{})}
 	t.Cleanup(d.Close)
 	return d
 }
@@ -175,4 +176,47 @@ func (d *Direct) Leave() {
 func (d *Direct) Close() {
 	d.Leave()
 	d.C.Close()
+}
+
+// Twin is a raw node with the same keys, to fetch the map that the official client ought to have.
+func (d *Direct) Twin(t testing.TB, s *Server) *Node {
+	t.Helper()
+	n := s.NodeOf(t, d.machine, d.name)
+	n.Key = d.C.GetPersist().PrivateNodeKey()
+	return n
+}
+
+// SameAsFresh waits until the official client's netmap is what a fresh map says: told = ought for a client that merges deltas
+// in its own way. Fields that the client computes for itself are left out.
+func (d *Direct) SameAsFresh(t testing.TB, twin *Node, when string) {
+	t.Helper()
+	Eventually(t, 5*time.Second, when+": told = ought for the official client", func() error {
+		fresh, nm := twin.Fresh(), d.Netmap()
+		told := NewView()
+		told.Self = plain(nm.SelfNode.AsStruct())
+		for _, p := range nm.Peers {
+			told.Peers[p.ID()] = plain(p.AsStruct())
+		}
+		told.Filters["base"] = nm.PacketFilterRules.AsSlice()
+		ought := fresh.Clone()
+		ought.Self = plain(fresh.Self)
+		for id, p := range fresh.Peers {
+			ought.Peers[id] = plain(p)
+		}
+		ought.Users = nil
+		told.DERPMap, told.DNS, told.SSH, told.Domain = ought.DERPMap, ought.DNS, ought.SSH, ought.Domain
+		return told.Differs(ought)
+	})
+}
+
+// plain removes from a node what the official client adds to it or derives for itself.
+func plain(n *tailcfg.Node) *tailcfg.Node {
+	c := n.Clone()
+	c.ComputedName, c.ComputedNameWithHost = "", ""
+	c.Expired = false
+	c.LegacyDERPString = ""
+	if len(c.Endpoints) == 0 {
+		c.Endpoints = nil
+	}
+	return c
 }

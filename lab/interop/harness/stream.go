@@ -239,7 +239,7 @@ func (st *Stream) AwaitFrame(from int, limit time.Duration, ok func(*Frame) bool
 func (n *Node) Fresh() *View {
 	n.t.Helper()
 	req := n.MapRequest()
-	req.Stream, req.KeepAlive = false, false
+	req.Stream, req.KeepAlive, req.ReadOnly = false, false, true
 	st, err := n.OpenStream(req)
 	if err != nil {
 		n.t.Fatalf("%s: one-shot map: %v", n.Host.Hostname, err)
