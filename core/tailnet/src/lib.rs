@@ -1,1 +1,15 @@
 //! Everything a tailnet is, everything that may happen to it, and what each node should know.
+//!
+//! [`tailnet::Tailnet`] is the one value; [`decide::decide`] turns a [`command::Command`] into [`change::Change`]s;
+//! [`project::project`] says what a node ought to know, and [`delta::delta`] what it has to be told for that.
+
+pub mod change;
+pub mod command;
+pub mod deadline;
+pub mod decide;
+pub mod delta;
+pub mod model;
+pub mod project;
+pub mod table;
+pub mod tailnet;
+pub mod view;

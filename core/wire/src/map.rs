@@ -159,8 +159,8 @@ pub struct Node {
     /// Own addresses, and the routes that go through it.
     #[serde(rename = "AllowedIPs", default)]
     pub allowed_ips: Vec<IpNet>,
-    /// Where it may be reached directly.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Where it may be reached directly. Written even when empty: a client takes an absent list for an unchanged one.
+    #[serde(default)]
     pub endpoints: Vec<SocketAddr>,
     /// Home relay region; 0 for none.
     #[serde(rename = "HomeDERP", default, skip_serializing_if = "is_default")]
@@ -179,7 +179,8 @@ pub struct Node {
     /// The routes for which it is the one in charge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub primary_routes: Vec<IpNet>,
-    /// When it was last connected; only while offline.
+    /// While offline, when its connection ended; while online, when it began. Always present: a client drops the
+    /// change of a time that was absent before (control/controlclient/map.go, peerChangeDiff).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
     /// Whether it is connected.

@@ -1,0 +1,61 @@
+//! How two views of one peer differ, in the cheapest form that the client keeps.
+
+use headsail_wire::filter::same_caps;
+use headsail_wire::map::{Node, PeerChange};
+
+/// The difference between two views of a peer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PeerDiff {
+    /// Nothing to tell.
+    Same,
+    /// A patch carries it: clients apply endpoints, relay region, online and last seen without rebuilding anything.
+    Patch(Box<PeerChange>),
+    /// Only the whole node carries it.
+    Replace,
+}
+
+/// Compares two views of the same peer.
+pub fn compare(was: &Node, now: &Node) -> PeerDiff {
+    if !was.same_but_patchable(now) || !same_caps(&was.cap_map, &now.cap_map) || clears_something(was, now) {
+        return PeerDiff::Replace;
+    }
+    let mut patch = PeerChange::of(now.id);
+    let mut changed = false;
+    let mut note = |differs: bool| {
+        changed |= differs;
+        differs
+    };
+    if note(was.home_derp != now.home_derp) {
+        patch.derp_region = now.home_derp;
+    }
+    if note(was.cap != now.cap) {
+        patch.cap = now.cap;
+    }
+    if note(was.endpoints != now.endpoints) {
+        patch.endpoints = now.endpoints.clone();
+    }
+    if note(was.key != now.key) {
+        patch.key = Some(now.key);
+    }
+    if note(was.disco_key != now.disco_key) {
+        patch.disco_key = Some(now.disco_key);
+    }
+    if note(was.key_expiry != now.key_expiry) {
+        patch.key_expiry = now.key_expiry;
+    }
+    if note((was.online, was.last_seen) != (now.online, now.last_seen)) {
+        patch.online = now.online;
+        patch.last_seen = now.last_seen;
+    }
+    if changed { PeerDiff::Patch(Box::new(patch)) } else { PeerDiff::Same }
+}
+
+/// A patch has no way to say "none any more".
+fn clears_something(was: &Node, now: &Node) -> bool {
+    (!was.endpoints.is_empty() && now.endpoints.is_empty())
+        || (was.home_derp != now.home_derp && now.home_derp == 0)
+        || (was.cap != now.cap && now.cap.0 == 0)
+        || (was.key_expiry.is_some() && now.key_expiry.is_none())
+        || (was.last_seen.is_some() && now.last_seen.is_none())
+        || (was.online.is_some() && now.online.is_none())
+}

@@ -1,0 +1,109 @@
+//! Row-level facts: what memory, store, audit log and event stream are told alike.
+
+use std::sync::Arc;
+
+use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
+use headsail_wire::keys::NodeKey;
+
+use crate::model::key::{ApiKey, AuthKey};
+use crate::model::node::{Contact, Node, Presence, Tombstone};
+use crate::model::settings::Settings;
+use crate::model::ticket::Ticket;
+use crate::model::user::User;
+
+/// The kinds of rows whose numbers are never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sequence {
+    /// Numbers of nodes.
+    Nodes,
+    /// Numbers of users.
+    Users,
+    /// Numbers of pre-authentication keys.
+    AuthKeys,
+    /// Numbers of API keys.
+    ApiKeys,
+}
+
+impl Sequence {
+    /// All of them.
+    pub const ALL: [Sequence; 4] = [Sequence::Nodes, Sequence::Users, Sequence::AuthKeys, Sequence::ApiKeys];
+
+    /// The name under which it is stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sequence::Nodes => "nodes",
+            Sequence::Users => "users",
+            Sequence::AuthKeys => "auth_keys",
+            Sequence::ApiKeys => "api_keys",
+        }
+    }
+}
+
+/// One fact about one row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A user is new or different.
+    User(Arc<User>),
+    /// A user is gone.
+    UserGone(UserId),
+    /// A node is new or different.
+    Node(Arc<Node>),
+    /// A node is gone.
+    NodeGone(NodeId),
+    /// A node can be reached elsewhere.
+    Contact(NodeId, Contact),
+    /// A node came or went.
+    Presence(NodeId, Presence),
+    /// A deleted node's client must be told.
+    Tombstone(Arc<Tombstone>),
+    /// It was told long enough.
+    TombstoneGone(NodeKey),
+    /// A pre-authentication key is new or different.
+    AuthKey(Arc<AuthKey>),
+    /// A pre-authentication key is gone.
+    AuthKeyGone(AuthKeyId),
+    /// An API key is new or different.
+    ApiKey(Arc<ApiKey>),
+    /// An API key is gone.
+    ApiKeyGone(ApiKeyId),
+    /// A waiting login is new or different.
+    Ticket(Arc<Ticket>),
+    /// A waiting login is forgotten.
+    TicketGone(String),
+    /// The configuration is different.
+    Settings(Arc<Settings>),
+    /// The next number of a sequence.
+    NextId(Sequence, u64),
+}
+
+/// Whether a change may be published before it is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is committed first, or it doesn't happen.
+    Durable,
+    /// It is written along, and holds even where the disk refuses it.
+    Volatile,
+    /// It lives in memory only.
+    Memory,
+}
+
+impl Change {
+    /// Every kind of change chooses.
+    pub fn durability(&self) -> Durability {
+        match self {
+            Change::User(_)
+            | Change::UserGone(_)
+            | Change::Node(_)
+            | Change::NodeGone(_)
+            | Change::Tombstone(_)
+            | Change::TombstoneGone(_)
+            | Change::AuthKey(_)
+            | Change::AuthKeyGone(_)
+            | Change::ApiKey(_)
+            | Change::ApiKeyGone(_)
+            | Change::NextId(..) => Durability::Durable,
+            Change::Contact(..) | Change::Presence(..) => Durability::Volatile,
+            Change::Ticket(_) | Change::TicketGone(_) | Change::Settings(_) => Durability::Memory,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Every intention that can reach a tailnet, and the ways to be turned down.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use headsail_wire::capver::CapVer;
+use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
+use headsail_wire::keys::{DiscoKey, MachineKey, NodeKey};
+use headsail_wire::time::Time;
+use ipnet::IpNet;
+
+use crate::deadline::Due;
+use crate::model::key::KeyDigest;
+use crate::model::node::StreamNo;
+use crate::model::settings::Settings;
+
+/// What `decide` may look at beside the tailnet.
+pub struct Env<'a> {
+    /// The time.
+    pub now: Time,
+    /// Chance: fills a buffer with random bytes.
+    pub rng: &'a mut dyn FnMut(&mut [u8]),
+}
+
+impl Env<'_> {
+    /// `N` random bytes.
+    pub fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.rng)(&mut bytes);
+        bytes
+    }
+}
+
+/// A machine that registers. Its capability version was checked by nobody yet.
+pub struct Registration {
+    /// The machine key of the connection.
+    pub machine_key: MachineKey,
+    /// The client's capability version.
+    pub cap: CapVer,
+    /// The key to authorise.
+    pub node_key: NodeKey,
+    /// The key that the node had before, zero for none.
+    pub old_node_key: NodeKey,
+    /// The text of a pre-authentication key, taken apart: public part and digest; `Some(None)` for text that is no key.
+    pub auth_key: Option<Option<(String, KeyDigest)>>,
+    /// The expiry that the client asks for; in the past to log out.
+    pub expiry: Option<Time>,
+    /// The host.
+    pub hostinfo: Hostinfo,
+    /// Whether the node is to vanish when it goes offline.
+    pub ephemeral: bool,
+}
+
+/// What a client tells of itself with a map request.
+#[derive(Clone, Debug, Default)]
+pub struct Telling {
+    /// The host; `None` leaves it as it was.
+    pub hostinfo: Option<Hostinfo>,
+    /// Where it can be reached.
+    pub endpoints: Vec<SocketAddr>,
+    /// Discovery key, zero for none.
+    pub disco_key: DiscoKey,
+    /// The client's capability version.
+    pub cap: CapVer,
+}
+
+/// A new pre-authentication key; its text was made by [`crate::model::key::mint`].
+pub struct NewAuthKey {
+    /// Public part.
+    pub prefix: String,
+    /// Digest of the secret part.
+    pub digest: KeyDigest,
+    /// Owner of its nodes.
+    pub user: Option<UserId>,
+    /// Tags of its nodes.
+    pub tags: BTreeSet<String>,
+    /// Whether it registers more than one machine.
+    pub reusable: bool,
+    /// Whether its nodes vanish when they go offline.
+    pub ephemeral: bool,
+    /// `None` never expires.
+    pub expiration: Option<Time>,
+}
+
+/// A new local user.
+#[derive(Clone, Debug, Default)]
+pub struct NewUser {
+    /// Login name.
+    pub name: String,
+    /// Name for people.
+    pub display_name: String,
+    /// E-mail address.
+    pub email: String,
+    /// Picture.
+    pub picture_url: String,
+}
+
+/// Everything that may happen.
+pub enum Command {
+    /// A machine registers, logs out, or shortens its expiry.
+    Register(Box<Registration>),
+    /// A client tells of itself: a lite update.
+    MapUpdate {
+        /// The node; it belongs to the machine that asks (see [`crate::decide::map_update::node_of`]).
+        node: NodeId,
+        /// What it tells.
+        telling: Box<Telling>,
+    },
+    /// A client opens a map stream.
+    StreamOpened {
+        /// The node.
+        node: NodeId,
+        /// The stream.
+        stream: StreamNo,
+        /// What it tells; counts only where nothing is known yet.
+        telling: Box<Telling>,
+    },
+    /// A map stream has ended.
+    StreamClosed {
+        /// The node.
+        node: NodeId,
+        /// The stream; one that was superseded says nothing of the node.
+        stream: StreamNo,
+    },
+    /// The server stops politely: whoever is connected was last seen now.
+    Shutdown,
+    /// Rows whose time has come.
+    Due(Vec<Due>),
+    /// The configuration changed.
+    Configure(Arc<Settings>),
+
+    /// A login is granted to a user.
+    GrantTicket {
+        /// Id of the ticket.
+        ticket: String,
+        /// Owner of the node.
+        user: UserId,
+    },
+    /// A login is refused.
+    RefuseTicket {
+        /// Id of the ticket.
+        ticket: String,
+    },
+
+    /// A new user.
+    CreateUser(NewUser),
+    /// A user gets another name.
+    RenameUser {
+        /// The user.
+        user: UserId,
+        /// The name.
+        name: String,
+    },
+    /// A user goes, with all its keys; only without nodes.
+    DestroyUser(UserId),
+
+    /// A new pre-authentication key.
+    CreateAuthKey(Box<NewAuthKey>),
+    /// A pre-authentication key is good no more.
+    ExpireAuthKey(AuthKeyId),
+    /// A pre-authentication key goes; its nodes stay.
+    DeleteAuthKey(AuthKeyId),
+
+    /// A new API key.
+    CreateApiKey {
+        /// Public part.
+        prefix: String,
+        /// Digest of the secret part.
+        digest: KeyDigest,
+        /// `None` never expires.
+        expiration: Option<Time>,
+    },
+    /// An API key is good no more.
+    ExpireApiKey(ApiKeyId),
+    /// An API key goes.
+    DeleteApiKey(ApiKeyId),
+    /// An API key was used.
+    ApiKeyUsed(ApiKeyId),
+
+    /// A node gets a name of its own.
+    RenameNode {
+        /// The node.
+        node: NodeId,
+        /// The label.
+        name: String,
+    },
+    /// A node's key expires at a time, past or future, or never.
+    ExpireNode {
+        /// The node.
+        node: NodeId,
+        /// `None` is never.
+        at: Option<Time>,
+    },
+    /// A node goes.
+    DeleteNode(NodeId),
+    /// A node gets tags instead of its owner.
+    TagNode {
+        /// The node.
+        node: NodeId,
+        /// The tags, each with its `tag:`.
+        tags: BTreeSet<String>,
+    },
+    /// The routes of a node that are approved, all of them.
+    ApproveRoutes {
+        /// The node.
+        node: NodeId,
+        /// The prefixes; one default route stands for both.
+        routes: BTreeSet<IpNet>,
+    },
+    /// Addresses that the prefixes ask for and nodes lack, and the other way round.
+    BackfillIps,
+}
+
+/// Why something does not happen: the asker's fault, or its situation. The text is for the asker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The request makes no sense.
+    Invalid(String),
+    /// What it names isn't there.
+    NotFound(String),
+    /// It collides with something that is there.
+    Conflict(String),
+    /// The node key belongs to another machine.
+    Foreign,
+    /// The client's version is below the floor.
+    TooOld(CapVer),
+    /// The login is refused; shown to the user word for word.
+    Refused(String),
+    /// The node's key has expired: the client has to make a new one.
+    KeyExpired,
+    /// There is no more room; the text says where.
+    Full(String),
+}
+
+impl Rejection {
+    /// The text for the asker.
+    pub fn text(&self) -> String {
+        match self {
+            Rejection::Invalid(t)
+            | Rejection::NotFound(t)
+            | Rejection::Conflict(t)
+            | Rejection::Refused(t)
+            | Rejection::Full(t) => t.clone(),
+            Rejection::Foreign => {
+                "this node key belongs to another machine; log in again to get one of your own".into()
+            }
+            Rejection::TooOld(v) => format!(
+                "this client is too old (capability version {v}): update it to {} or later",
+                CapVer::FLOOR_RELEASE
+            ),
+            Rejection::KeyExpired => "the node key has expired; log in again".into(),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What an administrator does to nodes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::ids::NodeId;
+use headsail_wire::time::Time;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::change::Change;
+use crate::command::{Env, Rejection};
+use crate::decide::register::addresses;
+use crate::model::name;
+use crate::model::node::{Expiry, MAX_TOMBSTONES, Node, Owner, Tags, Tombstone};
+use crate::tailnet::Tailnet;
+
+/// What a client may tell at most of lists that it fills itself.
+const MAX_LIST: usize = 1024;
+
+fn known(t: &Tailnet, id: NodeId) -> Result<&Arc<Node>, Rejection> {
+    t.node(id).ok_or_else(|| Rejection::NotFound(format!("there is no node with id `{id}`")))
+}
+
+fn edited(node: &Arc<Node>, edit: impl FnOnce(&mut Node)) -> Vec<Change> {
+    let mut next = Node::clone(node);
+    edit(&mut next);
+    if next == **node { Vec::new() } else { vec![Change::Node(Arc::new(next))] }
+}
+
+pub(super) fn rename(t: &Tailnet, id: NodeId, label: &str) -> Result<Vec<Change>, Rejection> {
+    let node = known(t, id)?;
+    name::check(label).map_err(Rejection::Invalid)?;
+    if t.node_by_name(label).is_some_and(|other| other.id != id) {
+        return Err(Rejection::Conflict(format!(
+            "another node is named `{label}`; choose a name that is free"
+        )));
+    }
+    Ok(edited(node, |n| {
+        n.name = label.to_owned();
+        n.name_pinned = true;
+    }))
+}
+
+pub(super) fn expire(t: &Tailnet, id: NodeId, at: Option<Time>, now: Time) -> Result<Vec<Change>, Rejection> {
+    let node = known(t, id)?;
+    Ok(edited(node, |n| n.expiry = Expiry::from_time(at, now)))
+}
+
+pub(super) fn delete(t: &Tailnet, id: NodeId, now: Time) -> Result<Vec<Change>, Rejection> {
+    let node = known(t, id)?;
+    let mut changes = Vec::new();
+    if t.tombstones.len() >= MAX_TOMBSTONES
+        && let Some((key, _)) = t.tombstones.iter().min_by_key(|(_, s)| s.deleted)
+    {
+        changes.push(Change::TombstoneGone(*key));
+    }
+    changes.push(Change::NodeGone(id));
+    changes.push(Change::Tombstone(Arc::new(Tombstone {
+        node: id,
+        node_key: node.node_key,
+        machine_key: node.machine_key,
+        deleted: now,
+    })));
+    Ok(changes)
+}
+
+/// Checks the form of a tag: `tag:`, a letter, then letters, digits and `-`.
+pub(super) fn check_tag(tag: &str) -> Result<(), Rejection> {
+    let name = tag.strip_prefix("tag:").unwrap_or("");
+    let fits = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        && tag.len() <= 255;
+    match fits {
+        true => Ok(()),
+        false => Err(Rejection::Invalid(format!(
+            "tag `{tag}` is not written like `tag:name`, with a letter first, then letters, digits and `-`"
+        ))),
+    }
+}
+
+pub(super) fn tag(t: &Tailnet, id: NodeId, tags: BTreeSet<String>) -> Result<Vec<Change>, Rejection> {
+    let node = known(t, id)?;
+    for tag in &tags {
+        check_tag(tag)?;
+    }
+    let tags = Tags::new(tags).ok_or_else(|| {
+        Rejection::Invalid("cannot remove all tags from a node; log it in again as a user instead".into())
+    })?;
+    Ok(edited(node, |n| {
+        if n.owner.user().is_some() {
+            n.expiry = Expiry::Never;
+        }
+        n.owner = Owner::Tags(tags);
+    }))
+}
+
+/// One default route stands for both: an exit node has IPv4 and IPv6 or is none.
+pub(super) fn with_both_defaults(mut routes: BTreeSet<IpNet>) -> BTreeSet<IpNet> {
+    let defaults = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    if defaults.iter().any(|d| routes.contains(d)) {
+        routes.extend(defaults);
+    }
+    routes
+}
+
+pub(super) fn approve_routes(
+    t: &Tailnet,
+    id: NodeId,
+    routes: BTreeSet<IpNet>,
+) -> Result<Vec<Change>, Rejection> {
+    let node = known(t, id)?;
+    let routes = with_both_defaults(routes.into_iter().map(|r| r.trunc()).collect());
+    Ok(edited(node, |n| n.approved_routes = routes))
+}
+
+pub(super) fn backfill_ips(t: &Tailnet, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
+    let mut next = t.clone();
+    let mut changes = Vec::new();
+    for node in t.nodes() {
+        let settings = t.settings();
+        let (wants_v4, wants_v6) = (settings.v4.is_some(), settings.v6.is_some());
+        let (v4, v6) = addresses(&next, env, wants_v4 && node.v4.is_none(), wants_v6 && node.v6.is_none())?;
+        let edit = edited(node, |n| {
+            n.v4 = n.v4.filter(|_| wants_v4).or(v4);
+            n.v6 = n.v6.filter(|_| wants_v6).or(v6);
+        });
+        next.apply(&edit);
+        changes.extend(edit);
+    }
+    Ok(changes)
+}
+
+/// Cuts the lists that a client fills itself, and masks its routes.
+pub(super) fn bound_hostinfo(node: &mut Node) {
+    let h = &node.hostinfo;
+    let untidy = h.routable_ips.iter().any(|r| r.trunc() != *r)
+        || [
+            h.routable_ips.len(),
+            h.request_tags.len(),
+            h.services.len(),
+            h.ssh_host_keys.len(),
+            h.wol_macs.len(),
+        ]
+        .iter()
+        .any(|len| *len > MAX_LIST);
+    if !untidy {
+        return;
+    }
+    let mut h = Hostinfo::clone(h);
+    h.routable_ips = h.routable_ips.iter().map(IpNet::trunc).take(MAX_LIST).collect();
+    h.request_tags.truncate(MAX_LIST);
+    h.services.truncate(MAX_LIST);
+    h.ssh_host_keys.truncate(MAX_LIST);
+    h.wol_macs.truncate(MAX_LIST);
+    node.hostinfo = Arc::new(h);
+}

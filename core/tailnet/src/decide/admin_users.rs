@@ -1,0 +1,62 @@
+//! Users are made, renamed and destroyed.
+
+use std::sync::Arc;
+
+use headsail_wire::ids::UserId;
+use headsail_wire::time::Time;
+
+use crate::change::{Change, Sequence};
+use crate::command::{NewUser, Rejection};
+use crate::model::user::User;
+use crate::tailnet::Tailnet;
+
+pub(super) fn create(t: &Tailnet, new: NewUser, now: Time) -> Result<Vec<Change>, Rejection> {
+    User::check_name(&new.name).map_err(Rejection::Invalid)?;
+    free(t, &new.name)?;
+    let id = UserId::new(t.next_id(Sequence::Users))
+        .ok_or_else(|| Rejection::Full("there are no user ids left".into()))?;
+    Ok(vec![Change::User(Arc::new(User {
+        id,
+        name: new.name,
+        display_name: new.display_name,
+        email: new.email,
+        provider: String::new(),
+        provider_id: String::new(),
+        picture_url: new.picture_url,
+        created: now,
+    }))])
+}
+
+fn free(t: &Tailnet, name: &str) -> Result<(), Rejection> {
+    match t.users().any(|u| u.name == name && u.provider_id.is_empty()) {
+        true => Err(Rejection::Conflict(format!("a user named `{name}` exists already"))),
+        false => Ok(()),
+    }
+}
+
+fn known(t: &Tailnet, id: UserId) -> Result<&Arc<User>, Rejection> {
+    t.user(id).ok_or_else(|| Rejection::NotFound(format!("there is no user with id `{id}`")))
+}
+
+pub(super) fn rename(t: &Tailnet, id: UserId, name: String) -> Result<Vec<Change>, Rejection> {
+    let user = known(t, id)?;
+    User::check_name(&name).map_err(Rejection::Invalid)?;
+    if user.name == name {
+        return Ok(Vec::new());
+    }
+    free(t, &name)?;
+    Ok(vec![Change::User(Arc::new(User { name, ..User::clone(user) }))])
+}
+
+pub(super) fn destroy(t: &Tailnet, id: UserId) -> Result<Vec<Change>, Rejection> {
+    let user = known(t, id)?;
+    let owned = t.nodes().filter(|n| n.owner.user() == Some(id)).count();
+    if owned > 0 {
+        return Err(Rejection::Conflict(format!(
+            "user `{}` still owns {owned} node(s); delete them or let them log in as another user first",
+            user.name
+        )));
+    }
+    let keys = t.auth_keys().filter(|k| k.user == Some(id)).map(|k| Change::AuthKeyGone(k.id));
+    Ok(keys.chain([Change::UserGone(id)]).collect())
+}

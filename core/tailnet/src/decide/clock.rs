@@ -1,0 +1,43 @@
+//! What happens by itself when its time has come.
+
+use std::sync::Arc;
+
+use headsail_wire::time::Time;
+
+use crate::change::Change;
+use crate::deadline::{self, Due};
+use crate::model::node::{Expiry, Node, Presence};
+use crate::tailnet::Tailnet;
+
+/// Looks at rows whose time may have come; what isn't due yet is left alone.
+pub(super) fn due_rows(t: &Tailnet, rows: Vec<Due>, now: Time) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for row in rows {
+        if deadline::due(t, &row).is_none_or(|at| at > now) {
+            continue;
+        }
+        match row {
+            Due::Node(id) => changes.extend(t.node(id).and_then(|n| node_due(t, n, now))),
+            Due::Ticket(id) => changes.push(Change::TicketGone(id)),
+            Due::Tombstone(key) => changes.push(Change::TombstoneGone(key)),
+        }
+    }
+    changes
+}
+
+fn node_due(t: &Tailnet, node: &Arc<Node>, now: Time) -> Option<Change> {
+    if deadline::ephemeral_end(t, node).is_some_and(|at| at <= now) {
+        return Some(Change::NodeGone(node.id));
+    }
+    if let Presence::Lingering { left, until, .. } = node.presence
+        && until <= now
+    {
+        return Some(Change::Presence(node.id, Presence::Offline { since: left }));
+    }
+    match node.expiry {
+        Expiry::At(at) if at <= now => {
+            Some(Change::Node(Arc::new(Node { expiry: Expiry::Passed(at), ..Node::clone(node) })))
+        }
+        _ => None,
+    }
+}

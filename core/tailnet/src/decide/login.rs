@@ -1,0 +1,109 @@
+//! Logins that a person decides.
+
+use std::sync::Arc;
+
+use headsail_wire::ids::UserId;
+
+use crate::change::Change;
+use crate::command::{Env, Registration, Rejection};
+use crate::decide::register::{Entry, admit, tags_refused};
+use crate::model::node::{Owner, RegisterMethod};
+use crate::model::ticket::{Asking, Ticket, TicketState, ticket_id};
+use crate::tailnet::Tailnet;
+
+/// A machine without a key asks to come in: it gets a ticket, the same one as long as that waits.
+pub(super) fn ask(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
+    let asking = Asking {
+        machine_key: r.machine_key,
+        node_key: r.node_key,
+        old_node_key: r.old_node_key,
+        hostinfo: Arc::new(r.hostinfo),
+        cap: r.cap,
+        ephemeral: r.ephemeral,
+        expiry: r.expiry,
+    };
+    if let Some(ticket) = waiting_for(t, &asking) {
+        let same = ticket.asking == asking;
+        return Ok(if same {
+            Vec::new()
+        } else {
+            vec![Change::Ticket(Arc::new(Ticket { asking, ..Ticket::clone(ticket) }))]
+        });
+    }
+    let mut changes = Vec::new();
+    if t.tickets.len() >= t.settings().max_tickets
+        && let Some(oldest) = t.tickets().min_by_key(|k| (k.state == TicketState::Waiting, k.until))
+    {
+        changes.push(Change::TicketGone(oldest.id.clone()));
+    }
+    changes.push(Change::Ticket(Arc::new(Ticket {
+        id: ticket_id(&env.random()),
+        asking,
+        state: TicketState::Waiting,
+        until: env.now.plus_secs(t.settings().ticket_secs),
+    })));
+    Ok(changes)
+}
+
+fn waiting_for<'a>(t: &'a Tailnet, asking: &Asking) -> Option<&'a Arc<Ticket>> {
+    t.tickets().find(|k| {
+        k.state == TicketState::Waiting
+            && k.asking.machine_key == asking.machine_key
+            && k.asking.node_key == asking.node_key
+    })
+}
+
+fn waiting<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Arc<Ticket>, Rejection> {
+    let ticket = t.ticket(id).ok_or_else(|| {
+        Rejection::NotFound(format!("no login waits under `{id}`; it may have timed out: log in again"))
+    })?;
+    match &ticket.state {
+        TicketState::Waiting => Ok(ticket),
+        TicketState::Granted => Err(Rejection::Conflict(format!("login `{id}` was granted already"))),
+        TicketState::Refused(_) => Err(Rejection::Conflict(format!("login `{id}` was refused already"))),
+    }
+}
+
+/// Lets the machine of a ticket in as a node of `user`.
+pub(super) fn grant(
+    t: &Tailnet,
+    id: &str,
+    user: UserId,
+    env: &mut Env<'_>,
+) -> Result<Vec<Change>, Rejection> {
+    let ticket = waiting(t, id)?;
+    if t.user(user).is_none() {
+        return Err(Rejection::NotFound(format!("there is no user with id `{user}`")));
+    }
+    let asking = &ticket.asking;
+    let tags = &asking.hostinfo.request_tags;
+    if !tags.is_empty() {
+        let refusal = tags_refused(tags);
+        return Ok(vec![settle(ticket, TicketState::Refused(refusal.text()))]);
+    }
+    let entry = Entry {
+        machine_key: asking.machine_key,
+        node_key: asking.node_key,
+        old_node_key: asking.old_node_key,
+        hostinfo: &asking.hostinfo,
+        cap: asking.cap,
+        owner: Owner::User(user),
+        ephemeral: asking.ephemeral,
+        expiry: asking.expiry,
+        method: RegisterMethod::Cli,
+        auth_key: None,
+    };
+    let mut changes = admit(t, entry, env)?;
+    changes.push(settle(ticket, TicketState::Granted));
+    Ok(changes)
+}
+
+/// Turns the machine of a ticket away.
+pub(super) fn refuse(t: &Tailnet, id: &str) -> Result<Vec<Change>, Rejection> {
+    let ticket = waiting(t, id)?;
+    Ok(vec![settle(ticket, TicketState::Refused("the login was rejected by an administrator".into()))])
+}
+
+fn settle(ticket: &Ticket, state: TicketState) -> Change {
+    Change::Ticket(Arc::new(Ticket { state, ..ticket.clone() }))
+}

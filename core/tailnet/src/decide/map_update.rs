@@ -1,0 +1,61 @@
+//! What a client tells of itself.
+
+use std::sync::Arc;
+
+use headsail_wire::ids::NodeId;
+use headsail_wire::keys::{MachineKey, NodeKey};
+
+use crate::change::Change;
+use crate::command::{Rejection, Telling};
+use crate::decide::register::take_hostinfo;
+use crate::model::node::Node;
+use crate::tailnet::Tailnet;
+
+/// How many endpoints of a node are kept.
+const MAX_ENDPOINTS: usize = 64;
+
+/// The node that a map request speaks for.
+///
+/// # Errors
+/// Zero and unknown keys, and keys of other machines (invariant I10).
+pub fn node_of<'a>(t: &'a Tailnet, machine: &MachineKey, key: &NodeKey) -> Result<&'a Arc<Node>, Rejection> {
+    if key.is_zero() {
+        return Err(Rejection::Invalid("the node key is missing".into()));
+    }
+    let node = t
+        .node_by_key(key)
+        .ok_or_else(|| Rejection::NotFound("this node key is not registered here".into()))?;
+    if node.machine_key != *machine {
+        return Err(Rejection::Foreign);
+    }
+    Ok(node)
+}
+
+pub(super) fn update(t: &Tailnet, id: NodeId, telling: Telling) -> Result<Vec<Change>, Rejection> {
+    let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
+    let mut next = Node::clone(node);
+    take(t, &mut next, telling);
+    Ok(told_apart(node, next))
+}
+
+/// Takes over everything that a client tells.
+pub(super) fn take(t: &Tailnet, node: &mut Node, telling: Telling) {
+    node.cap = telling.cap;
+    if !telling.disco_key.is_zero() {
+        node.contact.disco_key = telling.disco_key;
+    }
+    node.contact.endpoints = telling.endpoints;
+    node.contact.endpoints.truncate(MAX_ENDPOINTS);
+    if let Some(hostinfo) = &telling.hostinfo {
+        take_hostinfo(t, node, hostinfo);
+    }
+}
+
+/// The whole row where something lasting changed, else only where the node can be reached.
+pub(super) fn told_apart(was: &Arc<Node>, next: Node) -> Vec<Change> {
+    if next == **was {
+        return Vec::new();
+    }
+    let contact_alone = Node { contact: was.contact.clone(), ..next.clone() } == **was;
+    vec![if contact_alone { Change::Contact(next.id, next.contact) } else { Change::Node(Arc::new(next)) }]
+}

@@ -1,0 +1,52 @@
+//! What becomes of a command: a list of changes, or a rejection. Pure: the tailnet, the time and chance are handed in.
+
+use crate::change::Change;
+use crate::command::{Command, Env, Rejection};
+use crate::tailnet::Tailnet;
+
+mod admin_keys;
+mod admin_nodes;
+mod admin_users;
+mod clock;
+mod login;
+pub mod map_update;
+mod register;
+mod stream;
+
+/// Decides one command. The changes are not yet true; apply them to the tailnet that was asked.
+///
+/// # Errors
+/// What the asker did wrong; then nothing changes.
+pub fn decide(tailnet: &Tailnet, command: Command, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
+    match command {
+        Command::Register(registration) => register::register(tailnet, *registration, env),
+        Command::MapUpdate { node, telling } => map_update::update(tailnet, node, *telling),
+        Command::StreamOpened { node, stream, telling } => {
+            stream::opened(tailnet, node, stream, *telling, env.now)
+        }
+        Command::StreamClosed { node, stream } => Ok(stream::closed(tailnet, node, stream, env.now)),
+        Command::Shutdown => Ok(stream::shutdown(tailnet, env.now)),
+        Command::Due(rows) => Ok(clock::due_rows(tailnet, rows, env.now)),
+        Command::Configure(settings) => Ok(vec![Change::Settings(settings)]),
+        Command::GrantTicket { ticket, user } => login::grant(tailnet, &ticket, user, env),
+        Command::RefuseTicket { ticket } => login::refuse(tailnet, &ticket),
+        Command::CreateUser(user) => admin_users::create(tailnet, user, env.now),
+        Command::RenameUser { user, name } => admin_users::rename(tailnet, user, name),
+        Command::DestroyUser(user) => admin_users::destroy(tailnet, user),
+        Command::CreateAuthKey(key) => admin_keys::create_auth_key(tailnet, *key, env.now),
+        Command::ExpireAuthKey(id) => admin_keys::expire_auth_key(tailnet, id, env.now),
+        Command::DeleteAuthKey(id) => admin_keys::delete_auth_key(tailnet, id),
+        Command::CreateApiKey { prefix, digest, expiration } => {
+            admin_keys::create_api_key(tailnet, prefix, digest, expiration, env.now)
+        }
+        Command::ExpireApiKey(id) => admin_keys::expire_api_key(tailnet, id, env.now),
+        Command::DeleteApiKey(id) => admin_keys::delete_api_key(tailnet, id),
+        Command::ApiKeyUsed(id) => Ok(admin_keys::api_key_used(tailnet, id, env.now)),
+        Command::RenameNode { node, name } => admin_nodes::rename(tailnet, node, &name),
+        Command::ExpireNode { node, at } => admin_nodes::expire(tailnet, node, at, env.now),
+        Command::DeleteNode(node) => admin_nodes::delete(tailnet, node, env.now),
+        Command::TagNode { node, tags } => admin_nodes::tag(tailnet, node, tags),
+        Command::ApproveRoutes { node, routes } => admin_nodes::approve_routes(tailnet, node, routes),
+        Command::BackfillIps => admin_nodes::backfill_ips(tailnet, env),
+    }
+}

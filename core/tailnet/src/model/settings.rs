@@ -1,0 +1,68 @@
+//! What the configuration decides about a tailnet.
+
+use std::sync::Arc;
+
+use headsail_wire::derp_map::DerpMap;
+use headsail_wire::dns::DnsConfig;
+use ipnet::{Ipv4Net, Ipv6Net};
+
+/// How addresses are given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// One after the other.
+    Sequential,
+    /// Anywhere in the prefix.
+    Random,
+}
+
+/// The configured facts of a tailnet. At least one prefix is set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// DNS suffix of node names, without dots at the ends; may be empty.
+    pub base_domain: String,
+    /// IPv4 addresses of nodes come from here.
+    pub v4: Option<Ipv4Net>,
+    /// IPv6 addresses of nodes come from here.
+    pub v6: Option<Ipv6Net>,
+    /// How they are given out.
+    pub allocation: Allocation,
+    /// DNS settings of every node.
+    pub dns: Arc<DnsConfig>,
+    /// The relays.
+    pub derp: Arc<DerpMap>,
+    /// Seconds that the key of a user's node is good for; `None` for ever.
+    pub node_expiry: Option<i64>,
+    /// Seconds that an ephemeral node may be offline.
+    pub ephemeral_timeout: i64,
+    /// Milliseconds that a node counts as online after its stream has ended.
+    pub grace_millis: i64,
+    /// Whether files may be sent between nodes of one user.
+    pub taildrop: bool,
+    /// Whether clients are told to update themselves.
+    pub auto_update: bool,
+    /// Seconds that a login waits for a person.
+    pub ticket_secs: i64,
+    /// How many logins may wait at once.
+    pub max_tickets: usize,
+}
+
+impl Settings {
+    /// What a tailnet has that nobody configured.
+    pub fn basic() -> Settings {
+        Settings {
+            base_domain: "mesh.internal".into(),
+            v4: "100.64.0.0/10".parse().ok(),
+            v6: "fd7a:115c:a1e0::/48".parse().ok(),
+            allocation: Allocation::Sequential,
+            dns: Arc::new(DnsConfig::default()),
+            derp: Arc::new(DerpMap::default()),
+            node_expiry: None,
+            ephemeral_timeout: 120,
+            grace_millis: 5_000,
+            taildrop: true,
+            auto_update: false,
+            ticket_secs: 15 * 60,
+            max_tickets: 1024,
+        }
+    }
+}

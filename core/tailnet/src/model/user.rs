@@ -1,0 +1,83 @@
+//! Users.
+
+use headsail_wire::ids::{TAGGED_DEVICES, UserId};
+use headsail_wire::time::Time;
+use headsail_wire::user::UserProfile;
+
+/// A person, or whatever else may own nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Number for its whole life.
+    pub id: UserId,
+    /// Login name; unique among users without a provider.
+    pub name: String,
+    /// Name for people; may be empty.
+    pub display_name: String,
+    /// May be empty.
+    pub email: String,
+    /// Who vouches, `""` for a local user.
+    pub provider: String,
+    /// The provider's id of the user, `""` for a local user.
+    pub provider_id: String,
+    /// May be empty.
+    pub picture_url: String,
+    /// When the user was made.
+    pub created: Time,
+}
+
+/// Longest user name.
+pub const MAX_USER_NAME: usize = 255;
+
+impl User {
+    /// What the user logs in as: the e-mail address where there is one, else the name.
+    pub fn login_name(&self) -> &str {
+        if self.email.is_empty() { &self.name } else { &self.email }
+    }
+
+    /// What people are shown.
+    pub fn label(&self) -> &str {
+        if self.display_name.is_empty() { self.login_name() } else { &self.display_name }
+    }
+
+    /// What clients are told.
+    pub fn profile(&self) -> UserProfile {
+        UserProfile {
+            id: self.id,
+            login_name: self.login_name().to_owned(),
+            display_name: self.label().to_owned(),
+            profile_pic_url: self.picture_url.clone(),
+        }
+    }
+
+    /// Checks a user name.
+    ///
+    /// # Errors
+    /// A sentence that says what a name has to look like.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._@+".contains(c);
+        let rule = if name.len() < 2 {
+            "must have at least 2 characters"
+        } else if name.len() > MAX_USER_NAME {
+            "must have at most 255 characters"
+        } else if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            "must start with a letter"
+        } else if !name.chars().all(allowed) {
+            "may contain letters, digits, `-`, `.`, `_`, `+` and one `@`"
+        } else if name.matches('@').count() > 1 {
+            "may contain only one `@`"
+        } else {
+            return Ok(());
+        };
+        Err(format!("user name `{name}` {rule}"))
+    }
+}
+
+/// The profile that stands for the owner of every tagged node.
+pub fn tagged_devices_profile() -> UserProfile {
+    UserProfile {
+        id: TAGGED_DEVICES,
+        login_name: "tagged-devices".into(),
+        display_name: "Tagged Devices".into(),
+        profile_pic_url: String::new(),
+    }
+}

@@ -1,0 +1,327 @@
+//! The one value that a tailnet is.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
+use headsail_wire::keys::{MachineKey, NodeKey};
+use headsail_wire::user::UserProfile;
+
+use crate::change::{Change, Sequence};
+use crate::model::key::{ApiKey, AuthKey};
+use crate::model::node::{Node, Owner, Presence, Tombstone};
+use crate::model::settings::Settings;
+use crate::model::ticket::Ticket;
+use crate::model::user::{User, tagged_devices_profile};
+use crate::table::{Index, Table};
+
+/// Everything a tailnet is: ground rows and what follows from them. A clone is cheap and independent.
+///
+/// Rows change through [`Tailnet::apply`] alone.
+#[derive(Clone)]
+pub struct Tailnet {
+    revision: u64,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) users: Table<User>,
+    pub(crate) nodes: Table<Node>,
+    pub(crate) auth_keys: Table<AuthKey>,
+    pub(crate) api_keys: Table<ApiKey>,
+    pub(crate) tombstones: Index<NodeKey, Arc<Tombstone>>,
+    pub(crate) tickets: Arc<BTreeMap<String, Arc<Ticket>>>,
+    next_ids: BTreeMap<Sequence, u64>,
+    by_node_key: Index<NodeKey, NodeId>,
+    by_machine: Index<MachineKey, Vec<NodeId>>,
+    by_name: Index<String, NodeId>,
+    by_ip: Index<IpAddr, NodeId>,
+    by_auth_prefix: Index<String, AuthKeyId>,
+    by_api_prefix: Index<String, ApiKeyId>,
+    last_v4: Option<IpAddr>,
+    last_v6: Option<IpAddr>,
+}
+
+impl Tailnet {
+    /// A tailnet with nobody in it.
+    pub fn empty(settings: Arc<Settings>) -> Tailnet {
+        Tailnet {
+            revision: 0,
+            settings,
+            users: Table::default(),
+            nodes: Table::default(),
+            auth_keys: Table::default(),
+            api_keys: Table::default(),
+            tombstones: Index::default(),
+            tickets: Arc::default(),
+            next_ids: BTreeMap::new(),
+            by_node_key: Index::default(),
+            by_machine: Index::default(),
+            by_name: Index::default(),
+            by_ip: Index::default(),
+            by_auth_prefix: Index::default(),
+            by_api_prefix: Index::default(),
+            last_v4: None,
+            last_v6: None,
+        }
+    }
+
+    /// Grows with every applied list of changes.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The configured facts.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// A user.
+    pub fn user(&self, id: UserId) -> Option<&Arc<User>> {
+        self.users.get(id.get())
+    }
+
+    /// All users, by number.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
+        self.users.iter()
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(id.get())
+    }
+
+    /// All nodes, by number.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.iter()
+    }
+
+    /// How many nodes there are.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The node with this key.
+    pub fn node_by_key(&self, key: &NodeKey) -> Option<&Arc<Node>> {
+        self.node(*self.by_node_key.get(key)?)
+    }
+
+    /// The node with this DNS label.
+    pub fn node_by_name(&self, name: &str) -> Option<&Arc<Node>> {
+        self.node(*self.by_name.get(&name.to_owned())?)
+    }
+
+    /// The node with this address.
+    pub fn node_by_ip(&self, ip: IpAddr) -> Option<&Arc<Node>> {
+        self.node(*self.by_ip.get(&ip)?)
+    }
+
+    /// The nodes of a machine, one for each owner that it has logged in as.
+    pub fn nodes_of_machine(&self, key: &MachineKey) -> impl Iterator<Item = &Arc<Node>> {
+        self.by_machine.get(key).into_iter().flatten().filter_map(|id| self.node(*id))
+    }
+
+    /// What is left of a deleted node.
+    pub fn tombstone(&self, key: &NodeKey) -> Option<&Arc<Tombstone>> {
+        self.tombstones.get(key)
+    }
+
+    /// A pre-authentication key.
+    pub fn auth_key(&self, id: AuthKeyId) -> Option<&Arc<AuthKey>> {
+        self.auth_keys.get(id.get())
+    }
+
+    /// All pre-authentication keys, by number.
+    pub fn auth_keys(&self) -> impl Iterator<Item = &Arc<AuthKey>> {
+        self.auth_keys.iter()
+    }
+
+    /// The pre-authentication key with this public part.
+    pub fn auth_key_by_prefix(&self, prefix: &str) -> Option<&Arc<AuthKey>> {
+        self.auth_key(*self.by_auth_prefix.get(&prefix.to_owned())?)
+    }
+
+    /// An API key.
+    pub fn api_key(&self, id: ApiKeyId) -> Option<&Arc<ApiKey>> {
+        self.api_keys.get(id.get())
+    }
+
+    /// All API keys, by number.
+    pub fn api_keys(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
+        self.api_keys.iter()
+    }
+
+    /// The API key with this public part.
+    pub fn api_key_by_prefix(&self, prefix: &str) -> Option<&Arc<ApiKey>> {
+        self.api_key(*self.by_api_prefix.get(&prefix.to_owned())?)
+    }
+
+    /// A waiting or settled login.
+    pub fn ticket(&self, id: &str) -> Option<&Arc<Ticket>> {
+        self.tickets.get(id)
+    }
+
+    /// All waiting and settled logins.
+    pub fn tickets(&self) -> impl Iterator<Item = &Arc<Ticket>> {
+        self.tickets.values()
+    }
+
+    /// What clients are told of an owner.
+    pub fn profile(&self, owner: &Owner) -> UserProfile {
+        match owner {
+            Owner::User(id) => match self.user(*id) {
+                Some(user) => user.profile(),
+                None => UserProfile {
+                    id: *id,
+                    login_name: "unknown".into(),
+                    display_name: "unknown".into(),
+                    profile_pic_url: String::new(),
+                },
+            },
+            Owner::Tags(_) => tagged_devices_profile(),
+        }
+    }
+
+    /// The number that the next row of a sequence gets.
+    pub fn next_id(&self, sequence: Sequence) -> u64 {
+        self.next_ids.get(&sequence).copied().unwrap_or(1)
+    }
+
+    /// The addresses that were given out last, IPv4 and IPv6.
+    pub(crate) fn last_addresses(&self) -> (Option<IpAddr>, Option<IpAddr>) {
+        (self.last_v4, self.last_v6)
+    }
+
+    /// Whether an address belongs to a node.
+    pub(crate) fn is_taken(&self, ip: IpAddr) -> bool {
+        self.by_ip.get(&ip).is_some()
+    }
+
+    /// Makes the changes true, and is one revision further.
+    pub fn apply(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.apply_one(change);
+        }
+        self.revision += 1;
+    }
+
+    fn apply_one(&mut self, change: &Change) {
+        match change {
+            Change::User(user) => {
+                self.count(Sequence::Users, user.id.get());
+                self.users.put(user.id.get(), user.clone());
+            }
+            Change::UserGone(id) => drop(self.users.remove(id.get())),
+            Change::Node(node) => self.put_node(node.clone()),
+            Change::NodeGone(id) => {
+                if let Some(node) = self.nodes.remove(id.get()) {
+                    self.unlink(&node);
+                }
+            }
+            Change::Contact(id, contact) => {
+                self.edit_node(*id, |node| node.contact = contact.clone());
+            }
+            Change::Presence(id, presence) => self.edit_node(*id, |node| node.presence = *presence),
+            Change::Tombstone(stone) => self.tombstones.put(stone.node_key, stone.clone()),
+            Change::TombstoneGone(key) => self.tombstones.remove(key),
+            Change::AuthKey(key) => {
+                self.count(Sequence::AuthKeys, key.id.get());
+                self.by_auth_prefix.put(key.prefix.clone(), key.id);
+                self.auth_keys.put(key.id.get(), key.clone());
+            }
+            Change::AuthKeyGone(id) => {
+                if let Some(key) = self.auth_keys.remove(id.get()) {
+                    self.by_auth_prefix.remove(&key.prefix);
+                }
+            }
+            Change::ApiKey(key) => {
+                self.count(Sequence::ApiKeys, key.id.get());
+                self.by_api_prefix.put(key.prefix.clone(), key.id);
+                self.api_keys.put(key.id.get(), key.clone());
+            }
+            Change::ApiKeyGone(id) => {
+                if let Some(key) = self.api_keys.remove(id.get()) {
+                    self.by_api_prefix.remove(&key.prefix);
+                }
+            }
+            Change::Ticket(ticket) => {
+                Arc::make_mut(&mut self.tickets).insert(ticket.id.clone(), ticket.clone());
+            }
+            Change::TicketGone(id) => {
+                Arc::make_mut(&mut self.tickets).remove(id);
+            }
+            Change::Settings(settings) => self.settings = settings.clone(),
+            Change::NextId(sequence, next) => self.count(*sequence, next.saturating_sub(1)),
+        }
+    }
+
+    /// Numbers up to and including `used` are not given again.
+    fn count(&mut self, sequence: Sequence, used: u64) {
+        let next = self.next_ids.entry(sequence).or_insert(1);
+        *next = (*next).max(used.saturating_add(1));
+    }
+
+    fn edit_node(&mut self, id: NodeId, edit: impl FnOnce(&mut Node)) {
+        if let Some(node) = self.nodes.get(id.get()) {
+            let mut node = Node::clone(node);
+            edit(&mut node);
+            self.nodes.put(id.get(), Arc::new(node));
+        }
+    }
+
+    fn put_node(&mut self, node: Arc<Node>) {
+        if let Some(old) = self.nodes.get(node.id.get()).cloned() {
+            self.unlink(&old);
+        }
+        self.count(Sequence::Nodes, node.id.get());
+        self.by_node_key.put(node.node_key, node.id);
+        let mut of_machine = self.by_machine.get(&node.machine_key).cloned().unwrap_or_default();
+        of_machine.push(node.id);
+        of_machine.sort();
+        self.by_machine.put(node.machine_key, of_machine);
+        self.by_name.put(node.name.clone(), node.id);
+        for ip in node.ips() {
+            self.by_ip.put(ip, node.id);
+            let last = if ip.is_ipv4() { &mut self.last_v4 } else { &mut self.last_v6 };
+            *last = Some(last.map_or(ip, |l| l.max(ip)));
+        }
+        self.nodes.put(node.id.get(), node);
+    }
+
+    fn unlink(&mut self, node: &Node) {
+        self.by_node_key.remove(&node.node_key);
+        let mut of_machine = self.by_machine.get(&node.machine_key).cloned().unwrap_or_default();
+        of_machine.retain(|id| *id != node.id);
+        if of_machine.is_empty() {
+            self.by_machine.remove(&node.machine_key);
+        } else {
+            self.by_machine.put(node.machine_key, of_machine);
+        }
+        self.by_name.remove(&node.name);
+        for ip in node.ips() {
+            self.by_ip.remove(&ip);
+        }
+    }
+
+    /// Every row as the changes that make it: what a store keeps, without what lives in memory only.
+    pub fn dump(&self) -> Vec<Change> {
+        let mut out = Vec::new();
+        out.extend(self.users.iter().map(|u| Change::User(u.clone())));
+        out.extend(self.auth_keys.iter().map(|k| Change::AuthKey(k.clone())));
+        out.extend(self.api_keys.iter().map(|k| Change::ApiKey(k.clone())));
+        out.extend(self.nodes.iter().map(|n| Change::Node(n.clone())));
+        let mut stones: Vec<_> = self.tombstones.iter().map(|(_, s)| s.clone()).collect();
+        stones.sort_by_key(|s| s.node_key);
+        out.extend(stones.into_iter().map(Change::Tombstone));
+        out.extend(self.next_ids.iter().map(|(sequence, next)| Change::NextId(*sequence, *next)));
+        out
+    }
+}
+
+/// What a presence read from disk means after a restart: whoever was connected has the grace to come back.
+pub fn revive(presence: Presence, now: headsail_wire::time::Time, grace_millis: i64) -> Presence {
+    match presence {
+        Presence::Online { since, .. } | Presence::Lingering { since, .. } => {
+            Presence::Lingering { since, left: now, until: now.plus_millis(grace_millis) }
+        }
+        Presence::Offline { .. } => presence,
+    }
+}
