@@ -1,1 +1,3 @@
 //! Listeners, control protocol, relay, admin API and pages.
+
+pub mod config;

@@ -1,0 +1,194 @@
+//! Names.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::raw::{At, Raw, strings};
+use super::super::settings::*;
+use super::super::tree::{Place, Tree, Value};
+use super::problem_at;
+
+pub(super) fn dns(raw: &mut Raw, server_url: &ServerUrl) -> Dns {
+    let magic_dns = raw.bool("dns.magic_dns", true);
+    let base_domain = base_domain(raw, magic_dns, server_url);
+    let override_local_dns = raw.bool("dns.override_local_dns", true);
+    let global = resolvers(raw, raw.list("dns.nameservers.global"));
+    if override_local_dns && raw.list("dns.nameservers.global").is_empty() {
+        problem_at(
+            raw,
+            "dns.override_local_dns",
+            "`dns.override_local_dns` is true (its default), but `dns.nameservers.global` is empty: \
+             list resolvers there such as `1.1.1.1`, or set `dns.override_local_dns: false`",
+        );
+    }
+    // The newer name wins where both have a domain.
+    let mut split = domain_map(raw, "dns.nameservers.restricted");
+    split.append(&mut domain_map(raw, "dns.nameservers.split"));
+    let search_domains = raw.list("dns.search_domains").iter().map(|domain| normal(&domain.value)).collect();
+    let extra_records = extra_records(raw);
+    let extra_records_path = raw.path("dns.extra_records_path");
+    if extra_records_path.is_some() && !extra_records.is_empty() {
+        problem_at(
+            raw,
+            "dns.extra_records_path",
+            "`dns.extra_records` and `dns.extra_records_path` exclude each other: move all records into the file",
+        );
+    }
+    Dns {
+        magic_dns,
+        base_domain,
+        override_local_dns,
+        global,
+        split,
+        search_domains,
+        extra_records,
+        extra_records_path,
+    }
+}
+
+/// A domain as clients compare it: lower case, no dot at its ends.
+fn normal(domain: &str) -> String {
+    domain.trim().trim_matches('.').to_ascii_lowercase()
+}
+
+fn base_domain(raw: &mut Raw, magic_dns: bool, server_url: &ServerUrl) -> String {
+    let Some(At { value, place }) = raw.text("dns.base_domain") else {
+        if magic_dns {
+            raw.report.problem(
+                &Place::Absent,
+                "`dns.base_domain` is missing: nodes get their names below it; set a domain of your own such as `mesh.example.com`, or `dns.magic_dns: false`",
+            );
+        }
+        return String::new();
+    };
+    let domain = normal(&value);
+    if !is_domain(&domain) {
+        raw.report.problem(
+            &place,
+            format_args!(
+                "`{value}` cannot be the `dns.base_domain`: write a domain such as `mesh.example.com`"
+            ),
+        );
+    }
+    let host = &server_url.host;
+    if *host == domain {
+        raw.report.problem(
+            &place,
+            format_args!("`dns.base_domain` is the host of `server_url` (`{host}`), which clients could no longer reach: use another domain"),
+        );
+    } else if host.ends_with(&format!(".{domain}")) {
+        raw.report.problem(
+            &place,
+            format_args!("the host of `server_url` (`{host}`) lies below `dns.base_domain` (`{domain}`), where clients could no longer reach it: use another domain, such as `mesh.{domain}`"),
+        );
+    }
+    domain
+}
+
+/// Labels of letters, digits, hyphens and underscores, each at most 63 long, at most 253 in all.
+fn is_domain(domain: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    domain.len() <= 253 && domain.split('.').all(is_label)
+}
+
+/// Resolvers that clients understand; others are left out with a warning, because they would ignore them.
+fn resolvers(raw: &mut Raw, list: Vec<At<String>>) -> Vec<String> {
+    let mut good = Vec::new();
+    for At { value, place } in list {
+        let is_address = value.parse::<IpAddr>().is_ok() || value.parse::<SocketAddr>().is_ok();
+        let is_url = reqwest::Url::parse(&value)
+            .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
+        if is_address || is_url {
+            good.push(value);
+        } else {
+            raw.report.warn(
+                &place,
+                format_args!("`{value}` is no resolver that clients understand and is left out: write an address such as `1.1.1.1` or a URL such as `https://dns.example.com/dns-query`"),
+            );
+        }
+    }
+    good
+}
+
+fn domain_map(raw: &mut Raw, key: &str) -> BTreeMap<String, Vec<String>> {
+    let Some(tree) = raw.tree(key).cloned() else { return BTreeMap::new() };
+    let Value::Map(entries) = &tree.value else {
+        if tree.value != Value::Text(String::new()) {
+            raw.report.problem(&tree.place, format_args!("`{key}` must map domains to lists of resolvers"));
+        }
+        return BTreeMap::new();
+    };
+    let mut map = BTreeMap::new();
+    for entry in entries {
+        let domain = normal(&entry.key);
+        let listed = match &entry.tree.value {
+            Value::Text(_) | Value::List(_) | Value::Null => strings(&entry.tree),
+            Value::Map(_) => {
+                raw.report.problem(
+                    &entry.place,
+                    format_args!("`{domain}` in `{key}` must have a list of resolvers"),
+                );
+                continue;
+            }
+        };
+        if !is_domain(&domain) {
+            raw.report.problem(&entry.place, format_args!("`{}` in `{key}` is not a domain", entry.key));
+            continue;
+        }
+        map.insert(domain, resolvers(raw, listed));
+    }
+    map
+}
+
+fn extra_records(raw: &mut Raw) -> Vec<ExtraRecord> {
+    let Some(tree) = raw.tree("dns.extra_records").cloned() else { return Vec::new() };
+    let Value::List(items) = &tree.value else {
+        if tree.value != Value::Text(String::new()) {
+            raw.report.problem(
+                &tree.place,
+                "`dns.extra_records` must be a list of records with `name`, `type` and `value`",
+            );
+        }
+        return Vec::new();
+    };
+    let mut records = Vec::new();
+    for item in items {
+        let field = |name: &str| match item.get(name) {
+            Some(Tree { value: Value::Text(text), .. }) => text.trim().to_owned(),
+            _ => String::new(),
+        };
+        match extra_record(&field("name"), &field("type"), &field("value")) {
+            Ok(record) => records.push(record),
+            Err(why) => {
+                raw.report
+                    .warn(&item.place, format_args!("{why}; the record in `dns.extra_records` is left out"));
+            }
+        }
+    }
+    records
+}
+
+/// Checks one record as clients see it: A or AAAA, by the value where the type is left out.
+///
+/// # Errors
+/// What is wrong with it.
+pub(in super::super) fn extra_record(name: &str, kind: &str, value: &str) -> Result<ExtraRecord, String> {
+    let name = normal(name);
+    if name.is_empty() || name.len() > 253 {
+        return Err(format!("`{name}` is not the name of a record"));
+    }
+    let ip: IpAddr = value.parse().map_err(|_| format!("`{value}` is not an address"))?;
+    let family = if ip.is_ipv4() { "A" } else { "AAAA" };
+    if !kind.is_empty() && !kind.eq_ignore_ascii_case("A") && !kind.eq_ignore_ascii_case("AAAA") {
+        return Err(format!("clients ignore records of type `{kind}`"));
+    }
+    if !kind.is_empty() && !kind.eq_ignore_ascii_case(family) {
+        return Err(format!("`{value}` is not the value of a record of type `{kind}`"));
+    }
+    Ok(ExtraRecord { name, kind: family.to_owned(), value: ip.to_string() })
+}
