@@ -1,0 +1,205 @@
+//! STUN (RFC 5389), as far as clients use it: a binding request, and the sender's own address as answer.
+//!
+//! Only requests that Tailscale clients make are answered, so that the server is no use to those who fake their source
+//! address. Mirrors `net/stun/stun.go`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// What ties an answer to its request.
+pub type TxId = [u8; 12];
+
+/// Bytes of a request.
+pub const REQUEST_LEN: usize = HEADER_LEN + 4 + SOFTWARE.len() + FINGERPRINT_LEN;
+/// Bytes of the longest answer.
+pub const MAX_RESPONSE: usize = HEADER_LEN + 4 + 20;
+
+const HEADER_LEN: usize = 20;
+const FINGERPRINT_LEN: usize = 8;
+const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
+const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
+const SOFTWARE: [u8; 8] = *b"tailnode";
+const ATTR_SOFTWARE: u16 = 0x8022;
+const ATTR_FINGERPRINT: u16 = 0x8028;
+const ATTR_XOR_MAPPED_ADDRESS: u16 = 0x0020;
+/// Used by servers that went ahead of the RFC.
+const ATTR_XOR_MAPPED_ADDRESS_DRAFT: u16 = 0x8020;
+
+/// An answer, held without allocation.
+#[derive(Clone, Copy)]
+pub struct Response {
+    bytes: [u8; MAX_RESPONSE],
+    len: usize,
+}
+
+impl Response {
+    /// What goes into the datagram.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// The request of a client.
+pub fn request(tx: &TxId) -> Vec<u8> {
+    let mut out = Vec::with_capacity(REQUEST_LEN);
+    out.extend_from_slice(&BINDING_REQUEST);
+    out.extend_from_slice(&((REQUEST_LEN - HEADER_LEN) as u16).to_be_bytes());
+    out.extend_from_slice(&COOKIE);
+    out.extend_from_slice(tx);
+    out.extend_from_slice(&ATTR_SOFTWARE.to_be_bytes());
+    out.extend_from_slice(&(SOFTWARE.len() as u16).to_be_bytes());
+    out.extend_from_slice(&SOFTWARE);
+    let print = fingerprint(&out);
+    out.extend_from_slice(&ATTR_FINGERPRINT.to_be_bytes());
+    out.extend_from_slice(&4u16.to_be_bytes());
+    out.extend_from_slice(&print.to_be_bytes());
+    out
+}
+
+/// Reads a request: a binding request with the clients' SOFTWARE and, at its end, a right FINGERPRINT. None for all else.
+pub fn parse_request(packet: &[u8]) -> Option<TxId> {
+    let (kind, tx, attributes) = split(packet)?;
+    if kind != BINDING_REQUEST {
+        return None;
+    }
+    let mut software = false;
+    let mut last = None;
+    for attribute in Attributes(attributes) {
+        let (kind, value) = attribute?;
+        software |= kind == ATTR_SOFTWARE && value == SOFTWARE;
+        last = Some((kind, value));
+    }
+    let (ATTR_FINGERPRINT, print) = last? else { return None };
+    let signed = packet.get(..packet.len().checked_sub(FINGERPRINT_LEN)?)?;
+    let right = print == fingerprint(signed).to_be_bytes();
+    (software && right).then_some(tx)
+}
+
+/// The answer for a sender. An IPv4 address in IPv6 clothing is told as IPv4.
+pub fn response(tx: &TxId, sender: SocketAddr) -> Response {
+    let mut body = [0; 20];
+    let port = sender.port() ^ u16::from_be_bytes([COOKIE[0], COOKIE[1]]);
+    body[2..4].copy_from_slice(&port.to_be_bytes());
+    let len = match sender.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            body[1] = 1;
+            put_xored(&mut body[4..8], &ip.octets(), tx);
+            8
+        }
+        IpAddr::V6(ip) => {
+            body[1] = 2;
+            put_xored(&mut body[4..20], &ip.octets(), tx);
+            20
+        }
+    };
+    let mut bytes = [0; MAX_RESPONSE];
+    bytes[..2].copy_from_slice(&BINDING_SUCCESS);
+    bytes[2..4].copy_from_slice(&(4 + len as u16).to_be_bytes());
+    bytes[4..8].copy_from_slice(&COOKIE);
+    bytes[8..20].copy_from_slice(tx);
+    bytes[20..22].copy_from_slice(&ATTR_XOR_MAPPED_ADDRESS.to_be_bytes());
+    bytes[22..24].copy_from_slice(&(len as u16).to_be_bytes());
+    bytes[24..].copy_from_slice(&body);
+    Response { bytes, len: HEADER_LEN + 4 + len }
+}
+
+/// Reads an answer: whose it is, and the address it tells. Bytes after the announced length are ignored.
+pub fn parse_response(packet: &[u8]) -> Option<(TxId, SocketAddr)> {
+    let announced = packet.get(2..4)?.first_chunk::<2>()?;
+    let end = HEADER_LEN + usize::from(u16::from_be_bytes(*announced));
+    let (kind, tx, attributes) = split(packet.get(..end)?)?;
+    if kind != BINDING_SUCCESS {
+        return None;
+    }
+    for attribute in Attributes(attributes) {
+        let (kind, value) = attribute?;
+        if kind == ATTR_XOR_MAPPED_ADDRESS || kind == ATTR_XOR_MAPPED_ADDRESS_DRAFT {
+            return Some((tx, mapped_address(value, &tx)?));
+        }
+    }
+    None
+}
+
+fn mapped_address(value: &[u8], tx: &TxId) -> Option<SocketAddr> {
+    let (&[_, family, high, low], rest) = value.split_first_chunk::<4>()?;
+    let port = u16::from_be_bytes([high ^ COOKIE[0], low ^ COOKIE[1]]);
+    let ip = match family {
+        1 => {
+            let mut octets = [0; 4];
+            put_xored(&mut octets, rest.first_chunk::<4>()?, tx);
+            IpAddr::from(Ipv4Addr::from(octets))
+        }
+        2 => {
+            let mut octets = [0; 16];
+            put_xored(&mut octets, rest.first_chunk::<16>()?, tx);
+            IpAddr::from(Ipv6Addr::from(octets))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip.to_canonical(), port))
+}
+
+/// Writes an address masked by the cookie and the transaction.
+fn put_xored(out: &mut [u8], address: &[u8], tx: &TxId) {
+    for ((out, byte), mask) in out.iter_mut().zip(address).zip(COOKIE.iter().chain(tx)) {
+        *out = byte ^ mask;
+    }
+}
+
+/// Kind, transaction and attributes of a message whose length is as announced.
+fn split(packet: &[u8]) -> Option<([u8; 2], TxId, &[u8])> {
+    let (header, attributes) = packet.split_first_chunk::<HEADER_LEN>()?;
+    let announced = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    if announced != attributes.len() || header[4..8] != COOKIE {
+        return None;
+    }
+    let tx = header.last_chunk::<12>()?;
+    Some(([header[0], header[1]], *tx, attributes))
+}
+
+/// Attributes one by one; None once for bytes that are no attribute, and then the end.
+struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Option<(u16, &'a [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bytes = std::mem::take(&mut self.0);
+        if bytes.is_empty() {
+            return None;
+        }
+        let Some((&[a, b, c, d], rest)) = bytes.split_first_chunk::<4>() else { return Some(None) };
+        let len = usize::from(u16::from_be_bytes([c, d]));
+        let (Some(value), Some(after)) = (rest.get(..len), rest.get(len.next_multiple_of(4)..)) else {
+            return Some(None);
+        };
+        self.0 = after;
+        Some(Some((u16::from_be_bytes([a, b]), value)))
+    }
+}
+
+fn fingerprint(bytes: &[u8]) -> u32 {
+    crc32(bytes) ^ 0x5354_554e
+}
+
+/// The CRC of Ethernet and zip, a byte at a time.
+fn crc32(bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = crc32_table();
+    !bytes.iter().fold(!0, |crc: u32, &byte| (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)])
+}
+
+const fn crc32_table() -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        let mut crc = i as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+            bit += 1;
+        }
+        table[i] = crc;
+        i += 1;
+    }
+    table
+}
