@@ -1,0 +1,91 @@
+//! `apikeys`
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use headsail_api::Timestamp;
+use headsail_api::v1::apikey::{ApiKey, CreateApiKeyRequest, ExpireApiKeyRequest};
+
+use super::{Ctx, Outcome};
+use crate::output::{self, Answer, Table};
+
+/// `apikeys …`
+#[derive(Debug, Args)]
+pub struct ApiKeysArgs {
+    #[command(subcommand)]
+    pub command: ApiKeysCommand,
+}
+
+/// The commands on API keys.
+#[derive(Debug, Subcommand)]
+pub enum ApiKeysCommand {
+    /// List API keys, without their secrets
+    #[command(visible_aliases = ["ls", "show"])]
+    List,
+    /// Create an API key and show it this once
+    #[command(visible_aliases = ["c", "new"])]
+    Create {
+        /// How long it works, such as 24h or 90d
+        #[arg(short, long, default_value = "90d", value_name = "DURATION", value_parser = output::lifetime)]
+        expiration: Duration,
+    },
+    /// Let an API key expire now
+    #[command(visible_aliases = ["revoke", "exp", "e"])]
+    Expire(Which),
+    /// Delete an API key
+    #[command(visible_aliases = ["remove", "del"])]
+    Delete(Which),
+}
+
+/// Which API key.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// Its prefix, as the list shows it
+    #[arg(short, long)]
+    pub prefix: Option<String>,
+    /// Its id
+    #[arg(short, long)]
+    pub id: Option<u64>,
+}
+
+/// Runs a command on API keys.
+pub async fn run(command: ApiKeysCommand, ctx: &Ctx) -> Outcome {
+    match command {
+        ApiKeysCommand::List => {
+            let keys = ctx.client.list_api_keys().await?.api_keys;
+            Ok(Answer::new(&keys, table(&keys, Timestamp::now())))
+        }
+        ApiKeysCommand::Create { expiration } => {
+            let request = CreateApiKeyRequest { expiration: Some(output::after(expiration)?) };
+            let key = ctx.client.create_api_key(&request).await?.api_key;
+            Ok(Answer::new(&key, key.clone()))
+        }
+        ApiKeysCommand::Expire(Which { prefix, id }) => {
+            let request = ExpireApiKeyRequest { prefix: prefix.unwrap_or_default(), id };
+            let done = ctx.client.expire_api_key(&request).await?;
+            Ok(Answer::new(&done, "The API key has expired."))
+        }
+        ApiKeysCommand::Delete(Which { prefix, id }) => {
+            let done = match id {
+                Some(id) => ctx.client.delete_api_key_by_id(id).await?,
+                None => ctx.client.delete_api_key(&prefix.unwrap_or_default()).await?,
+            };
+            Ok(Answer::new(&done, "The API key is deleted."))
+        }
+    }
+}
+
+fn table(keys: &[ApiKey], now: Timestamp) -> Table {
+    let mut table = Table::new(["ID", "Prefix", "Expiration", "Created", "Last seen"]);
+    for k in keys {
+        table.row([
+            k.id.into(),
+            (&k.prefix).into(),
+            output::deadline(k.expiration, now),
+            output::time(k.created_at).into(),
+            output::time(k.last_seen).into(),
+        ]);
+    }
+    table
+}

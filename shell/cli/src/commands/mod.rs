@@ -1,0 +1,65 @@
+//! The commands, one module per noun: what can be typed, what is asked of the server, what is shown.
+
+pub mod apikeys;
+pub mod auth;
+pub mod debug;
+pub mod generate;
+pub mod nodes;
+pub mod policy;
+pub mod preauthkeys;
+mod resolve;
+pub mod routes;
+mod server;
+pub mod users;
+
+use headsail_api::client::Client;
+
+use crate::args::{Cli, Command, Globals};
+use crate::output::{Answer, Failure};
+use crate::{connect, serve};
+
+/// What a command comes to.
+pub type Outcome = Result<Answer, Failure>;
+
+/// What the commands that ask a server have at hand.
+pub struct Ctx {
+    /// The server.
+    pub client: Client,
+    /// Whether to ask nothing.
+    pub force: bool,
+}
+
+/// Runs a command.
+pub fn run(cli: Cli) -> Outcome {
+    let Cli { globals, command } = cli;
+    match command {
+        Command::Serve => serve::serve(&globals),
+        Command::Configtest => serve::configtest(&globals),
+        Command::Version => Ok(server::version()),
+        Command::Generate(command) => generate::run(&command),
+        Command::Completion { shell } => Ok(server::completion(shell)),
+        Command::Debug(debug::DebugCommand::PolicyEval) => debug::policy_eval(),
+        command => connect::runtime()?.block_on(ask(command, &globals)),
+    }
+}
+
+/// Runs a command that asks a server.
+async fn ask(command: Command, globals: &Globals) -> Outcome {
+    let ctx = Ctx { client: connect::client(globals)?, force: globals.force };
+    match command {
+        Command::Health => server::health(&ctx).await,
+        Command::Users(args) => users::run(args.command, &ctx).await,
+        Command::Nodes(args) => nodes::run(args, &ctx).await,
+        Command::Routes(args) => routes::run(args.command, &ctx).await,
+        Command::PreAuthKeys(args) => preauthkeys::run(args, &ctx).await,
+        Command::ApiKeys(args) => apikeys::run(args.command, &ctx).await,
+        Command::Auth(command) => auth::run(command, &ctx).await,
+        Command::Policy(command) => policy::run(command, &ctx).await,
+        Command::Debug(command) => debug::run(command, &ctx).await,
+        Command::Serve
+        | Command::Configtest
+        | Command::Version
+        | Command::Generate(_)
+        | Command::Completion { .. } => Err(Failure::new("this command asks no server")),
+    }
+}

@@ -1,0 +1,163 @@
+//! `users`
+
+use clap::{Args, Subcommand};
+use headsail_api::UserRef;
+use headsail_api::v1::user::{CreateUserRequest, ListUsersQuery, User};
+use serde_json::json;
+
+use super::{Ctx, Outcome, resolve};
+use crate::output::{self, Answer, Failure, Table};
+use crate::prompt;
+
+/// `users …`
+#[derive(Debug, Args)]
+pub struct UsersArgs {
+    #[command(subcommand)]
+    pub command: UsersCommand,
+}
+
+/// The commands on users.
+#[derive(Debug, Subcommand)]
+pub enum UsersCommand {
+    /// Create a user
+    #[command(visible_aliases = ["c", "new"])]
+    Create {
+        /// The unique name
+        name: String,
+        /// The name shown to people
+        #[arg(short, long, default_value = "", hide_default_value = true)]
+        display_name: String,
+        /// The e-mail address
+        #[arg(short, long, default_value = "", hide_default_value = true)]
+        email: String,
+        /// The URL of a picture
+        #[arg(short, long, value_name = "URL", default_value = "", hide_default_value = true, value_parser = url)]
+        picture_url: String,
+    },
+    /// List users
+    #[command(visible_aliases = ["ls", "show"])]
+    List {
+        /// Only the user of this id
+        #[arg(short, long, value_name = "ID")]
+        identifier: Option<u64>,
+        /// Only users of this name
+        #[arg(short, long)]
+        name: Option<String>,
+        /// Only users of this e-mail address
+        #[arg(short, long)]
+        email: Option<String>,
+    },
+    /// Delete a user who owns no nodes
+    #[command(visible_alias = "delete")]
+    Destroy {
+        #[command(flatten)]
+        who: Who,
+        /// Name or id
+        #[arg(value_name = "USER", conflicts_with_all = ["identifier", "name"])]
+        user: Option<UserRef>,
+    },
+    /// Rename a user
+    #[command(visible_alias = "mv")]
+    Rename {
+        #[command(flatten)]
+        who: Who,
+        /// The new name
+        #[arg(short = 'r', long, value_name = "NAME")]
+        new_name: Option<String>,
+        /// Name or id, and the new name, where the flags do not say it
+        #[arg(value_name = "USER NEW_NAME", num_args = 0..=2)]
+        words: Vec<String>,
+    },
+}
+
+/// Which user, by flags.
+#[derive(Debug, Args)]
+pub struct Who {
+    /// The user's id
+    #[arg(short, long, value_name = "ID")]
+    pub identifier: Option<u64>,
+    /// The user's name
+    #[arg(short, long, conflicts_with = "identifier")]
+    pub name: Option<String>,
+}
+
+impl Who {
+    /// The user, if a flag names one.
+    fn flagged(self) -> Option<UserRef> {
+        self.identifier.map(UserRef::Id).or(self.name.map(UserRef::Name))
+    }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some(("http" | "https", rest)) if !rest.is_empty() => Ok(text.to_owned()),
+        _ if text.is_empty() => Ok(String::new()),
+        _ => Err(format!("`{text}` is not the URL of a picture; write it like https://example.com/me.png")),
+    }
+}
+
+const NOBODY: &str = "say which user: by name, with --name, or with --identifier";
+
+/// Runs a command on users.
+pub async fn run(command: UsersCommand, ctx: &Ctx) -> Outcome {
+    match command {
+        UsersCommand::Create { name, display_name, email, picture_url } => {
+            let request = CreateUserRequest { name, display_name, email, picture_url };
+            let user = ctx.client.create_user(&request).await?.user;
+            Ok(Answer::new(&user, format!("User `{}` created, its id is {}.", user.name, user.id)))
+        }
+        UsersCommand::List { identifier, name, email } => {
+            let (name, email) = (name.unwrap_or_default(), email.unwrap_or_default());
+            let users = ctx.client.list_users(&ListUsersQuery { id: identifier, name, email }).await?.users;
+            Ok(Answer::new(&users, table(&users)))
+        }
+        UsersCommand::Destroy { who, user } => {
+            let wanted = who.flagged().or(user).ok_or_else(|| Failure::new(NOBODY))?;
+            destroy(ctx, &wanted).await
+        }
+        UsersCommand::Rename { who, new_name, words } => {
+            let (wanted, new_name) = renaming(who, new_name, words)?;
+            let id = resolve::user_id(ctx, &wanted).await?;
+            let user = ctx.client.rename_user(id, &new_name).await?.user;
+            Ok(Answer::new(&user, format!("User `{wanted}` is now called `{}`.", user.name)))
+        }
+    }
+}
+
+async fn destroy(ctx: &Ctx, wanted: &UserRef) -> Outcome {
+    let user = resolve::user(ctx, wanted).await?;
+    let question = format!("Delete user `{}` ({}) and the auth keys that belong to it?", user.name, user.id);
+    if !prompt::confirm(&question, ctx.force)? {
+        return Ok(Answer::new(&json!({ "Result": "User not destroyed" }), "Nothing was deleted."));
+    }
+    let done = ctx.client.delete_user(user.id).await?;
+    Ok(Answer::new(&done, format!("User `{}` deleted.", user.name)))
+}
+
+/// Old and new name from flags and words: `rename OLD NEW`, `rename -i 1 -r NEW` and what lies between.
+fn renaming(who: Who, new_name: Option<String>, words: Vec<String>) -> Result<(UserRef, String), Failure> {
+    let mut words = words.into_iter();
+    let wanted = match who.flagged() {
+        Some(user) => user,
+        None => words.next().and_then(|w| w.parse().ok()).ok_or_else(|| Failure::new(NOBODY))?,
+    };
+    match (new_name, words.next(), words.next()) {
+        (Some(name), None, None) | (None, Some(name), None) => Ok((wanted, name)),
+        (None, None, None) => Err(Failure::new("say how to call the user: with --new-name")),
+        _ => Err(Failure::new("too many names: give the user once and the new name once")),
+    }
+}
+
+fn table(users: &[User]) -> Table {
+    let mut table = Table::new(["ID", "Name", "Username", "Email", "Created"]);
+    for u in users {
+        table.row([
+            u.id.into(),
+            (&u.display_name).into(),
+            (&u.name).into(),
+            (&u.email).into(),
+            output::time(u.created_at).into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,240 @@
+//! What comes out: for people a table or a line, for programs JSON or YAML; success to stdout, failure to stderr.
+
+mod snippet;
+mod table;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use headsail_api::Timestamp;
+use headsail_api::client::ClientError;
+use headsail_api::problem::Fault;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+pub use snippet::annotate;
+pub use table::{Cell, Table};
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON over many lines, indented with tabs.
+    Json,
+    /// JSON on one line.
+    JsonLine,
+    /// YAML.
+    Yaml,
+}
+
+impl FromStr for Format {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Format, String> {
+        match text {
+            "" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
+            "json-line" => Ok(Format::JsonLine),
+            "yaml" => Ok(Format::Yaml),
+            _ => Err(format!("`{text}` is not an output format; use json, json-line or yaml")),
+        }
+    }
+}
+
+/// What a command has to say: the same for programs and for people.
+#[derive(Debug)]
+pub struct Answer {
+    value: Value,
+    human: Human,
+}
+
+/// What people read.
+#[derive(Debug)]
+pub enum Human {
+    /// Text.
+    Text(String),
+    /// A table.
+    Table(Table),
+    /// Text that programs get as it is, too: a policy, a script.
+    Verbatim(String),
+}
+
+impl From<String> for Human {
+    fn from(text: String) -> Human {
+        Human::Text(text)
+    }
+}
+
+impl From<&str> for Human {
+    fn from(text: &str) -> Human {
+        Human::Text(text.to_owned())
+    }
+}
+
+impl From<Table> for Human {
+    fn from(table: Table) -> Human {
+        Human::Table(table)
+    }
+}
+
+impl Answer {
+    /// An answer; `value` is what programs get.
+    pub fn new(value: &impl Serialize, human: impl Into<Human>) -> Answer {
+        // Only maps with keys that are no strings cannot become JSON, and there are none.
+        Answer { value: serde_json::to_value(value).unwrap_or_default(), human: human.into() }
+    }
+
+    /// Text that is the same in every format.
+    pub fn verbatim(text: String) -> Answer {
+        Answer { value: Value::Null, human: Human::Verbatim(text) }
+    }
+
+    /// The answer in a format, with escape sequences for colours.
+    pub fn render(&self, format: Format) -> String {
+        match (&self.human, format) {
+            (Human::Verbatim(text), _) | (Human::Text(text), Format::Text) => text.clone(),
+            (Human::Table(table), Format::Text) => table.to_string(),
+            _ => encode(&self.value, format),
+        }
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// A sentence.
+    message: String,
+    /// The same for people, where it is more than `Error: ` and the sentence.
+    human: Option<String>,
+    /// The single faults of a policy.
+    faults: Vec<Fault>,
+}
+
+impl Failure {
+    /// A failure with a sentence.
+    pub fn new(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), human: None, faults: Vec::new() }
+    }
+
+    /// A command line that cannot be read.
+    pub fn usage(e: &clap::Error) -> Failure {
+        let text = e.to_string();
+        let message = text.strip_prefix("error: ").unwrap_or(&text);
+        let message = message.split("\n\n").next().unwrap_or_default().trim();
+        Failure { human: Some(e.render().ansi().to_string()), ..Failure::new(message) }
+    }
+
+    /// A refusal of the policy `text` that was read from `origin`.
+    pub fn of_policy(e: ClientError, text: &str, origin: &str) -> Failure {
+        let faults = match &e {
+            ClientError::Refused(p) => p.errors.clone(),
+            _ => Vec::new(),
+        };
+        let human = annotate(&faults, text, origin, false);
+        Failure { human, faults, ..Failure::from(e) }
+    }
+
+    /// What programs get.
+    fn value(&self) -> Value {
+        match self.faults.as_slice() {
+            [] => json!({ "error": self.message }),
+            faults => json!({ "error": self.message, "errors": faults }),
+        }
+    }
+
+    /// The failure in a format, with escape sequences for colours.
+    pub fn render(&self, format: Format) -> String {
+        match (format, &self.human) {
+            (Format::Text, Some(human)) => human.clone(),
+            (Format::Text, None) => format!("Error: {}", self.message),
+            _ => encode(&self.value(), format),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(e: ClientError) -> Failure {
+        Failure::new(e.to_string())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Failure {
+        Failure::new(message)
+    }
+}
+
+/// Writes an answer to stdout.
+pub fn print(answer: &Answer, format: Format) -> ExitCode {
+    show(&answer.render(format))
+}
+
+/// Writes text to stdout, without colours where they are not wanted.
+pub fn show(text: &str) -> ExitCode {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| out.write_all(b"\n")) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of a pipe has what it wanted.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Writes a failure to stderr.
+pub fn fail(failure: &Failure, format: Format) -> ExitCode {
+    let text = failure.render(format);
+    // Nobody is left to be told when stderr is closed.
+    let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end_matches('\n'));
+    ExitCode::FAILURE
+}
+
+/// Writes a remark to stderr, for people only.
+pub fn remark(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end_matches('\n'));
+}
+
+/// A value for programs.
+fn encode(value: &Value, format: Format) -> String {
+    let encoded = match format {
+        Format::JsonLine => Ok(value.to_string()),
+        Format::Yaml => serde_saphyr::to_string(value).map_err(|e| e.to_string()),
+        Format::Text | Format::Json => {
+            let mut out = Vec::new();
+            let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+            let mut to = serde_json::Serializer::with_formatter(&mut out, formatter);
+            match value.serialize(&mut to) {
+                Ok(()) => String::from_utf8(out).map_err(|e| e.to_string()),
+                Err(e) => Err(e.to_string()),
+            }
+        }
+    };
+    encoded.unwrap_or_else(|e| json!({ "error": e }).to_string())
+}
+
+/// A time as tables show it (UTC), or `-`.
+pub fn time(t: Option<Timestamp>) -> String {
+    t.map_or_else(|| "-".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// A deadline as tables show it: green while it lies ahead, red when it has passed, `-` for none.
+pub fn deadline(t: Option<Timestamp>, now: Timestamp) -> Cell {
+    t.map_or_else(|| "-".into(), |at| Cell::judged(time(t), at > now))
+}
+
+/// Reads how long a key is to work, such as `90d` or `1h30m`.
+pub fn lifetime(text: &str) -> Result<Duration, String> {
+    match headsail_server::config::duration::parse(text)? {
+        Duration::ZERO => Err(format!("`{text}` would make a key that never works; use at least a second")),
+        lifetime => Ok(lifetime),
+    }
+}
+
+/// The time when a span that begins now is over.
+pub fn after(span: Duration) -> Result<Timestamp, Failure> {
+    Timestamp::now()
+        .checked_add(span)
+        .map_err(|_| Failure::new(format!("{span:?} is too long a time; use at most a few centuries")))
+}

@@ -1,0 +1,351 @@
+//! Command lines of every generation, and how answers look.
+
+use std::ffi::OsString;
+
+use headsail_api::UserRef;
+use headsail_api::v1::user::User;
+
+use crate::args::{Cli, Command, format_of, program_name};
+use crate::commands::apikeys::ApiKeysCommand;
+use crate::commands::auth::AuthCommand;
+use crate::commands::debug::DebugCommand;
+use crate::commands::nodes::NodesCommand;
+use crate::commands::policy::PolicyCommand;
+use crate::commands::preauthkeys::PreAuthKeysCommand;
+use crate::commands::routes::RoutesCommand;
+use crate::commands::users::UsersCommand;
+use crate::output::{Answer, Failure, Format};
+
+/// The words of a command line; `''` is an empty word.
+fn argv(line: &str) -> Vec<OsString> {
+    line.split_whitespace().map(|w| OsString::from(if w == "''" { "" } else { w })).collect()
+}
+
+fn cli(line: &str) -> Cli {
+    Cli::read(&argv(&format!("headsail {line}"))).unwrap_or_else(|e| panic!("`{line}`: {e}"))
+}
+
+fn refused(line: &str) -> String {
+    Cli::read(&argv(&format!("headsail {line}")))
+        .map_or_else(|e| e.to_string(), |c| panic!("`{line}` is read as {c:?}"))
+}
+
+fn name(n: &str) -> Option<UserRef> {
+    Some(UserRef::Name(n.into()))
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    use clap::CommandFactory;
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_spelling_of_every_command_is_read() {
+    let lines = "serve; configtest; health; version; generate private-key; gen private-key; completion bash; \
+        completion zsh; completion fish; completion powershell; \
+        users create a; user c a; users new a; users list; users ls; users show; users destroy -i 1; \
+        users delete -n a; users rename -i 1 -r b; users mv -n a -r b; namespaces list; namespace create a; ns ls; \
+        nodes list; node ls; nodes show; nodes list-routes; nodes lsr; nodes routes -i 1; nodes register -u a -k x; \
+        nodes expire -i 1; nodes logout -i 1; nodes exp -i 1; nodes e -i 1; nodes rename -i 1 b; nodes delete -i 1; \
+        nodes del -i 1; nodes tag -i 1 -t tag:a; nodes tags -i 1 -t tag:a; nodes t -i 1 -t tag:a; \
+        nodes approve-routes -i 1 -r 10.0.0.0/8; nodes backfillips; nodes move -i 1 -u b; machines list; machine ls; \
+        nodes list --tags; nodes list -t; \
+        preauthkeys list; preauthkey ls; authkey show; pre create -u 1; preauthkeys c -u 1; preauthkeys new -u 1; \
+        preauthkeys expire -i 1; preauthkeys revoke --id 1; preauthkeys exp -i 1; preauthkeys e -i 1; \
+        preauthkeys delete -i 1; preauthkeys del -i 1; preauthkeys rm -i 1; preauthkeys d --id 1; \
+        apikeys list; apikey ls; api show; apikeys create; apikeys c -e 30d; apikeys new --expiration 1w; \
+        apikeys expire -p x; apikeys revoke -i 1; apikeys exp --prefix x; apikeys e --id 1; apikeys delete -p x; \
+        apikeys remove -i 1; apikeys del -i 1; \
+        auth register -u a --auth-id x; auth approve --auth-id x; auth reject --auth-id x; auth list; \
+        policy get; policy show; policy view; policy fetch; policy set -f x; policy put --file x; policy update -f x; \
+        policy check -f x; policy preview -f x; policy explain a b:22; policy explain a b:22 -f x; \
+        policy get --bypass-server-and-access-database-directly; \
+        policy set -f x --bypass-grpc-and-access-database-directly; \
+        routes list; route ls; routes list -i 1; routes enable -r 1; routes enable --route 1; \
+        routes enable --route-id 1; routes disable --route-id 1; routes delete -r 1; routes enable -i 1 -a; \
+        routes enable -i 1 --all; routes enable -i 1 -r 10.0.0.0/8; \
+        debug create-node --name a -u b -k c -r 10.0.0.0/8 -r 10.1.0.0/16; debug create-node -n ns --name a --key c; \
+        debug policy-eval";
+    for line in lines.split(';') {
+        cli(line.trim());
+    }
+}
+
+#[test]
+fn global_flags_stand_anywhere() {
+    for line in ["--config x serve", "serve --config x", "-c x serve", "serve -c=x", "serve -cx"] {
+        let cli = cli(line);
+        assert_eq!(cli.globals.config.as_deref(), Some("x".as_ref()), "{line}");
+        assert!(matches!(cli.command, Command::Serve));
+    }
+    assert_eq!(cli("serve --data-dir /srv/x").globals.data_dir.as_deref(), Some("/srv/x".as_ref()));
+    for line in ["-o json users list", "users -o json list", "users list --output=json", "users list -ojson"]
+    {
+        assert_eq!(cli(line).globals.output, Format::Json, "{line}");
+    }
+    assert_eq!(cli("users list -o yaml").globals.output, Format::Yaml);
+    assert_eq!(cli("users list -o json-line").globals.output, Format::JsonLine);
+    assert_eq!(cli("users list -o ''").globals.output, Format::Text);
+    assert!(refused("users list -o xml").contains("`xml` is not an output format"));
+    assert!(cli("nodes delete -i 1 --force").globals.force);
+    assert!(cli("--force=true nodes delete -i 1").globals.force);
+    assert!(!cli("nodes delete --force=false -i 1").globals.force);
+}
+
+#[test]
+fn the_other_name_behaves_the_same() {
+    for (program, name) in [
+        ("headscale", "headscale"),
+        ("/usr/bin/headscale", "headscale"),
+        ("./headsail", "headsail"),
+        ("/opt/renamed", "headsail"),
+    ] {
+        assert_eq!(program_name(&[program.into()]), name);
+    }
+    let help = Cli::read(&argv("/usr/bin/headscale help users")).unwrap_err().to_string();
+    assert!(help.contains("headscale users"), "{help}");
+}
+
+fn users(line: &str) -> UsersCommand {
+    match cli(line).command {
+        Command::Users(args) => args.command,
+        other => panic!("`{line}` is read as {other:?}"),
+    }
+}
+
+#[test]
+fn users_old_and_new() {
+    match users("users create alice -d Alice -e a@example.com -p https://example.com/a.png") {
+        UsersCommand::Create { name, display_name, email, picture_url } => assert_eq!(
+            [name, display_name, email, picture_url],
+            ["alice", "Alice", "a@example.com", "https://example.com/a.png"]
+        ),
+        other => panic!("{other:?}"),
+    }
+    assert!(refused("users create alice -p me.png").contains("is not the URL of a picture"));
+    assert!(matches!(users("users destroy bob"), UsersCommand::Destroy { user, .. } if user == name("bob")));
+    assert!(matches!(users("users destroy 7"), UsersCommand::Destroy { user: Some(UserRef::Id(7)), .. }));
+    assert!(matches!(users("users delete --identifier 7"), UsersCommand::Destroy { who, .. }
+        if who.identifier == Some(7)));
+    assert!(
+        matches!(users("users rename old new"), UsersCommand::Rename { words, .. } if words == ["old", "new"])
+    );
+    assert!(matches!(users("users rename -n old --new-name new"), UsersCommand::Rename { who, new_name, .. }
+        if who.name.as_deref() == Some("old") && new_name.as_deref() == Some("new")));
+    refused("users destroy bob -i 1");
+    refused("users rename -i 1 -n a -r b");
+    refused("users create");
+}
+
+fn nodes(line: &str) -> (Option<UserRef>, NodesCommand) {
+    match cli(line).command {
+        Command::Nodes(args) => (args.group_user, args.command),
+        other => panic!("`{line}` is read as {other:?}"),
+    }
+}
+
+#[test]
+fn nodes_old_and_new() {
+    for flag in ["-u bob", "--user bob", "-n bob", "--namespace bob", "--namespace=bob"] {
+        assert_eq!(nodes(&format!("nodes {flag} list")).0, name("bob"), "{flag}");
+        let NodesCommand::List { owner, .. } = nodes(&format!("nodes list {flag}")).1 else {
+            panic!("{flag}")
+        };
+        assert_eq!(owner.user, name("bob"), "{flag}");
+    }
+    let (user, command) = nodes("nodes -n bob register --key nodekey:abc");
+    assert_eq!(user, name("bob"));
+    assert!(matches!(command, NodesCommand::Register { key: Some(k), .. } if k == "nodekey:abc"));
+    let (_, command) = nodes("nodes register abc -n bob");
+    assert!(matches!(command, NodesCommand::Register { word: Some(w), owner, .. }
+        if w == "abc" && owner.user == name("bob")));
+    refused("nodes register -u bob");
+
+    let (_, command) = nodes("nodes expire -i 3 -e 2026-01-31T12:00:00+02:00");
+    assert!(matches!(command, NodesCommand::Expire { expiry: Some(at), disable: false, .. }
+        if at.to_string() == "2026-01-31T10:00:00Z"));
+    for line in
+        ["nodes expire -i 3 -d", "nodes expire --identifier 3 --disable", "nodes exp -i 3 --disable=true"]
+    {
+        assert!(matches!(nodes(line).1, NodesCommand::Expire { disable: true, expiry: None, .. }), "{line}");
+    }
+    refused("nodes expire -i 3 -d -e 2026-01-31T12:00:00Z");
+    refused("nodes expire");
+
+    let (_, command) = nodes("nodes tag --identifier 4 --tags tag:router");
+    assert!(
+        matches!(command, NodesCommand::Tag { which, tags } if which.identifier == "4" && tags == ["tag:router"])
+    );
+    let (_, command) = nodes("nodes tag -i web -t tag:a,tag:b -t tag:c");
+    assert!(matches!(command, NodesCommand::Tag { tags, .. } if tags == ["tag:a", "tag:b", "tag:c"]));
+    refused("nodes tag -i 1");
+    let (_, command) = nodes("nodes approve-routes -i 1 -r ''");
+    assert!(matches!(command, NodesCommand::ApproveRoutes { routes, .. } if routes == [""]));
+    let (_, command) = nodes("nodes approve-routes --identifier 1 --routes 10.0.0.0/8,::/0");
+    assert!(
+        matches!(command, NodesCommand::ApproveRoutes { routes, .. } if routes == ["10.0.0.0/8", "::/0"])
+    );
+    refused("nodes approve-routes -i 1");
+    let (_, command) = nodes("nodes rename -i 1 new-name");
+    assert!(matches!(command, NodesCommand::Rename { new_name, .. } if new_name == "new-name"));
+}
+
+fn routes(line: &str) -> RoutesCommand {
+    match cli(line).command {
+        Command::Routes(args) => args.command,
+        other => panic!("`{line}` is read as {other:?}"),
+    }
+}
+
+#[test]
+fn routes_of_guides_and_old_releases() {
+    for flag in ["-r 12", "--route 12", "--route-id 12", "--route-id=12"] {
+        let RoutesCommand::Enable(selection) = routes(&format!("routes enable {flag}")) else {
+            panic!("{flag}")
+        };
+        assert_eq!(selection.route, ["12"]);
+    }
+    let RoutesCommand::Disable(selection) = routes("routes disable -r 1,2 -r 3") else { panic!() };
+    assert_eq!(selection.route, ["1", "2", "3"]);
+    let RoutesCommand::Enable(selection) = routes("routes enable -i web --all") else { panic!() };
+    assert_eq!((selection.all, selection.identifier.as_deref()), (Some(true), Some("web")));
+    refused("routes enable");
+    refused("routes enable --all");
+    refused("routes enable -i 1 -a -r 2");
+}
+
+fn preauthkeys(line: &str) -> (Option<UserRef>, PreAuthKeysCommand) {
+    match cli(line).command {
+        Command::PreAuthKeys(args) => (args.group_user, args.command),
+        other => panic!("`{line}` is read as {other:?}"),
+    }
+}
+
+#[test]
+fn auth_keys_old_and_new() {
+    let (_, command) =
+        preauthkeys("preauthkeys create -u 1 --reusable --ephemeral -e 90d --tags tag:a,tag:b");
+    let PreAuthKeysCommand::Create { owner, reusable, ephemeral, expiration, tags } = command else {
+        panic!()
+    };
+    assert_eq!((owner.user, reusable, ephemeral), (Some(UserRef::Id(1)), true, true));
+    assert_eq!((expiration.as_secs(), tags), (90 * 86_400, vec!["tag:a".to_owned(), "tag:b".to_owned()]));
+
+    let (_, command) = preauthkeys("preauthkeys create --namespace ns --reusable=false --expiration 1h30m");
+    let PreAuthKeysCommand::Create { owner, reusable, expiration, .. } = command else { panic!() };
+    assert_eq!((owner.user, reusable, expiration.as_secs()), (name("ns"), false, 5400));
+
+    let (_, command) = preauthkeys("preauthkeys create --tags tag:a");
+    assert!(matches!(command, PreAuthKeysCommand::Create { expiration, .. } if expiration.as_secs() == 3600));
+    for flag in ["-u bob", "--user bob", "-n bob", "--namespace bob"] {
+        assert_eq!(preauthkeys(&format!("preauthkeys {flag} list")).0, name("bob"), "{flag}");
+    }
+    let (user, command) = preauthkeys("preauthkeys -u bob expire abcdef");
+    assert_eq!(user, name("bob"));
+    assert!(matches!(command, PreAuthKeysCommand::Expire { id: None, key: Some(k), .. } if k == "abcdef"));
+    assert!(refused("preauthkeys create -u 1 -e soon").contains("`soon` is not a duration"));
+    assert!(refused("preauthkeys create -u 1 -e 0").contains("never works"));
+    refused("preauthkeys expire");
+    refused("preauthkeys delete");
+}
+
+#[test]
+fn api_keys_want_exactly_one_name() {
+    let Command::ApiKeys(args) = cli("apikeys create").command else { panic!() };
+    assert!(
+        matches!(args.command, ApiKeysCommand::Create { expiration } if expiration.as_secs() == 90 * 86_400)
+    );
+    refused("apikeys expire");
+    refused("apikeys expire -p x -i 1");
+    refused("apikeys delete");
+}
+
+#[test]
+fn the_other_nouns() {
+    let Command::Auth(AuthCommand::Register { user, which }) =
+        cli("auth register --auth-id hskey-authreq-x --user bob").command
+    else {
+        panic!()
+    };
+    assert_eq!((user, which.auth_id.as_str()), (UserRef::Name("bob".into()), "hskey-authreq-x"));
+    refused("auth register --auth-id x");
+    refused("auth approve");
+
+    let Command::Policy(PolicyCommand::Set { file, bypass }) =
+        cli("policy set -f p.hujson --bypass-grpc-and-access-database-directly").command
+    else {
+        panic!()
+    };
+    assert!(bypass.bypass && file.file == std::path::Path::new("p.hujson"));
+    refused("policy set");
+
+    let Command::Debug(DebugCommand::CreateNode { route, user, .. }) =
+        cli("debug create-node --name a -n ns -k c -r 10.0.0.0/8 -r 10.1.0.0/16").command
+    else {
+        panic!()
+    };
+    assert_eq!((route.len(), user), (2, UserRef::Name("ns".into())));
+    refused("completion tcsh");
+    refused("users frobnicate");
+}
+
+#[test]
+fn answers_in_every_format() {
+    let user = User { id: 1, name: "no".into(), ..User::default() };
+    let answer = Answer::new(&[&user], "one user");
+    assert_eq!(answer.render(Format::Text), "one user");
+    let fields = [
+        "\"id\": \"1\"",
+        "\"name\": \"no\"",
+        "\"createdAt\": null",
+        "\"displayName\": \"\"",
+        "\"email\": \"\"",
+        "\"providerId\": \"\"",
+        "\"provider\": \"\"",
+        "\"profilePicUrl\": \"\"",
+    ];
+    assert_eq!(answer.render(Format::Json), format!("[\n\t{{\n\t\t{}\n\t}}\n]", fields.join(",\n\t\t")));
+    assert_eq!(
+        answer.render(Format::JsonLine),
+        r#"[{"id":"1","name":"no","createdAt":null,"displayName":"","email":"","providerId":"","provider":"","profilePicUrl":""}]"#
+    );
+    let yaml = answer.render(Format::Yaml);
+    // Text that another reader would take for a number or a truth value must be quoted.
+    assert!(yaml.contains("id: \"1\"") || yaml.contains("id: '1'"), "{yaml}");
+    assert!(yaml.contains("name: \"no\"") || yaml.contains("name: 'no'"), "{yaml}");
+    let back: Vec<User> = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(back, [user]);
+    assert_eq!(Answer::new(&"hskey-api-x", "x").render(Format::Json), "\"hskey-api-x\"");
+    assert_eq!(Answer::verbatim("{}\n// mine".into()).render(Format::Json), "{}\n// mine");
+}
+
+#[test]
+fn failures_in_every_format() {
+    let failure = Failure::new("there is no user `x`");
+    assert_eq!(failure.render(Format::Text), "Error: there is no user `x`");
+    assert_eq!(failure.render(Format::JsonLine), r#"{"error":"there is no user `x`"}"#);
+    assert_eq!(failure.render(Format::Json), "{\n\t\"error\": \"there is no user `x`\"\n}");
+    assert_eq!(failure.render(Format::Yaml).trim(), "error: there is no user `x`");
+}
+
+#[test]
+fn misuse_is_told_in_the_format_that_was_asked_for() {
+    for (line, format) in [
+        ("headsail nodes delete -o json", Some(Format::Json)),
+        ("headsail nodes delete --output=yaml", Some(Format::Yaml)),
+        ("headsail nodes delete -ojson-line", Some(Format::JsonLine)),
+        ("headsail nodes delete -o=json", Some(Format::Json)),
+        ("headsail nodes delete -o", None),
+        ("headsail nodes delete -o xml", None),
+        ("headsail nodes delete", None),
+    ] {
+        assert_eq!(format_of(&argv(line)), format, "{line}");
+    }
+    let misuse = Cli::read(&argv("headsail nodes delete -o json-line")).unwrap_err();
+    let told = Failure::usage(&misuse).render(Format::JsonLine);
+    assert!(
+        told.starts_with(r#"{"error":"the following required arguments"#) && !told.contains("Usage"),
+        "{told}"
+    );
+}
