@@ -3,8 +3,9 @@
 /// Bytes of the largest packet, as the protocol has it. A larger one closes its sender's connection.
 pub const MAX_PACKET: usize = 64 * 1024;
 
-/// Bytes of the largest ClientInfo frame, as the protocol has it. A larger one closes the connection.
-pub const MAX_CLIENT_INFO: usize = 256 * 1024;
+/// Bytes of the largest ClientInfo frame. The protocol allows 256 KiB and real ones have 200 bytes; as strangers send
+/// them, a larger one closes the connection.
+pub const MAX_CLIENT_INFO: usize = 16 * 1024;
 
 /// Bytes of the largest ServerInfo frame, as the protocol has it; also what a client accepts of an unknown frame.
 pub const MAX_SERVER_INFO: usize = 1024 * 1024;

@@ -1,0 +1,178 @@
+//! The DERP relay and STUN on real sockets. All rules of the protocol are in `headsail_derp`.
+//!
+//! A connection enters through [`http`], which decides how it begins, and is then one task in [`socket`]. All tasks
+//! share one state behind one lock, which is held for as long as it takes to copy a piece of input, some microseconds.
+
+mod handshake;
+pub mod http;
+mod socket;
+pub mod stun;
+#[cfg(test)]
+mod tests;
+mod websocket;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use headsail_derp::{ConnId, Identity};
+use headsail_wire::keys::{NodeKey, hex};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use socket::End;
+
+/// Decides by its public key whether a node may use the relay.
+pub type Admission = Arc<dyn Fn(&[u8; 32]) -> bool + Send + Sync>;
+
+/// The relay: a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct Relay(Arc<Shared>);
+
+/// What all connections of a relay share.
+struct Shared {
+    identity: Identity,
+    admission: Admission,
+    state: Mutex<State>,
+    counts: Counts,
+}
+
+/// The relay's state, and the tasks that wait for something to write, by number of connection.
+#[derive(Default)]
+struct State {
+    core: headsail_derp::Relay,
+    writers: Vec<Option<Waker>>,
+}
+
+/// How connections ended, for those that went wrong.
+#[derive(Default)]
+struct Counts {
+    refused: AtomicU64,
+    handshake_failed: AtomicU64,
+    stalled: AtomicU64,
+    violated: AtomicU64,
+}
+
+/// What the relay has counted, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayStats {
+    /// Connections, packets and drops.
+    pub core: headsail_derp::Stats,
+    /// Connections refused because their node may not use the relay.
+    pub refused: u64,
+    /// Connections that ended before their handshake did.
+    pub handshake_failed: u64,
+    /// Connections cut because they took no bytes.
+    pub stalled: u64,
+    /// Connections closed because of what they sent.
+    pub violated: u64,
+}
+
+impl Relay {
+    /// A relay with the key by which clients know it, and the rule whom it serves.
+    ///
+    /// The rule is asked when a client connects and again about once a minute.
+    pub fn new(private_key: [u8; 32], admission: Admission) -> Relay {
+        Relay(Arc::new(Shared {
+            identity: Identity::new(private_key),
+            admission,
+            state: Mutex::default(),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// The relay's public key as the HTTP answer has it: 64 hex digits without a prefix.
+    pub fn public_key_hex(&self) -> String {
+        hex(self.0.identity.public().bytes())
+    }
+
+    /// Serves one client whose HTTP request has been answered, until its connection ends; says how it did.
+    ///
+    /// `io` yields what follows the request's head, WebSocket framing taken off. See [`http::serve`] for the whole way.
+    pub async fn serve_stream<S>(&self, io: S, remote: SocketAddr) -> End
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let end = match handshake::run(&self.0, io).await {
+            Ok(connection) => connection.await,
+            Err(end) => end,
+        };
+        self.0.counts.note(&end);
+        tracing::debug!(%remote, %end, "relay connection ended");
+        end
+    }
+
+    /// Ends the connections of a node that may no longer use the relay.
+    pub fn refuse(&self, node: &[u8; 32]) {
+        self.0.locked(|core, woken| core.refuse(&NodeKey::from_bytes(*node), woken));
+    }
+
+    /// Tells every client that the relay is about to restart: milliseconds to wait before reconnecting, and to go on
+    /// trying.
+    pub fn announce_restart(&self, reconnect_in_ms: u32, try_for_ms: u32) {
+        self.0.locked(|core, woken| core.announce_restart(reconnect_in_ms, try_for_ms, woken));
+    }
+
+    /// The counts so far.
+    pub fn stats(&self) -> RelayStats {
+        let counts = &self.0.counts;
+        RelayStats {
+            core: self.0.lock().core.stats(),
+            refused: counts.refused.load(Ordering::Relaxed),
+            handshake_failed: counts.handshake_failed.load(Ordering::Relaxed),
+            stalled: counts.stalled.load(Ordering::Relaxed),
+            violated: counts.violated.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, and wakes the writers that the change names once the lock is free again.
+    fn locked<R>(&self, change: impl FnOnce(&mut headsail_derp::Relay, &mut Vec<ConnId>) -> R) -> R {
+        let mut woken = Vec::new();
+        let mut state = self.lock();
+        let result = change(&mut state.core, &mut woken);
+        let writers: Vec<Waker> = woken.into_iter().filter_map(|id| state.writer(id)).collect();
+        drop(state);
+        writers.into_iter().for_each(Waker::wake);
+        result
+    }
+}
+
+impl State {
+    /// Takes out the task that waits to write for a connection.
+    fn writer(&mut self, id: ConnId) -> Option<Waker> {
+        self.writers.get_mut(id.index())?.take()
+    }
+
+    /// Notes the task that waits to write for a connection.
+    fn park(&mut self, id: ConnId, waker: &Waker) {
+        if self.writers.len() <= id.index() {
+            self.writers.resize(id.index() + 1, None);
+        }
+        if let Some(slot) = self.writers.get_mut(id.index()) {
+            match slot {
+                Some(parked) => parked.clone_from(waker),
+                None => *slot = Some(waker.clone()),
+            }
+        }
+    }
+}
+
+impl Counts {
+    fn note(&self, end: &End) {
+        let count = match end {
+            End::Refused => &self.refused,
+            End::Handshake(_) => &self.handshake_failed,
+            End::Stalled => &self.stalled,
+            End::Closed(headsail_derp::Close::Refused) => &self.refused,
+            End::Closed(_) => &self.violated,
+            End::Eof | End::Io(_) => return,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}

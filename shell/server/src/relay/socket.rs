@@ -1,0 +1,277 @@
+//! One connection after its handshake: a task that reads large pieces, hands them to the relay, and writes what waits.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use headsail_derp::limits::{CHUNK, WRITE_STALL_SECS};
+use headsail_derp::relay::Next;
+use headsail_derp::{Chunk, ClientInfo, Close, ConnId};
+use headsail_wire::keys::NodeKey;
+use headsail_wire::time::Time;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::Shared;
+use super::handshake::Failure;
+use crate::clock;
+
+const WRITE_STALL: Duration = Duration::from_secs(WRITE_STALL_SECS);
+/// Bytes read before they are handed on: large enough to make calls rare, small enough to stay in the cache.
+const READ: usize = CHUNK;
+
+thread_local! {
+    /// Where a connection's input lies while it is parsed. Shared by all that run on a thread, so that those that wait
+    /// own none.
+    static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client hung up.
+    Eof,
+    /// The connection broke.
+    Io(io::ErrorKind),
+    /// The handshake came to nothing.
+    Handshake(Failure),
+    /// The node may not use the relay.
+    Refused,
+    /// The client took no bytes for [`WRITE_STALL_SECS`].
+    Stalled,
+    /// The relay closed it.
+    Closed(Close),
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Eof => f.write_str("the client hung up"),
+            End::Io(kind) => write!(f, "the connection broke: {kind}"),
+            End::Handshake(Failure::Timeout) => f.write_str("the handshake took too long"),
+            End::Handshake(Failure::Malformed) => f.write_str("the handshake was malformed"),
+            End::Handshake(Failure::Unproven) => {
+                f.write_str("the client does not hold the key that it claims")
+            }
+            End::Refused => f.write_str("the node may not use this relay"),
+            End::Stalled => write!(f, "the client took no bytes for {WRITE_STALL_SECS} s"),
+            End::Closed(why) => why.fmt(f),
+        }
+    }
+}
+
+/// A connection that has joined the relay, and leaves it when dropped. The future runs until the connection ends.
+pub(super) struct Connection<S> {
+    shared: Arc<Shared>,
+    io: S,
+    id: ConnId,
+    key: NodeKey,
+    /// The beginning of a frame whose end has not come.
+    held: Vec<u8>,
+    /// What is being written.
+    writing: Option<Chunk>,
+    /// Something is written that may still be in a buffer below.
+    unflushed: bool,
+    /// Since when the client has taken nothing of what there is for it.
+    blocked: Option<Instant>,
+    keepalive_due: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S> Connection<S> {
+    /// Adds a client to the relay. `held` is what it sent after its handshake.
+    pub(super) fn join(shared: Arc<Shared>, io: S, key: NodeKey, info: ClientInfo, held: Vec<u8>) -> Self {
+        let mut jitter = [0; 4];
+        clock::random(&mut jitter);
+        let now = clock::now();
+        let (id, due) = shared.locked(|core, woken| {
+            let id = core.join(key, info, now, u32::from_ne_bytes(jitter), woken);
+            (id, core.tick(id, now, woken))
+        });
+        let keepalive_due = Instant::now() + until(now, due);
+        Connection {
+            shared,
+            io,
+            id,
+            key,
+            held,
+            writing: None,
+            unflushed: false,
+            blocked: None,
+            keepalive_due,
+            timer: Box::pin(tokio::time::sleep_until(keepalive_due)),
+        }
+    }
+
+    pub(super) fn io(&mut self) -> &mut S {
+        &mut self.io
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        let id = self.id;
+        // Taken out before the number is given to another.
+        drop(self.shared.lock().writer(id));
+        self.shared.locked(|core, woken| core.leave(id, woken));
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
+    type Output = End;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        match self.run(cx) {
+            Ok(()) => Poll::Pending,
+            Err(end) => Poll::Ready(end),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// One turn. It reads at most one piece, so that those who receive it get their turn before the next.
+    fn run(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let more = self.read(cx)?;
+        self.write(cx)?;
+        self.keep_time(cx)?;
+        if more {
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Reads a piece and hands it to the relay. True if there is likely more to read at once.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut input = INPUT.take();
+        let result = self.read_into(cx, &mut input);
+        INPUT.set(input);
+        result
+    }
+
+    fn read_into(&mut self, cx: &mut Context<'_>, input: &mut Vec<u8>) -> Result<bool, End> {
+        let start = self.held.len();
+        let room = start + READ;
+        if input.len() < room {
+            input.resize(room, 0);
+        }
+        let mut buf = ReadBuf::new(input.get_mut(..room).unwrap_or_default());
+        buf.put_slice(&self.held);
+        let more = self.fill(cx, &mut buf)?;
+        let filled = buf.filled();
+        if filled.len() == start && start == 0 {
+            return Ok(more);
+        }
+        let id = self.id;
+        let now = clock::now();
+        let done = self
+            .shared
+            .locked(|core, woken| core.receive(id, filled, now, woken))
+            .map_err(End::Closed)?;
+        let rest = filled.get(done..).unwrap_or_default();
+        if rest.is_empty() {
+            self.held = Vec::new();
+        } else {
+            self.held.clear();
+            self.held.extend_from_slice(rest);
+        }
+        Ok(more)
+    }
+
+    /// Reads until the buffer is full or nothing more is there. True if it is full.
+    fn fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Result<bool, End> {
+        while buf.remaining() > 0 {
+            let before = buf.filled().len();
+            match Pin::new(&mut self.io).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) if buf.filled().len() == before => return Err(End::Eof),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Err(End::Io(error.kind())),
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes what waits, until there is nothing or the client takes no more.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        match self.write_all(cx) {
+            Poll::Ready(Ok(())) => self.blocked = None,
+            Poll::Ready(Err(end)) => return Err(end),
+            Poll::Pending => {
+                self.blocked.get_or_insert_with(Instant::now);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        loop {
+            while let Some(chunk) = self.writing.as_mut().filter(|chunk| !chunk.bytes().is_empty()) {
+                match ready!(Pin::new(&mut self.io).poll_write(cx, chunk.bytes())) {
+                    Ok(0) => return Poll::Ready(Err(End::Io(io::ErrorKind::WriteZero))),
+                    Ok(n) => chunk.advance(n),
+                    Err(error) => return Poll::Ready(Err(End::Io(error.kind()))),
+                }
+                self.unflushed = true;
+                self.blocked = None;
+            }
+            let written = self.writing.take();
+            let mut state = self.shared.lock();
+            match state.core.take(self.id, written) {
+                Next::Write(chunk) => self.writing = Some(chunk),
+                Next::Close(why) => return Poll::Ready(Err(End::Closed(why))),
+                Next::Idle => {
+                    state.park(self.id, cx.waker());
+                    break;
+                }
+            }
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx)).map_err(|error| End::Io(error.kind()))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Does what is due, and sees to it that this task runs when the next thing is.
+    fn keep_time(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        loop {
+            let stalls = self.blocked.map(|since| since + WRITE_STALL);
+            let due = stalls.map_or(self.keepalive_due, |at| at.min(self.keepalive_due));
+            if due < self.timer.deadline() {
+                self.timer.as_mut().reset(due);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if stalls.is_some_and(|at| at <= now) {
+                return Err(End::Stalled);
+            }
+            if self.keepalive_due <= now {
+                self.keep_alive(now)?;
+            }
+            let due = stalls.map_or(self.keepalive_due, |at| at.min(self.keepalive_due));
+            self.timer.as_mut().reset(due);
+        }
+    }
+
+    /// Sends a keep-alive, and asks again whether the node may be here.
+    fn keep_alive(&mut self, now: Instant) -> Result<(), End> {
+        if !(self.shared.admission)(self.key.bytes()) {
+            return Err(End::Refused);
+        }
+        let (id, time) = (self.id, clock::now());
+        let due = self.shared.locked(|core, woken| core.tick(id, time, woken));
+        self.keepalive_due = now + until(time, due);
+        Ok(())
+    }
+}
+
+/// How long it is from `now` until `due`; a moment at least, so that clocks that disagree cannot make a busy loop.
+fn until(now: Time, due: Time) -> Duration {
+    Duration::from_micros(u64::try_from(due.since(now)).unwrap_or(0)).max(Duration::from_millis(1))
+}

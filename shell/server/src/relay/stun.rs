@@ -1,0 +1,84 @@
+//! STUN over UDP: every sender that asks rightly is told its own address; all else is met with silence.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use headsail_derp::stun::{parse_request, response};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+
+/// Requests answered before other tasks get a turn.
+const BATCH: usize = 64;
+/// Bytes of the longest datagram looked at; those of clients have 40.
+const MAX_REQUEST: usize = 1500;
+/// Bytes that the system holds for a socket, so that a burst of clients loses nothing.
+const RECEIVE_BUFFER: usize = 1024 * 1024;
+
+/// What a STUN server has counted, for metrics.
+#[derive(Default)]
+pub struct Counts {
+    /// Requests answered.
+    pub answered: AtomicU64,
+    /// Datagrams that were no request of a client.
+    pub ignored: AtomicU64,
+}
+
+/// Opens the sockets for one configured address: for an unspecified IPv4 one also IPv6 with the same port, where the
+/// machine has it.
+///
+/// Errors: as the system says; most often the port is taken.
+pub fn bind(addr: SocketAddr) -> io::Result<Vec<UdpSocket>> {
+    let first = open(addr)?;
+    let mut sockets = vec![];
+    if addr.is_ipv4() && addr.ip().is_unspecified() {
+        let same_port = SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.local_addr()?.port()));
+        match open(same_port) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => tracing::debug!(%error, "no STUN over IPv6"),
+        }
+    }
+    sockets.insert(0, first);
+    Ok(sockets)
+}
+
+fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The system may grant less; then bursts are lost earlier.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// Answers on one socket until the task is dropped. Errors of single datagrams are passed over.
+pub async fn serve(socket: UdpSocket, counts: Arc<Counts>) -> io::Result<()> {
+    let mut buf = [0; MAX_REQUEST];
+    loop {
+        socket.readable().await?;
+        for _ in 0..BATCH {
+            match socket.try_recv_from(&mut buf) {
+                Ok((len, sender)) => answer(&socket, buf.get(..len).unwrap_or_default(), sender, &counts),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An earlier answer could not be delivered; that concerns its receiver only.
+                Err(error) => tracing::trace!(%error, "STUN socket"),
+            }
+        }
+        tokio::task::consume_budget().await;
+    }
+}
+
+fn answer(socket: &UdpSocket, packet: &[u8], sender: SocketAddr, counts: &Counts) {
+    let Some(tx) = parse_request(packet) else {
+        counts.ignored.fetch_add(1, Ordering::Relaxed);
+        return;
+    };
+    // A full send buffer loses the answer, as the network might; the client asks again.
+    if socket.try_send_to(response(&tx, sender).bytes(), sender).is_ok() {
+        counts.answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
