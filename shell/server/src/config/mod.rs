@@ -24,6 +24,7 @@ pub use env::{Env, process_env};
 pub use report::ConfigError;
 pub use settings::*;
 
+use crate::files;
 use check::Origin;
 use raw::Raw;
 use report::Report;
@@ -177,12 +178,8 @@ fn read(file: &Path, env: &Env) -> Result<Raw, ConfigError> {
 }
 
 fn read_text(file: &Path) -> Result<String, String> {
-    let cannot = |why: String| format!("cannot read the configuration `{}`: {why}", file.display());
-    let size = std::fs::metadata(file).map_err(|error| cannot(error.to_string()))?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(cannot(format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20)));
-    }
-    std::fs::read_to_string(file).map_err(|error| cannot(error.to_string()))
+    files::read_bounded(file, MAX_FILE_BYTES)
+        .map_err(|error| format!("cannot read the configuration `{}`: {error}", file.display()))
 }
 
 /// The built-in defaults as a document, so that variables and checks treat them like a file.

@@ -50,6 +50,10 @@ pub struct Settings {
     pub policy: Policy,
     /// Whether nodes may send files to each other.
     pub taildrop: bool,
+    /// Whether clients are told to update themselves.
+    pub auto_update: bool,
+    /// Logins that wait for a person.
+    pub pending_logins: PendingLogins,
     /// Log lines.
     pub log: Log,
     /// How the command line reaches the server.
@@ -209,8 +213,8 @@ pub struct Derp {
 /// The embedded relay and its STUN server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DerpServer {
-    /// Number of its region.
-    pub region_id: i64,
+    /// Number of its region, 1 to 65535.
+    pub region_id: u32,
     /// Short name of its region.
     pub region_code: String,
     /// Name of its region for people.
@@ -270,6 +274,15 @@ pub struct Lifetimes {
     pub ephemeral: Duration,
     /// How long revoked auth keys are kept.
     pub revoked_auth_keys: Duration,
+}
+
+/// Logins that wait for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingLogins {
+    /// How long one waits.
+    pub lifetime: Duration,
+    /// How many may wait at once.
+    pub limit: usize,
 }
 
 /// Health checks of redundant subnet routers.

@@ -369,7 +369,7 @@ fn the_embedded_relay_has_rules() {
         [
             "config.yaml: `derp.server.stun_listen_addr` is missing: the embedded relay needs it, set it to `0.0.0.0:3478`",
             "config.yaml:6:50: `derp.server.private_key_path` and `noise.private_key_path` are the same file: give the relay a key of its own",
-            "config.yaml:6:72: `derp.server.region_id` must be a whole number from 1 to 9007199254740991, not `0`",
+            "config.yaml:6:72: `derp.server.region_id` must be a whole number from 1 to 65535, not `0`",
             "config.yaml:6:81: `::1` cannot be the `derp.server.ipv4`: it is not an IPv4 address",
         ]
     );

@@ -51,6 +51,8 @@ pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, Co
         route_probes: route_probes(raw_mut),
         policy: policy(raw_mut),
         taildrop: raw_mut.bool("taildrop.enabled", true),
+        auto_update: raw_mut.bool("auto_update.enabled", false),
+        pending_logins: pending_logins(raw_mut),
         log: log(raw_mut),
         cli: cli(raw_mut),
         data_dir,
@@ -137,9 +139,9 @@ fn lifetimes(raw: &mut Raw) -> Lifetimes {
     let ephemeral_key = "node.ephemeral.inactivity_timeout";
     let ephemeral = raw.duration(ephemeral_key, Duration::from_secs(120));
     if ephemeral < Duration::from_secs(1) {
-        let place = raw.place(ephemeral_key);
-        raw.report.problem(
-            &place,
+        problem_at(
+            raw,
+            ephemeral_key,
             format_args!("`{ephemeral_key}` must be at least `1s`, not `{}`", duration::go_style(ephemeral)),
         );
     }
@@ -179,6 +181,16 @@ fn route_probes(raw: &mut Raw) -> RouteProbes {
         );
     }
     RouteProbes { interval: Some(interval), timeout }
+}
+
+fn pending_logins(raw: &mut Raw) -> PendingLogins {
+    let key = "tuning.register_cache_expiration";
+    let lifetime = raw.duration(key, Duration::from_secs(15 * 60));
+    if lifetime < Duration::from_secs(1) {
+        problem_at(raw, key, format_args!("`{key}` must be at least `1s`, such as `15m`"));
+    }
+    let limit = raw.int("tuning.register_cache_max_entries", 1024, 1..=1_000_000);
+    PendingLogins { lifetime, limit: usize::try_from(limit).unwrap_or(1024) }
 }
 
 fn policy(raw: &mut Raw) -> Policy {

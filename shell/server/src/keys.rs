@@ -1,0 +1,130 @@
+//! Private key files, in the format of Headscale: `privkey:` and 64 hex digits.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use headsail_wire::keys::{hex, unhex32};
+
+use crate::files;
+
+const PREFIX: &str = "privkey:";
+/// Larger files are no key.
+const MAX_FILE_BYTES: u64 = 4096;
+
+/// An X25519 private key. It has no `Debug` and no `Display`.
+#[derive(Clone)]
+pub struct PrivateKey([u8; 32]);
+
+impl PrivateKey {
+    /// A new key from the system's randomness, clamped as Go does.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn generate() -> io::Result<PrivateKey> {
+        let mut bytes = [0; 32];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the system has no randomness"))?;
+        bytes[0] &= 248;
+        bytes[31] = (bytes[31] & 127) | 64;
+        Ok(PrivateKey(bytes))
+    }
+
+    /// The key itself, for the algorithms that use it.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A key file that cannot be used.
+#[derive(Debug)]
+pub struct KeyError {
+    path: PathBuf,
+    why: String,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot use the key file `{}`: {}", self.path.display(), self.why)
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+/// Reads a key file; if there is none, makes a key and writes it with mode 0600.
+///
+/// # Errors
+/// The file cannot be read or written, or does not hold a key. A malformed file is never replaced: the key in it may
+/// be what all clients know this server by.
+pub fn load_or_create(path: &Path) -> Result<PrivateKey, KeyError> {
+    let failed = |why: String| KeyError { path: path.to_owned(), why };
+    match files::read_bounded(path, MAX_FILE_BYTES) {
+        Ok(text) => parse(&text).ok_or_else(|| {
+            failed(format!(
+                "it does not hold `{PREFIX}` and 64 hex digits; restore it from a backup, or move it away to get a new key (clients then need a new login)"
+            ))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(path).map_err(|error| failed(error.to_string()))
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn parse(text: &str) -> Option<PrivateKey> {
+    let bytes = text.trim().strip_prefix(PREFIX).and_then(unhex32)?;
+    // No generator makes the zero key; a file with it was damaged.
+    (bytes != [0; 32]).then_some(PrivateKey(bytes))
+}
+
+fn create(path: &Path) -> io::Result<PrivateKey> {
+    let key = PrivateKey::generate()?;
+    files::private_dir(path.parent().unwrap_or(Path::new("")))?;
+    files::write_private(path, format!("{PREFIX}{}\n", hex(key.bytes())).as_bytes())?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/noise_private.key");
+        let made = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
+        let found = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(made.bytes() == found.bytes());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!((made.bytes()[0] & 7, made.bytes()[31] >> 6), (0, 1));
+        let other = load_or_create(&dir.path().join("other.key")).unwrap_or_else(|error| panic!("{error}"));
+        assert!(made.bytes() != other.bytes());
+    }
+
+    #[test]
+    fn files_of_headscale_are_read_and_malformed_ones_refused_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("k");
+        fs::write(&path, format!("privkey:{}\n", "aB".repeat(32))).unwrap();
+        assert!(load_or_create(&path).is_ok_and(|key| key.bytes() == &[0xab; 32]));
+        for bad in [
+            "",
+            "privkey:",
+            "abc",
+            &"ab".repeat(32),
+            &format!("privkey:{}", "zz".repeat(32)),
+            &format!("privkey:{}", "00".repeat(32)),
+        ] {
+            fs::write(&path, bad).unwrap();
+            let Err(error) = load_or_create(&path) else { panic!("accepted {bad}") };
+            let start = format!(
+                "cannot use the key file `{}`: it does not hold `privkey:` and 64 hex digits; ",
+                path.display()
+            );
+            assert!(error.to_string().starts_with(&start), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), bad);
+        }
+    }
+}

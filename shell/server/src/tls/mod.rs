@@ -1,0 +1,242 @@
+//! TLS: certificates from files or made by the server, reloaded when the files change, with the relay's key in the
+//! chain. All names of `rustls` stay in this module.
+
+mod made;
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use headsail_wire::keys::hex;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use crate::config::Certificate;
+use crate::files;
+
+/// How often handshakes look whether the files changed, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Larger files hold no certificate.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Makes aws-lc the cryptography of every TLS connection of this process, ours and those of the HTTP client. Calling
+/// it again does no harm.
+pub fn install_provider() {
+    // The error means that a provider is installed already.
+    let _ = aws_lc_rs::default_provider().install_default();
+}
+
+/// Why there is no TLS.
+#[derive(Debug)]
+pub struct TlsError(String);
+
+impl TlsError {
+    fn file(path: &Path, why: &dyn fmt::Display) -> TlsError {
+        TlsError(format!("cannot use the TLS file `{}`: {why}", path.display()))
+    }
+
+    fn made(why: &dyn fmt::Display) -> TlsError {
+        TlsError(format!("cannot make a TLS certificate: {why}"))
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// The certificate of the TLS listeners, as it is now.
+pub struct Certificates {
+    cert: PathBuf,
+    key: PathBuf,
+    self_signed: bool,
+    relay_key: Option<CertificateDer<'static>>,
+    /// The chain ends with the certificate that tells the relay's key.
+    current: RwLock<Arc<CertifiedKey>>,
+    looked: Mutex<Looked>,
+}
+
+struct Looked {
+    at: Instant,
+    /// Of the two files.
+    changed: [Option<SystemTime>; 2],
+}
+
+impl Certificates {
+    /// Loads the certificate; a self-signed one is made first if it is missing, lacks one of `names` (DNS names and
+    /// addresses without brackets) or nears its end. `relay_key` is the public key of the relay.
+    ///
+    /// # Errors
+    /// A file cannot be used, or the key does not belong to the certificate.
+    pub fn open(
+        certificate: &Certificate,
+        names: &[String],
+        relay_key: Option<&[u8; 32]>,
+    ) -> Result<Arc<Certificates>, TlsError> {
+        let now = jiff::Timestamp::now();
+        let (cert, key, self_signed) = match certificate {
+            Certificate::Files { cert, key } => (cert, key, false),
+            Certificate::SelfSigned { cert, key } => (cert, key, true),
+        };
+        let relay_key = relay_key.map(|key| made::relay_key_certificate(key, now)).transpose()?;
+        let changed = [changed(cert), changed(key)];
+        if self_signed {
+            made::ensure_self_signed(cert, key, names, now)?;
+        }
+        let shown = match load(cert, key, relay_key.as_ref()) {
+            Err(_) if self_signed => {
+                // Half of a pair from a crash, or damaged: nothing of ours is worth keeping.
+                std::fs::remove_file(cert).map_err(|error| TlsError::file(cert, &error))?;
+                made::ensure_self_signed(cert, key, names, now)?;
+                load(cert, key, relay_key.as_ref())
+            }
+            other => other,
+        }?;
+        Ok(Arc::new(Certificates {
+            cert: cert.clone(),
+            key: key.clone(),
+            self_signed,
+            relay_key,
+            current: RwLock::new(Arc::new(shown)),
+            looked: Mutex::new(Looked { at: Instant::now(), changed }),
+        }))
+    }
+
+    /// How a DERP map pins this certificate, if clients cannot verify it otherwise: `sha256-raw:` and the lower-case
+    /// hex SHA-256 of the whole leaf in DER.
+    pub fn pin(&self) -> Option<String> {
+        let shown = self.shown();
+        let leaf = shown.cert.first().filter(|_| self.self_signed)?;
+        let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, leaf);
+        Some(format!("sha256-raw:{}", hex(digest.as_ref())))
+    }
+
+    /// Loads the files again; if they are unusable the old certificate stays.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let shown = load(&self.cert, &self.key, self.relay_key.as_ref())?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown);
+        Ok(())
+    }
+
+    fn shown(&self) -> Arc<CertifiedKey> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Loads files that changed since the last look, if that was long enough ago and nobody else is looking.
+    fn look(&self, now: Instant) {
+        let Ok(mut looked) = self.looked.try_lock() else { return };
+        if now.saturating_duration_since(looked.at) < LOOK_EVERY {
+            return;
+        }
+        looked.at = now;
+        let changed = [changed(&self.cert), changed(&self.key)];
+        if changed == looked.changed || changed.contains(&None) {
+            return;
+        }
+        match self.reload() {
+            Ok(()) => tracing::info!(file = %self.cert.display(), "the TLS certificate was loaded again"),
+            Err(error) => tracing::warn!(%error, "the TLS certificate stays as it was"),
+        }
+        // Also after a failure: the next change of either file is the next reason to try.
+        looked.changed = changed;
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("cert", &self.cert).finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.look(Instant::now());
+        Some(self.shown())
+    }
+}
+
+/// The TLS side of a listener: versions 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// The cryptography library refuses the settings.
+pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError(format!("cannot set up TLS: {error}")))?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Official clients keep no sessions: tickets would only cost bytes and memory at every connect.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
+
+/// The names that a self-signed certificate should be for: the host of the server's URL first, then the addresses.
+pub fn certificate_names(server_host: &str, addresses: &[IpAddr]) -> Vec<String> {
+    let mut names = vec![server_host.to_owned()];
+    let local = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    for name in addresses.iter().map(IpAddr::to_string).chain(local) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
+
+fn load(
+    cert: &Path,
+    key: &Path,
+    relay_key: Option<&CertificateDer<'static>>,
+) -> Result<CertifiedKey, TlsError> {
+    let read = |path: &Path| {
+        files::read_bounded(path, MAX_FILE_BYTES).map_err(|error| TlsError::file(path, &explained(&error)))
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(read(cert)?.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError::file(cert, &format_args!("it is not PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(TlsError::file(cert, &"it holds no certificate in PEM"));
+    }
+    let secret = PrivateKeyDer::from_pem_slice(read(key)?.as_bytes())
+        .map_err(|_| TlsError::file(key, &"it holds no private key in PEM"))?;
+    let provider = aws_lc_rs::default_provider();
+    let mut shown = CertifiedKey::from_der(chain, secret, &provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            TlsError::file(key, &format_args!("it is not the key of the certificate `{}`", cert.display()))
+        }
+        other => TlsError::file(key, &other),
+    })?;
+    shown.cert.extend(relay_key.cloned());
+    Ok(shown)
+}
+
+fn explained(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "it does not exist; correct `tls_cert_path` and `tls_key_path` in the configuration".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
