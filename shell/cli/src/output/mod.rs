@@ -129,12 +129,14 @@ impl Failure {
 
     /// A refusal of the policy `text` that was read from `origin`.
     pub fn of_policy(e: ClientError, text: &str, origin: &str) -> Failure {
-        let faults = match &e {
-            ClientError::Refused(p) => p.errors.clone(),
-            _ => Vec::new(),
-        };
-        let human = annotate(&faults, text, origin, false);
-        Failure { human, faults, ..Failure::from(e) }
+        match e {
+            ClientError::Refused(p) if !p.errors.is_empty() => Failure {
+                message: p.detail,
+                human: annotate(&p.errors, text, origin, false),
+                faults: p.errors,
+            },
+            e => Failure::from(e),
+        }
     }
 
     /// What programs get.
