@@ -40,6 +40,8 @@ type Node struct {
 	Host      *tailcfg.Hostinfo
 	Endpoints []netip.AddrPort
 	Version   tailcfg.CapabilityVersion
+	// Dial, if set, makes the node's connections: for tests that slow or cut them.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	t     testing.TB
 	noise *ts2021.Client
@@ -93,11 +95,15 @@ func (n *Node) Noise(ctx context.Context) (*ts2021.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	dial := n.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
 	c, err := ts2021.NewClient(ts2021.ClientOpts{
 		ServerURL:       n.Server.URL,
 		PrivKey:         n.Machine,
 		ServerPubKey:    serverKey,
-		Dialer:          tsdial.NewFromFuncForDebug(logger.Discard, (&net.Dialer{}).DialContext),
+		Dialer:          tsdial.NewFromFuncForDebug(logger.Discard, dial),
 		Logf:            logger.Discard,
 		ProtocolVersion: uint16(n.Version),
 	})

@@ -46,6 +46,7 @@ type Server struct {
 
 	t      testing.TB
 	binary string
+	args   []string
 	env    []string
 	limits []string
 
@@ -116,6 +117,7 @@ func Prepare(t testing.TB, opts ...Option) *Server {
 	for _, opt := range opts {
 		opt(&o)
 	}
+	s.args = []string{"serve", "--config", filepath.Join(s.Dir, "config.yaml")}
 	s.env, s.limits = o.env, o.limits
 	for name, content := range o.files {
 		s.WriteFile(name, content)
@@ -183,7 +185,7 @@ func (s *Server) Spawn() error {
 	if err != nil {
 		return err
 	}
-	args := []string{s.binary, "serve", "--config", filepath.Join(s.Dir, "config.yaml")}
+	args := append([]string{s.binary}, s.args...)
 	if len(s.limits) > 0 {
 		args = append(append([]string{"prlimit"}, s.limits...), args...)
 	}
@@ -432,4 +434,11 @@ func yamlOf(dotted map[string]any) string {
 		fmt.Fprintf(&out, "%s%s: %s\n", strings.Repeat("  ", len(path)-1), path[len(path)-1], leaf)
 	}
 	return out.String()
+}
+
+// ExitCode is the status of a process that has ended.
+func (s *Server) ExitCode() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cmd.ProcessState.ExitCode()
 }

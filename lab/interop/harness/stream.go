@@ -92,11 +92,17 @@ func (st *Stream) read(body io.ReadCloser, compressed bool) {
 
 // ReadFrames reads length-prefixed frames until the body ends and hands each to take.
 func ReadFrames(body io.Reader, compressed bool, take func(*Frame) error) error {
-	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
-	if err != nil {
-		return err
-	}
-	defer decoder.Close()
+	return ReadPayloads(body, compressed, func(wire, plain []byte) error {
+		f := &Frame{At: time.Now(), Wire: wire, JSON: plain, Resp: new(tailcfg.MapResponse)}
+		if err := json.Unmarshal(plain, f.Resp); err != nil {
+			return fmt.Errorf("frame: %w in %.200s", err, plain)
+		}
+		return take(f)
+	})
+}
+
+// ReadPayloads reads length-prefixed frames without looking into them.
+func ReadPayloads(body io.Reader, compressed bool, take func(wire, plain []byte) error) error {
 	for {
 		var head [4]byte
 		if _, err := io.ReadFull(body, head[:]); err != nil {
@@ -110,20 +116,27 @@ func ReadFrames(body io.Reader, compressed bool, take func(*Frame) error) error 
 		if _, err := io.ReadFull(body, wire); err != nil {
 			return err
 		}
-		f := &Frame{At: time.Now(), Wire: wire, JSON: wire, Resp: new(tailcfg.MapResponse)}
+		plain := wire
 		if compressed {
-			if f.JSON, err = decoder.DecodeAll(wire, nil); err != nil {
+			var err error
+			if plain, err = unpacker().DecodeAll(wire, nil); err != nil {
 				return fmt.Errorf("frame: %w", err)
 			}
 		}
-		if err := json.Unmarshal(f.JSON, f.Resp); err != nil {
-			return fmt.Errorf("frame: %w in %.200s", err, f.JSON)
-		}
-		if err := take(f); err != nil {
+		if err := take(wire, plain); err != nil {
 			return err
 		}
 	}
 }
+
+// unpacker is one decoder for all streams: whole frames may be decoded side by side.
+var unpacker = sync.OnceValue(func() *zstd.Decoder {
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(64<<20))
+	if err != nil {
+		panic(err)
+	}
+	return decoder
+})
 
 // Close ends the stream from this side and waits until it has ended.
 func (st *Stream) Close() {
