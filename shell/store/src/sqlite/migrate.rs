@@ -1,0 +1,122 @@
+//! Tables are brought up to date in numbered steps, each in a transaction of its own, each with the digest of its text.
+
+use std::path::Path;
+
+use headsail_wire::keys::hex;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use sha2::{Digest, Sha256};
+
+use super::fault_of;
+use crate::Fault;
+
+/// Marks a file as ours (SQLite's `application_id`): "Hdsl".
+const APPLICATION: i32 = i32::from_be_bytes(*b"Hdsl");
+
+/// A step, never changed once it was released.
+#[derive(Clone, Copy)]
+pub(super) struct Migration {
+    version: u32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "ground", sql: include_str!("migrations/0001_ground.sql") }];
+
+impl Migration {
+    fn digest(&self) -> String {
+        hex(&Sha256::digest(self.sql.as_bytes()))
+    }
+}
+
+/// The steps that a database lacks. Writes nothing.
+///
+/// # Errors
+/// A database of another program or of a newer release, or one whose past is another.
+pub(super) fn pending(connection: &Connection, path: &Path) -> Result<&'static [Migration], Fault> {
+    pending_of(connection, path, MIGRATIONS)
+}
+
+fn pending_of<'m>(
+    connection: &Connection,
+    path: &Path,
+    known: &'m [Migration],
+) -> Result<&'m [Migration], Fault> {
+    let fault = |e| fault_of(path, &e);
+    let name = path.display();
+    let application: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fault)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fault)?;
+    if tables == 0 && (application == 0 || application == APPLICATION) {
+        return Ok(known);
+    }
+    if application != APPLICATION {
+        let whose = if is_headscale(connection).map_err(fault)? { "Headscale" } else { "another program" };
+        return Err(Fault::Other(format!(
+            "database `{name}` belongs to {whose}; it was left as it is: configure another path"
+        )));
+    }
+    let applied = applied(connection).map_err(fault)?;
+    for (index, (version, digest)) in applied.iter().enumerate() {
+        let Some(step) = known.get(index) else {
+            return Err(Fault::Other(format!(
+                "database `{name}` was written by a newer release (format {version}, this one knows {}); it was left as \
+                 it is: install the newer release, or restore a backup from before the update",
+                known.len()
+            )));
+        };
+        if step.version != *version || step.digest() != *digest {
+            return Err(Fault::Other(format!(
+                "database `{name}` has other tables than this release makes (format {version}, `{}`); it was left as it \
+                 is: use the release that wrote it, or restore a backup",
+                step.name
+            )));
+        }
+    }
+    Ok(known.get(applied.len()..).unwrap_or_default())
+}
+
+fn is_headscale(connection: &Connection) -> rusqlite::Result<bool> {
+    let found = connection
+        .query_row(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name IN ('machines', 'namespaces', 'pre_auth_keys')",
+            [],
+            |_| Ok(()),
+        )
+        .optional()?;
+    Ok(found.is_some())
+}
+
+fn applied(connection: &Connection) -> rusqlite::Result<Vec<(u32, String)>> {
+    let mut statement =
+        connection.prepare("SELECT version, checksum FROM schema_migrations ORDER BY version")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// Takes one step.
+///
+/// # Errors
+/// Then the database is as it was before the step.
+pub(super) fn run(connection: &mut Connection, path: &Path, step: &Migration) -> Result<(), Fault> {
+    let mut attempt = || {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.pragma_update(None, "application_id", APPLICATION)?;
+        tx.execute_batch(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (
+                version    INTEGER PRIMARY KEY,
+                name       TEXT NOT NULL,
+                checksum   TEXT NOT NULL,
+                applied_at INTEGER NOT NULL DEFAULT (unixepoch() * 1000000)
+            ) STRICT",
+        )?;
+        tx.execute_batch(step.sql)?;
+        tx.execute(
+            "INSERT INTO schema_migrations (version, name, checksum) VALUES (?1, ?2, ?3)",
+            params![step.version, step.name, step.digest()],
+        )?;
+        tx.commit()
+    };
+    attempt().map_err(|e| fault_of(path, &e))
+}

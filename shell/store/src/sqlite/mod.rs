@@ -1,0 +1,201 @@
+//! One tailnet in one SQLite file.
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
+
+use crate::{Batch, Fault, Loaded, Revision, Store};
+
+mod backup;
+mod lock;
+mod log;
+mod migrate;
+mod read;
+mod write;
+
+pub use backup::{backup, check};
+pub use log::{Entry, LogLimits};
+
+/// How long a lock of another program is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Prepared statements that are kept; there are about twenty.
+const STATEMENTS: usize = 64;
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A write-ahead log; without one, a journal for file systems that can't do shared memory.
+    pub write_ahead_log: bool,
+    /// Pages in the write-ahead log before it is written back; 0 for never.
+    pub wal_autocheckpoint: u32,
+    /// Looks through the whole file first, which takes a while for a large one.
+    pub quick_check: bool,
+    /// How much of the change log is kept.
+    pub log: LogLimits,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            write_ahead_log: true,
+            wal_autocheckpoint: 1000,
+            quick_check: false,
+            log: LogLimits::default(),
+        }
+    }
+}
+
+/// A store in one SQLite file, to itself for as long as it lives.
+pub struct SqliteStore {
+    path: PathBuf,
+    limits: LogLimits,
+    /// Before the lock, so that the file is closed when the next server may open it.
+    connection: Connection,
+    _lock: lock::Lock,
+}
+
+impl SqliteStore {
+    /// Opens a database, makes it where there is none (0600, in a directory that exists), and brings its tables up to
+    /// date.
+    ///
+    /// # Errors
+    /// Another server that uses it; a file that is damaged, of another program, or of a newer release: that one is left
+    /// as it is.
+    pub fn open(path: &Path, options: Options) -> Result<SqliteStore, Fault> {
+        create_private(path)?;
+        let lock = lock::Lock::take(path)?;
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let fault = |e| fault_of(path, &e);
+        // What turns out to be foreign, damaged or newer is closed again without a byte written.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fault)?;
+        if options.quick_check {
+            backup::look_through(&connection, path, "quick_check")?;
+        }
+        let pending = migrate::pending(&connection, path)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(fault)?;
+        configure(&connection, path, &options)?;
+        for migration in pending {
+            migrate::run(&mut connection, path, migration)?;
+        }
+        Ok(SqliteStore { path: path.to_owned(), limits: options.log, connection, _lock: lock })
+    }
+
+    /// The newest entries of the change log, newest first, `limit` at most.
+    ///
+    /// # Errors
+    /// What reading may run into.
+    pub fn log(&mut self, limit: u32) -> Result<Vec<Entry>, Fault> {
+        log::newest(&self.connection, limit).map_err(|e| fault_of(&self.path, &e))
+    }
+
+    fn try_commit(&mut self, batch: &Batch<'_>) -> Result<Result<Revision, Fault>, rusqlite::Error> {
+        let kept = batch.kept();
+        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let stored = read::revision(&tx)?;
+        if stored != batch.expected {
+            return Ok(Err(Fault::Conflict { expected: batch.expected, stored }));
+        }
+        let revision = stored.next();
+        for change in &kept {
+            write::change(&tx, change)?;
+        }
+        write::sequences(&tx, &kept)?;
+        log::append(&tx, revision, batch, &kept)?;
+        log::prune(&tx, revision, self.limits)?;
+        write::revision(&tx, revision)?;
+        tx.commit()?;
+        Ok(Ok(revision))
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&mut self) -> Result<Loaded, Fault> {
+        read::load(&mut self.connection, &self.path)
+    }
+
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<Revision, Fault> {
+        if batch.kept().is_empty() {
+            return Ok(batch.expected);
+        }
+        self.try_commit(batch).unwrap_or_else(|e| Err(fault_of(&self.path, &e)))
+    }
+
+    fn ping(&mut self) -> Result<(), Fault> {
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        begun.and_then(|tx| read::revision(&tx)).map(drop).map_err(|e| fault_of(&self.path, &e))
+    }
+}
+
+/// Makes the file where there is none. One that is there is not opened: closing it again would let go of the locks that
+/// SQLite holds on it in this process.
+fn create_private(path: &Path) -> Result<(), Fault> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(Fault::Other(format!(
+            "database `{}` can't be made: {e}; create its directory and let this user write there",
+            path.display()
+        ))),
+    }
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault> {
+    let open = || {
+        let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(connection)
+    };
+    open().map_err(|e| fault_of(path, &e))
+}
+
+fn configure(connection: &Connection, path: &Path, options: &Options) -> Result<(), Fault> {
+    let fault = |e| fault_of(path, &e);
+    let (wanted, synchronous) = if options.write_ahead_log { ("wal", "normal") } else { ("delete", "full") };
+    let got: String =
+        connection.pragma_update_and_check(None, "journal_mode", wanted, |row| row.get(0)).map_err(fault)?;
+    if got != wanted {
+        return Err(Fault::Other(format!(
+            "database `{}` can't use journal mode `{wanted}` here but `{got}`; set `database.sqlite.write_ahead_log` \
+             to {}",
+            path.display(),
+            !options.write_ahead_log
+        )));
+    }
+    connection.pragma_update(None, "synchronous", synchronous).map_err(fault)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(fault)?;
+    connection
+        .pragma_update_and_check(None, "wal_autocheckpoint", options.wal_autocheckpoint, |_| Ok(()))
+        .map_err(fault)
+}
+
+/// Sorts SQLite's errors by what the operator does about them.
+fn fault_of(path: &Path, error: &rusqlite::Error) -> Fault {
+    const UNWRITABLE: [std::ffi::c_int; 5] = [
+        ffi::SQLITE_IOERR_WRITE,
+        ffi::SQLITE_IOERR_FSYNC,
+        ffi::SQLITE_IOERR_TRUNCATE,
+        ffi::SQLITE_IOERR_SHMSIZE,
+        ffi::SQLITE_IOERR_SHMMAP,
+    ];
+    let name = path.display();
+    let code = error.sqlite_error().map_or(0, |e| e.extended_code);
+    match code & 0xff {
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Fault::Busy(path.to_owned()),
+        ffi::SQLITE_FULL => Fault::Full(path.to_owned()),
+        ffi::SQLITE_IOERR if UNWRITABLE.contains(&code) => Fault::Full(path.to_owned()),
+        ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => Fault::Other(format!(
+            "database `{name}` is damaged or no SQLite database ({error}); it was left as it is: restore a backup, or \
+             configure another path"
+        )),
+        ffi::SQLITE_READONLY | ffi::SQLITE_PERM | ffi::SQLITE_CANTOPEN => Fault::Other(format!(
+            "database `{name}` can't be opened for writing ({error}); let this user write to the file and its directory"
+        )),
+        _ => Fault::Other(format!("database `{name}`: {error}; see whether its disk is sound")),
+    }
+}
