@@ -114,6 +114,13 @@ impl Tailnet {
         self.node(*self.by_ip.get(&ip)?)
     }
 
+    /// The node keys that were good in `then` and are not any more: of deleted nodes, and those that were rotated away.
+    pub fn keys_gone_since(&self, then: &Tailnet) -> Vec<NodeKey> {
+        let touched = self.nodes.touched_since(&then.nodes);
+        let old = touched.into_iter().filter_map(|id| then.nodes.get(id));
+        old.map(|n| n.node_key).filter(|key| self.by_node_key.get(key).is_none()).collect()
+    }
+
     /// The nodes of a machine, one for each owner that it has logged in as.
     pub fn nodes_of_machine(&self, key: &MachineKey) -> impl Iterator<Item = &Arc<Node>> {
         self.by_machine.get(key).into_iter().flatten().filter_map(|id| self.node(*id))

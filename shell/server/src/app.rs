@@ -1,0 +1,44 @@
+//! What every handler is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use headsail_noise::Responder;
+use headsail_tailnet::model::node::StreamNo;
+
+use crate::clerk::Clerk;
+use crate::config::Settings;
+use crate::control::encode::Encoder;
+use crate::relay::Relay;
+
+/// The parts of a running server that handlers need.
+pub struct App {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// The way to the tailnet.
+    pub clerk: Clerk,
+    /// Our side of Noise handshakes.
+    pub noise: Responder,
+    /// The embedded relay, where one runs.
+    pub relay: Option<Relay>,
+    /// Renders frames of map streams, and shares what is the same for many.
+    pub encoder: Encoder,
+    streams: AtomicU64,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(settings: Arc<Settings>, clerk: Clerk, noise: Responder, relay: Option<Relay>) -> App {
+        App { settings, clerk, noise, relay, encoder: Encoder::default(), streams: AtomicU64::new(1) }
+    }
+
+    /// A number for a new map stream.
+    pub fn next_stream(&self) -> StreamNo {
+        StreamNo(self.streams.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The page that a person visits to let a machine in.
+    pub fn register_url(&self, ticket: &str) -> String {
+        format!("{}/register/{ticket}", self.settings.server_url.text.trim_end_matches('/'))
+    }
+}

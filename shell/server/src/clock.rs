@@ -1,0 +1,19 @@
+//! The clock of this process. It never runs backwards.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use headsail_wire::time::Time;
+
+static LATEST: AtomicI64 = AtomicI64::new(i64::MIN);
+
+/// The time now, or the latest time that was ever given out if the system's clock was set back.
+pub fn now() -> Time {
+    let system = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
+    Time::from_micros(LATEST.fetch_max(system, Ordering::Relaxed).max(system))
+}
+
+/// Fills a buffer with random bytes of the operating system.
+pub fn random(buffer: &mut [u8]) {
+    aws_lc_rs::rand::fill(buffer).expect("the operating system gives random bytes");
+}

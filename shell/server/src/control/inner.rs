@@ -1,0 +1,87 @@
+//! HTTP/2 inside a Noise connection: every request is authenticated by the connection's machine key.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Method, Request, Response, StatusCode};
+use headsail_wire::keys::MachineKey;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::app::App;
+use crate::control::{map, register};
+
+/// Largest request body.
+const MAX_BODY: usize = 1024 * 1024;
+/// How long a request may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests that a connection may have open at once.
+const MAX_STREAMS: u32 = 256;
+/// A connection that sends nothing is asked for a sign of life this often.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long it may take to give it.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a stream may have unsent.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// Serves requests until the connection ends.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(app: Arc<App>, machine: MachineKey, io: S) {
+    let service = service_fn(move |request| {
+        let app = app.clone();
+        async move { Ok::<_, Infallible>(route(app, machine, request).await) }
+    });
+    let result = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(io), service)
+        .await;
+    if let Err(error) = result {
+        tracing::debug!("a control connection of {machine:?} ended: {error}");
+    }
+}
+
+async fn route(app: Arc<App>, machine: MachineKey, request: Request<Incoming>) -> Response<Body> {
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/machine/register") => match body(request).await {
+            Ok(body) => register::post(app, machine, &body).await,
+            Err(refusal) => refusal,
+        },
+        (&Method::POST, "/machine/map") => match body(request).await {
+            Ok(body) => map::post(app, machine, &body).await,
+            Err(refusal) => refusal,
+        },
+        (
+            _,
+            "/machine/set-dns" | "/machine/id-token" | "/machine/feature/query" | "/machine/update-health"
+            | "/machine/audit-log" | "/machine/set-device-attr" | "/machine/whoami" | "/machine/c2n",
+        ) => text(StatusCode::NOT_IMPLEMENTED, "this server does not offer that"),
+        _ => text(StatusCode::NOT_FOUND, "there is no such page"),
+    }
+}
+
+async fn body(request: Request<Incoming>) -> Result<Bytes, Response<Body>> {
+    let collected = Limited::new(request.into_body(), MAX_BODY).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(text(StatusCode::PAYLOAD_TOO_LARGE, "the request is larger than 1 MiB"))
+        }
+        Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "the request broke off")),
+        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")),
+    }
+}
+
+/// A short answer for people.
+pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{}\n", text.into())));
+    *response.status_mut() = status;
+    response
+}

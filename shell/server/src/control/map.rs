@@ -1,0 +1,96 @@
+//! `POST /machine/map`: a stream of maps, one map, or an update of what the client tells of itself.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use headsail_netmap::diff;
+use headsail_tailnet::command::{Command, Rejection, Telling};
+use headsail_tailnet::decide::map_update::node_of;
+use headsail_tailnet::project::project;
+use headsail_wire::ids::NodeId;
+use headsail_wire::json;
+use headsail_wire::keys::MachineKey;
+use headsail_wire::map::MapRequest;
+
+use crate::app::App;
+use crate::clerk::Failure;
+use crate::control::encode::{Compression, frame};
+use crate::control::inner::text;
+use crate::control::stream;
+
+/// Answers a map request.
+pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<Body> {
+    let request: MapRequest = match json::decode(body) {
+        Ok(request) => request,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("the map request can't be read: {error}")),
+    };
+    if !request.version.is_supported() {
+        return refuse(Failure::Rejected(Rejection::TooOld(request.version)));
+    }
+    let compression = Compression::asked_for(&request.compress);
+    let snapshot = app.clerk.snapshot();
+    let node = match node_of(&snapshot, &machine, &request.node_key) {
+        Ok(node) => node.id,
+        Err(rejection) => {
+            let deleted = snapshot.tombstone(&request.node_key).filter(|s| s.machine_key == machine);
+            return match deleted {
+                Some(stone) if request.stream => stream::farewell(stone, compression),
+                _ => refuse(Failure::Rejected(rejection)),
+            };
+        }
+    };
+    match (request.stream, request.omit_peers, request.read_only) {
+        (true, _, false) => stream::open(app, node, telling(request), compression).await,
+        (true, _, true) => stream::watch(app, node, compression),
+        (false, true, false) => match app.clerk.submit("machine", update(node, request)).await {
+            Ok(_) => Response::new(Body::empty()),
+            Err(failure) => refuse(failure),
+        },
+        (false, _, true) => one_map(&app, node, compression),
+        (false, false, false) => match app.clerk.submit("machine", update(node, request)).await {
+            Ok(_) => one_map(&app, node, compression),
+            Err(failure) => refuse(failure),
+        },
+    }
+}
+
+fn telling(request: MapRequest) -> Telling {
+    Telling {
+        hostinfo: request.hostinfo,
+        endpoints: request.endpoints,
+        disco_key: request.disco_key,
+        cap: request.version,
+    }
+}
+
+fn update(node: NodeId, request: MapRequest) -> Command {
+    Command::MapUpdate { node, telling: Box::new(telling(request)) }
+}
+
+fn one_map(app: &App, node: NodeId, compression: Compression) -> Response<Body> {
+    match project(&app.clerk.snapshot(), node) {
+        Some(map) => {
+            let mut response = diff::full(&map);
+            response.control_time = Some(crate::clock::now());
+            Response::new(Body::from(frame(&response, compression)))
+        }
+        None => refuse(Failure::Rejected(Rejection::NotFound("this node was deleted".into()))),
+    }
+}
+
+/// The status of a failed map request.
+pub(super) fn refuse(failure: Failure) -> Response<Body> {
+    match failure {
+        Failure::Rejected(rejection) => {
+            let status = match &rejection {
+                Rejection::NotFound(_) => StatusCode::NOT_FOUND,
+                Rejection::Foreign | Rejection::Refused(_) | Rejection::KeyExpired => StatusCode::UNAUTHORIZED,
+                Rejection::Invalid(_) | Rejection::TooOld(_) | Rejection::Conflict(_) => StatusCode::BAD_REQUEST,
+                Rejection::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            text(status, rejection.text())
+        }
+        Failure::Fault(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why),
+    }
+}

@@ -1,0 +1,10 @@
+//! The control protocol: the Noise upgrade, and what travels inside.
+
+pub mod encode;
+pub mod inner;
+pub mod key;
+pub mod map;
+pub mod noise_io;
+pub mod register;
+pub mod stream;
+pub mod upgrade;

@@ -1,0 +1,126 @@
+//! A Noise connection as a stream of bytes. Idle, it owns no buffers.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use headsail_noise::{Opener, Sealer, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Sealed bytes that may wait for the socket; more is not taken until they have gone.
+const MAX_UNSENT: usize = 64 * 1024;
+/// Bytes that are read from the socket at once.
+const READ_CHUNK: usize = 16 * 1024;
+
+/// Encrypts what is written and decrypts what is read.
+pub struct NoiseIo<S> {
+    socket: S,
+    sealer: Sealer,
+    opener: Opener,
+    /// Read and not yet decrypted: an incomplete record.
+    sealed: Vec<u8>,
+    /// Decrypted and not yet taken.
+    opened: Vec<u8>,
+    taken: usize,
+    /// Sealed and not yet sent.
+    unsent: Vec<u8>,
+    sent: usize,
+}
+
+impl<S> NoiseIo<S> {
+    /// `received` are bytes that came behind the handshake; `first` is sealed and sent before anything else.
+    ///
+    /// # Errors
+    /// Bytes behind the handshake that are no records.
+    pub fn new(socket: S, transport: Transport, received: Vec<u8>, response: &[u8], first: &[u8]) -> io::Result<NoiseIo<S>> {
+        let Transport { sealer, opener } = transport;
+        let mut io = NoiseIo {
+            socket,
+            sealer,
+            opener,
+            sealed: received,
+            opened: Vec::new(),
+            taken: 0,
+            unsent: response.to_vec(),
+            sent: 0,
+        };
+        io.sealer.seal(first, &mut io.unsent).map_err(io::Error::other)?;
+        io.open()?;
+        Ok(io)
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        self.opener
+            .drain(&mut self.sealed, &mut self.opened)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for NoiseIo<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let mut chunk = [0u8; READ_CHUNK];
+        loop {
+            let ready = this.opened.get(this.taken..).unwrap_or_default();
+            if !ready.is_empty() {
+                let n = ready.len().min(out.remaining());
+                out.put_slice(ready.get(..n).unwrap_or_default());
+                this.taken += n;
+                if this.taken == this.opened.len() {
+                    this.opened = Vec::new();
+                    this.taken = 0;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.sealed.extend_from_slice(buffer.filled());
+            this.open()?;
+            if this.sealed.is_empty() {
+                this.sealed = Vec::new();
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> NoiseIo<S> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.unsent.get(self.sent..).filter(|r| !r.is_empty()) {
+            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += n;
+        }
+        self.unsent = Vec::new();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for NoiseIo<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.unsent.len() >= MAX_UNSENT {
+            ready!(this.poll_send(cx))?;
+        }
+        let n = data.len().min(MAX_UNSENT);
+        this.sealer.seal(data.get(..n).unwrap_or_default(), &mut this.unsent).map_err(io::Error::other)?;
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,138 @@
+//! `POST /machine/register`: a login, or waiting for one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use headsail_tailnet::command::{Command, Registration, Rejection};
+use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, parse};
+use headsail_tailnet::model::ticket::{Ticket, TicketState};
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::json;
+use headsail_wire::keys::{MachineKey, NodeKey};
+use headsail_wire::register::{RegisterLogin, RegisterRequest, RegisterResponse, RegisterUser};
+
+use crate::app::App;
+use crate::clerk::Failure;
+use crate::control::inner::text;
+
+/// A waiting follow-up is answered at the latest then; the client asks again.
+const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
+
+/// Answers a registration.
+pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<Body> {
+    let request: RegisterRequest = match json::decode(body) {
+        Ok(request) => request,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("the registration can't be read: {error}")),
+    };
+    let followup = request.followup.clone();
+    let node_key = request.node_key;
+    if !followup.is_empty()
+        && request.version.is_supported()
+        && let Some(ticket) = rightful_ticket(&app, &followup, &machine, &node_key)
+    {
+        return match wait(&app, &ticket).await {
+            Settled::Granted => answer(&app, &app.clerk.snapshot(), &machine, &node_key),
+            Settled::Refused(why) => respond(RegisterResponse::refused(why)),
+            Settled::Lapsed => register(&app, machine, request).await,
+        };
+    }
+    register(&app, machine, request).await
+}
+
+async fn register(app: &App, machine: MachineKey, request: RegisterRequest) -> Response<Body> {
+    let node_key = request.node_key;
+    let logs_out = request.expiry.is_some_and(|at| at <= crate::clock::now());
+    let auth_key = request.auth.map(|a| a.auth_key).filter(|k| !k.is_empty());
+    let registration = Registration {
+        machine_key: machine,
+        cap: request.version,
+        node_key,
+        old_node_key: request.old_node_key,
+        auth_key: auth_key.map(|text| parse(AUTH_KEY_PREFIX, &text)),
+        expiry: request.expiry,
+        hostinfo: request.hostinfo.unwrap_or_default(),
+        ephemeral: request.ephemeral,
+    };
+    match app.clerk.submit("machine", Command::Register(Box::new(registration))).await {
+        Ok(_) if logs_out => respond(RegisterResponse::key_expired()),
+        Ok(snapshot) => answer(app, &snapshot, &machine, &node_key),
+        Err(failure) => refuse(failure),
+    }
+}
+
+fn refuse(failure: Failure) -> Response<Body> {
+    match failure {
+        Failure::Rejected(Rejection::Invalid(why)) => text(StatusCode::BAD_REQUEST, why),
+        Failure::Rejected(Rejection::KeyExpired) => respond(RegisterResponse::key_expired()),
+        Failure::Rejected(rejection) => respond(RegisterResponse::refused(rejection.text())),
+        Failure::Fault(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why),
+    }
+}
+
+/// What a snapshot says of a machine that has registered: it is in, or has to visit a page.
+fn answer(app: &App, snapshot: &Tailnet, machine: &MachineKey, node_key: &NodeKey) -> Response<Body> {
+    if let Some(node) = snapshot.node_by_key(node_key).filter(|n| n.machine_key == *machine) {
+        let profile = snapshot.profile(&node.owner);
+        let user = RegisterUser {
+            id: profile.id.get(),
+            display_name: profile.display_name.clone(),
+            profile_pic_url: profile.profile_pic_url.clone(),
+        };
+        let login = RegisterLogin {
+            id: profile.id.get(),
+            provider: String::new(),
+            login_name: profile.login_name,
+            display_name: profile.display_name,
+            profile_pic_url: profile.profile_pic_url,
+        };
+        return respond(RegisterResponse::success(user, login));
+    }
+    let ticket = snapshot.tickets().find(|t| {
+        t.state == TicketState::Waiting && t.asking.machine_key == *machine && t.asking.node_key == *node_key
+    });
+    match ticket {
+        Some(ticket) => respond(RegisterResponse::visit(app.register_url(&ticket.id))),
+        None => respond(RegisterResponse::refused("the login is gone; log in again")),
+    }
+}
+
+/// The ticket of an AuthURL, if it is this machine's and for this key.
+fn rightful_ticket(app: &App, url: &str, machine: &MachineKey, node_key: &NodeKey) -> Option<Arc<Ticket>> {
+    let id = url.rsplit('/').next()?;
+    let ticket = app.clerk.snapshot().ticket(id)?.clone();
+    (ticket.asking.machine_key == *machine && ticket.asking.node_key == *node_key).then_some(ticket)
+}
+
+enum Settled {
+    Granted,
+    Refused(String),
+    Lapsed,
+}
+
+/// Waits until somebody has decided.
+async fn wait(app: &App, ticket: &Ticket) -> Settled {
+    let mut snapshots = app.clerk.follow();
+    let settled = async {
+        loop {
+            let state = snapshots.borrow_and_update().ticket(&ticket.id).map(|t| t.state.clone());
+            match state {
+                Some(TicketState::Waiting) => {}
+                Some(TicketState::Granted) => return Settled::Granted,
+                Some(TicketState::Refused(why)) => return Settled::Refused(why),
+                None => return Settled::Lapsed,
+            }
+            if snapshots.changed().await.is_err() {
+                return Settled::Lapsed;
+            }
+        }
+    };
+    tokio::time::timeout(LONGEST_WAIT, settled).await.unwrap_or(Settled::Lapsed)
+}
+
+fn respond(response: RegisterResponse) -> Response<Body> {
+    Json(response).into_response()
+}

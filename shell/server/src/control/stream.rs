@@ -1,0 +1,226 @@
+//! An open map stream: the full map first, then what changes, and a sign of life where nothing does.
+//!
+//! A stream remembers only the snapshot that it last told. Its first frame and every later one come from the same place,
+//! so nothing can overtake the first. A reader that is slow gets fewer and larger frames; one that stands still is cut.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Response;
+use bytes::Bytes;
+use headsail_netmap::diff;
+use headsail_tailnet::command::{Command, Telling};
+use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::model::node::{Presence, StreamNo, Tombstone};
+use headsail_tailnet::project::project;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::capver::CapVer;
+use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::ids::{NodeId, TAGGED_DEVICES};
+use headsail_wire::map::{MapResponse, Node};
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::clock;
+use crate::control::encode::{Compression, ShareKey, frame, keep_alive};
+use crate::control::map::refuse;
+
+/// A quiet stream gives a sign of life after this long, and up to [`KEEP_ALIVE_SPREAD`] more; clients give up after 120 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(50);
+const KEEP_ALIVE_SPREAD_SECS: u64 = 9;
+/// A reader that takes nothing for this long is cut off.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Opens a stream for a node: it is online from now on, and an older stream of it ends.
+pub async fn open(app: Arc<App>, node: NodeId, telling: Telling, compression: Compression) -> Response<Body> {
+    let stream = app.next_stream();
+    let command = Command::StreamOpened { node, stream, telling: Box::new(telling) };
+    let snapshot = match app.clerk.submit("machine", command).await {
+        Ok(snapshot) => snapshot,
+        Err(failure) => return refuse(failure),
+    };
+    let (frames, body) = channel();
+    tokio::spawn(async move {
+        let teller = Teller { app: app.clone(), node, stream: Some(stream), compression, frames };
+        teller.run(snapshot).await;
+        app.clerk.notify("machine", Command::StreamClosed { node, stream }).await;
+    });
+    Response::new(body)
+}
+
+/// Opens a stream that only looks: the node does not count as online for it.
+pub fn watch(app: Arc<App>, node: NodeId, compression: Compression) -> Response<Body> {
+    let (frames, body) = channel();
+    let snapshot = app.clerk.snapshot();
+    tokio::spawn(Teller { app, node, stream: None, compression, frames }.run(snapshot));
+    Response::new(body)
+}
+
+/// The one map that the client of a deleted node gets: itself, expired, so that it asks for a login.
+pub fn farewell(stone: &Tombstone, compression: Compression) -> Response<Body> {
+    Response::new(Body::from(frame(&farewell_map(stone), compression)))
+}
+
+fn farewell_map(stone: &Tombstone) -> MapResponse {
+    let node = Node {
+        id: stone.node,
+        stable_id: stone.node.stable(),
+        name: String::new(),
+        user: TAGGED_DEVICES,
+        key: stone.node_key,
+        key_expiry: Some(stone.deleted),
+        machine: stone.machine_key,
+        disco_key: Default::default(),
+        addresses: Vec::new(),
+        allowed_ips: Vec::new(),
+        endpoints: Vec::new(),
+        home_derp: 0,
+        hostinfo: Hostinfo::default(),
+        created: stone.deleted,
+        cap: CapVer::default(),
+        tags: Vec::new(),
+        primary_routes: Vec::new(),
+        last_seen: None,
+        online: None,
+        machine_authorized: true,
+        cap_map: BTreeMap::new(),
+        expired: true,
+    };
+    MapResponse { node: Some(Arc::new(node)), ..MapResponse::default() }
+}
+
+fn channel() -> (mpsc::Sender<Bytes>, Body) {
+    // One frame may wait; the next is made only when there is room, and then says everything that came in between.
+    let (frames, queue) = mpsc::channel::<Bytes>(1);
+    (frames, Body::new(Frames(queue)))
+}
+
+struct Frames(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
+    }
+}
+
+struct Teller {
+    app: Arc<App>,
+    node: NodeId,
+    /// `None` for a stream that only looks.
+    stream: Option<StreamNo>,
+    compression: Compression,
+    frames: mpsc::Sender<Bytes>,
+}
+
+/// Why a stream goes on or ends.
+enum Next {
+    Go,
+    End,
+}
+
+impl Teller {
+    async fn run(self, mut told: Arc<Tailnet>) {
+        let mut snapshots = self.app.clerk.follow();
+        let Some(first) = self.first_frame(&told) else { return };
+        if let Next::End = self.send(first).await {
+            return;
+        }
+        let mut quiet_until = Instant::now() + self.keep_alive_after();
+        loop {
+            tokio::select! {
+                changed = snapshots.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    // Room first, and then the newest snapshot: what came in while we waited travels along.
+                    let Ok(Ok(permit)) = tokio::time::timeout(STALLED, self.frames.reserve()).await else { return };
+                    let now = snapshots.borrow_and_update().clone();
+                    if self.is_superseded(&now) {
+                        return;
+                    }
+                    match self.tell(&told, &now) {
+                        Told::Nothing => drop(permit),
+                        Told::Frame(bytes) => {
+                            permit.send(bytes);
+                            quiet_until = Instant::now() + self.keep_alive_after();
+                        }
+                        Told::Last(bytes) => {
+                            permit.send(bytes);
+                            return;
+                        }
+                        Told::Gone => return,
+                    }
+                    told = now;
+                }
+                () = tokio::time::sleep_until(quiet_until) => {
+                    if let Next::End = self.send(keep_alive(self.compression)).await {
+                        return;
+                    }
+                    quiet_until = Instant::now() + self.keep_alive_after();
+                }
+                () = self.frames.closed() => return,
+            }
+        }
+    }
+
+    async fn send(&self, bytes: Bytes) -> Next {
+        match tokio::time::timeout(STALLED, self.frames.send(bytes)).await {
+            Ok(Ok(())) => Next::Go,
+            _ => Next::End,
+        }
+    }
+
+    fn keep_alive_after(&self) -> Duration {
+        let spread = self.node.get().wrapping_mul(7919) % (KEEP_ALIVE_SPREAD_SECS * 1000);
+        KEEP_ALIVE + Duration::from_millis(spread)
+    }
+
+    fn first_frame(&self, snapshot: &Tailnet) -> Option<Bytes> {
+        let mut response = diff::full(&project(snapshot, self.node)?);
+        response.control_time = Some(clock::now());
+        Some(frame(&response, self.compression))
+    }
+
+    fn is_superseded(&self, now: &Tailnet) -> bool {
+        let (Some(ours), Some(node)) = (self.stream, now.node(self.node)) else { return false };
+        matches!(node.presence, Presence::Online { stream, .. } if stream != ours)
+    }
+
+    fn tell(&self, then: &Tailnet, now: &Tailnet) -> Told {
+        let (Some(was), Some(me)) = (then.node(self.node), now.node(self.node)) else {
+            let stone = then.node(self.node).and_then(|n| now.tombstone(&n.node_key));
+            return stone.map_or(Told::Gone, |s| Told::Last(frame(&farewell_map(s), self.compression)));
+        };
+        let render = || match delta(then, now, self.node) {
+            Delta::Frame(response) => Some(Arc::new(*response)),
+            Delta::Nothing | Delta::Gone => None,
+        };
+        let bytes = if Arc::ptr_eq(was, me) {
+            let (then, now) = (then.revision(), now.revision());
+            let key = ShareKey { then, now, class: 0, compression: self.compression };
+            self.app.encoder.shared(key, render)
+        } else {
+            render().map(|response| frame(&response, self.compression))
+        };
+        bytes.map_or(Told::Nothing, Told::Frame)
+    }
+}
+
+enum Told {
+    Nothing,
+    Frame(Bytes),
+    /// This, and then the stream ends.
+    Last(Bytes),
+    Gone,
+}

@@ -1,0 +1,104 @@
+//! The public face: every page and endpoint of the HTTP and TLS listeners.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use headsail_wire::json;
+use headsail_wire::keys::NodeKey;
+use serde::Deserialize;
+
+use crate::admin::{self, Trust};
+use crate::app::App;
+use crate::control::{key, upgrade};
+use crate::login;
+
+/// Largest body of a question whether a node may relay.
+const MAX_VERIFY: usize = 4 * 1024;
+/// How long the health check waits for the database.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Everything that strangers may ask for, and the admin API for whoever has a key.
+pub fn public(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/key", get(key::get))
+        .route("/ts2021", any(upgrade::ts2021))
+        .route("/health", get(health))
+        .route("/version", get(version))
+        .route("/verify", post(verify).layer(DefaultBodyLimit::max(MAX_VERIFY)))
+        .route("/register/{ticket}", get(login::pages::register))
+        .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
+        .route("/", get(|| async { Html(login::pages::HOME) }))
+        .with_state(app.clone())
+        .merge(crate::relay_pages::routes(app.clone()))
+        .merge(admin::routes(app, Trust::Bearer))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
+        .layer(middleware::from_fn(guard_browsers))
+}
+
+/// The unix socket: whoever may open it is trusted.
+pub fn local(app: Arc<App>) -> Router {
+    admin::routes(app.clone(), Trust::Socket).route("/health", get(health).with_state(app))
+}
+
+async fn guard_browsers(request: Request, next: Next) -> Response {
+    const HEADERS: [(HeaderName, HeaderValue); 4] = [
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'none'")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    let mut response = next.run(request).await;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().extend(HEADERS);
+    }
+    response
+}
+
+async fn health(State(app): State<Arc<App>>) -> Response {
+    let (status, body) = match is_healthy(&app).await {
+        true => (StatusCode::OK, r#"{"status":"pass"}"#),
+        false => (StatusCode::INTERNAL_SERVER_ERROR, r#"{"status":"fail"}"#),
+    };
+    (status, [(header::CONTENT_TYPE, "application/health+json")], Body::from(body)).into_response()
+}
+
+/// Whether the clerk answers and its store does.
+pub async fn is_healthy(app: &App) -> bool {
+    tokio::time::timeout(HEALTH_TIMEOUT, app.clerk.is_healthy()).await.unwrap_or(false)
+}
+
+async fn version() -> Json<serde_json::Value> {
+    Json(serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "product": "headsail",
+    }))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct VerifyRequest {
+    node_public: NodeKey,
+}
+
+/// Tells other relays whether a node key is registered here (`tailcfg.DERPAdmitClientRequest`).
+async fn verify(State(app): State<Arc<App>>, body: Result<Bytes, axum::extract::rejection::BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return rejection.into_response(),
+    };
+    match json::decode::<VerifyRequest>(&body) {
+        Ok(request) => {
+            let allow = app.clerk.snapshot().node_by_key(&request.node_public).is_some();
+            Json(serde_json::json!({ "Allow": allow })).into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("the request can't be read: {error}\n")).into_response(),
+    }
+}
+

@@ -1,0 +1,233 @@
+//! Road 1: where connections come in. Plain and TLS listeners, and the socket of the command line.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use crate::relay::Relay;
+
+/// Connections at once over all listeners.
+const MAX_CONNECTIONS: usize = 65_536;
+/// How long a TLS handshake may take.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a request may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A peer that acknowledges nothing for this long is gone: a pulled cable shows.
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+/// A silent connection is probed after this long, and this often.
+const PROBE_AFTER: Duration = Duration::from_secs(25);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// Longest head of a request that is read ahead.
+const MAX_HEAD: usize = 8 * 1024;
+/// Pause after the system refused a connection, as when it has no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every connection is served with.
+#[derive(Clone)]
+pub struct Service {
+    /// Pages and endpoints.
+    pub router: Router,
+    /// The relay, where one runs: it takes connections before HTTP answers anything.
+    pub relay: Option<Relay>,
+    permits: Arc<Semaphore>,
+}
+
+impl Service {
+    /// Serves `router`, and `relay` where a client skips the HTTP answer.
+    pub fn new(router: Router, relay: Option<Relay>) -> Service {
+        Service { router, relay, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
+    }
+}
+
+/// Accepts connections for ever, as TLS where an acceptor is given.
+pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Service) {
+    loop {
+        let Ok(permit) = service.permits.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((socket, remote)) => {
+                let (tls, service) = (tls.clone(), service.clone());
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    if let Err(error) = connection(socket, remote, tls, service).await {
+                        tracing::debug!("a connection from {remote} ended: {error}");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!("a connection could not be accepted: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    socket: TcpStream,
+    remote: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    service: Service,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    tune(&socket)?;
+    let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+    match tls {
+        None => serve(socket, remote, service).await,
+        Some(acceptor) => {
+            let stream = tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(socket)).await??;
+            serve(stream, remote, service).await
+        }
+    }
+}
+
+fn tune(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    mut stream: S,
+    remote: SocketAddr,
+    service: Service,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let head = match &service.relay {
+        Some(_) => tokio::time::timeout(HEAD_TIMEOUT, head_of_relay(&mut stream)).await??,
+        None => Vec::new(),
+    };
+    let stream = Rewound { head, taken: 0, stream };
+    if let Some(relay) = service.relay.filter(|_| wants_fast_start(&stream.head)) {
+        relay.serve_stream(stream.past_head(), remote).await;
+        return Ok(());
+    }
+    let router = service.router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(remote));
+        request
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_TIMEOUT));
+    builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router)).await
+}
+
+/// Reads ahead while the bytes may become a request to relay: all of its head then, and no more than the first bytes else.
+async fn head_of_relay<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Vec<u8>> {
+    const START: &[u8] = b"GET /derp ";
+    let mut head = Vec::new();
+    let mut chunk = [0u8; 2048];
+    loop {
+        let known = head.len().min(START.len());
+        let may_be = head.get(..known) == START.get(..known);
+        if !may_be || head.len() >= MAX_HEAD || end_of_head(&head).is_some() {
+            return Ok(head);
+        }
+        match stream.read(&mut chunk).await? {
+            0 => return Ok(head),
+            n => head.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+        }
+    }
+}
+
+fn end_of_head(head: &[u8]) -> Option<usize> {
+    head.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// Whether a head asks for the relay without an HTTP answer (derp/derphttp, `Derp-Fast-Start`).
+fn wants_fast_start(head: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut request = httparse::Request::new(&mut headers);
+    let Ok(httparse::Status::Complete(_)) = request.parse(head) else { return false };
+    let has = |name: &str, value: &[u8]| {
+        request.headers.iter().any(|h| h.name.eq_ignore_ascii_case(name) && h.value.eq_ignore_ascii_case(value))
+    };
+    request.path == Some("/derp") && has("Derp-Fast-Start", b"1") && has("Upgrade", b"derp")
+}
+
+/// A stream whose first bytes were read ahead.
+struct Rewound<S> {
+    head: Vec<u8>,
+    taken: usize,
+    stream: S,
+}
+
+impl<S> Rewound<S> {
+    /// The same stream without the head of the request that was read ahead.
+    fn past_head(mut self) -> Rewound<S> {
+        self.taken = end_of_head(&self.head).unwrap_or(self.head.len());
+        self
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.head.get(this.taken..) {
+            Some(rest) if !rest.is_empty() => {
+                let n = rest.len().min(out.remaining());
+                out.put_slice(rest.get(..n).unwrap_or_default());
+                this.taken += n;
+                if this.taken == this.head.len() {
+                    this.head = Vec::new();
+                    this.taken = 0;
+                }
+                Poll::Ready(Ok(()))
+            }
+            _ => Pin::new(&mut this.stream).poll_read(cx, out),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, data)
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// Accepts connections of the command line for ever.
+pub async fn accept_local(listener: UnixListener, router: Router) {
+    loop {
+        let Ok((socket, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let served = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+            if let Err(error) = served {
+                tracing::debug!("a local connection ended: {error}");
+            }
+        });
+    }
+}

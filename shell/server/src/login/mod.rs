@@ -1,0 +1,3 @@
+//! Logins that a person decides, as web pages.
+
+pub mod pages;

@@ -1,0 +1,58 @@
+//! The pages that a person sees on the way in.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use headsail_tailnet::model::ticket::TicketState;
+
+use crate::app::App;
+
+/// The page of a server that has nothing to show to strangers.
+pub const HOME: &str = "<!doctype html><html lang=en><title>Headsail</title><p>This is a Headsail server.";
+
+/// What to do so that the machine of this ticket comes in.
+pub async fn register(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+    let snapshot = app.clerk.snapshot();
+    let Some(ticket) = snapshot.ticket(&id) else {
+        return page(StatusCode::NOT_FOUND, "This login is gone", "<p>It may have timed out. Start it again on your machine.");
+    };
+    let host = escape(&ticket.asking.hostinfo.hostname);
+    match &ticket.state {
+        TicketState::Waiting => {
+            let command = escape(&format!("headsail auth register --auth-id {} --user USERNAME", ticket.id));
+            let body = format!(
+                "<p><b>{host}</b> asks to join. To let it in, an administrator runs this on the server:</p>\
+                 <pre>{command}</pre><p>USERNAME is who the machine will belong to.</p>"
+            );
+            page(StatusCode::OK, "Machine registration", &body)
+        }
+        TicketState::Granted => page(StatusCode::OK, "Welcome", &format!("<p><b>{host}</b> is in. You may close this page.")),
+        TicketState::Refused(why) => page(StatusCode::FORBIDDEN, "Refused", &format!("<p>{}", escape(why))),
+    }
+}
+
+fn page(status: StatusCode, title: &str, body: &str) -> Response {
+    let html = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>{title} – Headsail</title><style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;\
+         padding:0 1rem}}pre{{background:#eee;color:#111;padding:1rem;overflow:auto;user-select:all}}</style>\
+         <h1>{title}</h1>{body}"
+    );
+    (status, Html(html)).into_response()
+}
+
+fn escape(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+        out
+    })
+}

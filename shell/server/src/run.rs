@@ -1,0 +1,374 @@
+//! From settings to a running server: the only place where its parts are put together.
+
+use std::fs::Permissions;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headsail_noise::Responder;
+use headsail_store::Store;
+use headsail_store::sqlite::SqliteStore;
+use headsail_tailnet::change::Change;
+use headsail_tailnet::command::Command;
+use headsail_tailnet::model::settings::{Allocation, Settings as TailnetSettings};
+use headsail_tailnet::tailnet::{Tailnet, revive};
+use headsail_wire::derp_map::DerpMap;
+use headsail_wire::dns::DnsConfig;
+use headsail_wire::keys::NodeKey;
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::app::App;
+use crate::clerk::Clerk;
+use crate::config::{self, Listeners, ListenAddr, Settings, Source};
+use crate::listen::{self, Service};
+use crate::relay::{Admission, Relay, stun};
+use crate::tls::{self, Certificates};
+use crate::{clock, derp_map, dns, files, http, keys, welcome};
+
+/// How long a node counts as online after its stream has ended.
+const GRACE_MILLIS: i64 = 5_000;
+/// How many ports are tried where one is taken and may move.
+const PORTS_TO_TRY: u16 = 20;
+/// How long a polite stop waits for its last write.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Open files that the server asks the system for.
+const OPEN_FILES: u64 = 65_536;
+
+/// What `serve` was told on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct ServeOptions {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// Where a server without a configuration keeps everything.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Why the server does not start, or stopped; for people.
+pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// Whatever forbids a start, in words for the operator.
+pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
+    let source = Source { config: options.config, data_dir: options.data_dir };
+    let mut settings = config::load(&source, &config::process_env())?;
+    start_log(&settings.log);
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    raise_open_files();
+    tls::install_provider();
+    files::private_dir(&settings.data_dir)
+        .map_err(|e| format!("cannot use the data directory `{}`: {e}", settings.data_dir.display()))?;
+
+    let noise_key = keys::load_or_create(&settings.noise_private_key_path)?;
+    let noise = Responder::new(noise_key.bytes()).map_err(|e| format!("cannot use the noise key: {e}"))?;
+    let relay_key = settings.derp.server.as_ref().map(|d| keys::load_or_create(&d.private_key_path)).transpose()?;
+    let mut store: Box<dyn Store> = Box::new(SqliteStore::open(&settings.database.path, store_options(&settings))?);
+    let loaded = store.load()?;
+
+    let sockets = Sockets::open(&mut settings).await?;
+    let addresses = config::private_addresses();
+    let relay_public = relay_key.as_ref().map(|k| headsail_derp::Identity::new(*k.bytes()).public());
+    let certificates = match sockets.tls.is_empty() {
+        true => None,
+        false => {
+            let names = tls::certificate_names(&settings.server_url.host, &addresses);
+            Some(Certificates::open(&settings.certificate, &names, relay_public.as_ref().map(NodeKey::bytes))?)
+        }
+    };
+    let derp = derp_map::Sources::new(&settings, sockets.relay_ports(), certificates.as_ref().and_then(|c| c.pin()));
+    let dns = dns::config(&settings.dns)?;
+    let tailnet = restore(&loaded.changes, tailnet_settings(&settings, derp.first(), dns));
+    let clerk = Clerk::start(tailnet, store, loaded.revision);
+    let relay = relay_key.map(|key| Relay::new(*key.bytes(), admission(&settings, &clerk)));
+    let settings = Arc::new(settings);
+    let app = Arc::new(App::new(settings.clone(), clerk.clone(), noise, relay.clone()));
+
+    let mut tasks = JoinSet::new();
+    sockets.serve(&app, certificates.as_ref(), &mut tasks)?;
+    let local = open_unix_socket(&settings.unix_socket, settings.unix_socket_permission)?;
+    tasks.spawn(listen::accept_local(local, http::local(app.clone())));
+    keep_configured(&clerk, derp, &settings, &mut tasks);
+    if let Some(relay) = relay {
+        tasks.spawn(expel_deleted(relay, clerk.clone()));
+    }
+    welcome::greet(&app).await?;
+    until_told_to_stop(&mut tasks, certificates.as_ref()).await?;
+    let _ = tokio::time::timeout(STOP_TIMEOUT, clerk.submit("shutdown", Command::Shutdown)).await;
+    let _ = std::fs::remove_file(&settings.unix_socket);
+    Ok(())
+}
+
+fn start_log(log: &config::Log) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HEADSAIL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(log.level.as_str()));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // A second start in one process, as in tests, keeps the first log.
+    let _ = if log.json { builder.json().try_init() } else { builder.compact().try_init() };
+}
+
+/// Every stream and every relay client is an open file; the usual limit of 1024 is soon reached.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES));
+    if limit.current.is_some_and(|now| now < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+        }
+    }
+}
+
+/// Memory as the store has it; whoever was connected has the grace to come back.
+fn restore(rows: &[Change], settings: TailnetSettings) -> Tailnet {
+    let grace = settings.grace_millis;
+    let mut tailnet = Tailnet::empty(Arc::new(settings));
+    tailnet.apply(rows);
+    let now = clock::now();
+    let back: Vec<Change> = tailnet.nodes().map(|n| Change::Presence(n.id, revive(n.presence, now, grace))).collect();
+    tailnet.apply(&back);
+    tailnet
+}
+
+fn tailnet_settings(s: &Settings, derp: DerpMap, dns: DnsConfig) -> TailnetSettings {
+    let secs = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+    TailnetSettings {
+        base_domain: s.dns.base_domain.clone(),
+        v4: s.prefixes.v4,
+        v6: s.prefixes.v6,
+        allocation: match s.prefixes.allocation {
+            config::Allocation::Sequential => Allocation::Sequential,
+            config::Allocation::Random => Allocation::Random,
+        },
+        dns: Arc::new(dns),
+        derp: Arc::new(derp),
+        node_expiry: s.lifetimes.node_expiry.map(secs),
+        ephemeral_timeout: secs(s.lifetimes.ephemeral),
+        grace_millis: GRACE_MILLIS,
+        taildrop: s.taildrop,
+        auto_update: s.auto_update,
+        ticket_secs: secs(s.pending_logins.lifetime),
+        max_tickets: s.pending_logins.limit,
+    }
+}
+
+/// Who may use the relay: everyone, or the nodes that are registered here.
+fn admission(settings: &Settings, clerk: &Clerk) -> Admission {
+    let verify = settings.derp.server.as_ref().is_some_and(|d| d.verify_clients);
+    let clerk = clerk.clone();
+    Arc::new(move |key| !verify || clerk.snapshot().node_by_key(&NodeKey::from_bytes(*key)).is_some())
+}
+
+/// Follows what is configured from outside while the server runs: relays and extra DNS records.
+fn keep_configured(clerk: &Clerk, derp: derp_map::Sources, settings: &Arc<Settings>, tasks: &mut JoinSet<io::Result<()>>) {
+    let edit = |clerk: &Clerk, edit: Box<dyn FnOnce(&mut TailnetSettings) + Send>| {
+        let clerk = clerk.clone();
+        async move {
+            let mut next = TailnetSettings::clone(clerk.snapshot().settings());
+            edit(&mut next);
+            clerk.notify("configuration", Command::Configure(Arc::new(next))).await;
+        }
+    };
+    let for_derp = clerk.clone();
+    tasks.spawn(async move {
+        derp.refresh_loop(|map| edit(&for_derp, Box::new(move |s| s.derp = Arc::new(map)))).await;
+        Ok(())
+    });
+    let (for_dns, settings) = (clerk.clone(), settings.clone());
+    tasks.spawn(async move {
+        dns::watch_records(&settings.dns, |dns| edit(&for_dns, Box::new(move |s| s.dns = Arc::new(dns)))).await;
+        Ok(())
+    });
+}
+
+/// Ends the relay connections of nodes that are gone.
+async fn expel_deleted(relay: Relay, clerk: Clerk) -> io::Result<()> {
+    let mut snapshots = clerk.follow();
+    let mut then = clerk.snapshot();
+    while snapshots.changed().await.is_ok() {
+        let now = snapshots.borrow_and_update().clone();
+        for key in now.keys_gone_since(&then) {
+            relay.refuse(key.bytes());
+        }
+        then = now;
+    }
+    Ok(())
+}
+
+/// Everything that is bound before anything is served.
+struct Sockets {
+    http: Vec<TcpListener>,
+    tls: Vec<TcpListener>,
+    stun: Vec<UdpSocket>,
+}
+
+impl Sockets {
+    /// Binds all listeners; where a port of the built-in defaults is taken the next free one is used, and the settings
+    /// say so.
+    async fn open(settings: &mut Settings) -> Result<Sockets, ServeError> {
+        let moves = settings.listeners.ports_may_move;
+        let mut sockets = Sockets { http: Vec::new(), tls: Vec::new(), stun: Vec::new() };
+        if let Some(addr) = settings.listeners.http.clone() {
+            let listener = bind(&addr, moves).await?;
+            let port = listener.local_addr()?.port();
+            if port != addr.port {
+                settings.server_url.set_port(port);
+            }
+            sockets.http.push(listener);
+        }
+        if let Some(addr) = settings.listeners.tls.clone() {
+            sockets.tls.push(bind(&addr, moves).await?);
+        }
+        if settings.listeners.needs_tls_443 {
+            sockets.tls.extend(bind_443(&settings.listeners).await);
+        }
+        if let Some(derp) = &settings.derp.server {
+            sockets.stun = bind_stun(&derp.stun_listen, moves)?;
+        }
+        Ok(sockets)
+    }
+
+    fn relay_ports(&self) -> derp_map::Ports {
+        let tcp = |l: Option<&TcpListener>| l.and_then(|l| l.local_addr().ok()).map(|a| a.port());
+        derp_map::Ports {
+            tls: tcp(self.tls.first()),
+            http: tcp(self.http.first()),
+            stun: self.stun.first().and_then(|s| s.local_addr().ok()).map(|a| a.port()),
+        }
+    }
+
+    fn serve(
+        self,
+        app: &Arc<App>,
+        certificates: Option<&Arc<Certificates>>,
+        tasks: &mut JoinSet<io::Result<()>>,
+    ) -> Result<(), ServeError> {
+        let service = Service::new(http::public(app.clone()), app.relay.clone());
+        for listener in self.http {
+            tracing::info!("listening for HTTP on {}", listener.local_addr()?);
+            tasks.spawn(forever(listen::accept(listener, None, service.clone())));
+        }
+        if let Some(certificates) = certificates {
+            let acceptor = TlsAcceptor::from(tls::server_config(certificates.clone())?);
+            for listener in self.tls {
+                tracing::info!("listening for TLS on {}", listener.local_addr()?);
+                tasks.spawn(forever(listen::accept(listener, Some(acceptor.clone()), service.clone())));
+            }
+        }
+        let counts = Arc::new(stun::Counts::default());
+        for socket in self.stun {
+            tracing::info!("answering STUN on {}", socket.local_addr()?);
+            tasks.spawn(stun::serve(socket, counts.clone()));
+        }
+        Ok(())
+    }
+}
+
+async fn forever(task: impl Future<Output = ()>) -> io::Result<()> {
+    task.await;
+    Ok(())
+}
+
+async fn bind(addr: &ListenAddr, may_move: bool) -> Result<TcpListener, ServeError> {
+    let tries = if may_move { PORTS_TO_TRY } else { 1 };
+    let mut failure = None;
+    for step in 0..tries {
+        let addr = addr.with_port(addr.port.saturating_add(step));
+        for candidate in addr.candidates().map_err(|e| format!("cannot listen on `{addr}`: {e}"))? {
+            match TcpListener::bind(candidate).await {
+                Ok(listener) => return Ok(listener),
+                Err(error) => failure = Some(format!("cannot listen on `{addr}`: {error}")),
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| format!("cannot listen on `{addr}`: it has no address")).into())
+}
+
+/// Clients redial a name or a public address on port 443 only. Without the right to listen there they stay away after
+/// the first outage, so the operator must know.
+async fn bind_443(listeners: &Listeners) -> Option<TcpListener> {
+    let host = listeners.http.as_ref().map_or(String::new(), |h| h.host.clone());
+    let addr = ListenAddr { host, port: 443 };
+    match bind(&addr, false).await {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::warn!(
+                "{error}; clients that lose this server will look for it with TLS on port 443 and not come back: \
+                 allow port 443, put a TLS proxy there, or use a private address as server_url"
+            );
+            None
+        }
+    }
+}
+
+fn bind_stun(addr: &ListenAddr, may_move: bool) -> Result<Vec<UdpSocket>, ServeError> {
+    let tries = if may_move { PORTS_TO_TRY } else { 1 };
+    let mut failure = String::from("it has no address");
+    for step in 0..tries {
+        let addr = addr.with_port(addr.port.saturating_add(step));
+        for candidate in addr.candidates().map_err(|e| format!("cannot answer STUN on `{addr}`: {e}"))? {
+            match stun::bind(candidate) {
+                Ok(sockets) => return Ok(sockets),
+                Err(error) => failure = error.to_string(),
+            }
+        }
+    }
+    Err(format!("cannot answer STUN on `{addr}`: {failure}").into())
+}
+
+fn open_unix_socket(path: &Path, mode: u32) -> Result<UnixListener, ServeError> {
+    let failed = |e: io::Error| format!("cannot open the socket `{}`: {e}", path.display());
+    if let Some(dir) = path.parent().filter(|d| !d.exists()) {
+        files::private_dir(dir).map_err(failed)?;
+    }
+    // The lock of the database has shown that no other server runs here: what lies there is left over.
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e).into()),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(listener)
+}
+
+async fn until_told_to_stop(
+    tasks: &mut JoinSet<io::Result<()>>,
+    certificates: Option<&Arc<Certificates>>,
+) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => {
+                if let Some(Err(error)) = certificates.map(|c| c.reload()) {
+                    tracing::warn!("the TLS certificate stays as it was: {error}");
+                }
+            }
+            Some(ended) = tasks.join_next() => {
+                if let Ok(Err(error)) = ended {
+                    return Err(format!("a listener failed: {error}").into());
+                }
+            }
+        }
+    }
+}
+
+fn store_options(settings: &Settings) -> headsail_store::sqlite::Options {
+    headsail_store::sqlite::Options {
+        write_ahead_log: settings.database.write_ahead_log,
+        wal_autocheckpoint: settings.database.wal_autocheckpoint,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,64 @@
+//! What a start without any configuration says: how a machine joins.
+
+use std::collections::BTreeSet;
+
+use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
+use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
+
+use crate::app::App;
+use crate::clerk::Failure;
+use crate::clock;
+use crate::run::ServeError;
+
+/// The user that a tailnet without users gets.
+const FIRST_USER: &str = "default";
+/// Seconds that the printed key is good for.
+const KEY_SECS: i64 = 3600;
+
+/// Prints the whole command with which a machine joins, if the server runs on built-in defaults.
+///
+/// # Errors
+/// The key could not be saved.
+pub async fn greet(app: &App) -> Result<(), ServeError> {
+    if app.settings.file.is_some() {
+        tracing::info!("ready: clients use {}", app.settings.server_url.text);
+        return Ok(());
+    }
+    let key = first_key(app).await.map_err(|f| match f {
+        Failure::Rejected(r) => r.text(),
+        Failure::Fault(text) => text,
+    })?;
+    let url = &app.settings.server_url.text;
+    println!("\nHeadsail is ready. On a machine with Tailscale (1.86 or later), run:\n");
+    println!("    tailscale up --login-server {url} --auth-key {key}\n");
+    println!("The key is good for one hour and for any number of machines. Another one:");
+    println!("    headsail preauthkeys create --user {FIRST_USER}\n");
+    Ok(())
+}
+
+async fn first_key(app: &App) -> Result<String, Failure> {
+    let snapshot = app.clerk.snapshot();
+    let user = match snapshot.users().find(|u| u.name == FIRST_USER).or_else(|| snapshot.users().next()) {
+        Some(user) => user.id,
+        None => {
+            let new = NewUser { name: FIRST_USER.into(), ..NewUser::default() };
+            let snapshot = app.clerk.submit("start", Command::CreateUser(new)).await?;
+            let made = snapshot.users().find(|u| u.name == FIRST_USER).map(|u| u.id);
+            made.ok_or_else(|| Failure::Fault("the first user is gone again".into()))?
+        }
+    };
+    let mut random = [0u8; 44];
+    clock::random(&mut random);
+    let key = mint(AUTH_KEY_PREFIX, &random);
+    let new = NewAuthKey {
+        prefix: key.prefix,
+        digest: key.digest,
+        user: Some(user),
+        tags: BTreeSet::new(),
+        reusable: true,
+        ephemeral: false,
+        expiration: Some(clock::now().plus_secs(KEY_SECS)),
+    };
+    app.clerk.submit("start", Command::CreateAuthKey(Box::new(new))).await?;
+    Ok(key.text)
+}
