@@ -15,11 +15,12 @@ mod schema;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
 
 pub use addresses::{is_private, private_addresses};
+pub(crate) use check::extra_record;
 pub use env::{Env, process_env};
 pub use report::ConfigError;
 pub use settings::*;

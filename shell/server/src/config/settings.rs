@@ -79,6 +79,14 @@ impl ServerUrl {
         self.host.parse().ok()
     }
 
+    /// The same server on another port.
+    pub fn set_port(&mut self, port: u16) {
+        let scheme = if self.https { "https" } else { "http" };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        self.text = format!("{scheme}://{host}:{port}");
+        self.port = port;
+    }
+
     /// Whether official clients come back to this URL over TLS on port 443 after an outage, whatever the URL says:
     /// plain http with a name or with an address that is not private (`controlhttp` of the Go client).
     pub fn redials_over_tls(&self) -> bool {

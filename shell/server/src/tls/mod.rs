@@ -186,6 +186,12 @@ pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig
     Ok(Arc::new(config))
 }
 
+/// The TLS side of an HTTP client that trusts Mozilla's roots, for machines without roots of their own.
+pub(crate) fn public_client_config() -> rustls::ClientConfig {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+}
+
 /// The names that a self-signed certificate should be for: the host of the server's URL first, then the addresses.
 pub fn certificate_names(server_host: &str, addresses: &[IpAddr]) -> Vec<String> {
     let mut names = vec![server_host.to_owned()];

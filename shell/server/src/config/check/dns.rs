@@ -177,7 +177,7 @@ fn extra_records(raw: &mut Raw) -> Vec<ExtraRecord> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(in super::super) fn extra_record(name: &str, kind: &str, value: &str) -> Result<ExtraRecord, String> {
+pub(crate) fn extra_record(name: &str, kind: &str, value: &str) -> Result<ExtraRecord, String> {
     let name = normal(name);
     if name.is_empty() || name.len() > 253 {
         return Err(format!("`{name}` is not the name of a record"));

@@ -4,6 +4,8 @@ mod derp;
 mod dns;
 mod net;
 
+pub(crate) use dns::extra_record;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

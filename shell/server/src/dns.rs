@@ -1,0 +1,340 @@
+//! From the configuration to the DNS settings that clients get, and the file of extra records.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use headsail_wire::dns::{DnsConfig, DnsRecord, Resolver};
+use headsail_wire::json;
+use serde::Deserialize;
+
+use crate::config::{Dns, ExtraRecord, extra_record};
+use crate::files;
+
+/// How often the file of extra records is looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// How old a change must be before the file's time tells every further one.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// Bounds of that file: every node gets every record.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+const MAX_RECORDS: usize = 10_000;
+
+/// NextDNS wants to know the device; only its own URLs are touched.
+const NEXT_DNS: &str = "https://dns.nextdns.io/";
+
+/// The settings that every node gets, in the form that the official client expects (`tailcfg.DNSConfig`).
+///
+/// Global resolvers replace those of the client's system only with `override_local_dns`; otherwise they serve names for
+/// which the client has no other. The base domain routes to an empty list: names below it are answered by MagicDNS or
+/// not at all, and never leak to a resolver outside.
+pub fn config(dns: &Dns) -> DnsConfig {
+    let global: Vec<Resolver> = dns.global.iter().map(|addr| resolver(addr)).collect();
+    let (resolvers, fallback_resolvers) =
+        if dns.override_local_dns { (global, Vec::new()) } else { (Vec::new(), global) };
+    let mut routes: std::collections::BTreeMap<String, Vec<Resolver>> = dns
+        .split
+        .iter()
+        .map(|(domain, addrs)| (domain.clone(), addrs.iter().map(|addr| resolver(addr)).collect()))
+        .collect();
+    let base = Some(dns.base_domain.clone()).filter(|domain| !domain.is_empty());
+    if let (true, Some(base)) = (dns.magic_dns, &base) {
+        routes.entry(base.clone()).or_default();
+    }
+    let mut domains: Vec<String> = Vec::new();
+    for domain in base.iter().chain(&dns.search_domains) {
+        if !domains.contains(domain) {
+            domains.push(domain.clone());
+        }
+    }
+    DnsConfig {
+        resolvers,
+        routes,
+        fallback_resolvers,
+        domains,
+        proxied: dns.magic_dns,
+        extra_records: dns.extra_records.iter().map(record).collect(),
+        ..DnsConfig::default()
+    }
+}
+
+fn resolver(addr: &str) -> Resolver {
+    Resolver { addr: addr.to_owned(), ..Resolver::default() }
+}
+
+fn record(record: &ExtraRecord) -> DnsRecord {
+    DnsRecord { name: record.name.clone(), r#type: record.kind.clone(), value: record.value.clone() }
+}
+
+/// What NextDNS is told about a device.
+#[derive(Clone, Copy, Debug)]
+pub struct Device<'a> {
+    /// The name that the device gave itself.
+    pub name: &'a str,
+    /// Its operating system.
+    pub os: &'a str,
+    /// Its first address in the tailnet.
+    pub ip: Option<IpAddr>,
+}
+
+/// Whether [`for_node`] would change anything: otherwise all nodes can share one value.
+pub fn differs_by_node(config: &DnsConfig) -> bool {
+    all_resolvers(config).any(|resolver| resolver.addr.starts_with(NEXT_DNS))
+}
+
+/// The settings of one node: URLs of NextDNS carry the device's name, model and address.
+pub fn for_node(config: &DnsConfig, device: Device<'_>) -> DnsConfig {
+    let mut config = config.clone();
+    let lists = [&mut config.resolvers, &mut config.fallback_resolvers];
+    for resolver in lists.into_iter().chain(config.routes.values_mut()).flatten() {
+        if resolver.addr.starts_with(NEXT_DNS)
+            && let Ok(mut url) = reqwest::Url::parse(&resolver.addr)
+        {
+            let ip = device.ip.map(|ip| ip.to_string());
+            url.query_pairs_mut()
+                .extend_pairs(ip.map(|ip| ("device_ip", ip)))
+                .append_pair("device_model", device.os)
+                .append_pair("device_name", device.name);
+            resolver.addr = url.into();
+        }
+    }
+    config
+}
+
+fn all_resolvers(config: &DnsConfig) -> impl Iterator<Item = &Resolver> {
+    config.resolvers.iter().chain(&config.fallback_resolvers).chain(config.routes.values().flatten())
+}
+
+/// One record of the file; field names in any case, as Headscale reads them.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct FileRecord {
+    name: String,
+    r#type: String,
+    value: String,
+}
+
+/// Reads a file of extra records: a JSON list of `{"name", "type", "value"}`.
+///
+/// # Errors
+/// A sentence for the user: the file cannot be read, is not such a list, or a record is one that clients ignore.
+pub fn load_extra_records(path: &Path) -> Result<Vec<DnsRecord>, String> {
+    let failed =
+        |why: &dyn std::fmt::Display| format!("cannot use the DNS records in `{}`: {why}", path.display());
+    let text = files::read_bounded(path, MAX_FILE_BYTES).map_err(|error| failed(&error))?;
+    let records: Vec<FileRecord> = json::decode(text.as_bytes()).map_err(|error| failed(&error))?;
+    if records.len() > MAX_RECORDS {
+        return Err(failed(&format_args!("there are more than {MAX_RECORDS}")));
+    }
+    records
+        .iter()
+        .map(|each| extra_record(&each.name, &each.r#type, &each.value).map(|good| record(&good)))
+        .collect::<Result<_, _>>()
+        .map_err(|why| failed(&why))
+}
+
+/// Watches a file of extra records and hands over its content whenever that changes; `known` is what the caller has
+/// from [`load_extra_records`]. Runs until dropped.
+pub async fn watch_extra_records<F: Future<Output = ()>>(
+    path: PathBuf,
+    known: Vec<DnsRecord>,
+    publish: impl Fn(Vec<DnsRecord>) -> F,
+) {
+    let mut watch = Watch { path, known, seen: None, complaint: None };
+    loop {
+        tokio::time::sleep(WATCH_EVERY).await;
+        if let Some(records) = watch.look(SystemTime::now()) {
+            publish(records).await;
+        }
+    }
+}
+
+/// A watched file and what was last seen of it.
+struct Watch {
+    path: PathBuf,
+    known: Vec<DnsRecord>,
+    seen: Option<Stamp>,
+    /// What is wrong with the file, so that it is said once.
+    complaint: Option<String>,
+}
+
+impl Watch {
+    /// The records if they changed. A missing, half-written or wrong file changes nothing.
+    fn look(&mut self, now: SystemTime) -> Option<Vec<DnsRecord>> {
+        let stamp = Stamp::of(&self.path);
+        // A file of this moment is read again even if its time stands still: clocks of file systems are coarse.
+        let settled = stamp.as_ref().is_none_or(|stamp| stamp.modified + SETTLED_AFTER < now);
+        if stamp == self.seen && settled && self.complaint.is_none() {
+            return None;
+        }
+        self.seen = stamp;
+        match load_extra_records(&self.path) {
+            Ok(records) => {
+                self.complaint = None;
+                if records == self.known {
+                    return None;
+                }
+                tracing::info!(file = %self.path.display(), records = records.len(), "the DNS records changed");
+                self.known.clone_from(&records);
+                Some(records)
+            }
+            Err(why) => {
+                if self.complaint.as_ref() != Some(&why) {
+                    tracing::warn!("{why}; the former records stay");
+                }
+                self.complaint = Some(why);
+                None
+            }
+        }
+    }
+}
+
+/// What changes when somebody writes a file or puts another in its place.
+#[derive(PartialEq)]
+struct Stamp {
+    modified: SystemTime,
+    len: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = std::fs::metadata(path).ok()?;
+        Some(Stamp { modified: meta.modified().ok()?, len: meta.len(), inode: meta.ino() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn full() -> Dns {
+        let list = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
+        Dns {
+            magic_dns: true,
+            base_domain: "example.com".into(),
+            override_local_dns: true,
+            global: list(&["1.1.1.1", "2606:4700:4700::1111", "https://dns.nextdns.io/abc123"]),
+            split: [("darp.headscale.net".to_owned(), list(&["1.1.1.1", "8.8.8.8"]))].into(),
+            search_domains: list(&["test.com", "example.com"]),
+            extra_records: vec![ExtraRecord {
+                name: "grafana.example.com".into(),
+                kind: "A".into(),
+                value: "100.64.0.3".into(),
+            }],
+            extra_records_path: None,
+        }
+    }
+
+    fn json(config: &DnsConfig) -> serde_json::Value {
+        serde_json::to_value(config).unwrap()
+    }
+
+    #[test]
+    fn the_form_that_clients_expect() {
+        let expected = serde_json::json!({
+            "Resolvers": [{"Addr": "1.1.1.1"}, {"Addr": "2606:4700:4700::1111"}, {"Addr": "https://dns.nextdns.io/abc123"}],
+            "Routes": {"darp.headscale.net": [{"Addr": "1.1.1.1"}, {"Addr": "8.8.8.8"}], "example.com": []},
+            "Domains": ["example.com", "test.com"],
+            "Proxied": true,
+            "ExtraRecords": [{"Name": "grafana.example.com", "Type": "A", "Value": "100.64.0.3"}],
+        });
+        assert_eq!(json(&config(&full())), expected);
+    }
+
+    #[test]
+    fn without_magic_dns_and_without_override() {
+        let dns = Dns { magic_dns: false, override_local_dns: false, ..full() };
+        let got = json(&config(&dns));
+        assert_eq!(got.get("Proxied"), None);
+        assert_eq!(got.get("Resolvers"), None);
+        assert_eq!(got["FallbackResolvers"].as_array().map(Vec::len), Some(3));
+        assert_eq!(
+            got["Routes"],
+            serde_json::json!({"darp.headscale.net": [{"Addr": "1.1.1.1"}, {"Addr": "8.8.8.8"}]})
+        );
+        assert_eq!(got["Domains"], serde_json::json!(["example.com", "test.com"]));
+        assert_eq!(json(&config(&Dns::default())), serde_json::json!({}));
+    }
+
+    #[test]
+    fn a_split_route_for_the_base_domain_stays() {
+        let mut dns = full();
+        dns.split.insert("example.com".into(), vec!["10.0.0.53".into()]);
+        assert_eq!(config(&dns).routes["example.com"], [resolver("10.0.0.53")]);
+    }
+
+    #[test]
+    fn next_dns_learns_the_device_and_nobody_else_does() {
+        let mut dns = full();
+        dns.split.insert("x.org".into(), vec!["https://dns.nextdns.io/def?a=b".into()]);
+        let shared = config(&dns);
+        assert!(differs_by_node(&shared) && !differs_by_node(&DnsConfig::default()));
+        let device = Device { name: "Ann's laptop", os: "linux", ip: "100.64.0.1".parse().ok() };
+        let own = for_node(&shared, device);
+        let told = "device_ip=100.64.0.1&device_model=linux&device_name=Ann%27s+laptop";
+        assert_eq!(own.resolvers[2].addr, format!("https://dns.nextdns.io/abc123?{told}"));
+        assert_eq!(own.routes["x.org"][0].addr, format!("https://dns.nextdns.io/def?a=b&{told}"));
+        assert_eq!(own.resolvers[0], shared.resolvers[0]);
+        let bare = for_node(&shared, Device { ip: None, ..device });
+        assert!(bare.resolvers[2].addr.ends_with("abc123?device_model=linux&device_name=Ann%27s+laptop"));
+    }
+
+    #[test]
+    fn files_of_records_are_read_and_faults_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("records.json");
+        fs::write(
+            &path,
+            r#"[{"Name":"A.b","type":"A","VALUE":"100.64.0.1"},{"name":"a.b","value":"fd7a::1"}]"#,
+        )
+        .unwrap();
+        let records = load_extra_records(&path).unwrap();
+        let shown: Vec<_> =
+            records.iter().map(|r| (r.name.as_str(), r.r#type.as_str(), r.value.as_str())).collect();
+        assert_eq!(shown, [("a.b", "A", "100.64.0.1"), ("a.b", "AAAA", "fd7a::1")]);
+        let start = format!("cannot use the DNS records in `{}`: ", path.display());
+        for (text, why) in [
+            ("", "EOF"),
+            ("{", "EOF"),
+            (r#"[{"name":"a.b","type":"TXT","value":"1.2.3.4"}]"#, "clients ignore records of type `TXT`"),
+            (r#"[{"name":"a.b","type":"A","value":"x"}]"#, "`x` is not an address"),
+            (r#"[{"type":"A","value":"1.2.3.4"}]"#, "is not the name of a record"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = load_extra_records(&path).unwrap_err();
+            assert!(error.starts_with(&start) && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_watched_file_is_news_when_whole_and_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("records.json");
+        let one = r#"[{"name":"a.b","type":"A","value":"100.64.0.1"}]"#;
+        fs::write(&path, one).unwrap();
+        let known = load_extra_records(&path).unwrap();
+        let mut watch = Watch { path: path.clone(), known, seen: None, complaint: None };
+        let now = SystemTime::now();
+        assert_eq!(watch.look(now), None);
+        fs::write(&path, "[{").unwrap();
+        assert_eq!(watch.look(now), None);
+        fs::write(&path, one).unwrap();
+        assert_eq!(watch.look(now), None, "the same as before the half file");
+        fs::write(&path, one.replace("0.1", "0.2")).unwrap();
+        assert_eq!(watch.look(now).map(|records| records[0].value.clone()).as_deref(), Some("100.64.0.2"));
+        // Another file in its place, as editors and config maps do it; then none at all.
+        let fresh = dir.path().join("fresh");
+        fs::write(&fresh, "[]").unwrap();
+        fs::rename(&fresh, &path).unwrap();
+        assert_eq!(watch.look(now + Duration::from_secs(3600)), Some(Vec::new()));
+        assert_eq!(watch.look(now + Duration::from_secs(3600)), None);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(watch.look(now), None);
+        fs::write(&path, one).unwrap();
+        assert_eq!(watch.look(now).map(|records| records.len()), Some(1));
+    }
+}
