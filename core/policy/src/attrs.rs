@@ -1,0 +1,69 @@
+//! Capabilities of nodes (`nodeAttrs`), and what of them others are told.
+
+use headsail_wire::filter::CapMap;
+use headsail_wire::ids::NodeId;
+use ipnet::IpNet;
+
+use crate::engine::{Engine, mix, text_mix};
+use crate::facts::{NodeFacts, Owner};
+use crate::net::is_exit_route;
+
+/// What comes with the attribute `funnel`: the ports on which the relays accept.
+const FUNNEL_PORTS: &str = "https://tailscale.com/cap/funnel-ports?ports=443,8443,10000";
+
+/// The attribute that makes peers suggest a node as their exit node.
+const SUGGEST_EXIT: &str = "suggest-exit-node";
+
+impl Engine {
+    /// The capabilities that the policy gives a node, to be told to the node itself.
+    pub fn self_caps(&self, node: NodeId) -> CapMap {
+        let Some(row) = self.nodes.get(&node) else { return CapMap::new() };
+        let mut caps = self.program.switches.clone();
+        for a in self.program.attrs.iter().filter(|a| self.in_list(a.target, row.class as usize)) {
+            for (name, values) in a.caps.iter() {
+                caps.entry(name.clone()).or_default().extend(values.iter().cloned());
+            }
+        }
+        if caps.contains_key("funnel") {
+            caps.entry(FUNNEL_PORTS.into()).or_default();
+        }
+        caps
+    }
+
+    /// The capabilities of a node that `viewer` is told.
+    pub fn peer_caps(&self, viewer: NodeId, node: NodeId) -> CapMap {
+        let mut caps = CapMap::new();
+        let exit = self.node(node).is_some_and(|f| f.serves().any(is_exit_route));
+        if exit && self.sees(viewer, node) && self.has_attr(node, SUGGEST_EXIT) {
+            caps.insert(SUGGEST_EXIT.into(), Vec::new());
+        }
+        caps
+    }
+
+    /// Whether the policy gives a node an attribute.
+    pub fn has_attr(&self, node: NodeId, name: &str) -> bool {
+        let Some(row) = self.nodes.get(&node) else { return false };
+        let given = |a: &&crate::program::AttrSection| a.caps.contains_key(name);
+        self.program.switches.contains_key(name)
+            || self.program.attrs.iter().filter(given).any(|a| self.in_list(a.target, row.class as usize))
+    }
+
+    /// Where a node with this owner gets its IPv4 address, if the policy says so (`ipPool`); the first pool that applies.
+    pub fn ip_pool(&self, owner: &Owner) -> Option<IpNet> {
+        let id = NodeId::new(NodeId::MAX)?;
+        let signature = self.signature(&NodeFacts::new(id, owner.clone(), None, None));
+        let applies = |a: &&crate::program::AttrSection| {
+            self.list(a.target).is_some_and(|l| l.all() || l.sels().any(|s| signature.has(s)))
+        };
+        self.program.attrs.iter().filter(applies).flat_map(|a| a.pools.iter().copied()).next()
+    }
+
+    /// A number that differs, but for chance, when the node's own capabilities differ.
+    pub(crate) fn caps_print(&self, node: NodeId) -> u128 {
+        let mut sum = 0;
+        for (name, values) in self.self_caps(node) {
+            sum = values.iter().fold(mix(sum ^ text_mix(&name)), |s, v| mix(s ^ text_mix(v.get())));
+        }
+        sum
+    }
+}

@@ -1,0 +1,354 @@
+//! Whether a document is well-formed: one function per part, every problem listed, in the words of the official service
+//! where it has some.
+
+use std::collections::BTreeSet;
+
+use crate::diag::{Findings, Span};
+use crate::document::*;
+use crate::selector::{Auto, Selector};
+
+/// What a document is checked against, beyond itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The domains of the tailnet, which `user:*@…` and `localpart:*@…` may name. Empty means: not restricted.
+    pub domains: Vec<String>,
+}
+
+/// Capabilities below tailscale.com that a grant may give.
+const GRANTABLE: [&str; 8] = [
+    "tailscale.com/cap/drive",
+    "tailscale.com/cap/golink",
+    "tailscale.com/cap/kubernetes",
+    "tailscale.com/cap/relay",
+    "tailscale.com/cap/secrets",
+    "tailscale.com/cap/tsidp",
+    "tailscale.com/cap/webui",
+    "tailscale.com/cap/ai",
+];
+
+pub(crate) fn check(doc: &Document, settings: &Settings, findings: &mut Findings) {
+    let names = |list: &[Named<Vec<At<Selector>>>]| list.iter().map(|n| n.name.value.clone()).collect();
+    let mut c = Check {
+        doc,
+        settings,
+        findings,
+        groups: names(&doc.groups),
+        tags: names(&doc.tag_owners),
+        hosts: doc.hosts.iter().map(|h| h.name.value.clone()).collect(),
+    };
+    c.groups();
+    c.tag_owners();
+    c.hosts();
+    for rule in &doc.rules {
+        c.rule(rule);
+    }
+    for rule in &doc.ssh {
+        c.ssh(rule);
+    }
+    for attr in &doc.attrs {
+        c.attr(attr);
+    }
+    c.approvers();
+    for test in &doc.ssh_tests {
+        c.ssh_test(test);
+    }
+}
+
+struct Check<'a> {
+    doc: &'a Document,
+    settings: &'a Settings,
+    findings: &'a mut Findings,
+    groups: BTreeSet<String>,
+    tags: BTreeSet<String>,
+    hosts: BTreeSet<String>,
+}
+
+impl Check<'_> {
+    fn groups(&mut self) {
+        for g in &self.doc.groups {
+            let name = &g.name.value;
+            if name.strip_prefix("group:").is_none_or(str::is_empty) {
+                let message = format!("groups[{name:?}]: group names must start with 'group:'");
+                self.findings.error("group-name", g.name.span, message, "");
+            }
+            for m in &g.value {
+                match &m.value {
+                    Selector::User(_) | Selector::Domain(_) => {}
+                    Selector::Group(inner) => {
+                        let message = format!("groups[{name:?}]: {inner:?}: group members cannot be recursive");
+                        let help = "list the users of the inner group here";
+                        self.findings.error("nested-group", m.span, message, help);
+                    }
+                    Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, m.span),
+                    other => {
+                        let message = format!("groups[{name:?}]: {:?}: group members must be users", other.to_string());
+                        self.findings.error("group-member", m.span, message, "name users by e-mail address or `name@`");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A name without `@` where only a user can be meant.
+    fn plain_user(&mut self, name: &str, span: Span) {
+        let message = format!("`{name}` is taken for the user `{name}@`");
+        self.findings.warning("plain-user", span, message, "write users with an `@`, so that they are told from hosts");
+    }
+
+    fn tag_owners(&mut self) {
+        for t in &self.doc.tag_owners {
+            let name = &t.name.value;
+            if !name.strip_prefix("tag:").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_alphabetic())) {
+                let message = format!("tagOwners[{name:?}]: tag names must start with a letter, after 'tag:'");
+                self.findings.error("tag-name", t.name.span, message, "a tag is `tag:` and a name");
+            }
+            for o in &t.value {
+                match &o.value {
+                    Selector::User(u) if !u.contains('@') => self.plain_user(u, o.span),
+                    Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, o.span),
+                    Selector::User(_) | Selector::Domain(_) | Selector::Auto(Auto::Member | Auto::Role(_)) => {}
+                    Selector::Tag(_) | Selector::Group(_) => self.known(&o.value, o.span, "owner="),
+                    other => {
+                        let message = format!("tagOwners[{name:?}]: {:?} can't own a tag", other.to_string());
+                        self.findings.error("tag-owner", o.span, message, "owners are users, groups and tags");
+                    }
+                }
+            }
+        }
+        for t in crate::tags::cycles(self.doc) {
+            let message = format!("`{}` owns itself through other tags", t.value);
+            self.findings.warning("tag-cycle", t.span, message, "the cycle gives nobody anything; remove it");
+        }
+    }
+
+    fn hosts(&mut self) {
+        for h in &self.doc.hosts {
+            let name = &h.name.value;
+            if name.is_empty() || Selector::parse(name) != Selector::Host(name.clone()) {
+                let message = format!("hosts[{name:?}]: not a name for a host");
+                self.findings.error("host-name", h.name.span, message, "a host name has no `@`, `:` or prefix");
+            }
+        }
+    }
+
+    /// Reports names that are not defined. `side` goes before the words, such as `src=`.
+    fn known(&mut self, s: &Selector, span: Span, side: &str) {
+        match s {
+            Selector::Tag(t) if !self.tags.contains(t) => {
+                let help = "define it in `tagOwners`";
+                self.findings.error("unknown-tag", span, format!("{side}tag not found: {t:?}"), help);
+            }
+            Selector::Group(g) if !self.groups.contains(g) => {
+                let help = "define it in `groups`";
+                self.findings.error("unknown-group", span, format!("{side}group not found: {g:?}"), help);
+            }
+            Selector::Host(h) if !self.hosts.contains(h) => {
+                let help = "define it in `hosts`, or write an address, a prefix, or a user with `@`";
+                self.findings.error("invalid-address", span, format!("{side}{h:?}: invalid address"), help);
+            }
+            Selector::IpSet(i) if !self.doc.ipsets.iter().any(|s| s.name.value == *i) => {
+                let message = format!("{side}ipset not found: {i:?}");
+                self.findings.error("unknown-ipset", span, message, "define it in `ipsets`");
+            }
+            Selector::Domain(d) => self.domain(d, span),
+            Selector::Auto(Auto::Unknown(name)) => {
+                let message = format!("{side}autogroup not found: \"autogroup:{name}\"");
+                let help = "known are: member, tagged, self, internet, danger-all, nonroot, shared, admin, owner, \
+                            it-admin, network-admin, billing-admin, auditor";
+                self.findings.error("unknown-autogroup", span, message, help);
+            }
+            Selector::Auto(Auto::Shared) | Selector::Service(_) => {
+                let message = format!("`{s}` matches nothing here");
+                self.findings.warning("not-acting", span, message, "sharing and services do not exist here yet");
+            }
+            _ => {}
+        }
+    }
+
+    fn domain(&mut self, domain: &str, span: Span) {
+        if !self.settings.domains.is_empty() && !self.settings.domains.iter().any(|d| d == domain) {
+            let message = format!(
+                "[ssh] {domain} is not associated with this Tailnet and cannot be used in user:*@<domain> expressions"
+            );
+            let help = format!("domains of this tailnet: {}", self.settings.domains.join(", "));
+            self.findings.error("foreign-domain", span, message, &help);
+        }
+    }
+
+    fn sources(&mut self, src: &[At<Selector>]) {
+        for s in src {
+            if let Selector::Auto(a @ (Auto::SelfOwned | Auto::Internet | Auto::NonRoot)) = &s.value {
+                let message = format!("\"autogroup:{a}\" not valid on the src side of a rule");
+                let help = "sources are users, groups, tags, hosts, addresses, `*` and the autogroups of people or tags";
+                self.findings.error("invalid-src", s.span, message, help);
+            } else {
+                self.known(&s.value, s.span, "src=");
+            }
+        }
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        self.sources(&rule.src);
+        for d in &rule.dst {
+            self.destination(rule, &d.value.target, d.span);
+        }
+        let grant = rule.kind == RuleKind::Grant;
+        let to_self = rule.dst.iter().find(|d| d.value.target == Selector::Auto(Auto::SelfOwned));
+        let people = |s: &At<Selector>| s.value.is_people() || (!grant && s.value == Selector::Any);
+        if let (Some(d), false) = (to_self, rule.src.iter().all(people)) {
+            let message = "autogroup:self can only be used with users, groups, or supported autogroups";
+            let help = "a tag or an address has no devices of its own; use `autogroup:member` as the source";
+            self.findings.error("self-without-users", d.span, message, help);
+        }
+        for cap in rule.app.keys() {
+            self.capability(cap, rule.span);
+        }
+        for via in &rule.via {
+            match Selector::parse(&via.value) {
+                Selector::Tag(t) if self.tags.contains(&t) => {}
+                Selector::Tag(t) => {
+                    let help = "define it in `tagOwners`";
+                    self.findings.error("unknown-tag", via.span, format!("tag {t:?} not found"), help);
+                }
+                _ => {
+                    let help = "name the tags of the routers that shall carry the traffic";
+                    self.findings.error("invalid-via", via.span, "via can only be a tag", help);
+                }
+            }
+        }
+    }
+
+    fn destination(&mut self, rule: &Rule, target: &Selector, span: Span) {
+        let grant = rule.kind == RuleKind::Grant;
+        match target {
+            Selector::Auto(Auto::DangerAll) => {
+                let help = "write `*` for every address";
+                self.findings.error("invalid-dst", span, "cannot use autogroup:danger-all as a dst", help);
+            }
+            Selector::Auto(Auto::NonRoot) => {
+                let message = "\"autogroup:nonroot\" not valid on the dst side of a rule";
+                self.findings.error("invalid-dst", span, message, "it is an SSH user");
+            }
+            Selector::Auto(Auto::Internet) if !rule.app.is_empty() => {
+                let help = "capabilities are granted on nodes; name the exit nodes by tag";
+                self.findings.error("invalid-dst", span, "cannot use app grants with autogroup:internet", help);
+            }
+            Selector::Net(n) if grant && n.is_everything() => {
+                let message = format!("dst \"{n}\": to allow all IP addresses, use \"*\" or \"autogroup:internet\"");
+                self.findings.error("invalid-dst", span, message, "`*` is everything, `autogroup:internet` what is public");
+            }
+            Selector::Tag(_) | Selector::Group(_) | Selector::IpSet(_) => {
+                self.known(target, span, &format!("dst={:?}: ", target.to_string()));
+            }
+            Selector::Host(_) => self.known(target, span, "dst="),
+            _ => self.known(target, span, ""),
+        }
+    }
+
+    fn capability(&mut self, cap: &str, span: Span) {
+        let (domain, path) = cap.split_once('/').unwrap_or((cap, ""));
+        let domain_ok = !domain.is_empty() && domain.contains('.') && !domain.contains(':');
+        if !domain_ok || path.is_empty() {
+            let message = "capability name must have the form {domain}/{path}";
+            let help = format!("`{cap}` is not like `example.com/cap/name`");
+            self.findings.error("capability-name", span, message, &help);
+        } else if (domain == "tailscale.com" || domain.ends_with(".tailscale.com")) && !GRANTABLE.contains(&cap) {
+            let message = "capability name must not be in the tailscale.com domain";
+            let help = format!("`{cap}` can't be granted; of that domain there are: {}", GRANTABLE.join(", "));
+            self.findings.error("capability-name", span, message, &help);
+        }
+    }
+
+    fn ssh(&mut self, rule: &SshRule) {
+        for s in &rule.src {
+            match &s.value {
+                Selector::Any | Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
+                    let message = format!("invalid src {:?}", s.value.to_string());
+                    let help = "sources of SSH are users, groups, tags and autogroups";
+                    self.findings.error("invalid-src", s.span, message, help);
+                }
+                _ => self.sources(std::slice::from_ref(s)),
+            }
+        }
+        let users: Vec<&Selector> = rule.src.iter().map(|s| &s.value).collect();
+        for d in &rule.dst {
+            self.ssh_destination(&users, d);
+        }
+        for u in &rule.users {
+            if let SshUser::LocalPart(domain) = u {
+                self.domain(domain, rule.span);
+            }
+        }
+    }
+
+    fn ssh_destination(&mut self, src: &[&Selector], d: &At<Selector>) {
+        let help = "destinations of SSH are tags, `autogroup:self`, or the one user who is the source";
+        match &d.value {
+            Selector::Tag(_) => self.known(&d.value, d.span, &format!("dst={:?}: ", d.value.to_string())),
+            Selector::Auto(Auto::SelfOwned) => {
+                if !src.iter().all(|s| s.is_people()) {
+                    let message = "autogroup:self can only be used with users, groups, or supported autogroups";
+                    self.findings.error("self-without-users", d.span, message, "a tag has no devices of its own");
+                }
+            }
+            Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
+            Selector::User(_) if src.iter().all(|s| **s == d.value) => {}
+            Selector::User(u) => {
+                let message = format!("users in dst [{u:?}] are only allowed from the same user");
+                self.findings.error("invalid-dst", d.span, message, help);
+            }
+            other => {
+                let message = format!("invalid dst {:?}", other.to_string());
+                self.findings.error("invalid-dst", d.span, message, help);
+            }
+        }
+    }
+
+    fn attr(&mut self, attr: &NodeAttr) {
+        for t in &attr.target {
+            match &t.value {
+                Selector::Auto(a @ (Auto::SelfOwned | Auto::Internet | Auto::NonRoot | Auto::DangerAll)) => {
+                    let message = format!("\"autogroup:{a}\" is not valid as a target of nodeAttrs");
+                    let help = "targets are users, groups, tags, hosts, addresses, `*` and the autogroups of people or tags";
+                    self.findings.error("invalid-target", t.span, message, help);
+                }
+                _ => self.known(&t.value, t.span, ""),
+            }
+        }
+    }
+
+    fn approvers(&mut self) {
+        let doc = self.doc;
+        let all = doc.approvers.routes.iter().flat_map(|(_, who)| who).chain(&doc.approvers.exit);
+        for a in all.chain(doc.approvers.services.iter().flat_map(|s| &s.value)) {
+            match &a.value {
+                Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, a.span),
+                Selector::User(_) | Selector::Domain(_) | Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
+                Selector::Tag(_) | Selector::Group(_) => self.known(&a.value, a.span, ""),
+                other => {
+                    let message = format!("{:?} can't approve routes", other.to_string());
+                    self.findings.error("invalid-approver", a.span, message, "approvers are users, groups and tags");
+                }
+            }
+        }
+    }
+
+    fn ssh_test(&mut self, test: &SshTest) {
+        for d in &test.dst {
+            let text = d.value.trim();
+            match Selector::parse(text) {
+                Selector::Tag(t) if !self.tags.contains(&t) => {
+                    let message = format!("SSH tests dst contains unknown tag {t:?}");
+                    self.findings.error("unknown-tag", d.span, message, "define it in `tagOwners`");
+                }
+                Selector::Tag(_) | Selector::User(_) | Selector::Host(_) => {}
+                Selector::Net(n) if n.single().is_some() && !text.contains('/') => {}
+                _ => {
+                    let message = format!("SSH tests dst contains disallowed element {text:?}");
+                    let help = "destinations of SSH tests are tags, users, hosts and single addresses";
+                    self.findings.error("invalid-dst", d.span, message, help);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What the user wrote: the policy file, lowered to types, with the place of everything that may be wrong.
+
+use std::collections::BTreeMap;
+
+use headsail_wire::filter::{CapMap, PortRange};
+use ipnet::IpNet;
+
+use crate::diag::Span;
+use crate::net::Net;
+use crate::selector::Selector;
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Its place in the text.
+    pub span: Span,
+}
+
+/// A policy file.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    /// `groups`
+    pub groups: Vec<Named<Vec<At<Selector>>>>,
+    /// `tagOwners`
+    pub tag_owners: Vec<Named<Vec<At<Selector>>>>,
+    /// `hosts`
+    pub hosts: Vec<Named<Net>>,
+    /// `ipsets`: kept, and acting for entries that add addresses, hosts and other sets.
+    pub ipsets: Vec<Named<Vec<String>>>,
+    /// `grants`, then `acls`: the order in which they act.
+    pub rules: Vec<Rule>,
+    /// Whether `acls` or `grants` is there at all; without either, everything is allowed.
+    pub restricts: bool,
+    /// `ssh`
+    pub ssh: Vec<SshRule>,
+    /// `nodeAttrs`
+    pub attrs: Vec<NodeAttr>,
+    /// `autoApprovers`
+    pub approvers: Approvers,
+    /// `tests`
+    pub tests: Vec<Test>,
+    /// `sshTests`
+    pub ssh_tests: Vec<SshTest>,
+    /// `randomizeClientPort`
+    pub randomize_client_port: bool,
+    /// `disableIPv4`
+    pub disable_ipv4: bool,
+    /// What is kept but does not act: name to value.
+    pub kept: BTreeMap<String, serde_json::Value>,
+}
+
+/// A name and what it stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named<T> {
+    /// The name, with its prefix.
+    pub name: At<String>,
+    /// What it stands for.
+    pub value: T,
+}
+
+/// From which section of the file a rule is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RuleKind {
+    /// `grants`
+    Grant,
+    /// `acls`
+    Acl,
+}
+
+/// One entry of `grants` or `acls`.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its section.
+    pub kind: RuleKind,
+    /// Its place in the section, from 0.
+    pub index: usize,
+    /// Its place in the text.
+    pub span: Span,
+    /// Sources.
+    pub src: Vec<At<Selector>>,
+    /// Destinations; an ACL gives each its ports.
+    pub dst: Vec<At<Destination>>,
+    /// What of the network is opened: `proto` of an ACL, `ip` of a grant.
+    pub ip: Vec<IpSpec>,
+    /// `app`: capabilities granted.
+    pub app: CapMap,
+    /// `via`: tags of the routers through which it goes.
+    pub via: Vec<At<String>>,
+    /// `srcPosture`: kept, not acting.
+    pub posture: Vec<String>,
+}
+
+/// A destination; `ports` are those of an ACL, and empty in a grant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    /// Who or what.
+    pub target: Selector,
+    /// Ports, for ACLs.
+    pub ports: Vec<PortRange>,
+}
+
+/// A protocol and ports; for ACLs the ports are those of the destinations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IpSpec {
+    /// Protocol number; none means TCP, UDP and ICMP.
+    pub protocol: Option<u8>,
+    /// Ports, for grants.
+    pub ports: Vec<PortRange>,
+}
+
+/// What an SSH rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SshVerb {
+    /// Lets in.
+    Accept,
+    /// Lets in who has proven who they are within the period, in nanoseconds; 0 asks every time.
+    Check(i64),
+}
+
+/// One entry of `ssh`.
+#[derive(Clone, Debug)]
+pub struct SshRule {
+    /// Its place in the text.
+    pub span: Span,
+    /// What it does.
+    pub verb: SshVerb,
+    /// Whether `checkPeriod` was given.
+    pub period_given: bool,
+    /// Sources.
+    pub src: Vec<At<Selector>>,
+    /// Destinations.
+    pub dst: Vec<At<Selector>>,
+    /// Accounts.
+    pub users: Vec<SshUser>,
+    /// `acceptEnv`
+    pub accept_env: Vec<String>,
+    /// `recorder`: kept, not acting.
+    pub recorder: Vec<String>,
+    /// `enforceRecorder`: kept, not acting.
+    pub enforce_recorder: bool,
+}
+
+/// An account on the machine that is logged in to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SshUser {
+    /// `autogroup:nonroot`: every account but root.
+    NonRoot,
+    /// `localpart:*@domain`: the part before `@` of the user's e-mail address.
+    LocalPart(String),
+    /// An account by name.
+    Name(String),
+}
+
+/// One entry of `nodeAttrs`.
+#[derive(Clone, Debug)]
+pub struct NodeAttr {
+    /// Its place in the text.
+    pub span: Span,
+    /// Which nodes.
+    pub target: Vec<At<Selector>>,
+    /// `attr` and `app`: capabilities of the node.
+    pub caps: CapMap,
+    /// `ipPool`: where new nodes of these users get their address.
+    pub pools: Vec<IpNet>,
+}
+
+/// `autoApprovers`
+#[derive(Clone, Debug, Default)]
+pub struct Approvers {
+    /// Who may serve a prefix and what is in it.
+    pub routes: Vec<(At<IpNet>, Vec<At<Selector>>)>,
+    /// Who may be an exit node.
+    pub exit: Vec<At<Selector>>,
+    /// Who may serve a service; kept, not acting.
+    pub services: Vec<Named<Vec<At<Selector>>>>,
+}
+
+/// One entry of `tests`.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// Its place in the text.
+    pub span: Span,
+    /// Source.
+    pub src: String,
+    /// Protocol as written; empty means TCP or UDP.
+    pub proto: String,
+    /// Destinations with port that must be reached.
+    pub accept: Vec<At<String>>,
+    /// Destinations with port that must not be reached.
+    pub deny: Vec<At<String>>,
+}
+
+/// One entry of `sshTests`.
+#[derive(Clone, Debug)]
+pub struct SshTest {
+    /// Its place in the text.
+    pub span: Span,
+    /// Source.
+    pub src: String,
+    /// Destinations.
+    pub dst: Vec<At<String>>,
+    /// Accounts that must be let in.
+    pub accept: Vec<String>,
+    /// Accounts that must be let in after a check.
+    pub check: Vec<String>,
+    /// Accounts that must not be let in.
+    pub deny: Vec<String>,
+}
+
+impl Document {
+    /// The owners of a tag, if it is defined.
+    pub fn tag(&self, tag: &str) -> Option<&[At<Selector>]> {
+        self.tag_owners.iter().find(|t| t.name.value == tag).map(|t| t.value.as_slice())
+    }
+
+    /// The members of a group, if it is defined.
+    pub fn group(&self, group: &str) -> Option<&[At<Selector>]> {
+        self.groups.iter().find(|g| g.name.value == group).map(|g| g.value.as_slice())
+    }
+
+    /// Whether a selector is a name that no host has; where people are expected it is taken for a user.
+    pub(crate) fn host_missing(&self, s: &Selector) -> bool {
+        matches!(s, Selector::Host(name) if self.host(name).is_none())
+    }
+
+    /// What a host name stands for.
+    pub fn host(&self, name: &str) -> Option<Net> {
+        self.hosts.iter().find(|h| h.name.value == name).map(|h| h.value)
+    }
+}

@@ -1,0 +1,485 @@
+//! A policy applied to a tailnet: classes of nodes that no rule can tell apart, and who of them may reach whom.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use headsail_wire::ids::{NodeId, UserId};
+use ipnet::IpNet;
+
+use crate::Policy;
+use crate::cow::{Bits, CowMap, CowVec};
+use crate::facts::{NodeFacts, Owner, UserFacts};
+use crate::net::is_exit_route;
+use crate::program::{List, ListId, Program, Section, SelId};
+use crate::routes::RouteRow;
+use crate::selector::users_named;
+
+/// The number of a class. Two nodes with equal keys of one engine value see the same nodes (apart from themselves) with
+/// the same routes, so what is rendered for one serves the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassKey(pub(crate) u32);
+
+/// A policy applied to users and nodes. Cloning is cheap: copies share what did not change, so an engine can be part of
+/// every snapshot.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) users: CowMap<UserId, Arc<UserRow>>,
+    pub(crate) nodes: CowMap<NodeId, Arc<NodeRow>>,
+    pub(crate) by_addr: CowMap<IpAddr, NodeId>,
+    pub(crate) classes: CowVec<Arc<Class>>,
+    by_signature: CowMap<Arc<Signature>, u32>,
+    /// For each list of the program, the classes in it.
+    pub(crate) hits: CowVec<Arc<Bits>>,
+    /// For each list, the sum over the addresses of the nodes that it names.
+    pub(crate) sums: CowVec<u128>,
+    /// For each section that goes through routers, the classes of routers that serve it.
+    pub(crate) via: CowMap<usize, Arc<Bits>>,
+    pub(crate) owners: CowMap<UserId, Arc<OwnerRow>>,
+    pub(crate) routes: CowMap<IpNet, Arc<RouteRow>>,
+    /// Sum over the subnet routes that are served; they are part of `*` as a source.
+    pub(crate) routes_sum: u128,
+    empty_classes: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct UserRow {
+    pub facts: UserFacts,
+    /// Selectors that name the user; sorted.
+    pub sels: Arc<[SelId]>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NodeRow {
+    pub facts: NodeFacts,
+    pub class: u32,
+}
+
+/// What the policy can tell about a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Signature {
+    /// Selectors that match; sorted.
+    pub sels: Vec<SelId>,
+    /// The owner, where `autogroup:self` is spoken of.
+    pub owner: Option<UserId>,
+    /// Routes that the node serves; sorted.
+    pub routes: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Class {
+    pub signature: Arc<Signature>,
+    /// Nodes of the class; sorted.
+    pub members: Arc<Vec<NodeId>>,
+    /// Classes that are seen, and that see.
+    pub sees: Arc<Bits>,
+    /// Sum over the addresses of the members.
+    pub sum: u128,
+    /// Sum over the ids of the members.
+    pub ids: u128,
+    /// Lists that name the members, not only their addresses.
+    who: Arc<[ListId]>,
+}
+
+/// The untagged nodes of a user.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnerRow {
+    pub nodes: Vec<NodeId>,
+    pub classes: Vec<u32>,
+    pub sum: u128,
+}
+
+impl Signature {
+    pub fn has(&self, sel: SelId) -> bool {
+        self.sels.binary_search(&sel).is_ok()
+    }
+}
+
+impl Engine {
+    /// Applies a policy to a tailnet.
+    pub fn new(
+        policy: Arc<Policy>,
+        users: impl IntoIterator<Item = UserFacts>,
+        nodes: impl IntoIterator<Item = NodeFacts>,
+    ) -> Engine {
+        let program = policy.program.clone();
+        let lists = program.lists.len();
+        let mut engine = Engine {
+            users: CowMap::default(),
+            nodes: CowMap::default(),
+            by_addr: CowMap::default(),
+            classes: CowVec::default(),
+            by_signature: CowMap::default(),
+            hits: std::iter::repeat_n(Arc::new(Bits::default()), lists).collect(),
+            sums: std::iter::repeat_n(0, lists).collect(),
+            via: CowMap::default(),
+            owners: CowMap::default(),
+            routes: CowMap::default(),
+            routes_sum: 0,
+            empty_classes: 0,
+            policy,
+            program,
+        };
+        engine.set_users(users);
+        for facts in nodes {
+            engine.upsert_node(facts);
+        }
+        engine
+    }
+
+    /// The same tailnet under another policy.
+    pub fn with_policy(&self, policy: Arc<Policy>) -> Engine {
+        let users: Vec<UserFacts> = self.users.iter().map(|(_, u)| u.facts.clone()).collect();
+        let nodes: Vec<NodeFacts> = self.nodes.iter().map(|(_, n)| n.facts.clone()).collect();
+        Engine::new(policy, users, nodes)
+    }
+
+    /// The policy that is applied.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// The facts of a node.
+    pub fn node(&self, id: NodeId) -> Option<&NodeFacts> {
+        self.nodes.get(&id).map(|n| &n.facts)
+    }
+
+    /// Every node, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeFacts> {
+        self.nodes.iter().map(|(_, n)| &n.facts)
+    }
+
+    /// Every user, by id.
+    pub fn users(&self) -> impl Iterator<Item = &UserFacts> {
+        self.users.iter().map(|(_, u)| &u.facts)
+    }
+
+    /// The class of a node.
+    pub fn class_of(&self, id: NodeId) -> Option<ClassKey> {
+        self.nodes.get(&id).map(|n| ClassKey(n.class))
+    }
+
+    /// Replaces all users. Nodes whose owners are named differently change class.
+    pub fn set_users(&mut self, users: impl IntoIterator<Item = UserFacts>) {
+        let facts: BTreeMap<UserId, UserFacts> = users.into_iter().map(|u| (u.id, u)).collect();
+        let mut sels = self.name_users(&facts);
+        let mut changed = Vec::new();
+        let gone = self.users.iter().filter(|(id, _)| !facts.contains_key(*id)).map(|(id, _)| *id);
+        for id in gone.collect::<Vec<_>>() {
+            self.users.remove(&id);
+            changed.push(id);
+        }
+        for (id, facts) in facts {
+            let sels: Arc<[SelId]> = sels.remove(&id).unwrap_or_default().into();
+            let old = self.users.get(&id);
+            if old.is_none_or(|o| o.sels != sels) {
+                changed.push(id);
+            }
+            if old.is_none_or(|o| o.sels != sels || o.facts != facts) {
+                self.users.insert(id, Arc::new(UserRow { facts, sels }));
+            }
+        }
+        for id in changed {
+            let nodes = self.owners.get(&id).map(|o| o.nodes.clone()).unwrap_or_default();
+            for facts in nodes.iter().filter_map(|n| self.node(*n).cloned()).collect::<Vec<_>>() {
+                self.upsert_node(facts);
+            }
+        }
+    }
+
+    /// Adds a user, or replaces what is known of one.
+    pub fn upsert_user(&mut self, user: UserFacts) {
+        let others = self.users().filter(|u| u.id != user.id).cloned().collect::<Vec<_>>();
+        self.set_users(others.into_iter().chain([user]));
+    }
+
+    /// Removes a user. Nodes that still name the user as owner are matched by nothing that names people.
+    pub fn remove_user(&mut self, id: UserId) {
+        let rest = self.users().filter(|u| u.id != id).cloned().collect::<Vec<_>>();
+        self.set_users(rest);
+    }
+
+    /// The selectors that name each user.
+    fn name_users(&self, facts: &BTreeMap<UserId, UserFacts>) -> BTreeMap<UserId, Vec<SelId>> {
+        let p = &self.program;
+        let mut by_word: BTreeMap<String, Vec<UserId>> = BTreeMap::new();
+        for u in facts.values() {
+            let words = [u.provider_id.clone(), u.email.to_lowercase(), u.name.clone(), format!("{}@", u.name)];
+            for w in words {
+                by_word.entry(w).or_default().push(u.id);
+            }
+        }
+        let mut out: BTreeMap<UserId, Vec<SelId>> = BTreeMap::new();
+        for (token, sels) in &p.by_token {
+            let words = [token.as_str(), &token.to_lowercase()];
+            let candidates = words.iter().filter_map(|w| by_word.get(*w)).flatten();
+            for id in users_named(token, candidates.filter_map(|id| facts.get(id))) {
+                out.entry(id).or_default().extend(sels);
+            }
+        }
+        for u in facts.values() {
+            let sels = out.entry(u.id).or_default();
+            let domain = u.email.rsplit_once('@').map_or("", |(_, d)| d);
+            sels.extend(p.by_domain.get(domain).into_iter().flatten());
+            sels.extend(p.member);
+            sels.extend(p.by_role.iter().filter(|(r, _)| u.role.includes(*r)).map(|(_, s)| *s));
+            sels.sort();
+            sels.dedup();
+        }
+        out
+    }
+
+    /// Adds a node, or replaces what is known of one.
+    pub fn upsert_node(&mut self, mut facts: NodeFacts) {
+        for routes in [&mut facts.advertised, &mut facts.approved, &mut facts.primary] {
+            routes.sort();
+            routes.dedup();
+        }
+        let id = facts.id;
+        let old = self.nodes.get(&id).cloned();
+        if old.as_ref().is_some_and(|o| o.facts == facts) && self.owner_known(&facts) {
+            let unchanged = self.signature(&facts);
+            let class = old.as_ref().and_then(|o| self.classes.get(o.class as usize));
+            if class.is_some_and(|c| *c.signature == unchanged) {
+                return;
+            }
+        }
+        if let Some(old) = old {
+            self.detach(&old);
+        }
+        let class = self.class_for(self.signature(&facts));
+        self.attach(Arc::new(NodeRow { facts, class }));
+        self.tidy();
+    }
+
+    fn owner_known(&self, facts: &NodeFacts) -> bool {
+        facts.user().is_none_or(|u| self.owners.get(&u).is_some())
+    }
+
+    /// Removes a node.
+    pub fn remove_node(&mut self, id: NodeId) {
+        if let Some(old) = self.nodes.get(&id).cloned() {
+            self.detach(&old);
+            self.tidy();
+        }
+    }
+
+    pub(crate) fn signature(&self, facts: &NodeFacts) -> Signature {
+        let p = &self.program;
+        let mut sels = Vec::new();
+        let mut owner = None;
+        match &facts.owner {
+            Owner::User(id) => {
+                sels.extend(self.users.get(id).into_iter().flat_map(|u| u.sels.iter().copied()));
+                owner = p.own.then_some(*id);
+            }
+            Owner::Tags(tags) => {
+                sels.extend(tags.iter().filter_map(|t| p.by_tag.get(t)));
+                sels.extend(p.tagged);
+            }
+        }
+        facts.addresses().for_each(|a| p.nets_of(a, &mut sels));
+        let routes: Vec<IpNet> = facts.serves().copied().collect();
+        for r in &routes {
+            if !is_exit_route(r) {
+                p.nets_over(r, &mut sels);
+            }
+            if crate::net::reaches_internet(r) {
+                sels.extend(p.internet);
+            }
+        }
+        sels.sort();
+        sels.dedup();
+        Signature { sels, owner, routes }
+    }
+
+    /// The class with a signature; a new one is matched against every rule.
+    fn class_for(&mut self, signature: Signature) -> u32 {
+        if let Some(c) = self.by_signature.get(&signature) {
+            return *c;
+        }
+        let class = self.classes.len() as u32;
+        let signature = Arc::new(signature);
+        let program = self.program.clone();
+        for (id, list) in program.lists.iter().enumerate() {
+            if list.all() || list.sels().any(|s| signature.has(s)) {
+                if let Some(bits) = self.hits.get_mut(id) {
+                    Arc::make_mut(bits).set(class as usize);
+                }
+            }
+        }
+        for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| !s.via.is_empty()) {
+            if crate::routes::carries(&program, section, &signature) {
+                let mut bits = self.via.get(&i).cloned().unwrap_or_default();
+                Arc::make_mut(&mut bits).set(class as usize);
+                self.via.insert(i, bits);
+            }
+        }
+        if let Some(owner) = signature.owner {
+            self.change_owner(owner, |o| o.classes.push(class));
+        }
+        let named = |(id, l): (ListId, &List)| l.who.iter().any(|s| signature.has(*s)).then_some(id);
+        let row = Class {
+            who: program.lists.iter().enumerate().filter_map(named).collect(),
+            signature: signature.clone(),
+            members: Arc::default(),
+            sees: Arc::default(),
+            sum: 0,
+            ids: 0,
+        };
+        self.classes.push(Arc::new(row));
+        self.empty_classes += 1;
+        self.by_signature.insert(signature.clone(), class);
+        self.link(class, &signature);
+        class
+    }
+
+    /// Finds whom a new class sees, and tells those classes.
+    fn link(&mut self, class: u32, signature: &Signature) {
+        let c = class as usize;
+        let program = self.program.clone();
+        let mut sees = Bits::default();
+        for (i, s) in program.sections.iter().enumerate() {
+            let from = self.in_list(s.src, c);
+            if s.own {
+                let owner = signature.owner.filter(|_| from);
+                for other in owner.and_then(|o| self.owners.get(&o)).map(|o| o.classes.as_slice()).unwrap_or_default() {
+                    sees.set(*other as usize);
+                }
+                continue;
+            }
+            if from && let Some(to) = self.reached(i, s) {
+                sees.add(to);
+            }
+            if self.reached(i, s).is_some_and(|to| to.has(c)) && let Some(from) = self.hits.get(s.src) {
+                sees.add(from);
+            }
+        }
+        for other in sees.iter().collect::<Vec<_>>() {
+            if let Some(row) = self.classes.get_mut(other) {
+                let row = Arc::make_mut(row);
+                Arc::make_mut(&mut row.sees).set(c);
+            }
+        }
+        if let Some(row) = self.classes.get_mut(c) {
+            Arc::make_mut(row).sees = Arc::new(sees);
+        }
+    }
+
+    /// The classes at which a section's traffic arrives.
+    pub(crate) fn reached(&self, index: usize, s: &Section) -> Option<&Arc<Bits>> {
+        if s.via.is_empty() { self.hits.get(s.dst) } else { self.via.get(&index) }
+    }
+
+    pub(crate) fn in_list(&self, list: ListId, class: usize) -> bool {
+        self.hits.get(list).is_some_and(|b| b.has(class))
+    }
+
+    pub(crate) fn list(&self, id: ListId) -> Option<&List> {
+        self.program.lists.get(id)
+    }
+
+    fn change_owner(&mut self, owner: UserId, change: impl FnOnce(&mut OwnerRow)) {
+        let mut row = self.owners.get(&owner).cloned().unwrap_or_default();
+        change(Arc::make_mut(&mut row));
+        self.owners.insert(owner, row);
+    }
+
+    fn attach(&mut self, row: Arc<NodeRow>) {
+        let id = row.facts.id;
+        let sum = address_sum(&row.facts);
+        self.change_class(row.class, sum, mix(u128::from(id.get())), |members| {
+            if let Err(at) = members.binary_search(&id) {
+                members.insert(at, id);
+            }
+        });
+        if let Some(owner) = row.facts.user() {
+            self.change_owner(owner, |o| {
+                if let Err(at) = o.nodes.binary_search(&id) {
+                    o.nodes.insert(at, id);
+                }
+                o.sum = o.sum.wrapping_add(sum);
+            });
+        }
+        for a in row.facts.addresses() {
+            self.by_addr.insert(a, id);
+        }
+        self.serve_routes(&row.facts, true);
+        self.nodes.insert(id, row);
+    }
+
+    fn detach(&mut self, row: &NodeRow) {
+        let id = row.facts.id;
+        let sum = address_sum(&row.facts);
+        let ids = mix(u128::from(id.get())).wrapping_neg();
+        self.change_class(row.class, sum.wrapping_neg(), ids, |members| {
+            if let Ok(at) = members.binary_search(&id) {
+                members.remove(at);
+            }
+        });
+        if let Some(owner) = row.facts.user() {
+            self.change_owner(owner, |o| {
+                o.nodes.retain(|n| *n != id);
+                o.sum = o.sum.wrapping_sub(sum);
+            });
+        }
+        for a in row.facts.addresses() {
+            if self.by_addr.get(&a) == Some(&id) {
+                self.by_addr.remove(&a);
+            }
+        }
+        self.serve_routes(&row.facts, false);
+        self.nodes.remove(&id);
+    }
+
+    fn change_class(&mut self, class: u32, sum: u128, ids: u128, change: impl FnOnce(&mut Vec<NodeId>)) {
+        let Some(row) = self.classes.get_mut(class as usize) else { return };
+        let row = Arc::make_mut(row);
+        let was_empty = row.members.is_empty();
+        change(Arc::make_mut(&mut row.members));
+        row.sum = row.sum.wrapping_add(sum);
+        row.ids = row.ids.wrapping_add(ids);
+        match (was_empty, row.members.is_empty()) {
+            (true, false) => self.empty_classes = self.empty_classes.saturating_sub(1),
+            (false, true) => self.empty_classes += 1,
+            _ => {}
+        }
+        for list in row.who.clone().iter() {
+            if let Some(total) = self.sums.get_mut(*list) {
+                *total = total.wrapping_add(sum);
+            }
+        }
+    }
+
+    /// Starts over when most classes have lost their last node.
+    fn tidy(&mut self) {
+        if self.empty_classes > 64 && self.empty_classes > self.classes.len() / 2 {
+            *self = self.with_policy(self.policy.clone());
+        }
+    }
+}
+
+/// Spreads a number over all bits, so that sums of such numbers tell sets apart.
+pub(crate) fn mix(mut x: u128) -> u128 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    x = (x ^ (x >> 67)).wrapping_mul(0xbf58_476d_1ce4_e5b9_94d0_49bb_1331_11eb);
+    x = (x ^ (x >> 59)).wrapping_mul(0xda94_2042_e4dd_58b5_d6e8_feb8_6659_fd93);
+    x ^ (x >> 64)
+}
+
+pub(crate) fn address_mix(a: IpAddr) -> u128 {
+    match a {
+        IpAddr::V4(a) => mix(u128::from(u32::from(a)) | 1 << 127),
+        IpAddr::V6(a) => mix(u128::from(a)),
+    }
+}
+
+pub(crate) fn text_mix(text: &str) -> u128 {
+    text.bytes().fold(1 << 100, |sum, b| mix(sum ^ u128::from(b)))
+}
+
+fn address_sum(facts: &NodeFacts) -> u128 {
+    facts.addresses().fold(0, |sum, a| sum.wrapping_add(address_mix(a)))
+}

@@ -1,0 +1,238 @@
+//! The packet filter of a node: what of the policy concerns it, merged as the official service merges it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use headsail_wire::filter::{CapGrant, CapMap, FilterRule, NetPortRange, PortRange};
+use headsail_wire::ids::{NodeId, UserId};
+
+use crate::engine::{Engine, NodeRow, address_mix, mix, text_mix};
+use crate::net::{ANY_SOURCE, INTERNET, Net, is_exit_route};
+use crate::program::{Body, ListId, Section, Target};
+
+/// From where traffic may come: a list of the policy, or the nodes of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sources {
+    List(ListId),
+    Owner(UserId),
+}
+
+/// A filter rule whose sources are not written out yet, so that rules can be compared cheaply.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub sources: Sources,
+    /// Sum over the sources; equal for equal sets of sources.
+    pub print: u128,
+    /// Index of the section that it comes from first.
+    pub section: usize,
+    pub protocol: Option<u8>,
+    pub ports: Vec<NetPortRange>,
+    pub caps: Option<CapGrant>,
+}
+
+impl Engine {
+    /// The packet filter of a node, in the order of the policy.
+    pub fn filter(&self, node: NodeId) -> Vec<FilterRule> {
+        if self.policy.is_none() {
+            return if self.nodes.get(&node).is_some() { vec![FilterRule::allow_all()] } else { Vec::new() };
+        }
+        self.pieces(node).iter().map(|p| self.write(p)).collect()
+    }
+
+    /// The packet filter of a node as named parts (`MapResponse.PacketFilters`): the name stays while the rule is edited
+    /// elsewhere, so that only rules that changed travel. Clients apply parts in the order of their names.
+    pub fn named_filter(&self, node: NodeId) -> BTreeMap<String, Vec<FilterRule>> {
+        if self.policy.is_none() {
+            return BTreeMap::from([("base".to_string(), self.filter(node))]);
+        }
+        let mut parts: BTreeMap<String, Vec<FilterRule>> = BTreeMap::new();
+        for p in self.pieces(node) {
+            parts.entry(format!("rule-{:06}", p.section)).or_default().push(self.write(&p));
+        }
+        parts
+    }
+
+    /// The rules of a node, merged, with their sources not written out.
+    pub(crate) fn pieces(&self, node: NodeId) -> Vec<Piece> {
+        let Some(row) = self.nodes.get(&node) else { return Vec::new() };
+        let mut out: Vec<Piece> = Vec::new();
+        for (index, section) in self.program.sections.iter().enumerate() {
+            let Some((sources, mut piece)) = self.piece(row, index, section) else { continue };
+            piece.sources = sources;
+            piece.print = self.print_of(sources);
+            let same = |p: &&mut Piece| p.caps.is_none() && p.print == piece.print && p.protocol == piece.protocol;
+            match out.iter_mut().find(same) {
+                Some(first) if piece.caps.is_none() => first.ports.append(&mut piece.ports),
+                _ => out.push(piece),
+            }
+        }
+        out
+    }
+
+    /// What a section puts on a node, if anything.
+    fn piece(&self, row: &NodeRow, index: usize, section: &Section) -> Option<(Sources, Piece)> {
+        let class = row.class as usize;
+        let companion = matches!(section.body, Body::Companion { .. });
+        let sources = match section.own {
+            true => Sources::Owner(row.facts.user().filter(|_| self.in_list(section.src, class))?),
+            false if companion && self.in_list(section.src, class) => Sources::List(section.dst),
+            false if !companion && self.reached(index, section)?.has(class) => Sources::List(section.src),
+            false => return None,
+        };
+        let mut piece =
+            Piece { sources, print: 0, section: index, protocol: None, ports: Vec::new(), caps: None };
+        match &section.body {
+            Body::Ports { protocol, to } => {
+                piece.protocol = *protocol;
+                for (target, ports) in to {
+                    for ip in self.addressed(row, target, section) {
+                        let port = |p: &PortRange| NetPortRange { ip: ip.clone(), ports: *p };
+                        piece.ports.extend(ports.iter().map(port));
+                    }
+                }
+                if piece.ports.is_empty() || self.print_of(sources) == 0 {
+                    return None;
+                }
+            }
+            Body::Caps { caps, to } => piece.caps = Some(self.grant(row, to, caps)?),
+            Body::Companion { caps } => piece.caps = Some(self.grant(row, &[Target::Own], caps)?),
+        }
+        Some((sources, piece))
+    }
+
+    /// The destinations in a rule for a node, as text, when the rule speaks of `target`.
+    fn addressed(&self, row: &NodeRow, target: &Target, section: &Section) -> Vec<String> {
+        let own = || row.facts.addresses().map(|a| a.to_string()).collect();
+        let has = |s: &u32| self.classes.get(row.class as usize).is_some_and(|c| c.signature.has(*s));
+        match target {
+            Target::Own => own(),
+            Target::Nodes(sel) if section.via.is_empty() && has(sel) => own(),
+            Target::Any => vec!["*".into()],
+            Target::Internet if self.program.internet.as_ref().is_some_and(has) => {
+                INTERNET.iter().map(|s| s.to_string()).collect()
+            }
+            Target::Net(net, _) if net.is_everything() => vec![net.to_string()],
+            Target::Net(net, _) => {
+                let served = || row.facts.serves().any(|r| !is_exit_route(r) && net.overlaps(&Net::Prefix(*r)));
+                let mine = || section.via.is_empty() && row.facts.addresses().any(|a| net.contains(a));
+                if mine() || served() { vec![net.to_string()] } else { Vec::new() }
+            }
+            Target::Nodes(_) | Target::Internet => Vec::new(),
+        }
+    }
+
+    /// A grant of capabilities at a node's own addresses; routes have none.
+    fn grant(&self, row: &NodeRow, to: &[Target], caps: &CapMap) -> Option<CapGrant> {
+        let has = |s: &u32| self.classes.get(row.class as usize).is_some_and(|c| c.signature.has(*s));
+        let meant = |a: &IpAddr| {
+            to.iter().any(|t| match t {
+                Target::Own | Target::Any => true,
+                Target::Nodes(sel) => has(sel),
+                Target::Net(net, _) => net.contains(*a),
+                Target::Internet => false,
+            })
+        };
+        let single = |a: IpAddr| ipnet::IpNet::from(a).to_string();
+        let dsts: Vec<String> = row.facts.addresses().filter(meant).map(single).collect();
+        (!dsts.is_empty()).then(|| CapGrant { dsts, caps: Vec::new(), cap_map: caps.clone() })
+    }
+
+    fn write(&self, p: &Piece) -> FilterRule {
+        FilterRule {
+            src_ips: self.source_text(p.sources),
+            dst_ports: p.ports.clone(),
+            ip_proto: p.protocol.map(i32::from).into_iter().collect(),
+            cap_grant: p.caps.clone().into_iter().collect(),
+        }
+    }
+
+    /// The nodes that a list names, by id. Nodes that only have an address in it are not among them.
+    pub(crate) fn named_nodes(&self, list: ListId) -> Vec<NodeId> {
+        let (Some(l), Some(hits)) = (self.list(list), self.hits.get(list)) else { return Vec::new() };
+        if l.who.is_empty() {
+            return Vec::new();
+        }
+        let classes = hits.iter().filter_map(|c| self.classes.get(c));
+        let named = classes.filter(|c| l.who.iter().any(|s| c.signature.has(*s)));
+        let mut nodes: Vec<NodeId> = named.flat_map(|c| c.members.iter().copied()).collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// Sources as the service writes them: every address by itself, literals as they are, nothing twice.
+    pub(crate) fn source_text(&self, sources: Sources) -> Vec<String> {
+        let (list, nodes) = match sources {
+            Sources::Owner(user) => (None, self.owners.get(&user).map(|o| o.nodes.clone()).unwrap_or_default()),
+            Sources::List(id) => (self.list(id), self.named_nodes(id)),
+        };
+        let mut out = Vec::new();
+        if let Some(l) = list {
+            if l.danger {
+                return vec!["*".into()];
+            }
+            if l.any {
+                out.extend(ANY_SOURCE.iter().map(|s| s.to_string()));
+                out.extend(self.subnet_routes().map(|r| r.to_string()));
+            }
+            out.extend(l.nets.iter().filter_map(|s| self.program.net(*s)).map(|n| n.to_string()));
+        }
+        let literals = out.len();
+        let rows = nodes.iter().filter_map(|n| self.nodes.get(n));
+        out.extend(rows.flat_map(|r| r.facts.addresses()).map(|a| a.to_string()));
+        if literals > 0 {
+            let mut seen = BTreeSet::new();
+            out.retain(|t| seen.insert(t.clone()));
+        }
+        out
+    }
+
+    /// A number that is equal for equal sets of sources, and 0 for none.
+    pub(crate) fn print_of(&self, sources: Sources) -> u128 {
+        let id = match sources {
+            Sources::Owner(user) => return self.owners.get(&user).map_or(0, |o| o.sum),
+            Sources::List(id) => id,
+        };
+        let Some(l) = self.list(id) else { return 0 };
+        if l.danger {
+            return text_mix("*");
+        }
+        let mut sum = self.sums.get(id).copied().unwrap_or(0);
+        if l.any {
+            sum = sum.wrapping_add(self.routes_sum).wrapping_add(mix(1));
+        }
+        for net in l.nets.iter().filter_map(|s| self.program.net(*s)) {
+            let literal = match net.single() {
+                Some(a) if self.names_address(l, a) => 0,
+                Some(a) => address_mix(a),
+                None => text_mix(&net.to_string()),
+            };
+            sum = sum.wrapping_add(literal);
+        }
+        sum
+    }
+
+    /// Whether an address belongs to a node that the list names.
+    fn names_address(&self, list: &crate::program::List, a: IpAddr) -> bool {
+        let node = self.by_addr.get(&a).and_then(|n| self.nodes.get(n));
+        let class = node.and_then(|n| self.classes.get(n.class as usize));
+        class.is_some_and(|c| list.who.iter().any(|s| c.signature.has(*s)))
+    }
+
+    /// A number that differs, but for chance, when the filter differs.
+    pub(crate) fn filter_print(&self, node: NodeId) -> u128 {
+        let mut sum = u128::from(self.policy.is_none());
+        for p in self.pieces(node) {
+            sum = mix(sum ^ p.print) ^ mix(u128::from(p.protocol.unwrap_or(255)));
+            for port in &p.ports {
+                sum = mix(sum ^ text_mix(&port.ip) ^ u128::from(port.ports.first) << 16 ^ u128::from(port.ports.last));
+            }
+            for grant in p.caps {
+                sum = grant.dsts.iter().fold(sum, |s, d| mix(s ^ text_mix(d)));
+                for (name, values) in &grant.cap_map {
+                    sum = values.iter().fold(mix(sum ^ text_mix(name)), |s, v| mix(s ^ text_mix(v.get())));
+                }
+            }
+        }
+        sum
+    }
+}

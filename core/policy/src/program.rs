@@ -1,0 +1,416 @@
+//! The document made ready for matching: every selector, every list of selectors and every part of a rule is there once
+//! and has a number. Nothing here knows a user or a node.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use headsail_wire::filter::{CapMap, PortRange};
+use ipnet::IpNet;
+
+use crate::document::*;
+use crate::net::Net;
+use crate::ports::ALL_PORTS;
+use crate::selector::{Auto, Role, Selector};
+
+pub(crate) type SelId = u32;
+pub(crate) type ListId = usize;
+
+/// A list of selectors, as it stands in `src` or `dst`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct List {
+    /// Whether `*` is in it.
+    pub any: bool,
+    /// Whether `autogroup:danger-all` is in it.
+    pub danger: bool,
+    /// Selectors that match nodes by who they are; sorted.
+    pub who: Vec<SelId>,
+    /// Selectors that match by address; sorted.
+    pub nets: Vec<SelId>,
+}
+
+impl List {
+    /// Whether every node is in it.
+    pub fn all(&self) -> bool {
+        self.any || self.danger
+    }
+
+    pub fn sels(&self) -> impl Iterator<Item = SelId> + '_ {
+        self.who.iter().chain(&self.nets).copied()
+    }
+}
+
+/// What a rule opens.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// The addresses of the nodes that a selector names.
+    Nodes(SelId),
+    /// Addresses.
+    Net(Net, SelId),
+    /// Everything.
+    Any,
+    /// The internet, through exit nodes.
+    Internet,
+    /// The other nodes of the same user.
+    Own,
+}
+
+/// A part of a rule that becomes at most one filter rule on a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Section {
+    /// Index in `Document::rules`; none for the rule that stands in for missing rules.
+    pub rule: Option<usize>,
+    pub src: ListId,
+    pub dst: ListId,
+    /// Whether source and destination are nodes of one user.
+    pub own: bool,
+    /// Tags of the routers through which it goes.
+    pub via: Vec<SelId>,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Ports { protocol: Option<u8>, to: Vec<(Target, Vec<PortRange>)> },
+    Caps { caps: Arc<CapMap>, to: Vec<Target> },
+    /// The capability that the sources get in turn: it is put on the sources, for the destinations.
+    Companion { caps: Arc<CapMap> },
+}
+
+/// An SSH rule; check rules stand before accept rules.
+#[derive(Clone, Debug)]
+pub(crate) struct SshSection {
+    pub rule: usize,
+    pub src: ListId,
+    /// The selectors of `src` one by one, because the service names a node once for every tag that matches.
+    pub each: Vec<SelId>,
+    pub dst: ListId,
+    pub own: bool,
+}
+
+/// A node attribute.
+#[derive(Clone, Debug)]
+pub(crate) struct AttrSection {
+    pub target: ListId,
+    pub caps: Arc<CapMap>,
+    pub pools: Vec<IpNet>,
+}
+
+/// The compiled document.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Program {
+    pub sels: Vec<Selector>,
+    pub lists: Vec<List>,
+    pub sections: Vec<Section>,
+    pub ssh: Vec<SshSection>,
+    pub attrs: Vec<AttrSection>,
+    pub approve: Vec<(IpNet, ListId)>,
+    pub approve_exit: ListId,
+    /// Caps for every node, from the switches at top level.
+    pub switches: CapMap,
+    /// Whether a rule speaks of `autogroup:self`, so that owners tell nodes apart.
+    pub own: bool,
+    /// Selectors whose members are people, by the token that names a user.
+    pub by_token: BTreeMap<String, Vec<SelId>>,
+    pub by_domain: BTreeMap<String, Vec<SelId>>,
+    pub by_tag: BTreeMap<String, SelId>,
+    pub by_role: Vec<(Role, SelId)>,
+    pub member: Option<SelId>,
+    pub tagged: Option<SelId>,
+    pub internet: Option<SelId>,
+    /// Address selectors by length and network, and the ranges.
+    pub prefixes: BTreeMap<(bool, u8), BTreeMap<IpAddr, SelId>>,
+    pub ranges: Vec<(Net, SelId)>,
+}
+
+impl Program {
+    /// Compiles a document. Names that are not defined match nothing.
+    pub fn new(doc: &Document) -> Program {
+        let mut b = Builder { doc, ids: BTreeMap::new(), list_ids: BTreeMap::new(), p: Program::default() };
+        for (index, rule) in doc.rules.iter().enumerate() {
+            b.rule(index, rule);
+        }
+        if !doc.restricts {
+            b.allow_all();
+        }
+        b.ssh();
+        for a in &doc.attrs {
+            let target = b.list(a.target.iter().map(|t| &t.value));
+            b.p.attrs.push(AttrSection { target, caps: Arc::new(a.caps.clone()), pools: a.pools.clone() });
+        }
+        for (prefix, who) in &doc.approvers.routes {
+            let who = b.list(who.iter().map(|w| &w.value));
+            b.p.approve.push((prefix.value, who));
+        }
+        b.p.approve_exit = b.list(doc.approvers.exit.iter().map(|w| &w.value));
+        let flag = |on: bool, name: &str| on.then(|| (name.to_string(), Vec::new()));
+        b.p.switches.extend(flag(doc.randomize_client_port, "randomize-client-port"));
+        b.p.switches.extend(flag(doc.disable_ipv4, "disable-ipv4"));
+        b.index()
+    }
+
+    /// The address selectors that contain an address.
+    pub fn nets_of(&self, addr: IpAddr, out: &mut Vec<SelId>) {
+        for ((v4, len), nets) in &self.prefixes {
+            if *v4 != addr.is_ipv4() {
+                continue;
+            }
+            if let Ok(p) = IpNet::new(addr, *len) {
+                out.extend(nets.get(&p.network()));
+            }
+        }
+        out.extend(self.ranges.iter().filter(|(n, _)| n.contains(addr)).map(|(_, s)| *s));
+    }
+
+    /// The address selectors that overlap a route.
+    pub fn nets_over(&self, route: &IpNet, out: &mut Vec<SelId>) {
+        let route = Net::Prefix(*route);
+        for ((v4, len), nets) in &self.prefixes {
+            if *v4 == matches!(route, Net::Prefix(IpNet::V4(_))) {
+                let over = |(a, _): &(&IpAddr, &SelId)| IpNet::new(**a, *len).is_ok_and(|p| route.overlaps(&p.into()));
+                out.extend(nets.iter().filter(over).map(|(_, s)| *s));
+            }
+        }
+        out.extend(self.ranges.iter().filter(|(n, _)| n.overlaps(&route)).map(|(_, s)| *s));
+    }
+
+    pub fn sel(&self, id: SelId) -> Option<&Selector> {
+        self.sels.get(id as usize)
+    }
+
+    /// What addresses an address selector stands for.
+    pub fn net(&self, id: SelId) -> Option<Net> {
+        match self.sel(id) {
+            Some(Selector::Net(n)) => Some(*n),
+            _ => None,
+        }
+    }
+}
+
+struct Builder<'a> {
+    doc: &'a Document,
+    ids: BTreeMap<Selector, SelId>,
+    list_ids: BTreeMap<List, ListId>,
+    p: Program,
+}
+
+impl Builder<'_> {
+    fn intern(&mut self, s: Selector) -> SelId {
+        let next = self.p.sels.len() as SelId;
+        *self.ids.entry(s).or_insert_with_key(|s| {
+            self.p.sels.push(s.clone());
+            next
+        })
+    }
+
+    /// The addresses behind a host name or a set of them; `depth` ends sets that contain each other.
+    fn nets(&self, s: &Selector, depth: usize) -> Vec<Net> {
+        match s {
+            Selector::Net(n) => vec![*n],
+            Selector::Host(h) => self.doc.host(h).into_iter().collect(),
+            Selector::IpSet(name) if depth < 8 => {
+                let set = self.doc.ipsets.iter().find(|i| i.name.value == *name);
+                let entries = set.map(|s| s.value.as_slice()).unwrap_or_default();
+                let added = entries.iter().filter(|e| !e.trim_start().starts_with("remove"));
+                let plain = added.map(|e| Selector::parse(e.trim().strip_prefix("add").unwrap_or(e)));
+                let mut nets: Vec<Net> = plain.flat_map(|s| self.nets(&s, depth + 1)).take(10_000).collect();
+                nets.sort();
+                nets.dedup();
+                nets
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn list<'s>(&mut self, sels: impl Iterator<Item = &'s Selector>) -> ListId {
+        let mut list = List::default();
+        for s in sels {
+            match s {
+                Selector::Any => list.any = true,
+                Selector::Auto(Auto::DangerAll) => list.danger = true,
+                Selector::Auto(Auto::Internet) => {
+                    let id = self.intern(s.clone());
+                    list.nets.push(id);
+                }
+                Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
+                    for n in self.nets(s, 0) {
+                        let id = self.intern(Selector::Net(n));
+                        list.nets.push(id);
+                    }
+                    if let (Selector::Host(name), true) = (s, self.doc.host_missing(s)) {
+                        list.who.push(self.intern(Selector::User(name.clone())));
+                    }
+                }
+                Selector::Auto(Auto::SelfOwned | Auto::NonRoot | Auto::Shared | Auto::Unknown(_)) => {}
+                Selector::Service(_) => {}
+                who => {
+                    let id = self.intern(who.clone());
+                    list.who.push(id);
+                }
+            }
+        }
+        for ids in [&mut list.who, &mut list.nets] {
+            ids.sort();
+            ids.dedup();
+        }
+        self.list_id(list)
+    }
+
+    fn list_id(&mut self, list: List) -> ListId {
+        let next = self.p.lists.len();
+        *self.list_ids.entry(list).or_insert_with_key(|l| {
+            self.p.lists.push(l.clone());
+            next
+        })
+    }
+
+    fn targets(&mut self, s: &Selector) -> Vec<Target> {
+        match s {
+            Selector::Any => vec![Target::Any],
+            Selector::Auto(Auto::Internet) => vec![Target::Internet],
+            Selector::Auto(Auto::SelfOwned) => vec![Target::Own],
+            Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
+                let nets = self.nets(s, 0);
+                nets.into_iter().map(|n| Target::Net(n, self.intern(Selector::Net(n)))).collect()
+            }
+            Selector::Auto(Auto::DangerAll | Auto::NonRoot | Auto::Shared | Auto::Unknown(_)) => Vec::new(),
+            Selector::Service(_) => Vec::new(),
+            who => vec![Target::Nodes(self.intern(who.clone()))],
+        }
+    }
+
+    fn rule(&mut self, index: usize, rule: &Rule) {
+        if rule.src.is_empty() || rule.dst.is_empty() {
+            return;
+        }
+        let src = self.list(rule.src.iter().map(|s| &s.value));
+        let via: Vec<SelId> =
+            rule.via.iter().map(|v| self.intern(Selector::Tag(v.value.trim().to_string()))).collect();
+        for dst in parts(&rule.dst) {
+            let own = dst.iter().all(|d| d.target == Selector::Auto(Auto::SelfOwned));
+            self.p.own |= own;
+            let list = self.list(dst.iter().map(|d| &d.target));
+            let section =
+                |body: Body| Section { rule: Some(index), src, dst: list, own, via: via.clone(), body };
+            for (protocol, ports) in by_protocol(&rule.ip) {
+                let mut to = Vec::new();
+                for d in &dst {
+                    let ports = if rule.kind == RuleKind::Acl { &d.ports } else { &ports };
+                    to.extend(self.targets(&d.target).into_iter().map(|t| (t, ports.clone())));
+                }
+                self.p.sections.push(section(Body::Ports { protocol, to }));
+            }
+            if !rule.app.is_empty() {
+                let to = dst.iter().flat_map(|d| self.targets(&d.target)).collect();
+                self.p.sections.push(section(Body::Caps { caps: Arc::new(rule.app.clone()), to }));
+                for (cap, companion) in COMPANIONS {
+                    if rule.app.contains_key(cap) {
+                        let caps = Arc::new(CapMap::from([(companion.to_string(), Vec::new())]));
+                        self.p.sections.push(section(Body::Companion { caps }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What holds where a policy has neither grants nor ACLs.
+    fn allow_all(&mut self) {
+        let all = self.list_id(List { any: true, ..List::default() });
+        let body = Body::Ports { protocol: None, to: vec![(Target::Any, vec![ALL_PORTS])] };
+        self.p.sections.push(Section { rule: None, src: all, dst: all, own: false, via: Vec::new(), body });
+    }
+
+    fn ssh(&mut self) {
+        let (check, accept): (Vec<_>, Vec<_>) =
+            self.doc.ssh.iter().enumerate().partition(|(_, r)| matches!(r.verb, SshVerb::Check(_)));
+        for (rule, r) in check.into_iter().chain(accept) {
+            let src = self.list(r.src.iter().map(|s| &s.value));
+            let each = self.each_source(r);
+            let to_self = Selector::Auto(Auto::SelfOwned);
+            let others = r.dst.iter().map(|d| &d.value).filter(|d| **d != to_self);
+            let dst = self.list(others);
+            let own = r.dst.iter().any(|d| d.value == to_self);
+            self.p.ssh.push(SshSection { rule, src, each, dst, own });
+        }
+    }
+
+    /// `autogroup:tagged` stands for every tag, and a node with two tags is named twice.
+    fn each_source(&mut self, rule: &SshRule) -> Vec<SelId> {
+        let mut each = Vec::new();
+        for s in &rule.src {
+            match &s.value {
+                Selector::Auto(Auto::Tagged) => {
+                    let tags: Vec<String> = self.doc.tag_owners.iter().map(|t| t.name.value.clone()).collect();
+                    each.extend(tags.into_iter().map(|t| self.intern(Selector::Tag(t))));
+                }
+                who => each.push(self.intern(who.clone())),
+            }
+        }
+        each
+    }
+
+    /// Builds the tables by which users, tags and addresses find their selectors.
+    fn index(mut self) -> Program {
+        let p = &mut self.p;
+        for (id, s) in (0..).zip(&p.sels) {
+            match s {
+                Selector::User(token) => p.by_token.entry(token.clone()).or_default().push(id),
+                Selector::Group(g) => {
+                    for m in self.doc.group(g).unwrap_or_default() {
+                        match &m.value {
+                            Selector::User(t) | Selector::Host(t) => p.by_token.entry(t.clone()).or_default().push(id),
+                            Selector::Domain(d) => p.by_domain.entry(d.clone()).or_default().push(id),
+                            _ => {}
+                        }
+                    }
+                }
+                Selector::Domain(d) => p.by_domain.entry(d.clone()).or_default().push(id),
+                Selector::Tag(t) => drop(p.by_tag.insert(t.clone(), id)),
+                Selector::Auto(Auto::Role(r)) => p.by_role.push((*r, id)),
+                Selector::Auto(Auto::Member) => p.member = Some(id),
+                Selector::Auto(Auto::Tagged) => p.tagged = Some(id),
+                Selector::Auto(Auto::Internet) => p.internet = Some(id),
+                Selector::Net(Net::Prefix(n)) => {
+                    let v4 = matches!(n, IpNet::V4(_));
+                    p.prefixes.entry((v4, n.prefix_len())).or_default().insert(n.network(), id);
+                }
+                Selector::Net(n) => p.ranges.push((*n, id)),
+                _ => {}
+            }
+        }
+        for ids in p.by_token.values_mut() {
+            ids.sort();
+            ids.dedup();
+        }
+        self.p
+    }
+}
+
+/// Capabilities that come with another, for the way back.
+const COMPANIONS: [(&str, &str); 2] = [
+    ("tailscale.com/cap/drive", "tailscale.com/cap/drive-sharer"),
+    ("tailscale.com/cap/relay", "tailscale.com/cap/relay-target"),
+];
+
+/// Destinations apart by whether they are `autogroup:self`; the larger part goes first, else the one that is named first.
+fn parts(dst: &[At<Destination>]) -> Vec<Vec<Destination>> {
+    let to_self = Selector::Auto(Auto::SelfOwned);
+    let (own, others): (Vec<_>, Vec<_>) = dst.iter().map(|d| d.value.clone()).partition(|d| d.target == to_self);
+    let own_first = dst.first().is_some_and(|d| d.value.target == to_self);
+    let mut parts = if own_first { vec![own, others] } else { vec![others, own] };
+    parts.retain(|p| !p.is_empty());
+    parts.sort_by_key(|p| std::cmp::Reverse(p.len()));
+    parts
+}
+
+/// The ports of each protocol, in the order in which protocols are named.
+fn by_protocol(specs: &[IpSpec]) -> Vec<(Option<u8>, Vec<PortRange>)> {
+    let mut out: Vec<(Option<u8>, Vec<PortRange>)> = Vec::new();
+    for s in specs {
+        match out.iter_mut().find(|(p, _)| *p == s.protocol) {
+            Some((_, ports)) => ports.extend(&s.ports),
+            None => out.push((s.protocol, s.ports.clone())),
+        }
+    }
+    out
+}

@@ -1,0 +1,95 @@
+//! Who may give out which tags.
+
+use std::collections::BTreeSet;
+
+use headsail_wire::ids::UserId;
+
+use crate::document::{At, Document};
+use crate::engine::Engine;
+use crate::selector::{Auto, Selector, users_named};
+
+/// Tags that own themselves by way of others.
+pub(crate) fn cycles(doc: &Document) -> Vec<At<String>> {
+    let owns = |from: &str| {
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![from.to_string()];
+        while let Some(tag) = todo.pop() {
+            for o in doc.tag(&tag).unwrap_or_default() {
+                if let Selector::Tag(t) = &o.value
+                    && seen.insert(t.clone())
+                {
+                    todo.push(t.clone());
+                }
+            }
+        }
+        seen.contains(from)
+    };
+    let nested = |t: &&crate::document::Named<Vec<At<Selector>>>| {
+        t.value.iter().any(|o| matches!(o.value, Selector::Tag(_)))
+    };
+    // A chain of thousands of tags would make this quadratic; nobody writes one.
+    doc.tag_owners.iter().filter(nested).take(500).filter(|t| owns(&t.name.value)).map(|t| t.name.clone()).collect()
+}
+
+impl Engine {
+    /// Whether the policy defines a tag (given with its `tag:` prefix).
+    pub fn tag_exists(&self, tag: &str) -> bool {
+        self.policy.document.tag(tag).is_some()
+    }
+
+    /// Whether a user may give a node this tag: as its owner, as a member of an owning group, or by owning a tag that
+    /// owns it.
+    pub fn owns_tag(&self, user: UserId, tag: &str) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![tag.to_string()];
+        while let Some(tag) = todo.pop() {
+            if !seen.insert(tag.clone()) {
+                continue;
+            }
+            for owner in self.policy.document.tag(&tag).unwrap_or_default() {
+                match &owner.value {
+                    Selector::Tag(t) => todo.push(t.clone()),
+                    other if self.is_user(user, other) => return true,
+                    _ => {}
+                }
+            }
+        }
+        false
+    }
+
+    /// Whether a node or key with some tags may give a node this tag: it has it, or one of its tags owns it.
+    pub fn owns_tag_by_tags(&self, tags: &[String], tag: &str) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![tag.to_string()];
+        while let Some(t) = todo.pop() {
+            if tags.contains(&t) {
+                return true;
+            }
+            if seen.insert(t.clone()) {
+                let owners = self.policy.document.tag(&t).unwrap_or_default().iter();
+                todo.extend(owners.filter_map(|o| match &o.value {
+                    Selector::Tag(t) => Some(t.clone()),
+                    _ => None,
+                }));
+            }
+        }
+        false
+    }
+
+    /// Whether a selector names a user.
+    pub(crate) fn is_user(&self, user: UserId, s: &Selector) -> bool {
+        let Some(facts) = self.users.get(&user).map(|u| &u.facts) else { return false };
+        match s {
+            Selector::Any | Selector::Auto(Auto::Member) => true,
+            Selector::User(token) | Selector::Host(token) => {
+                crate::selector::user_rank(token, facts).is_some() && users_named(token, self.users()).contains(&user)
+            }
+            Selector::Domain(d) => facts.email.rsplit_once('@').is_some_and(|(_, domain)| domain == d),
+            Selector::Group(g) => {
+                self.policy.document.group(g).unwrap_or_default().iter().any(|m| self.is_user(user, &m.value))
+            }
+            Selector::Auto(Auto::Role(r)) => facts.role.includes(*r),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Who sees whom. The only place that decides it.
+
+use headsail_wire::ids::NodeId;
+
+use crate::engine::Engine;
+
+impl Engine {
+    /// Whether one node is in the other's network map. It holds both ways or not at all, and never for a node and itself.
+    pub fn sees(&self, viewer: NodeId, node: NodeId) -> bool {
+        if viewer == node {
+            return false;
+        }
+        let (Some(v), Some(n)) = (self.nodes.get(&viewer), self.nodes.get(&node)) else { return false };
+        self.classes.get(v.class as usize).is_some_and(|c| c.sees.has(n.class as usize))
+    }
+
+    /// The nodes that a node sees, by id.
+    pub fn visible(&self, viewer: NodeId) -> impl Iterator<Item = NodeId> + use<> {
+        let row = self.nodes.get(&viewer).and_then(|v| self.classes.get(v.class as usize));
+        let mut seen: Vec<NodeId> = Vec::new();
+        if let Some(row) = row {
+            let classes = row.sees.iter().filter_map(|c| self.classes.get(c));
+            classes.for_each(|c| seen.extend(c.members.iter().filter(|m| **m != viewer)));
+        }
+        seen.sort_unstable();
+        seen.into_iter()
+    }
+
+    /// A number that differs, but for chance, when the set of visible nodes differs.
+    pub(crate) fn visible_print(&self, class: u32) -> u128 {
+        let Some(row) = self.classes.get(class as usize) else { return 0 };
+        row.sees.iter().filter_map(|c| self.classes.get(c)).fold(0, |sum, c| sum.wrapping_add(c.ids))
+    }
+}
