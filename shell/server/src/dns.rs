@@ -13,7 +13,7 @@ use crate::config::{Dns, ExtraRecord, extra_record};
 use crate::files;
 
 /// How often the file of extra records is looked at.
-const WATCH_EVERY: Duration = Duration::from_secs(2);
+pub const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// How old a change must be before the file's time tells every further one.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// Bounds of that file: every node gets every record.
@@ -133,16 +133,17 @@ pub fn load_extra_records(path: &Path) -> Result<Vec<DnsRecord>, String> {
         .map_err(|why| failed(&why))
 }
 
-/// Watches a file of extra records and hands over its content whenever that changes; `known` is what the caller has
-/// from [`load_extra_records`]. Runs until dropped.
+/// Looks at a file of extra records, usually [`WATCH_EVERY`], and hands over its content whenever that changed; `known`
+/// is what the caller has from [`load_extra_records`]. Runs until dropped.
 pub async fn watch_extra_records<F: Future<Output = ()>>(
-    path: PathBuf,
+    path: &Path,
     known: Vec<DnsRecord>,
+    every: Duration,
     publish: impl Fn(Vec<DnsRecord>) -> F,
 ) {
-    let mut watch = Watch { path, known, seen: None, complaint: None };
+    let mut watch = Watch { path: path.to_owned(), known, seen: None, complaint: None };
     loop {
-        tokio::time::sleep(WATCH_EVERY).await;
+        tokio::time::sleep(every).await;
         if let Some(records) = watch.look(SystemTime::now()) {
             publish(records).await;
         }
