@@ -1,1 +1,62 @@
-fn main() {}
+//! The tasks of this repository, started with `cargo xtask <task>`.
+//!
+//! A task runs the ordinary tools (cargo, go, python3) in the foreground, shows what they print and passes their failure on.
+//! Continuous integration runs these same tasks, so what is green here is green there.
+
+mod bench;
+mod captures;
+mod checks;
+mod interop;
+mod metadata;
+mod process;
+mod tests_run;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What `cargo xtask` prints when it is asked for nothing it knows.
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  test [-- ARGS]             every test of the workspace; ARGS go to `cargo test`
+  check                      formatting, tidy and clippy: what a commit has to pass
+  tidy                       arrows between crates, purity of core, licences, sizes, words, links
+  captures [ARGS]            score the policy engine against the captures beside the repository
+  interop [--all] [-run RE]  official clients against a release build; --all takes the slow client versions in
+  bench NAME [ARGS]          measure in a release build; without NAME the list of benchmarks";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (task, rest) = match args.split_first() {
+        Some((task, rest)) => (task.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let root = repository();
+    let outcome = match task {
+        "test" => tests_run::test(&root, rest),
+        "check" => checks::check(&root),
+        "tidy" => tidy::tidy(&root),
+        "captures" => captures::captures(&root, rest),
+        "interop" => interop::interop(&root, rest),
+        "bench" => bench::bench(&root, rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("unknown task `{other}`\n\n{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask {task}: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the repository this binary was built from.
+fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}

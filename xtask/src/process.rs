@@ -1,0 +1,74 @@
+//! Running other programs in the foreground, and the facts of the environment that tasks depend on.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A cargo command in the repository; nested calls must not inherit what `cargo run` told this process about itself.
+pub fn cargo(root: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root).args(args);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name.as_ref());
+        }
+    }
+    command
+}
+
+/// Runs a command to its end with our own output streams. The error names the command line and how it ended.
+pub fn run(command: &mut Command) -> Result<(), String> {
+    announce(command);
+    let status = command.stdin(Stdio::null()).status().map_err(|e| cannot_start(command, &e))?;
+    if status.success() { Ok(()) } else { Err(format!("`{}` failed with {status}", line(command))) }
+}
+
+/// Runs a command silently and returns what it printed.
+pub fn capture(command: &mut Command) -> Result<String, String> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| cannot_start(command, &e))?;
+    if !output.status.success() {
+        return Err(format!("`{}` failed with {}", line(command), output.status));
+    }
+    String::from_utf8(output.stdout).map_err(|_| format!("`{}` printed no UTF-8", line(command)))
+}
+
+/// Says on standard error which command is about to run, so that a person can repeat it by hand.
+pub fn announce(command: &Command) {
+    eprintln!("+ {}", line(command));
+}
+
+/// The sentence for a program that did not start at all.
+pub fn cannot_start(command: &Command, error: &std::io::Error) -> String {
+    format!("cannot start `{}`: {error}", command.get_program().to_string_lossy())
+}
+
+/// A command as one would type it, with the path of the program shortened to its name.
+fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    command.get_args().fold(name, |text, arg| text + " " + &arg.to_string_lossy())
+}
+
+/// Builds the product in release and returns the path of the binary.
+pub fn release_binary(root: &Path) -> Result<PathBuf, String> {
+    run(&mut cargo(root, &["build", "--release", "--package", "headsail"]))?;
+    let target = crate::metadata::load(root)?.target_directory;
+    Ok(target.join("release").join(format!("headsail{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Whether a missing prerequisite is a failure (continuous integration) or a reason to skip (a person's machine).
+pub fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|v| !v.is_empty())
+}
+
+/// The folder of reference data that is not part of the repository: `HEADSAIL_SHARED`, else `shared` beside it.
+pub fn shared(root: &Path) -> PathBuf {
+    match std::env::var_os("HEADSAIL_SHARED") {
+        Some(path) if !path.is_empty() => path.into(),
+        _ => root.parent().unwrap_or(root).join("shared"),
+    }
+}

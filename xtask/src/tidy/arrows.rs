@@ -1,0 +1,86 @@
+//! Which of our crates may use which: the table of `ARCHITECTURE.md`, for ordinary, development and build dependencies alike.
+
+use super::Problem;
+use crate::metadata::Metadata;
+
+const CORE: &[&str] = &[
+    "headsail-wire",
+    "headsail-noise",
+    "headsail-derp",
+    "headsail-policy",
+    "headsail-netmap",
+    "headsail-tailnet",
+];
+
+/// A crate and the crates it may use; `core` stands for all of [`CORE`].
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("headsail-wire", &[]),
+    ("headsail-noise", &["headsail-wire"]),
+    ("headsail-derp", &["headsail-wire"]),
+    ("headsail-policy", &["headsail-wire"]),
+    ("headsail-netmap", &["headsail-wire"]),
+    ("headsail-tailnet", &["headsail-wire", "headsail-policy", "headsail-netmap"]),
+    ("headsail-store", &["headsail-tailnet", "headsail-wire"]),
+    ("headsail-api", &[]),
+    ("headsail-server", &["core", "headsail-store", "headsail-api"]),
+    ("headsail", &["headsail-server", "headsail-api", "headsail-policy", "headsail-store"]),
+    ("headsail-sim", &["core", "headsail-api"]),
+    ("headsail-load", &["core", "headsail-api"]),
+    ("xtask", &[]),
+];
+
+/// Looks at every direct dependency between crates of the workspace.
+pub fn check(metadata: &Metadata) -> Vec<Problem> {
+    let ours: Vec<&str> = metadata.ours().map(|p| p.name.as_str()).collect();
+    let mut problems = Vec::new();
+    for package in metadata.ours() {
+        let uses = package.dependencies.iter().map(|d| d.name.as_str()).filter(|name| ours.contains(name));
+        problems.extend(uses.filter_map(|used| arrow(&package.name, used)));
+    }
+    problems
+}
+
+/// The problem with `from` using `to`, if there is one.
+fn arrow(from: &str, to: &str) -> Option<Problem> {
+    let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == from) else {
+        return Some(Problem::at(
+            from,
+            "is not in the table of arrows; say in xtask/src/tidy/arrows.rs what it may use",
+        ));
+    };
+    let fine = allowed.contains(&to) || (allowed.contains(&"core") && CORE.contains(&to));
+    (!fine).then(|| Problem::at(from, format!("may not use `{to}`; it may use {allowed:?} only")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrows_of_the_table_pass_and_others_do_not() {
+        assert_eq!(arrow("headsail-tailnet", "headsail-policy"), None);
+        assert_eq!(arrow("headsail-server", "headsail-noise"), None);
+        assert_eq!(arrow("headsail-load", "headsail-derp"), None);
+        for (from, to) in [
+            ("headsail-wire", "headsail-tailnet"),
+            ("headsail-api", "headsail-wire"),
+            ("headsail-server", "headsail-sim"),
+            ("headsail", "headsail-tailnet"),
+            ("headsail-sim", "headsail-store"),
+            ("headsail-new", "headsail-wire"),
+        ] {
+            assert!(arrow(from, to).is_some(), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn the_table_has_no_cycle() {
+        // Every crate may use only crates above it in the table.
+        for (place, (name, allowed)) in ALLOWED.iter().enumerate() {
+            for used in allowed.iter().filter(|used| **used != "core") {
+                let above = ALLOWED.iter().take(place).any(|(other, _)| other == used);
+                assert!(above, "{name} may use {used}, which stands below it");
+            }
+        }
+    }
+}
