@@ -15,10 +15,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use headsail_derp::{ConnId, Identity};
 use headsail_wire::keys::{NodeKey, hex};
+use headsail_wire::time::Time;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 pub use socket::End;
 
@@ -31,6 +34,7 @@ pub struct Relay(Arc<Shared>);
 
 /// What all connections of a relay share.
 struct Shared {
+    started: Instant,
     identity: Identity,
     admission: Admission,
     state: Mutex<State>,
@@ -74,6 +78,7 @@ impl Relay {
     /// The rule is asked when a client connects and again about once a minute.
     pub fn new(private_key: [u8; 32], admission: Admission) -> Relay {
         Relay(Arc::new(Shared {
+            started: Instant::now(),
             identity: Identity::new(private_key),
             admission,
             state: Mutex::default(),
@@ -127,6 +132,16 @@ impl Relay {
 }
 
 impl Shared {
+    /// A moment as the relay's state is told it. Only differences count there, so it is the time since the start.
+    fn time(&self, at: Instant) -> Time {
+        Time::from_micros(at.saturating_duration_since(self.started).as_micros() as i64)
+    }
+
+    /// When a time of the relay's state is, for timers.
+    fn instant(&self, time: Time) -> Instant {
+        self.started + Duration::from_micros(u64::try_from(time.micros()).unwrap_or(0))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

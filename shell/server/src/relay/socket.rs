@@ -12,7 +12,6 @@ use headsail_derp::limits::{CHUNK, WRITE_STALL_SECS};
 use headsail_derp::relay::Next;
 use headsail_derp::{Chunk, ClientInfo, Close, ConnId};
 use headsail_wire::keys::NodeKey;
-use headsail_wire::time::Time;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -87,12 +86,12 @@ impl<S> Connection<S> {
     pub(super) fn join(shared: Arc<Shared>, io: S, key: NodeKey, info: ClientInfo, held: Vec<u8>) -> Self {
         let mut jitter = [0; 4];
         clock::random(&mut jitter);
-        let now = clock::now();
+        let now = shared.time(Instant::now());
         let (id, due) = shared.locked(|core, woken| {
             let id = core.join(key, info, now, u32::from_ne_bytes(jitter), woken);
             (id, core.tick(id, now, woken))
         });
-        let keepalive_due = Instant::now() + until(now, due);
+        let keepalive_due = shared.instant(due);
         Connection {
             shared,
             io,
@@ -166,11 +165,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(more);
         }
         let id = self.id;
-        let now = clock::now();
-        let done = self
-            .shared
-            .locked(|core, woken| core.receive(id, filled, now, woken))
-            .map_err(End::Closed)?;
+        let now = self.shared.time(Instant::now());
+        let done =
+            self.shared.locked(|core, woken| core.receive(id, filled, now, woken)).map_err(End::Closed)?;
         let rest = filled.get(done..).unwrap_or_default();
         if rest.is_empty() {
             self.held = Vec::new();
@@ -264,14 +261,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !(self.shared.admission)(self.key.bytes()) {
             return Err(End::Refused);
         }
-        let (id, time) = (self.id, clock::now());
+        let (id, time) = (self.id, self.shared.time(now));
         let due = self.shared.locked(|core, woken| core.tick(id, time, woken));
-        self.keepalive_due = now + until(time, due);
+        self.keepalive_due = self.shared.instant(due);
         Ok(())
     }
-}
-
-/// How long it is from `now` until `due`; a moment at least, so that clocks that disagree cannot make a busy loop.
-fn until(now: Time, due: Time) -> Duration {
-    Duration::from_micros(u64::try_from(due.since(now)).unwrap_or(0)).max(Duration::from_millis(1))
 }
