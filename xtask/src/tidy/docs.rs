@@ -44,7 +44,7 @@ fn invariants(map: &SourceFile, is_test: impl Fn(&str) -> bool) -> Vec<Problem> 
     for (number, line) in map.lines() {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [name, .., tests] = cells.as_slice() else { continue };
-        if !name.strip_prefix('I').is_some_and(|n| n.parse::<u8>().is_ok()) {
+        if name.strip_prefix('I').is_none_or(|n| n.parse::<u8>().is_err()) {
             continue;
         }
         let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
