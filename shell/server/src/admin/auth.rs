@@ -1,0 +1,100 @@
+//! Logins that wait for an administrator.
+
+use axum::Json;
+use axum::extract::State;
+use headsail_api::v1::Empty;
+use headsail_api::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse};
+use headsail_api::v1::node::{NodeResponse, RegisterNodeQuery};
+use headsail_api::{Problem, UserRef};
+use headsail_tailnet::command::Command;
+use headsail_tailnet::model::ticket::{TICKET_PREFIX, Ticket, TicketState};
+use headsail_tailnet::tailnet::Tailnet;
+
+use super::error::Refusal;
+use super::nodes::shown;
+use super::read::Read;
+use super::{Admin, Answer, user_of, view};
+
+/// Characters of a login's id after its prefix.
+const ID_LEN: usize = 24;
+
+/// [`headsail_api::paths::AUTH_REGISTER`]
+pub async fn register(
+    State(admin): State<Admin>,
+    Read(r): Read<AuthRegisterRequest>,
+) -> Answer<NodeResponse> {
+    admit(&admin, r.user, &r.auth_id).await
+}
+
+/// [`headsail_api::paths::NODE_REGISTER`]
+pub async fn register_node(
+    State(admin): State<Admin>,
+    Read(r): Read<RegisterNodeQuery>,
+) -> Answer<NodeResponse> {
+    admit(&admin, r.user, &r.key).await
+}
+
+/// [`headsail_api::paths::AUTH_APPROVE`]
+pub async fn approve(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> Answer<Empty> {
+    let t = admin.snapshot();
+    let ticket = ticket_of(&t, &r.auth_id)?;
+    Err(Problem::bad_request(format!(
+        "`{}` is the login of a node, which needs an owner: use `auth register --user USER`",
+        ticket.id
+    ))
+    .into())
+}
+
+/// [`headsail_api::paths::AUTH_REJECT`]
+pub async fn reject(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> Answer<Empty> {
+    let ticket = ticket_of(&admin.snapshot(), &r.auth_id)?.id.clone();
+    admin.submit(Command::RefuseTicket { ticket }).await?;
+    Ok(Json(Empty {}))
+}
+
+/// [`headsail_api::paths::AUTH_PENDING`]
+pub async fn pending(State(admin): State<Admin>) -> Answer<ListPendingResponse> {
+    let t = admin.snapshot();
+    let mut waiting: Vec<_> = t.tickets().filter(|k| k.state == TicketState::Waiting).collect();
+    waiting.sort_by_key(|k| k.until);
+    Ok(Json(ListPendingResponse { pending: waiting.into_iter().map(|k| view::pending(&t, k)).collect() }))
+}
+
+/// Lets the machine of a login in as a node of a user.
+async fn admit(admin: &Admin, user: Option<UserRef>, id: &str) -> Answer<NodeResponse> {
+    let user = user.ok_or_else(|| Problem::bad_request("say who is to own the node: `user` is missing"))?;
+    let t = admin.snapshot();
+    let ticket = ticket_of(&t, id)?.clone();
+    let user = user_of(&t, &user)?.id;
+    let t = admin.submit(Command::GrantTicket { ticket: ticket.id.clone(), user }).await?;
+    if let Some(TicketState::Refused(why)) = t.ticket(&ticket.id).map(|k| &k.state) {
+        return Err(Problem::bad_request(why.clone()).into());
+    }
+    let node = t.node_by_key(&ticket.asking.node_key);
+    shown(&t, node.ok_or_else(|| Problem::not_found("the new node was deleted at once by somebody else"))?.id)
+}
+
+/// The login that an id means. Ids of all generations are understood: with `hskey-authreq-`, without it, and the node
+/// or machine key, which were the ids until 0.22.
+fn ticket_of<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Ticket, Refusal> {
+    let old_key = |k: &&std::sync::Arc<Ticket>| {
+        let (node, machine) = (k.asking.node_key.to_string(), k.asking.machine_key.to_string());
+        id == node || id == machine || node.strip_prefix("nodekey:") == Some(id)
+    };
+    let is_key = id.starts_with("nodekey:") || id.starts_with("mkey:") || id.len() == 64;
+    let found = if id.strip_prefix(TICKET_PREFIX).is_some_and(|rest| rest.len() == ID_LEN) {
+        t.ticket(id)
+    } else if id.len() == ID_LEN {
+        t.ticket(&format!("{TICKET_PREFIX}{id}"))
+    } else if is_key {
+        t.tickets().find(old_key)
+    } else {
+        return Err(Problem::bad_request(format!(
+            "`{id}` is not the id of a login; it looks like {TICKET_PREFIX} and {ID_LEN} more characters"
+        ))
+        .into());
+    };
+    let gone =
+        || Problem::not_found(format!("no login waits under `{id}`; it may have timed out: log in again"));
+    Ok(found.ok_or_else(gone)?)
+}

@@ -1,0 +1,50 @@
+//! Refusals as problem documents (RFC 7807).
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use headsail_api::Problem;
+use headsail_api::problem::CONTENT_TYPE;
+use headsail_tailnet::command::Rejection;
+
+use crate::clerk::Failure;
+
+/// A refusal.
+#[derive(Debug)]
+pub struct Refusal(pub Problem);
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Refusal {
+        Refusal(problem)
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Refusal {
+        let status = match &rejection {
+            // Headscale knows 409 for the name of a new user alone (`users::create`); clients go by the others' 400.
+            Rejection::Invalid(_) | Rejection::Conflict(_) | Rejection::Refused(_) => 400,
+            Rejection::TooOld(_) | Rejection::KeyExpired => 400,
+            Rejection::NotFound(_) => 404,
+            Rejection::Foreign => 403,
+            Rejection::Full(_) => 507,
+        };
+        Problem::new(status, rejection.text()).into()
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        match failure {
+            Failure::Rejected(rejection) => rejection.into(),
+            Failure::Fault(why) => Problem::new(503, why).into(),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+    }
+}

@@ -1,0 +1,12 @@
+//! Whether the server works.
+
+use axum::Json;
+use axum::extract::State;
+use headsail_api::v1::health::HealthResponse;
+
+use super::{Admin, Answer};
+
+/// [`headsail_api::paths::HEALTH`]
+pub async fn get(State(admin): State<Admin>) -> Answer<HealthResponse> {
+    Ok(Json(HealthResponse { database_connectivity: crate::http::is_healthy(&admin.app).await }))
+}

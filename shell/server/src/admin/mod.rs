@@ -1,0 +1,173 @@
+//! The admin API: everything under `/api/v1`, on the unix socket and, for whoever has a key, on the HTTP listeners.
+//!
+//! One function per operation: read the request, submit one command, view the snapshot that it led to.
+
+mod apikeys;
+mod auth;
+mod debug;
+mod error;
+mod health;
+mod key;
+mod nodes;
+mod policy;
+mod preauthkeys;
+mod read;
+mod routes;
+mod users;
+pub mod view;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, on};
+use headsail_api::paths::{self, Method, Route};
+use headsail_api::{Problem, UserRef};
+use headsail_tailnet::command::Command;
+use headsail_tailnet::model::user::User;
+use headsail_tailnet::tailnet::Tailnet;
+
+use crate::app::App;
+use crate::clerk::Failure;
+use error::Refusal;
+
+/// The largest request body.
+const MAX_BODY: usize = 1 << 20;
+
+/// Whom a listener trusts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Whoever can open the socket.
+    Socket,
+    /// Whoever shows an API key.
+    Bearer,
+}
+
+/// What the handlers are given.
+#[derive(Clone)]
+struct Admin {
+    app: Arc<App>,
+    /// Who acts, for the change log.
+    actor: &'static str,
+}
+
+impl Admin {
+    async fn submit(&self, command: Command) -> Result<Arc<Tailnet>, Failure> {
+        self.app.clerk.submit(self.actor, command).await
+    }
+
+    fn snapshot(&self) -> Arc<Tailnet> {
+        self.app.clerk.snapshot()
+    }
+}
+
+/// The answer of a handler.
+type Answer<T> = Result<axum::Json<T>, Refusal>;
+
+/// All operations of the API.
+pub fn routes(app: Arc<App>, trust: Trust) -> Router {
+    let actor = match trust {
+        Trust::Socket => "cli",
+        Trust::Bearer => "api",
+    };
+    let router =
+        [users_and_keys, nodes_and_routes, the_rest].into_iter().fold(Router::new(), |r, add| add(r));
+    let router = router
+        .route("/api/v1/{*rest}", axum::routing::any(nowhere))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY));
+    let router = match trust {
+        Trust::Socket => router,
+        Trust::Bearer => router.layer(from_fn_with_state(app.clone(), key::check)),
+    };
+    router.with_state(Admin { app, actor })
+}
+
+fn users_and_keys(router: Router<Admin>) -> Router<Admin> {
+    router
+        .op(paths::USER_LIST, users::list)
+        .op(paths::USER_CREATE, users::create)
+        .op(paths::USER_DELETE, users::delete)
+        .op(paths::USER_RENAME, users::rename)
+        .op(paths::PREAUTHKEY_LIST, preauthkeys::list)
+        .op(paths::PREAUTHKEY_CREATE, preauthkeys::create)
+        .op(paths::PREAUTHKEY_EXPIRE, preauthkeys::expire)
+        .op(paths::PREAUTHKEY_DELETE, preauthkeys::delete)
+        .op(paths::APIKEY_LIST, apikeys::list)
+        .op(paths::APIKEY_CREATE, apikeys::create)
+        .op(paths::APIKEY_EXPIRE, apikeys::expire)
+        .op(paths::APIKEY_DELETE, apikeys::delete)
+}
+
+fn nodes_and_routes(router: Router<Admin>) -> Router<Admin> {
+    router
+        .op(paths::NODE_LIST, nodes::list)
+        .op(paths::NODE_GET, nodes::get)
+        .op(paths::NODE_DELETE, nodes::delete)
+        .op(paths::NODE_EXPIRE, nodes::expire)
+        .op(paths::NODE_RENAME, nodes::rename)
+        .op(paths::NODE_TAGS, nodes::tags)
+        .op(paths::NODE_APPROVE_ROUTES, nodes::approve_routes)
+        .op(paths::NODE_REGISTER, auth::register_node)
+        .op(paths::NODE_BACKFILL, nodes::backfill)
+        .op(paths::NODE_ROUTES, routes::of_node)
+        .op(paths::ROUTE_LIST, routes::list)
+        .op(paths::ROUTE_ENABLE, routes::enable)
+        .op(paths::ROUTE_DISABLE, routes::disable)
+        .op(paths::ROUTE_DELETE, routes::disable)
+}
+
+fn the_rest(router: Router<Admin>) -> Router<Admin> {
+    router
+        .op(paths::AUTH_REGISTER, auth::register)
+        .op(paths::AUTH_APPROVE, auth::approve)
+        .op(paths::AUTH_REJECT, auth::reject)
+        .op(paths::AUTH_PENDING, auth::pending)
+        .op(paths::POLICY_GET, policy::absent)
+        .op(paths::POLICY_SET, policy::absent)
+        .op(paths::POLICY_CHECK, policy::absent)
+        .op(paths::POLICY_PREVIEW, policy::absent)
+        .op(paths::POLICY_EXPLAIN, policy::absent)
+        .op(paths::HEALTH, health::get)
+        .op(paths::DEBUG_CREATE_NODE, debug::create_node)
+}
+
+/// Mounting operations of the contract.
+trait Mount {
+    /// Adds one operation.
+    fn op<H: Handler<T, Admin>, T: 'static>(self, route: Route, handler: H) -> Self;
+}
+
+impl Mount for Router<Admin> {
+    fn op<H: Handler<T, Admin>, T: 'static>(self, route: Route, handler: H) -> Self {
+        let method = match route.method {
+            Method::Get => MethodFilter::GET,
+            Method::Post => MethodFilter::POST,
+            Method::Put => MethodFilter::PUT,
+            Method::Delete => MethodFilter::DELETE,
+        };
+        self.route(route.path, on(method, handler))
+    }
+}
+
+async fn nowhere() -> Refusal {
+    Problem::not_found("there is no such operation").into()
+}
+
+async fn wrong_method() -> Refusal {
+    Problem::new(405, "this operation wants another method").into()
+}
+
+/// The user that a reference means: by id, else by name, else by e-mail address.
+fn user_of<'a>(t: &'a Tailnet, wanted: &UserRef) -> Result<&'a Arc<User>, Refusal> {
+    let found = match wanted {
+        UserRef::Id(id) => headsail_wire::ids::UserId::new(*id).and_then(|id| t.user(id)),
+        UserRef::Name(name) => {
+            let by = |text: fn(&User) -> &String| t.users().find(|u| text(u) == name && !name.is_empty());
+            by(|u| &u.name).or_else(|| by(|u| &u.email))
+        }
+    };
+    found.ok_or_else(|| Problem::not_found(format!("there is no user `{wanted}`")).into())
+}

@@ -1,0 +1,148 @@
+//! Nodes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use headsail_api::Problem;
+use headsail_api::problem::Fault;
+use headsail_api::v1::Empty;
+use headsail_api::v1::node::{
+    ApproveRoutesRequest, BackfillQuery, BackfillResponse, ExpireNodeRequest, ListNodesQuery,
+    ListNodesResponse, NodeResponse, SetTagsRequest,
+};
+use headsail_tailnet::command::Command;
+use headsail_tailnet::model::node::Node;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::ids::NodeId;
+use ipnet::IpNet;
+
+use super::error::Refusal;
+use super::read::{self, Read};
+use super::{Admin, Answer, user_of, view};
+use crate::clock;
+
+/// [`headsail_api::paths::NODE_LIST`]
+pub async fn list(
+    State(admin): State<Admin>,
+    Read(query): Read<ListNodesQuery>,
+) -> Answer<ListNodesResponse> {
+    let t = admin.snapshot();
+    let owner = query.user.map(|u| user_of(&t, &u).map(|u| u.id)).transpose()?;
+    let nodes = t.nodes().filter(|n| owner.is_none() || n.owner.user() == owner);
+    Ok(Json(ListNodesResponse { nodes: nodes.map(|n| view::node(&t, n)).collect() }))
+}
+
+/// [`headsail_api::paths::NODE_GET`]
+pub async fn get(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<NodeResponse> {
+    shown(&admin.snapshot(), named(&id)?)
+}
+
+/// [`headsail_api::paths::NODE_DELETE`]
+pub async fn delete(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<Empty> {
+    admin.submit(Command::DeleteNode(named(&id)?)).await?;
+    Ok(Json(Empty {}))
+}
+
+/// [`headsail_api::paths::NODE_EXPIRE`]
+pub async fn expire(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    Read(r): Read<ExpireNodeRequest>,
+) -> Answer<NodeResponse> {
+    let node = named(&id)?;
+    let at = match (r.expiry, r.disable_expiry) {
+        (Some(_), true) => {
+            return Err(
+                Problem::bad_request("`expiry` and `disableExpiry` exclude each other; send one").into()
+            );
+        }
+        (None, true) => None,
+        (Some(at), false) => Some(view::from_time(at)),
+        (None, false) => Some(clock::now()),
+    };
+    shown(&*admin.submit(Command::ExpireNode { node, at }).await?, node)
+}
+
+/// [`headsail_api::paths::NODE_RENAME`]
+pub async fn rename(
+    State(admin): State<Admin>,
+    Path((id, name)): Path<(String, String)>,
+) -> Answer<NodeResponse> {
+    let node = named(&id)?;
+    shown(&*admin.submit(Command::RenameNode { node, name }).await?, node)
+}
+
+/// [`headsail_api::paths::NODE_TAGS`]
+pub async fn tags(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    Read(r): Read<SetTagsRequest>,
+) -> Answer<NodeResponse> {
+    let node = named(&id)?;
+    let tags = r.tags.into_iter().collect();
+    shown(&*admin.submit(Command::TagNode { node, tags }).await?, node)
+}
+
+/// [`headsail_api::paths::NODE_APPROVE_ROUTES`]
+pub async fn approve_routes(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    Read(r): Read<ApproveRoutesRequest>,
+) -> Answer<NodeResponse> {
+    let node = named(&id)?;
+    let routes = prefixes(&r.routes)?;
+    shown(&*admin.submit(Command::ApproveRoutes { node, routes }).await?, node)
+}
+
+/// [`headsail_api::paths::NODE_BACKFILL`]
+pub async fn backfill(State(admin): State<Admin>, Read(r): Read<BackfillQuery>) -> Answer<BackfillResponse> {
+    if !r.confirmed {
+        return Err(
+            Problem::bad_request("this may take addresses away: confirm it with `confirmed=true`").into()
+        );
+    }
+    let before = admin.snapshot();
+    let after = admin.submit(Command::BackfillIps).await?;
+    Ok(Json(BackfillResponse { changes: moves(&before, &after) }))
+}
+
+/// The id of a node that a path names.
+pub fn named(id: &str) -> Result<NodeId, Refusal> {
+    let known = read::id(id, NodeId::new)?;
+    known.ok_or_else(|| Problem::not_found(format!("there is no node with id `{id}`")).into())
+}
+
+/// A node as it is in a snapshot.
+pub fn shown(t: &Tailnet, id: NodeId) -> Answer<NodeResponse> {
+    let node = t.node(id).ok_or_else(|| Problem::not_found(format!("there is no node with id `{id}`")))?;
+    Ok(Json(NodeResponse { node: view::node(t, node) }))
+}
+
+/// Reads prefixes; all that are malformed are named at once.
+fn prefixes(texts: &[String]) -> Result<BTreeSet<IpNet>, Refusal> {
+    let fault = |(n, text): (usize, &String)| Fault {
+        message: format!("`{text}` is not a prefix; write it like 10.0.0.0/8 or fd00::/64"),
+        location: format!("body.routes[{n}]"),
+        value: text.clone(),
+        ..Fault::default()
+    };
+    let wrong = |text: &str| text.parse::<IpNet>().is_err();
+    let faults: Vec<Fault> = texts.iter().enumerate().filter(|(_, text)| wrong(text)).map(fault).collect();
+    match faults.first() {
+        None => Ok(texts.iter().filter_map(|text| text.parse().ok()).collect()),
+        Some(first) => Err(Problem::bad_request(first.message.clone()).with_errors(faults).into()),
+    }
+}
+
+/// In words, which node got or lost which address.
+fn moves(before: &Tailnet, after: &Tailnet) -> Vec<String> {
+    let lost = |from: &Arc<Node>, to: &Arc<Node>, verb: &str| {
+        let kept: Vec<_> = to.ips().collect();
+        let gone = from.ips().filter(|ip| !kept.contains(ip));
+        gone.map(|ip| format!("node {} ({}) {verb} {ip}", to.id, to.name)).collect::<Vec<_>>()
+    };
+    let both = after.nodes().filter_map(|new| Some((before.node(new.id)?, new)));
+    both.flat_map(|(old, new)| [lost(old, new, "lost"), lost(new, old, "got")].concat()).collect()
+}

@@ -1,0 +1,109 @@
+//! Routes as things with numbers, as they were before Headscale 0.26.
+//!
+//! A route's number is computed, not stored: the node's id, and four digits that follow from the prefix. It stays the
+//! same whatever else the node advertises, unless two prefixes of one node fall on the same digits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use headsail_api::Problem;
+use headsail_api::v1::Empty;
+use headsail_api::v1::route::{ListRoutesResponse, Route};
+use headsail_tailnet::command::Command;
+use headsail_tailnet::model::node::Node;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::ids::NodeId;
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+
+use super::error::Refusal;
+use super::{Admin, Answer, nodes, read, view};
+
+/// How many numbers a node has for its routes.
+const SLOTS: u64 = 10_000;
+
+/// [`headsail_api::paths::ROUTE_LIST`]
+pub async fn list(State(admin): State<Admin>) -> Answer<ListRoutesResponse> {
+    let t = admin.snapshot();
+    Ok(Json(ListRoutesResponse { routes: t.nodes().flat_map(|n| of(&t, n)).collect() }))
+}
+
+/// [`headsail_api::paths::NODE_ROUTES`]
+pub async fn of_node(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<ListRoutesResponse> {
+    let t = admin.snapshot();
+    let id = nodes::named(&id)?;
+    let node = t.node(id).ok_or_else(|| Problem::not_found(format!("there is no node with id `{id}`")))?;
+    Ok(Json(ListRoutesResponse { routes: of(&t, node) }))
+}
+
+/// [`headsail_api::paths::ROUTE_ENABLE`]
+pub async fn enable(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<Empty> {
+    let (node, prefix) = find(&admin.snapshot(), &id)?;
+    let mut routes = node.approved_routes.clone();
+    routes.insert(prefix);
+    admin.submit(Command::ApproveRoutes { node: node.id, routes }).await?;
+    Ok(Json(Empty {}))
+}
+
+/// [`headsail_api::paths::ROUTE_DISABLE`], and [`headsail_api::paths::ROUTE_DELETE`]: what a node still advertises
+/// stays listed, the rest is forgotten with its approval.
+pub async fn disable(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<Empty> {
+    let (node, prefix) = find(&admin.snapshot(), &id)?;
+    let mut routes = node.approved_routes.clone();
+    routes.retain(|r| *r != prefix && !(is_default(r) && is_default(&prefix)));
+    admin.submit(Command::ApproveRoutes { node: node.id, routes }).await?;
+    Ok(Json(Empty {}))
+}
+
+/// Whether a route makes an exit node.
+fn is_default(prefix: &IpNet) -> bool {
+    prefix.prefix_len() == 0
+}
+
+/// The routes of a node by their numbers: those it advertises and those that are approved.
+fn numbered(node: &Node) -> BTreeMap<u64, IpNet> {
+    let prefixes: BTreeSet<IpNet> =
+        node.advertised_routes().iter().chain(&node.approved_routes).copied().collect();
+    let mut by_number = BTreeMap::new();
+    for prefix in prefixes.into_iter().take(SLOTS as usize) {
+        let digest = Sha256::digest(prefix.to_string().as_bytes());
+        let first = digest.iter().take(4).fold(0u64, |n, byte| n << 8 | u64::from(*byte)) % SLOTS;
+        let free = (0..SLOTS)
+            .map(|step| (first + step) % SLOTS)
+            .find(|slot| !by_number.contains_key(&number(node.id, *slot)));
+        if let Some(slot) = free {
+            by_number.insert(number(node.id, slot), prefix);
+        }
+    }
+    by_number
+}
+
+fn number(node: NodeId, slot: u64) -> u64 {
+    node.get().saturating_mul(SLOTS).saturating_add(slot)
+}
+
+/// The routes of a node.
+fn of(t: &Tailnet, node: &Node) -> Vec<Route> {
+    let live = node.live_routes();
+    let numbered = numbered(node);
+    let shown = (!numbered.is_empty()).then(|| view::node(t, node));
+    let route = |(id, prefix): (u64, IpNet)| Route {
+        id,
+        node: shown.clone(),
+        prefix: prefix.to_string(),
+        advertised: node.advertised_routes().contains(&prefix),
+        enabled: node.approved_routes.contains(&prefix),
+        is_primary: live.contains(&prefix) && !is_default(&prefix),
+    };
+    numbered.into_iter().map(route).collect()
+}
+
+/// The node and the prefix of the route with a number.
+fn find(t: &Tailnet, id: &str) -> Result<(Arc<Node>, IpNet), Refusal> {
+    let number = read::id(id, Some)?.unwrap_or_default();
+    let node = NodeId::new(number / SLOTS).and_then(|id| t.node(id));
+    let found = node.and_then(|node| Some((node.clone(), *numbered(node).get(&number)?)));
+    found.ok_or_else(|| Problem::not_found(format!("there is no route with id `{id}`")).into())
+}
