@@ -315,3 +315,11 @@ func (s *Server) MustCLI(t testing.TB, answer any, args ...string) string {
 	}
 	return out
 }
+
+// Users lists all users.
+func (s *Server) Users() []User {
+	s.t.Helper()
+	var out struct{ Users []User }
+	s.mustAPI("GET", "/api/v1/user", nil, &out)
+	return out.Users
+}

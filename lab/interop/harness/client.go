@@ -343,9 +343,12 @@ func (c *Client) Echo(addr string, size int) error {
 
 // EchoServer listens on loopback and sends back what it gets. A userspace client hands the tailnet's connections to its
 // own address and this port over to it.
-func EchoServer(t testing.TB) (port string) {
+func EchoServer(t testing.TB) (port string) { return EchoServerOn(t, "127.0.0.1") }
+
+// EchoServerOn is [EchoServer] on another address of this machine.
+func EchoServerOn(t testing.TB, addr string) (port string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -208,13 +208,15 @@ func (s *Server) Spawn() error {
 	return nil
 }
 
-// WaitHealthy waits until /health answers 200, or returns why not.
+// WaitHealthy waits until /health answers 200, or returns why not: at once when the process has ended.
 func (s *Server) WaitHealthy(limit time.Duration) error {
 	exited := s.Exited()
-	return Poll(limit, func() error {
+	ended := false
+	err := Poll(limit, func() error {
 		select {
 		case <-exited:
-			return fmt.Errorf("server ended:\n%s", s.LogTail(30))
+			ended = true
+			return nil
 		default:
 		}
 		res, err := http.Get(s.URL + "/health")
@@ -228,6 +230,10 @@ func (s *Server) WaitHealthy(limit time.Duration) error {
 		}
 		return nil
 	})
+	if ended {
+		return fmt.Errorf("server ended:\n%s", s.LogTail(30))
+	}
+	return err
 }
 
 // Exited is closed when the current process has ended.

@@ -1,0 +1,230 @@
+package policy
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"headsail.invalid/interop/harness"
+	"tailscale.com/tailcfg"
+)
+
+const pingLimit = 25 * time.Second
+
+// loopbackAddress gives the loopback interface one more address for the time of the test: a place behind a subnet router
+// that is reached without leaving the machine. It needs root.
+func loopbackAddress(t *testing.T, addr string) {
+	t.Helper()
+	if out, err := exec.Command("ip", "addr", "add", addr+"/32", "dev", "lo").CombinedOutput(); err != nil {
+		if harness.InCI() {
+			t.Fatalf("ip addr add: %v %s", err, out)
+		}
+		t.Skipf("cannot add an address to loopback here: %v %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("ip", "addr", "del", addr+"/32", "dev", "lo").Run() })
+}
+
+// sentTo is how many bytes a client has sent to a peer.
+func sentTo(t *testing.T, c *harness.Client, peer string) int64 {
+	t.Helper()
+	st, err := c.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, ok := st.PeerNamed(peer)
+	if !ok {
+		t.Fatalf("%s does not see %s", c.Name, peer)
+	}
+	return p.TxBytes
+}
+
+// passes sends a megabyte and wants it to have gone by way of the router: a userspace client would dial what it has no
+// route for by itself.
+func passes(t *testing.T, c *harness.Client, router, addr string) error {
+	t.Helper()
+	const size = 1 << 20
+	before := sentTo(t, c, router)
+	if err := c.Echo(addr, size); err != nil {
+		return err
+	}
+	if sent := sentTo(t, c, router) - before; sent < size {
+		return harness.Errorf("only %d bytes went to %s", sent, router)
+	}
+	return nil
+}
+
+func TestRoutesOfficial(t *testing.T) {
+	t.Parallel()
+	const behind = "192.0.2.77"
+	loopbackAddress(t, behind)
+	s := harness.Start(t)
+	authKey := s.ReusableKey("alice")
+	router := s.NewClient(t, "router")
+	router.Up(authKey, "--advertise-routes=192.0.2.0/24", "--advertise-exit-node")
+	client := s.NewClient(t, "client")
+	client.Up(authKey, "--accept-routes")
+	if _, err := client.Ping("router", pingLimit); err != nil {
+		t.Fatal(err)
+	}
+	target := net.JoinHostPort(behind, harness.EchoServerOn(t, behind))
+	id := nodeNamed(t, s, "router").ID
+	if routes := nodeNamed(t, s, "router").AvailableRoutes; len(routes) != 3 {
+		t.Errorf("advertised %v", routes)
+	}
+
+	t.Run("subnet", func(t *testing.T) {
+		s.ApproveRoutes(id, "192.0.2.0/24")
+		primary := func(list []string) bool { return slices.Equal(list, []string{"192.0.2.0/24"}) }
+		client.WaitNetmap(t, "the route", func(nm *harness.ClientMap) error {
+			p, err := nm.Peer("router")
+			if err == nil && !primary(texts(p.PrimaryRoutes)) {
+				err = harness.Errorf("primary routes %v", p.PrimaryRoutes)
+			}
+			return err
+		})
+		router.WaitNetmap(t, "its own route", func(nm *harness.ClientMap) error {
+			if !primary(texts(nm.SelfNode.PrimaryRoutes)) {
+				return harness.Errorf("primary routes %v", nm.SelfNode.PrimaryRoutes)
+			}
+			return nil
+		})
+		harness.Eventually(t, 30*time.Second, "traffic through the router", func() error { return passes(t, client, "router", target) })
+	})
+	t.Run("exit node", func(t *testing.T) {
+		s.ApproveRoutes(id, "0.0.0.0/0")
+		client.WaitStatus(t, "the exit node", func(st *harness.Status) error {
+			if p, ok := st.PeerNamed("router"); !ok || !p.ExitNodeOption {
+				return harness.Errorf("no exit node option")
+			}
+			return nil
+		})
+		if out := client.MustRun("exit-node", "list"); !strings.Contains(out, "router") {
+			t.Errorf("exit-node list: %s", out)
+		}
+		client.MustRun("set", "--exit-node=router")
+		harness.Eventually(t, 30*time.Second, "traffic through the exit node", func() error { return passes(t, client, "router", target) })
+	})
+	t.Run("revoked", func(t *testing.T) {
+		client.MustRun("set", "--exit-node=")
+		s.ApproveRoutes(id)
+		client.WaitStatus(t, "no exit node", func(st *harness.Status) error {
+			if p, ok := st.PeerNamed("router"); ok && p.ExitNodeOption {
+				return harness.Errorf("still an exit node")
+			}
+			return nil
+		})
+	})
+}
+
+func nodeNamed(t *testing.T, s *harness.Server, name string) harness.APINode {
+	t.Helper()
+	for _, n := range s.Nodes() {
+		if n.GivenName == name {
+			return n
+		}
+	}
+	t.Fatalf("no node %s", name)
+	return harness.APINode{}
+}
+
+// TestB30Taildrop sends files between official clients: to the user's own node, not to another's.
+func TestB30Taildrop(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	authKey := s.ReusableKey("alice")
+	one := s.JoinClient(t, "one", authKey)
+	two := s.JoinClient(t, "two", authKey)
+	s.JoinClient(t, "bobs", s.ReusableKey("bob"))
+	if _, err := one.Ping("two", pingLimit); err != nil {
+		t.Fatal(err)
+	}
+	var targets string
+	harness.Eventually(t, 20*time.Second, "the target", func() error {
+		out, err := one.Run(10*time.Second, "file", "cp", "--targets")
+		targets = out
+		if err == nil && !strings.Contains(out, "two") {
+			err = harness.Errorf("targets %q", out)
+		}
+		return err
+	})
+	if strings.Contains(targets, "bobs") {
+		t.Errorf("another user's node is a target: %s", targets)
+	}
+	file := filepath.Join(one.Dir, "letter.txt")
+	if err := os.WriteFile(file, []byte("dear two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one.MustRun("file", "cp", file, "two:")
+	inbox := t.TempDir()
+	two.MustRun("file", "get", "--wait", inbox)
+	if got, err := os.ReadFile(filepath.Join(inbox, "letter.txt")); err != nil || string(got) != "dear two" {
+		t.Errorf("received %q %v", got, err)
+	}
+	if out, err := one.Run(20*time.Second, "file", "cp", file, "bobs:"); err == nil {
+		t.Errorf("sent to another user's node: %s", out)
+	}
+}
+
+// TestB30Off: `taildrop.enabled: false` withholds the capability.
+func TestB30Off(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Set("taildrop.enabled", false))
+	self := s.NewNode(t, "n").Join(s.ReusableKey("alice")).View().Self
+	if _, ok := self.CapMap[tailcfg.CapabilityFileSharing]; ok {
+		t.Error("file sharing although it is switched off")
+	}
+	s2 := harness.Start(t)
+	self = s2.NewNode(t, "n").Join(s2.ReusableKey("alice")).View().Self
+	if _, ok := self.CapMap[tailcfg.CapabilityFileSharing]; !ok {
+		t.Error("no file sharing by default")
+	}
+}
+
+// TestB30Capabilities grants an application capability and Taildrive and asks the official client what a peer may do.
+func TestB30Capabilities(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	alice := s.CreateUser("alice")
+	s.MustSetPolicy(t, `{
+		"tagOwners": {"tag:server": ["alice@"]},
+		"grants": [
+			{"src": ["*"], "dst": ["*"], "ip": ["*"]},
+			{"src": ["alice@"], "dst": ["tag:server"], "app": {"example.com/cap/demo": [{"role": "editor"}], "tailscale.com/cap/drive": [{"shares": ["*"], "access": "rw"}]}}
+		],
+		"nodeAttrs": [{"target": ["tag:server"], "attr": ["drive:share"]}, {"target": ["alice@"], "attr": ["drive:access", "custom:x"]}]
+	}`)
+	server := s.NewClient(t, "server")
+	server.Up(s.CreateKey(harness.Key{Reusable: true, Tags: []string{"tag:server"}}).Key)
+	laptop := s.JoinClient(t, "laptop", s.CreateKey(harness.Key{User: alice, Reusable: true}).Key)
+	var who struct {
+		CapMap map[string][]json.RawMessage
+	}
+	harness.Eventually(t, 20*time.Second, "the granted capabilities", func() error {
+		out, err := server.Run(10*time.Second, "whois", "--json", laptop.Address(4).String())
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(out), &who); err != nil {
+			return err
+		}
+		if len(who.CapMap["example.com/cap/demo"]) != 1 || len(who.CapMap["tailscale.com/cap/drive"]) != 1 {
+			return harness.Errorf("capabilities %s", out)
+		}
+		return nil
+	})
+	if got := string(who.CapMap["example.com/cap/demo"][0]); !strings.Contains(got, `"editor"`) {
+		t.Errorf("capability value %s", got)
+	}
+	laptop.WaitNetmap(t, "node attributes", func(nm *harness.ClientMap) error {
+		if _, ok := nm.SelfNode.CapMap["custom:x"]; !ok {
+			return harness.Errorf("own capabilities %v", nm.SelfNode.CapMap)
+		}
+		return nil
+	})
+}
