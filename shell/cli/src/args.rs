@@ -10,7 +10,7 @@ use crate::output::Format;
 
 /// A control server, relay and admin tool for networks of Tailscale clients.
 #[derive(Debug, Parser)]
-#[command(name = "headsail", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "headsail", version, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     pub globals: Globals,

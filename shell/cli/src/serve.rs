@@ -1,20 +1,25 @@
 //! `serve` and `configtest`: handing the flags to the server.
 
+use headsail_server::{ServeOptions, config};
+
 use crate::args::Globals;
 use crate::commands::Outcome;
 use crate::connect;
 use crate::output::{self, Answer, Failure};
-use headsail_server::config;
 
 /// `serve`
-pub fn serve(_globals: &Globals) -> Outcome {
-    Err(Failure::new("the server is not part of this build yet"))
+pub fn serve(globals: &Globals) -> Outcome {
+    let options = ServeOptions { config: globals.config.clone(), data_dir: globals.data_dir.clone() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(format!("the system gives no threads: {e}")))?;
+    runtime.block_on(headsail_server::serve(options)).map_err(|e| Failure::new(e.to_string()))?;
+    Ok(Answer::silent())
 }
 
 /// `configtest`
 pub fn configtest(globals: &Globals) -> Outcome {
-    let settings = config::load(&connect::source(globals), &config::process_env())
-        .map_err(|e| Failure::new(e.to_string()))?;
+    let settings =
+        config::load(&connect::source(globals), &config::process_env()).map_err(|e| Failure::new(e.to_string()))?;
     for warning in &settings.warnings {
         output::remark(&format!("warning: {warning}"));
     }

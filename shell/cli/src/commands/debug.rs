@@ -1,5 +1,7 @@
 //! `debug`
 
+use std::io::{BufRead, Write};
+
 use clap::Subcommand;
 use headsail_api::UserRef;
 use headsail_api::v1::debug::CreateDebugNodeRequest;
@@ -44,7 +46,19 @@ pub async fn run(command: DebugCommand, ctx: &Ctx) -> Outcome {
     }
 }
 
-/// `debug policy-eval`
+/// `debug policy-eval`: one answer a line, each as soon as its question is read.
 pub fn policy_eval() -> Outcome {
-    Err(Failure::new("not wired"))
+    let (stdin, stdout) = (std::io::stdin().lock(), std::io::stdout());
+    let mut out = stdout.lock();
+    for line in stdin.lines() {
+        let line = line.map_err(|e| Failure::new(format!("cannot read a question: {e}")))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let told = writeln!(out, "{}", headsail_policy::eval::answer(&line)).and_then(|()| out.flush());
+        if told.is_err() {
+            break;
+        }
+    }
+    Ok(Answer::silent())
 }

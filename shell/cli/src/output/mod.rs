@@ -92,6 +92,11 @@ impl Answer {
         Answer { value: Value::Null, human: Human::Verbatim(text) }
     }
 
+    /// An answer of a command that has said everything already.
+    pub fn silent() -> Answer {
+        Answer::verbatim(String::new())
+    }
+
     /// The answer in a format, with escape sequences for colours.
     pub fn render(&self, format: Format) -> String {
         match (&self.human, format) {
@@ -123,7 +128,8 @@ impl Failure {
     pub fn usage(e: &clap::Error) -> Failure {
         let text = e.to_string();
         let message = text.strip_prefix("error: ").unwrap_or(&text);
-        let message = message.split("\n\n").next().unwrap_or_default().trim();
+        let message = message.split("\n\n").next().unwrap_or_default();
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         Failure { human: Some(e.render().ansi().to_string()), ..Failure::new(message) }
     }
 
@@ -171,7 +177,10 @@ impl From<String> for Failure {
 
 /// Writes an answer to stdout.
 pub fn print(answer: &Answer, format: Format) -> ExitCode {
-    show(&answer.render(format))
+    match answer.render(format) {
+        text if text.is_empty() => ExitCode::SUCCESS,
+        text => show(&text),
+    }
 }
 
 /// Writes text to stdout, without colours where they are not wanted.
