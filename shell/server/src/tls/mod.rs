@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use headsail_wire::keys::hex;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::Certificate;
 use crate::files;
@@ -187,9 +187,15 @@ pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig
 }
 
 /// The TLS side of an HTTP client that trusts Mozilla's roots, for machines without roots of their own.
-pub(crate) fn public_client_config() -> rustls::ClientConfig {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+///
+/// # Errors
+/// The cryptography library refuses the settings.
+pub(crate) fn public_client_config() -> Result<ClientConfig, TlsError> {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError(format!("cannot set up TLS: {error}")))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The names that a self-signed certificate should be for: the host of the server's URL first, then the addresses.
