@@ -92,7 +92,7 @@ fn update(map: &mut NetMap, frame: MapResponse) {
         map.peers.insert(merged.id, merged);
     }
     for patch in frame.peers_changed_patch {
-        if let Some(peer) = map.peers.get_mut(&patch.node_id) {
+        if let Some(peer) = map.peers.get_mut(&patch.node_id).filter(|peer| !is_unwanted(peer, &patch)) {
             patch_peer(Arc::make_mut(peer), patch);
         }
     }
@@ -112,7 +112,23 @@ fn upsert(old: &Arc<Node>, new: Arc<Node>) -> Arc<Node> {
     if kept.home_derp == 0 {
         kept.home_derp = old.home_derp;
     }
+    if kept.cap.0 == 0 {
+        kept.cap = old.cap;
+    }
+    let of_the_past =
+        old.online != kept.online && kept.online == Some(false) && kept.last_seen < old.last_seen;
+    if old.disco_key != kept.disco_key && of_the_past {
+        return old.clone();
+    }
     Arc::new(kept)
+}
+
+/// The client takes no discovery key from a patch that says "offline, and not seen since what you know".
+fn is_unwanted(peer: &Node, patch: &PeerChange) -> bool {
+    let later = |seen| peer.last_seen.is_none_or(|known| seen > known);
+    patch.disco_key.is_some()
+        && patch.online == Some(false)
+        && patch.last_seen.is_some_and(|seen| !later(seen))
 }
 
 fn patch_peer(peer: &mut Node, patch: PeerChange) {

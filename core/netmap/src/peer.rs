@@ -43,8 +43,12 @@ pub fn compare(was: &Node, now: &Node) -> PeerDiff {
     if note(was.key_expiry != now.key_expiry) {
         patch.key_expiry = now.key_expiry;
     }
-    if note((was.online, was.last_seen) != (now.online, now.last_seen)) {
+    if note(was.online != now.online) {
         patch.online = now.online;
+    }
+    // Only where it differs: a client drops a patch that tells a discovery key, that the peer is offline, and no later
+    // time than the one it knows (removeUnwantedDiscoUpdates in control/controlclient/map.go).
+    if note(was.last_seen != now.last_seen) {
         patch.last_seen = now.last_seen;
     }
     if changed { PeerDiff::Patch(Box::new(patch)) } else { PeerDiff::Same }

@@ -34,7 +34,8 @@ impl Deadlines {
         let mut out = Deadlines::default();
         let nodes: Vec<Due> = tailnet.nodes().map(|n| Due::Node(n.id)).collect();
         let stones: Vec<Due> = tailnet.tombstones.iter().map(|(key, _)| Due::Tombstone(*key)).collect();
-        for row in nodes.into_iter().chain(stones) {
+        let tickets: Vec<Due> = tailnet.tickets().map(|ticket| Due::Ticket(ticket.id.clone())).collect();
+        for row in nodes.into_iter().chain(stones).chain(tickets) {
             out.set(tailnet, row);
         }
         out

@@ -1,5 +1,6 @@
 //! Pre-authentication keys and API keys.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headsail_wire::ids::{ApiKeyId, AuthKeyId};
@@ -59,9 +60,14 @@ pub(super) fn expire_auth_key(t: &Tailnet, id: AuthKeyId, now: Time) -> Result<V
 
 pub(super) fn delete_auth_key(t: &Tailnet, id: AuthKeyId) -> Result<Vec<Change>, Rejection> {
     auth_key(t, id)?;
-    let nodes = t.nodes().filter(|n| n.auth_key == Some(id));
+    Ok(without_auth_keys(t, &BTreeSet::from([id])))
+}
+
+/// The keys go; the nodes that came in with one of them stay, and name it no more.
+pub(super) fn without_auth_keys(t: &Tailnet, keys: &BTreeSet<AuthKeyId>) -> Vec<Change> {
+    let nodes = t.nodes().filter(|n| n.auth_key.is_some_and(|key| keys.contains(&key)));
     let freed = nodes.map(|n| Change::Node(Arc::new(Node { auth_key: None, ..Node::clone(n) })));
-    Ok(freed.chain([Change::AuthKeyGone(id)]).collect())
+    freed.chain(keys.iter().map(|key| Change::AuthKeyGone(*key))).collect()
 }
 
 pub(super) fn create_api_key(

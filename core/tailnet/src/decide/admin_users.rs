@@ -7,6 +7,7 @@ use headsail_wire::time::Time;
 
 use crate::change::{Change, Sequence};
 use crate::command::{NewUser, Rejection};
+use crate::decide::admin_keys::without_auth_keys;
 use crate::model::user::User;
 use crate::tailnet::Tailnet;
 
@@ -57,6 +58,8 @@ pub(super) fn destroy(t: &Tailnet, id: UserId) -> Result<Vec<Change>, Rejection>
             user.name
         )));
     }
-    let keys = t.auth_keys().filter(|k| k.user == Some(id)).map(|k| Change::AuthKeyGone(k.id));
-    Ok(keys.chain([Change::UserGone(id)]).collect())
+    let keys = t.auth_keys().filter(|k| k.user == Some(id)).map(|k| k.id).collect();
+    let mut changes = without_auth_keys(t, &keys);
+    changes.push(Change::UserGone(id));
+    Ok(changes)
 }

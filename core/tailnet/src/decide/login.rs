@@ -93,9 +93,17 @@ pub(super) fn grant(
         method: RegisterMethod::Cli,
         auth_key: None,
     };
-    let mut changes = admit(t, entry, env)?;
-    changes.push(settle(ticket, TicketState::Granted));
-    Ok(changes)
+    match admit(t, entry, env) {
+        Ok(mut changes) => {
+            changes.push(settle(ticket, TicketState::Granted));
+            Ok(changes)
+        }
+        // The key came to belong to another node while the login waited: this login can't succeed any more.
+        Err(refusal @ (Rejection::Foreign | Rejection::KeyExpired)) => {
+            Ok(vec![settle(ticket, TicketState::Refused(refusal.text()))])
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// Turns the machine of a ticket away.

@@ -139,6 +139,9 @@ pub(super) struct Entry<'a> {
 }
 
 /// Lets a machine in: under the node that it had with this owner, or as a new one.
+///
+/// # Errors
+/// A node key that is another node's, or no room for a new node.
 pub(super) fn admit(t: &Tailnet, e: Entry<'_>, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
     let expiry = match &e.owner {
         Owner::Tags(_) => Expiry::Never,
@@ -152,6 +155,12 @@ pub(super) fn admit(t: &Tailnet, e: Entry<'_>, env: &mut Env<'_>) -> Result<Vec<
         Some(node) => Node::clone(node),
         None => new_node(t, &e, env)?,
     };
+    match t.node_by_key(&e.node_key) {
+        Some(holder) if holder.machine_key != e.machine_key => return Err(Rejection::Foreign),
+        // Another node of this machine has the key: whoever logs in as somebody else needs one of its own.
+        Some(holder) if holder.id != node.id => return Err(Rejection::KeyExpired),
+        _ => {}
+    }
     node.node_key = e.node_key;
     node.owner = e.owner;
     node.cap = e.cap;
@@ -258,10 +267,15 @@ fn reborrow<'a>(random: &'a mut Option<&mut dyn FnMut() -> u128>) -> Option<&'a 
 /// Takes over what a client tells of its host. Network measurements that are missing stay as they were; the name follows
 /// the host's unless an administrator chose one.
 pub(super) fn take_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
-    if let Some(net_info) = &told.net_info
-        && node.contact.net_info.as_deref() != Some(net_info)
-    {
-        node.contact.net_info = Some(Arc::new(net_info.clone()));
+    if let Some(net_info) = &told.net_info {
+        let mut net_info = net_info.clone();
+        if net_info.preferred_derp == 0 {
+            // Clients that know a peer's home relay can't be told that it has none any more; it keeps the last one.
+            net_info.preferred_derp = node.contact.home_derp();
+        }
+        if node.contact.net_info.as_deref() != Some(&net_info) {
+            node.contact.net_info = Some(Arc::new(net_info));
+        }
     }
     let told = Hostinfo { net_info: None, ..told.clone() };
     if *node.hostinfo != told {
