@@ -1,0 +1,197 @@
+//! What administrators do.
+
+use std::collections::BTreeSet;
+
+use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
+use headsail_tailnet::model::key::{API_KEY_PREFIX, AUTH_KEY_PREFIX, mint};
+use headsail_tailnet::model::ticket::TicketState;
+use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
+
+use crate::check::Violation;
+use crate::clerk::Answer;
+use crate::world::{Asker, World};
+
+type Outcome = Result<(), Violation>;
+
+fn command(world: &mut World, command: Command) -> Outcome {
+    world.ask(Asker::Server, command).map(drop)
+}
+
+fn user_name(world: &mut World) -> String {
+    let names = ["alice", "bob", "carol", "dave", "eve", "x", "alice@example.com"];
+    world.rng.pick(&names).copied().unwrap_or_default().to_owned()
+}
+
+fn any_user(world: &mut World) -> Option<UserId> {
+    let all: Vec<UserId> = world.clerk.published.users().map(|u| u.id).collect();
+    world.rng.pick(&all).copied()
+}
+
+fn any_node(world: &mut World) -> Option<NodeId> {
+    let all: Vec<NodeId> = world.clerk.published.nodes().map(|n| n.id).collect();
+    world.rng.pick(&all).copied()
+}
+
+fn tags(world: &mut World) -> BTreeSet<String> {
+    let all = ["tag:web", "tag:db", "tag:ci"];
+    all.iter().filter(|_| world.rng.chance(40)).map(|tag| (*tag).to_owned()).collect()
+}
+
+/// A new user.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn make_user(world: &mut World) -> Outcome {
+    let name = user_name(world);
+    command(world, Command::CreateUser(NewUser { name, ..NewUser::default() }))
+}
+
+/// A user gets another name.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn rename_user(world: &mut World) -> Outcome {
+    let name = user_name(world);
+    match any_user(world) {
+        Some(user) => command(world, Command::RenameUser { user, name }),
+        None => make_user(world),
+    }
+}
+
+/// A user goes, if it has no nodes.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn destroy_user(world: &mut World) -> Outcome {
+    any_user(world).map_or(Ok(()), |user| command(world, Command::DestroyUser(user)))
+}
+
+/// A new pre-authentication key of any kind.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn make_key(world: &mut World) -> Outcome {
+    if any_user(world).is_none() {
+        make_user(world)?;
+    }
+    let key = mint(AUTH_KEY_PREFIX, &world.rng.bytes());
+    let tags = if world.rng.chance(35) { tags(world) } else { BTreeSet::new() };
+    let user = any_user(world).filter(|_| tags.is_empty() || world.rng.chance(50));
+    let expires = world.rng.chance(30).then(|| world.clerk.now.plus_secs(world.rng.below(5000) as i64));
+    let new = NewAuthKey {
+        prefix: key.prefix.clone(),
+        digest: key.digest,
+        user,
+        tags,
+        reusable: world.rng.chance(70),
+        ephemeral: world.rng.chance(20),
+        expiration: expires,
+    };
+    if world.ask(Asker::Server, Command::CreateAuthKey(Box::new(new)))? == Answer::Done {
+        world.shown_keys.push((key.prefix, key.digest));
+    }
+    Ok(())
+}
+
+/// A pre-authentication key is revoked or deleted; its holders go on showing it.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn end_key(world: &mut World) -> Outcome {
+    let all: Vec<AuthKeyId> = world.clerk.published.auth_keys().map(|k| k.id).collect();
+    let Some(id) = world.rng.pick(&all).copied() else { return Ok(()) };
+    let revoke = world.rng.chance(50);
+    command(world, if revoke { Command::ExpireAuthKey(id) } else { Command::DeleteAuthKey(id) })
+}
+
+/// API keys are made, used, revoked and deleted.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn api_keys(world: &mut World) -> Outcome {
+    let all: Vec<ApiKeyId> = world.clerk.published.api_keys().map(|k| k.id).collect();
+    let key = mint(API_KEY_PREFIX, &world.rng.bytes());
+    let made = Command::CreateApiKey { prefix: key.prefix, digest: key.digest, expiration: None };
+    let next = match (world.rng.pick(&all).copied(), world.rng.below(4)) {
+        (None, _) | (_, 0) => made,
+        (Some(id), 1) => Command::ApiKeyUsed(id),
+        (Some(id), 2) => Command::ExpireApiKey(id),
+        (Some(id), _) => Command::DeleteApiKey(id),
+    };
+    command(world, next)
+}
+
+/// A node gets a name of its own, good or bad, free or taken.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn rename_node(world: &mut World) -> Outcome {
+    let names = ["web", "web-1", "db", "printer", "Bad Name", "", "node"];
+    let name = world.rng.pick(&names).copied().unwrap_or_default().to_owned();
+    any_node(world).map_or(Ok(()), |node| command(world, Command::RenameNode { node, name }))
+}
+
+/// A node's key is told to expire: at once, soon, or never.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn expire_node(world: &mut World) -> Outcome {
+    let seconds = world.rng.below(900) as i64 - 100;
+    let at = world.rng.chance(70).then(|| world.clerk.now.plus_secs(seconds));
+    any_node(world).map_or(Ok(()), |node| command(world, Command::ExpireNode { node, at }))
+}
+
+/// A node goes.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn delete_node(world: &mut World) -> Outcome {
+    any_node(world).map_or(Ok(()), |node| command(world, Command::DeleteNode(node)))
+}
+
+/// A node gets tags.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn tag_node(world: &mut World) -> Outcome {
+    let tags = tags(world);
+    any_node(world).map_or(Ok(()), |node| command(world, Command::TagNode { node, tags }))
+}
+
+/// Routes of a node are approved.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn approve_routes(world: &mut World) -> Outcome {
+    let routes = ["10.1.0.0/16", "0.0.0.0/0", "10.9.0.3/24"];
+    let routes = routes.iter().filter(|_| world.rng.chance(50)).filter_map(|r| r.parse().ok()).collect();
+    any_node(world).map_or(Ok(()), |node| command(world, Command::ApproveRoutes { node, routes }))
+}
+
+/// A person decides about a login, settled ones included.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn decide_login(world: &mut World) -> Outcome {
+    let only_waiting = world.rng.chance(90);
+    let all: Vec<String> = world
+        .clerk
+        .published
+        .tickets()
+        .filter(|k| !only_waiting || k.state == TicketState::Waiting)
+        .map(|k| k.id.clone())
+        .collect();
+    let Some(ticket) = world.rng.pick(&all).cloned() else { return Ok(()) };
+    match any_user(world).filter(|_| world.rng.chance(80)) {
+        Some(user) => command(world, Command::GrantTicket { ticket, user }),
+        None => command(world, Command::RefuseTicket { ticket }),
+    }
+}
+
+/// Nodes get the addresses that the prefixes of now ask for.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn backfill(world: &mut World) -> Outcome {
+    command(world, Command::BackfillIps)
+}

@@ -1,0 +1,259 @@
+//! What clients do, and what their misusers try.
+
+use headsail_tailnet::command::{Command, Rejection};
+use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, KeyDigest, mint};
+use headsail_wire::capver::CapVer;
+use headsail_wire::keys::NodeKey;
+use headsail_wire::time::Time;
+
+use crate::check::{Check, Violation, told_is_ought, violation};
+use crate::clerk::Answer;
+use crate::machine::Machine;
+use crate::world::{Asker, World};
+
+/// More machines than this never come.
+const MACHINES: usize = 16;
+
+/// Any machine, sometimes a new one.
+pub fn somebody(world: &mut World) -> usize {
+    if world.machines.is_empty() || (world.machines.len() < MACHINES && world.rng.chance(15)) {
+        let machine = Machine::new(&mut world.rng);
+        world.machines.push(machine);
+        return world.machines.len() - 1;
+    }
+    world.rng.below(world.machines.len() as u64) as usize
+}
+
+/// A key as somebody types it: mostly one that was made, whatever became of it.
+fn shown_key(world: &mut World) -> Option<(String, KeyDigest)> {
+    let random = world.rng.bytes();
+    let unknown = mint(AUTH_KEY_PREFIX, &random);
+    let known = world.rng.pick(&world.shown_keys).cloned();
+    match (world.rng.below(20), known) {
+        (0, _) => None,
+        (1, _) | (_, None) => Some((unknown.prefix, unknown.digest)),
+        (2, Some((prefix, _))) => Some((prefix, unknown.digest)),
+        (_, known) => known,
+    }
+}
+
+fn later(world: &mut World) -> Option<Time> {
+    world.rng.chance(10).then(|| world.clerk.now.plus_secs(1 + world.rng.below(3000) as i64))
+}
+
+/// A machine registers with a pre-authentication key.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn knock_with_key(world: &mut World) -> Result<(), Violation> {
+    let (at, key, expiry, ephemeral) =
+        (somebody(world), shown_key(world), later(world), world.rng.chance(15));
+    let registration = world.machines[at].registration(Some(key), expiry, ephemeral);
+    register(world, at, registration).map(drop)
+}
+
+/// A machine registers with nothing, and gets a login to wait for.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn knock_without_key(world: &mut World) -> Result<(), Violation> {
+    let (at, expiry, ephemeral) = (somebody(world), later(world), world.rng.chance(10));
+    let registration = world.machines[at].registration(None, expiry, ephemeral);
+    register(world, at, registration).map(drop)
+}
+
+/// A machine that is in registers once more, as clients do at every start. Its host may be another one by then.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn show_again(world: &mut World) -> Result<(), Violation> {
+    let at = somebody(world);
+    if world.rng.chance(30) {
+        world.machines[at].change(&mut world.rng);
+    }
+    let key = if world.rng.chance(50) { Some(shown_key(world)) } else { None };
+    let registration = world.machines[at].registration(key, None, false);
+    register(world, at, registration).map(drop)
+}
+
+/// A client makes itself a new key and registers with it; sometimes it goes back to one that it had.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn rotate(world: &mut World) -> Result<(), Violation> {
+    let at = somebody(world);
+    world.machines[at].rotate(&mut world.rng);
+    if world.rng.chance(15) {
+        let earlier = world.rng.pick(&world.machines[at].held).copied();
+        world.machines[at].node_key = earlier.unwrap_or_default();
+    }
+    let key = if world.rng.chance(80) { Some(shown_key(world)) } else { None };
+    let registration = world.machines[at].registration(key, None, false);
+    register(world, at, registration).map(drop)
+}
+
+/// A client logs out.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn log_out(world: &mut World) -> Result<(), Violation> {
+    let at = somebody(world);
+    let registration = world.machines[at].registration(None, Some(Time::from_secs(123)), false);
+    let answer = register(world, at, registration)?;
+    let left =
+        world.clerk.published.node_by_key(&world.machines[at].node_key).is_some_and(|n| !n.expiry.is_past());
+    if answer == Answer::Done && left {
+        return violation(Check::OwnNodesOnly, "a node that has logged out is still good");
+    }
+    Ok(())
+}
+
+/// A client asks that its key expires soon.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn shorten_expiry(world: &mut World) -> Result<(), Violation> {
+    let at = somebody(world);
+    let soon = world.clerk.now.plus_secs(1 + world.rng.below(600) as i64);
+    let registration = world.machines[at].registration(None, Some(soon), false);
+    register(world, at, registration).map(drop)
+}
+
+/// A client below the floor comes.
+///
+/// # Errors
+/// It is let in.
+pub fn come_with_old_client(world: &mut World) -> Result<(), Violation> {
+    let (at, key) = (somebody(world), shown_key(world));
+    let mut registration = world.machines[at].registration(Some(key), None, false);
+    registration.cap = CapVer(112);
+    match register(world, at, registration)? {
+        Answer::Rejected(Rejection::TooOld(_)) => Ok(()),
+        other => violation(Check::OwnNodesOnly, format!("a client below the floor was answered {other:?}")),
+    }
+}
+
+/// A machine uses the node key of another, to take it, to log it out, or as the key that it had before.
+///
+/// # Errors
+/// It gets what isn't its own.
+pub fn misuse(world: &mut World) -> Result<(), Violation> {
+    let at = somebody(world);
+    let all: Vec<NodeKey> = world.machines.iter().flat_map(|m| m.held.iter().copied()).collect();
+    let Some(key) = world.rng.pick(&all).copied() else { return Ok(()) };
+    let shown = world.rng.chance(70).then(|| shown_key(world));
+    let mut registration = world.machines[at].registration(shown, None, false);
+    match world.rng.below(3) {
+        0 => registration.node_key = key,
+        1 => (registration.node_key, registration.expiry) = (key, Some(Time::from_secs(123))),
+        _ => registration.old_node_key = key,
+    }
+    register(world, at, registration).map(drop)
+}
+
+/// Registers; a success must have made the node of this machine that it speaks of.
+fn register(
+    world: &mut World,
+    at: usize,
+    registration: Box<headsail_tailnet::command::Registration>,
+) -> Result<Answer, Violation> {
+    let (machine, node_key) = (world.machines[at].key, registration.node_key);
+    let let_in = registration.auth_key.is_some() && registration.expiry.is_none();
+    let held_by = world.clerk.published.node_by_key(&node_key).map(|n| n.machine_key);
+    let answer = world.ask(Asker::Machine(machine), Command::Register(registration))?;
+    if !world.minds(Check::OwnNodesOnly) {
+        return Ok(answer);
+    }
+    let foreign = held_by.is_some_and(|holder| holder != machine);
+    let refused = matches!(answer, Answer::Rejected(Rejection::Foreign | Rejection::TooOld(_)));
+    if foreign && !refused {
+        return violation(Check::OwnNodesOnly, format!("a foreign node key was answered {answer:?}"));
+    }
+    let node = world.clerk.published.node_by_key(&node_key);
+    if answer == Answer::Done && let_in && node.is_none_or(|n| n.machine_key != machine || n.expiry.is_past())
+    {
+        return violation(Check::OwnNodesOnly, format!("a machine was let in, but its node is {node:?}"));
+    }
+    Ok(answer)
+}
+
+/// A client tells of itself; what it tells may have changed.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn tell(world: &mut World) -> Result<(), Violation> {
+    let at = somebody(world);
+    match world.rng.below(10) {
+        0..5 => world.machines[at].roam(&mut world.rng),
+        5..9 => world.machines[at].change(&mut world.rng),
+        _ => {}
+    }
+    let telling = world.machines[at].telling(&mut world.rng);
+    let Some((asker, node)) = speaks_for(world, at)? else { return Ok(()) };
+    world.ask(asker, Command::MapUpdate { node, telling }).map(drop)
+}
+
+/// The node that a machine's map request names: mostly its own, sometimes one of somebody else, which is refused.
+///
+/// # Errors
+/// It speaks for a node of another machine.
+pub fn speaks_for(
+    world: &mut World,
+    at: usize,
+) -> Result<Option<(Asker, headsail_wire::ids::NodeId)>, Violation> {
+    let machine = world.machines[at].key;
+    let other = world.rng.below(world.machines.len() as u64) as usize;
+    let from = if world.rng.chance(5) { other } else { at };
+    let key = match world.rng.chance(90) {
+        true => world.machines[from].node_key,
+        false => world.rng.pick(&world.machines[from].held).copied().unwrap_or_default(),
+    };
+    let Ok(node) = (world.parts.node_of)(&world.clerk.published, &machine, &key) else { return Ok(None) };
+    let own = world.clerk.published.node(node).is_some_and(|n| n.machine_key == machine);
+    if world.minds(Check::OwnNodesOnly) && !own {
+        return violation(
+            Check::OwnNodesOnly,
+            format!("{machine:?} speaks for node {node} of another machine"),
+        );
+    }
+    Ok(Some((Asker::Machine(machine), node)))
+}
+
+/// A map is asked for once, without a stream.
+///
+/// # Errors
+/// It is not the whole map.
+pub fn one_shot(world: &mut World) -> Result<(), Violation> {
+    let at = somebody(world);
+    let Some((_, node)) = speaks_for(world, at)? else { return Ok(()) };
+    let Some(map) = (world.parts.project)(&world.clerk.published, node) else { return Ok(()) };
+    let frame = (world.parts.first)(&map);
+    told_is_ought(world, &mut None, frame, node)
+}
+
+/// Many come at once, and the clerk takes them together.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn crowd(world: &mut World) -> Result<(), Violation> {
+    let mut commands = Vec::new();
+    for _ in 0..2 + world.rng.below(4) {
+        let at = somebody(world);
+        let asker = Asker::Machine(world.machines[at].key);
+        match world.rng.below(3) {
+            0 => {
+                world.machines[at].roam(&mut world.rng);
+                let telling = world.machines[at].telling(&mut world.rng);
+                if let Some((asker, node)) = speaks_for(world, at)? {
+                    commands.push((asker, Command::MapUpdate { node, telling }));
+                }
+            }
+            _ => {
+                let key = shown_key(world);
+                let registration = world.machines[at].registration(Some(key), None, false);
+                commands.push((asker, Command::Register(registration)));
+            }
+        }
+    }
+    world.ask_together(commands).map(drop)
+}

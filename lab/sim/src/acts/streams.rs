@@ -1,0 +1,126 @@
+//! Map streams: opened, read late or at once, superseded, lost.
+
+use headsail_tailnet::command::Command;
+use headsail_tailnet::delta::Delta;
+use headsail_tailnet::model::node::{Presence, StreamNo};
+use headsail_wire::ids::NodeId;
+
+use crate::acts::client::{somebody, speaks_for};
+use crate::check::{Check, Violation, delta_is_diff, told_is_ought, violation};
+use crate::clerk::Answer;
+use crate::stream::Stream;
+use crate::world::{Asker, World};
+
+/// A client opens its stream; an older one is superseded and will find out.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn open(world: &mut World) -> Result<(), Violation> {
+    let at = somebody(world);
+    let Some((asker, node)) = speaks_for(world, at)? else { return Ok(()) };
+    let stream = world.next_stream();
+    let telling = world.machines[at].telling(&mut world.rng);
+    if world.ask(asker, Command::StreamOpened { node, stream, telling })? != Answer::Done {
+        return Ok(());
+    }
+    world.streams.iter_mut().filter(|s| s.node == node).for_each(|s| s.superseded = true);
+    world.streams.push(Stream { no: stream, node, machine: at, superseded: false, told: None });
+    if world.rng.chance(80) { read_at(world, world.streams.len() - 1) } else { Ok(()) }
+}
+
+/// Any stream sends what there is to say; the others lag.
+///
+/// # Errors
+/// The client does not know what it ought to.
+pub fn read(world: &mut World) -> Result<(), Violation> {
+    match world.streams.len() as u64 {
+        0 => Ok(()),
+        n => {
+            let at = world.rng.below(n) as usize;
+            read_at(world, at)
+        }
+    }
+}
+
+/// One stream sends what there is to say, or ends because its node is gone or a newer one has taken over.
+///
+/// # Errors
+/// The client does not know what it ought to.
+pub fn read_at(world: &mut World, at: usize) -> Result<(), Violation> {
+    let now = world.clerk.published.clone();
+    let (no, viewer) = (world.streams[at].no, world.streams[at].node);
+    match now.node(viewer).map(|n| n.presence) {
+        None => {
+            world.streams.remove(at);
+            return Ok(());
+        }
+        Some(Presence::Online { stream, .. }) if stream == no => {}
+        Some(presence) => {
+            if world.minds(Check::Presence) && !world.streams[at].superseded {
+                return violation(
+                    Check::Presence,
+                    format!("node {viewer} has a stream, but is {presence:?}"),
+                );
+            }
+            let stream = world.streams.remove(at);
+            return superseded(world, stream);
+        }
+    }
+    let told = world.streams[at].told.take();
+    let (mut map, frame) = match told {
+        None => match (world.parts.project)(&now, viewer) {
+            Some(map) => (None, Some((world.parts.first)(&map))),
+            None => return violation(Check::FirstFrame, format!("node {viewer} has no view")),
+        },
+        Some((then, map)) => {
+            if world.minds(Check::Told) {
+                delta_is_diff(world, &then, &now, viewer)?;
+            }
+            match (world.parts.delta)(&then, &now, viewer) {
+                Delta::Gone => return violation(Check::Told, format!("node {viewer} is told to be gone")),
+                Delta::Nothing => (Some(map), None),
+                Delta::Frame(frame) => (Some(map), Some(*frame)),
+            }
+        }
+    };
+    told_is_ought(world, &mut map, frame.unwrap_or_default(), viewer)?;
+    world.streams[at].told = map.map(|map| (now, map));
+    Ok(())
+}
+
+/// An older stream notices that it was superseded, and ends: that says nothing of the node.
+fn superseded(world: &mut World, stream: Stream) -> Result<(), Violation> {
+    let before = presence(world, stream.node);
+    close(world, stream.node, stream.no, stream.machine)?;
+    if world.minds(Check::Presence) && presence(world, stream.node) != before {
+        return violation(Check::Presence, format!("the end of an old stream changed node {}", stream.node));
+    }
+    Ok(())
+}
+
+fn presence(world: &World, node: NodeId) -> Option<Presence> {
+    world.clerk.published.node(node).map(|n| n.presence)
+}
+
+fn close(world: &mut World, node: NodeId, no: StreamNo, machine: usize) -> Result<(), Violation> {
+    let stream = match (world.parts.ends_by_number, presence(world, node)) {
+        (false, Some(Presence::Online { stream, .. })) => stream,
+        _ => no,
+    };
+    let asker = Asker::Machine(world.machines[machine].key);
+    world.ask(asker, Command::StreamClosed { node, stream }).map(drop)
+}
+
+/// A connection breaks: one stream, or those of a whole site.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn lose(world: &mut World) -> Result<(), Violation> {
+    let count = if world.rng.chance(15) { 3 } else { 1 };
+    for _ in 0..count.min(world.streams.len()) {
+        let at = world.rng.below(world.streams.len() as u64) as usize;
+        let stream = world.streams.remove(at);
+        close(world, stream.node, stream.no, stream.machine)?;
+    }
+    Ok(())
+}

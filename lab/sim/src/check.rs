@@ -1,0 +1,381 @@
+//! What must hold, whatever happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headsail_netmap::apply::apply;
+use headsail_netmap::diff;
+use headsail_tailnet::change::Change;
+use headsail_tailnet::deadline::Deadlines;
+use headsail_tailnet::delta::Delta;
+use headsail_tailnet::model::name;
+use headsail_tailnet::model::node::{Contact, Expiry, MAX_TOMBSTONES, Node, Owner, Presence};
+use headsail_tailnet::project;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::ids::NodeId;
+use headsail_wire::map::MapResponse;
+
+use crate::stream::{difference, over_the_wire};
+use crate::world::{Asker, World};
+
+/// The things that must hold; each is played by the test of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// I1: what a client was told is what it ought to know.
+    Told,
+    /// I2: the first frame is full.
+    FirstFrame,
+    /// I3: nothing is published that is not committed.
+    Committed,
+    /// I4: what is on disk rebuilds memory.
+    Replay,
+    /// I6: who sees whom goes both ways, and nobody is its own peer.
+    Visibility,
+    /// I8: the same seed and commands give the same bytes.
+    SameBytes,
+    /// I9: every table that a stranger can fill has a bound.
+    Bounds,
+    /// I10: a machine acts for its own nodes only.
+    OwnNodesOnly,
+    /// Names, addresses and keys belong to one node; every row that a row names is there.
+    Unique,
+    /// A number is never given twice.
+    Numbers,
+    /// Once the clerk has handled what is due, nothing is overdue, and the next deadline is the right one.
+    Deadlines,
+    /// Who has a stream is online, who has none is not for longer than the grace.
+    Presence,
+}
+
+impl Check {
+    /// The name of its test.
+    pub fn test(self) -> &'static str {
+        match self {
+            Check::Told => "i1_told_is_ought",
+            Check::FirstFrame => "i2_the_first_frame_is_full",
+            Check::Committed => "i3_nothing_is_published_that_is_not_committed",
+            Check::Replay => "i4_the_disk_rebuilds_memory",
+            Check::Visibility => "i6_visibility_goes_both_ways",
+            Check::SameBytes => "i8_same_seed_same_bytes",
+            Check::Bounds => "i9_tables_are_bounded",
+            Check::OwnNodesOnly => "i10_foreign_keys_are_refused",
+            Check::Unique => "names_addresses_and_keys_are_unique",
+            Check::Numbers => "numbers_are_never_given_twice",
+            Check::Deadlines => "nothing_stays_overdue",
+            Check::Presence => "presence_tells_the_truth",
+        }
+    }
+}
+
+/// Something that doesn't hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// What should have held.
+    pub check: Check,
+    /// What was seen.
+    pub text: String,
+}
+
+/// It doesn't hold.
+///
+/// # Errors
+/// Always.
+pub fn violation<T>(check: Check, text: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation { check, text: text.into() })
+}
+
+/// `text` is what was seen where `holds` is false.
+fn must(check: Check, holds: bool, text: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { violation(check, text()) }
+}
+
+/// What is looked at after every step.
+///
+/// # Errors
+/// What doesn't hold.
+pub fn after_step(world: &mut World) -> Result<(), Violation> {
+    if world.minds(Check::Told) && world.check_rng.chance(30) {
+        any_delta(world)?;
+    }
+    if world.minds(Check::Committed) {
+        committed(world)?;
+    }
+    if world.minds(Check::Visibility) && world.check_rng.chance(20) {
+        visibility(world)?;
+    }
+    if world.minds(Check::Bounds) {
+        bounds(world)?;
+    }
+    if world.minds(Check::Unique) {
+        unique(&world.clerk.published)?;
+    }
+    if world.minds(Check::Deadlines) && !world.clerk.disk.broken {
+        overdue(world)?;
+    }
+    if world.minds(Check::Presence) && !world.clerk.disk.broken {
+        presence(world)?;
+    }
+    Ok(())
+}
+
+/// What is looked at when a history is over: every stream reads all there is, and everything is checked once more.
+///
+/// # Errors
+/// What doesn't hold.
+pub fn at_the_end(world: &mut World) -> Result<(), Violation> {
+    for at in (0..world.streams.len()).rev() {
+        crate::acts::streams::read_at(world, at)?;
+    }
+    world.clerk.disk.broken = false;
+    world.handle_due()?;
+    if world.minds(Check::Replay) {
+        world.clerk.disk.flush();
+        replay(world, world.clerk.disk.missed)?;
+    }
+    after_step(world)
+}
+
+/// A frame goes out: applied to the client's map, it makes of it what the client ought to know.
+///
+/// # Errors
+/// What the client would get wrong.
+pub fn told_is_ought(
+    world: &mut World,
+    map: &mut Option<headsail_netmap::NetMap>,
+    frame: MapResponse,
+    viewer: NodeId,
+) -> Result<(), Violation> {
+    let check = if map.is_none() { Check::FirstFrame } else { Check::Told };
+    let mut frame = frame;
+    if world.minds(Check::SameBytes) || world.check_rng.chance(30) {
+        let (text, read_back) = over_the_wire(&frame).or_else(|e| violation(check, e))?;
+        if world.minds(Check::SameBytes) {
+            world.transcript.push(crate::stream::digest(&text));
+        }
+        frame = read_back;
+    }
+    let applied = apply(map, frame);
+    if !world.minds(check) {
+        return Ok(());
+    }
+    applied.or_else(|unfit| violation(check, format!("node {viewer}: {unfit:?}")))?;
+    let ought = (world.parts.project)(&world.clerk.published, viewer);
+    match (map.as_ref(), &ought) {
+        (Some(told), Some(ought)) => match difference(told, ought) {
+            None => Ok(()),
+            Some(text) => violation(check, format!("node {viewer}: {text}")),
+        },
+        _ => violation(check, format!("node {viewer} was told a map that it ought not to have")),
+    }
+}
+
+/// The delta of two snapshots says what the difference of the two full views says.
+///
+/// # Errors
+/// Where they differ.
+pub fn delta_is_diff(world: &World, then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Result<(), Violation> {
+    let delta = (world.parts.delta)(then, now, viewer);
+    let (was, is) = (project::project(then, viewer), project::project(now, viewer));
+    let (Some(was), Some(is)) = (was, is) else {
+        return must(Check::Told, delta == Delta::Gone, || format!("node {viewer} is gone, but: {delta:?}"));
+    };
+    let ought = diff::diff(&was, &is).unwrap_or_default();
+    let mut said = match delta {
+        Delta::Nothing => MapResponse::default(),
+        Delta::Frame(frame) => *frame,
+        Delta::Gone => return violation(Check::Told, format!("node {viewer} is there, but: gone")),
+    };
+    // A profile may be told once more, if it is true.
+    said.user_profiles.retain(|p| ought.user_profiles.contains(p) || is.profiles.get(&p.id) != Some(p));
+    must(Check::Told, said == ought, || {
+        format!("node {viewer}: delta and diff differ\nsaid: {said:?}\nought: {ought:?}")
+    })
+}
+
+fn any_delta(world: &mut World) -> Result<(), Violation> {
+    let now = world.clerk.published.clone();
+    let back = world.check_rng.below(world.past.len() as u64) as usize;
+    let Some(then) = world.past.get(back).cloned() else { return Ok(()) };
+    let viewers: Vec<NodeId> = then.nodes().map(|n| n.id).collect();
+    match world.check_rng.pick(&viewers) {
+        Some(viewer) => delta_is_diff(world, &then, &now, *viewer),
+        None => Ok(()),
+    }
+}
+
+/// Rows without what may be published before it is written.
+fn durable(rows: Vec<Change>) -> Vec<Change> {
+    let strip = |node: &Node| Node {
+        contact: Contact::default(),
+        presence: Presence::Offline { since: node.created },
+        ..node.clone()
+    };
+    rows.into_iter()
+        .map(|row| match row {
+            Change::Node(node) => Change::Node(strip(&node).into()),
+            other => other,
+        })
+        .collect()
+}
+
+fn committed(world: &World) -> Result<(), Violation> {
+    let (memory, disk) = (durable(world.clerk.published.dump()), durable(world.clerk.disk.load()));
+    must(Check::Committed, memory == disk, || rows_apart(&memory, &disk))
+}
+
+fn rows_apart(memory: &[Change], disk: &[Change]) -> String {
+    let only_in = |a: &[Change], b: &[Change]| -> Vec<Change> {
+        a.iter().filter(|row| !b.contains(row)).cloned().collect()
+    };
+    format!("in memory only: {:?}\non disk only: {:?}", only_in(memory, disk), only_in(disk, memory))
+}
+
+/// A tailnet made of the rows on disk is the one in memory, and goes on like it. Where the process `died`, it may have
+/// forgotten where nodes were to be reached, and who was there.
+///
+/// # Errors
+/// What would be different after a restart.
+pub fn replay(world: &World, died: bool) -> Result<(), Violation> {
+    let memory = &world.clerk.published;
+    let mut replayed = Tailnet::empty(memory.settings().clone());
+    replayed.apply(&(world.parts.load)(world.clerk.disk.load()));
+    let rows = |t: &Tailnet| if died { durable(t.dump()) } else { t.dump() };
+    let (kept, read) = (rows(memory), rows(&replayed));
+    must(Check::Replay, kept == read, || rows_apart(&kept, &read))?;
+    if !died {
+        for node in memory.nodes() {
+            let (a, b) = (project::project(memory, node.id), project::project(&replayed, node.id));
+            must(Check::Replay, a == b, || {
+                format!("node {} would see {b:?} after a restart, not {a:?}", node.id)
+            })?;
+        }
+    }
+    unique(&replayed)
+        .map_err(|v| Violation { check: Check::Replay, text: format!("after a restart: {}", v.text) })
+}
+
+fn visibility(world: &World) -> Result<(), Violation> {
+    let t = &world.clerk.published;
+    let sees: BTreeMap<NodeId, BTreeSet<NodeId>> = t
+        .nodes()
+        .filter_map(|n| (world.parts.project)(t, n.id).map(|map| (n.id, map.peers.keys().copied().collect())))
+        .collect();
+    for (viewer, peers) in &sees {
+        must(Check::Visibility, !peers.contains(viewer), || format!("node {viewer} is its own peer"))?;
+        for peer in peers {
+            must(Check::Visibility, sees.get(peer).is_some_and(|back| back.contains(viewer)), || {
+                format!("node {viewer} sees node {peer}, but not the other way round")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn bounds(world: &World) -> Result<(), Violation> {
+    let t = &world.clerk.published;
+    let tickets = t.tickets().count();
+    must(Check::Bounds, tickets <= t.settings().max_tickets, || format!("{tickets} logins wait"))?;
+    let stones = t.dump().iter().filter(|row| matches!(row, Change::Tombstone(_))).count();
+    must(Check::Bounds, stones <= MAX_TOMBSTONES, || format!("{stones} tombstones"))?;
+    for node in t.nodes() {
+        let (endpoints, routes) = (node.contact.endpoints.len(), node.hostinfo.routable_ips.len());
+        must(Check::Bounds, endpoints <= 64 && routes <= 1024, || {
+            format!("node {} has {endpoints} endpoints and {routes} routes", node.id)
+        })?;
+    }
+    Ok(())
+}
+
+/// Whatever is different belongs to one of those who asked.
+///
+/// # Errors
+/// A row of somebody else that is different.
+pub fn only_own_nodes(before: &Tailnet, after: &Tailnet, askers: &[Asker]) -> Result<(), Violation> {
+    let own = |node: &Node| askers.contains(&Asker::Machine(node.machine_key));
+    for node in before.nodes().chain(after.nodes()) {
+        let same = before.node(node.id) == after.node(node.id);
+        must(Check::OwnNodesOnly, same || own(node), || {
+            format!("a command of {askers:?} changed node {} of {:?}", node.id, node.machine_key)
+        })?;
+    }
+    Ok(())
+}
+
+fn unique(t: &Tailnet) -> Result<(), Violation> {
+    let found = |node: &Node, by: &str, hit: Option<&std::sync::Arc<Node>>| {
+        must(Check::Unique, hit.is_some_and(|hit| hit.id == node.id), || {
+            format!("node {} is not the one that is found by its {by}: {:?}", node.id, hit.map(|n| n.id))
+        })
+    };
+    for node in t.nodes() {
+        found(node, "name", t.node_by_name(&node.name))?;
+        found(node, "node key", t.node_by_key(&node.node_key))?;
+        for ip in node.ips() {
+            found(node, "address", t.node_by_ip(ip))?;
+        }
+        must(
+            Check::Unique,
+            t.nodes_of_machine(&node.machine_key).filter(|n| n.id == node.id).count() == 1,
+            || format!("node {} is not once among those of its machine", node.id),
+        )?;
+        must(Check::Unique, node.ips().next().is_some(), || format!("node {} has no address", node.id))?;
+        name::check(&node.name).or_else(|why| violation(Check::Unique, why))?;
+        if let Owner::User(user) = node.owner {
+            must(Check::Unique, t.user(user).is_some(), || format!("node {} has no owner", node.id))?;
+        }
+        if let Some(key) = node.auth_key {
+            must(Check::Unique, t.auth_key(key).is_some(), || {
+                format!("node {} names pre-authentication key {key}, which is gone", node.id)
+            })?;
+        }
+        must(Check::Unique, t.tombstone(&node.node_key).is_none(), || {
+            format!("node {} is there and has a tombstone", node.id)
+        })?;
+    }
+    let names: BTreeSet<&str> = t.users().map(|u| u.name.as_str()).collect();
+    must(Check::Unique, names.len() == t.users().count(), || "two users have one name".into())?;
+    for key in t.auth_keys() {
+        let owned = key.user.is_none_or(|user| t.user(user).is_some());
+        must(Check::Unique, owned, || format!("pre-authentication key {} has no owner", key.id))?;
+    }
+    Ok(())
+}
+
+fn overdue(world: &World) -> Result<(), Violation> {
+    let (t, now) = (&world.clerk.published, world.clerk.now);
+    for node in t.nodes() {
+        let text = || format!("node {} is overdue at {now}: {:?} {:?}", node.id, node.expiry, node.presence);
+        let expired = matches!(node.expiry, Expiry::At(at) if at <= now);
+        let left = match node.presence {
+            Presence::Lingering { until, .. } => until <= now,
+            Presence::Offline { since } => {
+                node.ephemeral && since.plus_secs(t.settings().ephemeral_timeout) <= now
+            }
+            Presence::Online { .. } => false,
+        };
+        must(Check::Deadlines, !expired && !left, text)?;
+    }
+    let late = t.tickets().find(|ticket| ticket.until <= now);
+    must(Check::Deadlines, late.is_none(), || {
+        format!("login {:?} should be forgotten", late.map(|k| &k.id))
+    })?;
+    let (kept, fresh) = (world.clerk.deadlines.deadline(), Deadlines::of(t).deadline());
+    must(Check::Deadlines, kept == fresh, || {
+        format!("the clerk sleeps until {kept:?}, but should until {fresh:?}")
+    })
+}
+
+fn presence(world: &World) -> Result<(), Violation> {
+    let t = &world.clerk.published;
+    for node in t.nodes() {
+        let newest = world.streams.iter().find(|s| s.node == node.id && !s.superseded).map(|s| s.no);
+        let true_to_it = match node.presence {
+            Presence::Online { stream, .. } => newest == Some(stream),
+            Presence::Lingering { until, .. } => newest.is_none() && until > world.clerk.now,
+            Presence::Offline { .. } => newest.is_none(),
+        };
+        must(Check::Presence, true_to_it, || {
+            format!("node {} is {:?}, but its newest stream is {newest:?}", node.id, node.presence)
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The pieces of the server that the world is built from, each of which can be exchanged for a broken one.
+
+use headsail_netmap::{NetMap, diff};
+use headsail_tailnet::change::Change;
+use headsail_tailnet::command::{Command, Env, Rejection};
+use headsail_tailnet::deadline::Deadlines;
+use headsail_tailnet::decide::{self, map_update};
+use headsail_tailnet::delta::{self, Delta};
+use headsail_tailnet::project;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::ids::NodeId;
+use headsail_wire::keys::{MachineKey, NodeKey};
+use headsail_wire::map::MapResponse;
+
+/// What the world calls where the server would call it.
+#[derive(Clone, Copy)]
+pub struct Parts {
+    /// What becomes of a command.
+    pub decide: fn(&Tailnet, Command, &mut Env<'_>) -> Result<Vec<Change>, Rejection>,
+    /// Which node a map request speaks for.
+    pub node_of: fn(&Tailnet, &MachineKey, &NodeKey) -> Result<NodeId, Rejection>,
+    /// What a node ought to know.
+    pub project: fn(&Tailnet, NodeId) -> Option<NetMap>,
+    /// The first frame of a stream.
+    pub first: fn(&NetMap) -> MapResponse,
+    /// The frames after it.
+    pub delta: fn(&Tailnet, &Tailnet, NodeId) -> Delta,
+    /// Keeps the due dates up to date.
+    pub note: fn(&mut Deadlines, &Tailnet, &[Change]),
+    /// What a start makes of the rows on disk.
+    pub load: fn(Vec<Change>) -> Vec<Change>,
+    /// Whether a change is committed before anyone sees it.
+    pub commits_first: bool,
+    /// Whether a stream says that it has ended even where a newer one has taken over.
+    pub ends_by_number: bool,
+}
+
+impl Parts {
+    /// The real ones.
+    pub fn real() -> Parts {
+        Parts {
+            decide: |tailnet, command, env| decide::decide(tailnet, command, env),
+            node_of: |tailnet, machine, key| map_update::node_of(tailnet, machine, key).map(|n| n.id),
+            project: project::project,
+            first: diff::full,
+            delta: delta::delta,
+            note: |deadlines, tailnet, changes| deadlines.note(tailnet, changes),
+            load: |rows| rows,
+            commits_first: true,
+            ends_by_number: true,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The world: machines around one clerk, and what is remembered of the history to check it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use headsail_tailnet::change::{Change, Sequence};
+use headsail_tailnet::command::Command;
+use headsail_tailnet::model::key::KeyDigest;
+use headsail_tailnet::model::node::StreamNo;
+use headsail_tailnet::model::settings::Settings;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::keys::MachineKey;
+use headsail_wire::time::Time;
+
+use crate::acts;
+use crate::check::{self, Check, Violation, violation};
+use crate::clerk::{Answer, Clerk};
+use crate::machine::Machine;
+use crate::parts::Parts;
+use crate::rng::Rng;
+use crate::stream::{Stream, digest};
+
+/// How many earlier snapshots are kept to tell deltas from.
+const PAST: usize = 8;
+/// How many rows the clerk handles of those that are due at once.
+const DUE_AT_ONCE: usize = 3;
+
+/// Who issues a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A machine, by its key.
+    Machine(MachineKey),
+    /// An administrator, the clock, or the process itself.
+    Server,
+}
+
+/// Everything there is.
+pub struct World {
+    /// Chance: decides what happens.
+    pub rng: Rng,
+    /// Chance of the checks alone, so that the history of a seed is the same for each of them.
+    pub check_rng: Rng,
+    /// The server.
+    pub clerk: Clerk,
+    /// The pieces in use.
+    pub parts: Parts,
+    /// The clients' machines.
+    pub machines: Vec<Machine>,
+    /// The open streams.
+    pub streams: Vec<Stream>,
+    /// Every pre-authentication key that was ever made, as its holder would show it.
+    pub shown_keys: Vec<(String, KeyDigest)>,
+    /// The configuration of now, as it would be read at a start.
+    pub settings: Arc<Settings>,
+    /// Digests of everything that was decided and sent, in order.
+    pub transcript: Vec<u64>,
+    /// Earlier snapshots, the oldest first.
+    pub past: VecDeque<Tailnet>,
+    checks: BTreeSet<Check>,
+    gone: BTreeSet<(Sequence, u64)>,
+    machine_of: BTreeMap<u64, MachineKey>,
+    last_stream: u64,
+}
+
+impl World {
+    /// The beginning of a seed's history.
+    pub fn new(seed: u64, parts: Parts, checks: &[Check]) -> World {
+        let mut rng = Rng::new(seed);
+        let settings = Arc::new(acts::fate::settings(&mut rng));
+        let clerk_rng = Rng::new(rng.bits());
+        World {
+            clerk: Clerk::new(settings.clone(), parts, clerk_rng, Time::from_secs(1_750_000_000)),
+            rng,
+            check_rng: Rng::new(!seed),
+            parts,
+            machines: Vec::new(),
+            streams: Vec::new(),
+            shown_keys: Vec::new(),
+            settings,
+            transcript: Vec::new(),
+            past: VecDeque::new(),
+            checks: checks.iter().copied().collect(),
+            gone: BTreeSet::new(),
+            machine_of: BTreeMap::new(),
+            last_stream: 0,
+        }
+    }
+
+    /// Whether this history is played for a check.
+    pub fn minds(&self, check: Check) -> bool {
+        self.checks.contains(&check)
+    }
+
+    /// A number for a new stream.
+    pub fn next_stream(&mut self) -> StreamNo {
+        self.last_stream += 1;
+        StreamNo(self.last_stream)
+    }
+
+    /// One more thing happens.
+    ///
+    /// # Errors
+    /// What doesn't hold after it.
+    pub fn step(&mut self) -> Result<(), Violation> {
+        self.past.push_back(self.clerk.published.clone());
+        if self.past.len() > PAST {
+            self.past.pop_front();
+        }
+        acts::one(self)?;
+        self.handle_due()?;
+        check::after_step(self)
+    }
+
+    /// One asker, one command.
+    ///
+    /// # Errors
+    /// What doesn't hold after it.
+    pub fn ask(&mut self, asker: Asker, command: Command) -> Result<Answer, Violation> {
+        let mut answers = self.ask_together(vec![(asker, command)])?;
+        Ok(answers.pop().unwrap_or(Answer::Fault))
+    }
+
+    /// Several commands that the clerk finds waiting at once.
+    ///
+    /// # Errors
+    /// What doesn't hold after them.
+    pub fn ask_together(&mut self, commands: Vec<(Asker, Command)>) -> Result<Vec<Answer>, Violation> {
+        let (askers, commands): (Vec<Asker>, Vec<Command>) = commands.into_iter().unzip();
+        let before = self.clerk.published.clone();
+        let (answers, applied) = self.clerk.submit(commands);
+        if self.minds(Check::SameBytes) {
+            self.transcript.push(digest(format!("{answers:?} {applied:?}").as_bytes()));
+        }
+        self.remember(&applied)?;
+        if self.minds(Check::OwnNodesOnly) && !askers.contains(&Asker::Server) {
+            check::only_own_nodes(&before, &self.clerk.published, &askers)?;
+        }
+        Ok(answers)
+    }
+
+    /// Numbers that were given belong to one row for ever.
+    fn remember(&mut self, applied: &[Change]) -> Result<(), Violation> {
+        for change in applied {
+            let (row, is_gone) = match change {
+                Change::User(u) => ((Sequence::Users, u.id.get()), false),
+                Change::UserGone(id) => ((Sequence::Users, id.get()), true),
+                Change::Node(n) => ((Sequence::Nodes, n.id.get()), false),
+                Change::NodeGone(id) => ((Sequence::Nodes, id.get()), true),
+                Change::AuthKey(k) => ((Sequence::AuthKeys, k.id.get()), false),
+                Change::AuthKeyGone(id) => ((Sequence::AuthKeys, id.get()), true),
+                Change::ApiKey(k) => ((Sequence::ApiKeys, k.id.get()), false),
+                Change::ApiKeyGone(id) => ((Sequence::ApiKeys, id.get()), true),
+                _ => continue,
+            };
+            if is_gone {
+                self.gone.insert(row);
+            } else if self.minds(Check::Numbers) && self.gone.contains(&row) {
+                return violation(Check::Numbers, format!("number {} of {:?} was given again", row.1, row.0));
+            }
+            if let Change::Node(node) = change {
+                let machine = *self.machine_of.entry(node.id.get()).or_insert(node.machine_key);
+                if self.minds(Check::Numbers) && machine != node.machine_key {
+                    return violation(Check::Numbers, format!("node {} went to another machine", node.id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The clerk wakes at the deadline and looks at what is due, a few rows at a time.
+    ///
+    /// # Errors
+    /// It never comes to an end.
+    pub fn handle_due(&mut self) -> Result<(), Violation> {
+        for _ in 0..1000 {
+            let due = self.clerk.deadlines.due(self.clerk.now, DUE_AT_ONCE);
+            if due.is_empty() {
+                return Ok(());
+            }
+            if self.ask(Asker::Server, Command::Due(due))? == Answer::Fault {
+                // The real clerk waits and tries again; here the next step does.
+                return Ok(());
+            }
+        }
+        violation(Check::Deadlines, "due rows never come to an end")
+    }
+
+    /// The process ends and starts again; the streams are gone.
+    pub fn restart(&mut self) {
+        self.streams.clear();
+        self.past.clear();
+        self.clerk.restart(self.settings.clone());
+    }
+}
