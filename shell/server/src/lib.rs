@@ -1,14 +1,22 @@
 //! Listeners, control protocol, relay, admin API and pages.
 
+pub mod admin;
 pub mod app;
 pub mod clerk;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod derp_map;
+pub mod dns;
 pub mod files;
+pub mod http;
 pub mod keys;
 pub mod listen;
 pub mod login;
 pub mod relay;
 pub mod relay_pages;
+pub mod run;
 pub mod tls;
+mod welcome;
+
+pub use run::{ServeOptions, serve};

@@ -15,7 +15,7 @@ use headsail_tailnet::change::Change;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::settings::{Allocation, Settings as TailnetSettings};
 use headsail_tailnet::tailnet::{Tailnet, revive};
-use headsail_wire::derp_map::DerpMap;
+use headsail_wire::derp_map::{DerpMap, DerpRegion};
 use headsail_wire::dns::DnsConfig;
 use headsail_wire::keys::NodeKey;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
 use crate::clerk::Clerk;
+use crate::derp_map::{MapSource, RelayAddress};
 use crate::config::{self, Listeners, ListenAddr, Settings, Source};
 use crate::listen::{self, Service};
 use crate::relay::{Admission, Relay, stun};
@@ -84,9 +85,11 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
             Some(Certificates::open(&settings.certificate, &names, relay_public.as_ref().map(NodeKey::bytes))?)
         }
     };
-    let derp = derp_map::Sources::new(&settings, sockets.relay_ports(), certificates.as_ref().and_then(|c| c.pin()));
-    let dns = dns::config(&settings.dns)?;
-    let tailnet = restore(&loaded.changes, tailnet_settings(&settings, derp.first(), dns));
+    let pin = certificates.as_ref().and_then(|c| c.pin());
+    let mut derp = MapSource::new(settings.derp.clone(), sockets.relay_region(&settings, pin));
+    let derp_map = derp.local()?;
+    let dns = first_dns(&settings.dns)?;
+    let tailnet = restore(&loaded.changes, tailnet_settings(&settings, derp_map.clone(), dns));
     let clerk = Clerk::start(tailnet, store, loaded.revision);
     let relay = relay_key.map(|key| Relay::new(*key.bytes(), admission(&settings, &clerk)));
     let settings = Arc::new(settings);
@@ -95,8 +98,8 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let mut tasks = JoinSet::new();
     sockets.serve(&app, certificates.as_ref(), &mut tasks)?;
     let local = open_unix_socket(&settings.unix_socket, settings.unix_socket_permission)?;
-    tasks.spawn(listen::accept_local(local, http::local(app.clone())));
-    keep_configured(&clerk, derp, &settings, &mut tasks);
+    tasks.spawn(forever(listen::accept_local(local, http::local(app.clone()))));
+    keep_configured(&clerk, derp, derp_map, &settings, &mut tasks);
     if let Some(relay) = relay {
         tasks.spawn(expel_deleted(relay, clerk.clone()));
     }
@@ -168,26 +171,47 @@ fn admission(settings: &Settings, clerk: &Clerk) -> Admission {
     Arc::new(move |key| !verify || clerk.snapshot().node_by_key(&NodeKey::from_bytes(*key)).is_some())
 }
 
+/// The DNS settings at the start, with the records of a file where one is named.
+fn first_dns(settings: &config::Dns) -> Result<DnsConfig, ServeError> {
+    let mut dns = dns::config(settings);
+    if let Some(path) = &settings.extra_records_path {
+        dns.extra_records = dns::load_extra_records(path)?;
+    }
+    Ok(dns)
+}
+
 /// Follows what is configured from outside while the server runs: relays and extra DNS records.
-fn keep_configured(clerk: &Clerk, derp: derp_map::Sources, settings: &Arc<Settings>, tasks: &mut JoinSet<io::Result<()>>) {
-    let edit = |clerk: &Clerk, edit: Box<dyn FnOnce(&mut TailnetSettings) + Send>| {
-        let clerk = clerk.clone();
-        async move {
-            let mut next = TailnetSettings::clone(clerk.snapshot().settings());
-            edit(&mut next);
-            clerk.notify("configuration", Command::Configure(Arc::new(next))).await;
-        }
-    };
+fn keep_configured(
+    clerk: &Clerk,
+    derp: MapSource,
+    known: DerpMap,
+    settings: &Arc<Settings>,
+    tasks: &mut JoinSet<io::Result<()>>,
+) {
     let for_derp = clerk.clone();
-    tasks.spawn(async move {
-        derp.refresh_loop(|map| edit(&for_derp, Box::new(move |s| s.derp = Arc::new(map)))).await;
-        Ok(())
-    });
-    let (for_dns, settings) = (clerk.clone(), settings.clone());
-    tasks.spawn(async move {
-        dns::watch_records(&settings.dns, |dns| edit(&for_dns, Box::new(move |s| s.dns = Arc::new(dns)))).await;
-        Ok(())
-    });
+    tasks.spawn(forever(derp_map::refresh_loop(derp, known, move |map| {
+        configure(for_derp.clone(), move |s| s.derp = Arc::new(map))
+    })));
+    if let Some(path) = settings.dns.extra_records_path.clone() {
+        let clerk = clerk.clone();
+        tasks.spawn(async move {
+            let known = clerk.snapshot().settings().dns.extra_records.clone();
+            dns::watch_extra_records(&path, known, dns::WATCH_EVERY, |records| {
+                let edit = |s: &mut TailnetSettings| {
+                    s.dns = Arc::new(DnsConfig { extra_records: records, ..DnsConfig::clone(&s.dns) });
+                };
+                configure(clerk.clone(), edit)
+            })
+            .await;
+            Ok(())
+        });
+    }
+}
+
+async fn configure(clerk: Clerk, edit: impl FnOnce(&mut TailnetSettings)) {
+    let mut next = TailnetSettings::clone(clerk.snapshot().settings());
+    edit(&mut next);
+    clerk.notify("configuration", Command::Configure(Arc::new(next))).await;
 }
 
 /// Ends the relay connections of nodes that are gone.
@@ -237,13 +261,12 @@ impl Sockets {
         Ok(sockets)
     }
 
-    fn relay_ports(&self) -> derp_map::Ports {
-        let tcp = |l: Option<&TcpListener>| l.and_then(|l| l.local_addr().ok()).map(|a| a.port());
-        derp_map::Ports {
-            tls: tcp(self.tls.first()),
-            http: tcp(self.http.first()),
-            stun: self.stun.first().and_then(|s| s.local_addr().ok()).map(|a| a.port()),
-        }
+    /// The region of our own relay, at the ports that were really bound.
+    fn relay_region(&self, settings: &Settings, pin: Option<String>) -> Option<DerpRegion> {
+        let server = settings.derp.server.as_ref()?;
+        let tls = self.tls.first().and_then(|l| l.local_addr().ok()).map(|a| a.port());
+        let stun = self.stun.first().and_then(|s| s.local_addr().ok()).map_or(server.stun_listen.port, |a| a.port());
+        Some(derp_map::embedded_region(server, &RelayAddress::of(settings, tls, stun, pin)))
     }
 
     fn serve(
