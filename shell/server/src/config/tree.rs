@@ -5,6 +5,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
+/// Deeper nesting is refused: the parser descends by recursion, and no document of ours needs half of it.
+const MAX_DEPTH: usize = 16;
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -60,7 +63,9 @@ impl Tree {
     /// Reads YAML, and JSON as a part of it. Repeated keys and alias bombs are refused by the parser.
     pub(crate) fn parse(text: &str) -> Result<Tree, Malformed> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        match serde_saphyr::from_str::<Spanned<Parsed>>(text) {
+        let budget = serde_saphyr::budget! { max_depth: MAX_DEPTH };
+        let options = serde_saphyr::options! { budget: budget };
+        match serde_saphyr::from_str_with_options::<Spanned<Parsed>>(text, options) {
             Ok(root) => Ok(build(text, root)),
             Err(error) => Err(Malformed {
                 place: error.location().map_or(Place::Absent, Place::from),
@@ -263,6 +268,16 @@ mod tests {
             bomb.push_str(&format!("a{level}: &a{level} [{}]\n", item.trim_end_matches(", ")));
         }
         assert!(Tree::parse(&bomb).is_err());
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused() {
+        for deep in [MAX_DEPTH + 1, 60, 100, 10_000] {
+            for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", "")] {
+                let text = format!("{}{}", open.repeat(deep), close.repeat(deep));
+                assert!(Tree::parse(&text).is_err(), "{deep} times {open}");
+            }
+        }
     }
 
     #[test]
