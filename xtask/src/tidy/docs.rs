@@ -62,9 +62,9 @@ fn invariants(map: &SourceFile, is_test: impl Fn(&str) -> bool) -> Vec<Problem> 
     problems
 }
 
-/// Whether a Rust or Go file defines a function of this name.
+/// Whether a Rust or Go file defines a function of this name, `invariant!(name, …)` of the simulation among them.
 fn defines(file: &SourceFile, function: &str) -> bool {
-    let marks = [format!("fn {function}("), format!("func {function}(")];
+    let marks = [format!("fn {function}("), format!("func {function}("), format!("invariant!({function},")];
     (file.is("rs") || file.is("go")) && marks.iter().any(|mark| file.text.contains(mark))
 }
 
@@ -97,6 +97,7 @@ mod tests {
     #[test]
     fn functions_are_found_in_rust_and_go() {
         assert!(defines(&file("x.rs", "#[test]\nfn told() {}"), "told"));
+        assert!(defines(&file("x.rs", "invariant!(told, Check::Told);"), "told"));
         assert!(defines(&file("x_test.go", "func TestTold(t *testing.T) {"), "TestTold"));
         assert!(!defines(&file("x.md", "fn told()"), "told"));
     }
