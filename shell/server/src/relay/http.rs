@@ -1,7 +1,6 @@
 //! How a relay connection begins, and the small pages that clients ask a relay host for.
 //!
-//! A request for `/derp` must be taken before an HTTP server sees it: a fast start has no answer at all. [`serve`] does
-//! the whole way on a stream whose request head has been read.
+//! A fast start has no answer at all, so it must be taken before an HTTP server sees it. All else may come through one.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +10,7 @@ use http::header::{
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderValue, Method, Response, StatusCode};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::websocket::ByteStream;
@@ -54,34 +53,6 @@ pub fn entry(relay: &Relay, method: &Method, headers: &HeaderMap) -> Entry {
         }
         "websocket" => websocket_entry(headers),
         _ => Entry::Refuse(upgrade_required()),
-    }
-}
-
-/// Serves a request for `/derp` on `io`, which yields what follows the request's head: answers, and relays until the
-/// connection ends.
-pub async fn serve<S>(relay: &Relay, method: &Method, headers: &HeaderMap, mut io: S, remote: SocketAddr)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    match entry(relay, method, headers) {
-        Entry::FastStart => {
-            relay.serve_stream(io, remote).await;
-        }
-        Entry::Upgrade(answer) => {
-            if write_answer(&mut io, &answer).await.is_ok() {
-                relay.serve_stream(io, remote).await;
-            }
-        }
-        Entry::WebSocket(answer) => {
-            if write_answer(&mut io, &answer).await.is_ok() {
-                serve_websocket(relay, io, remote).await;
-            }
-        }
-        Entry::Refuse(answer) => {
-            // Nobody is left to tell if this fails.
-            let _ = write_answer(&mut io, &answer).await;
-            let _ = io.shutdown().await;
-        }
     }
 }
 
@@ -179,25 +150,4 @@ fn plain(status: StatusCode, body: &str) -> Response<String> {
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
-/// Writes an answer by hand. One with a body ends the connection.
-async fn write_answer<S: AsyncWrite + Unpin>(io: &mut S, answer: &Response<String>) -> std::io::Result<()> {
-    let status = answer.status();
-    let reason = status.canonical_reason().unwrap_or_default();
-    let mut out = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
-    for (name, value) in answer.headers() {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    if status != StatusCode::SWITCHING_PROTOCOLS {
-        let len = answer.body().len();
-        out.extend_from_slice(format!("Content-Length: {len}\r\nConnection: close\r\n").as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(answer.body().as_bytes());
-    io.write_all(&out).await?;
-    io.flush().await
 }

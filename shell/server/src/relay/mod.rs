@@ -93,7 +93,7 @@ impl Relay {
 
     /// Serves one client whose HTTP request has been answered, until its connection ends; says how it did.
     ///
-    /// `io` yields what follows the request's head, WebSocket framing taken off. See [`http::serve`] for the whole way.
+    /// `io` yields what follows the request's head, WebSocket framing taken off; see [`http::entry`].
     pub async fn serve_stream<S>(&self, io: S, remote: SocketAddr) -> End
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,

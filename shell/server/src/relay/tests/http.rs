@@ -2,42 +2,60 @@
 
 use std::collections::BTreeMap;
 
-use ::http::{HeaderMap, Method, StatusCode};
+use ::http::{HeaderMap, Method, Response, StatusCode};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::super::http::{bootstrap_dns, generate_204, probe, serve};
+use super::super::http::{Entry, bootstrap_dns, entry, generate_204, probe, serve_websocket};
 use super::*;
 
-/// A listener that reads a request's head and hands the rest to [`serve`].
+/// A listener that answers requests as the relay says, by hand.
 async fn listen_http(relay: &Relay) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let relay = relay.clone();
     tokio::spawn(async move {
-        while let Ok((mut io, remote)) = listener.accept().await {
+        while let Ok((io, remote)) = listener.accept().await {
             let relay = relay.clone();
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(io.read_u8().await.unwrap());
-                }
-                let mut fields = [httparse::EMPTY_HEADER; 32];
-                let mut request = httparse::Request::new(&mut fields);
-                request.parse(&head).unwrap();
-                let method = request.method.unwrap().parse::<Method>().unwrap();
-                let mut headers = HeaderMap::new();
-                for field in request.headers.iter() {
-                    let name = field.name.parse::<::http::HeaderName>().unwrap();
-                    headers.insert(name, ::http::HeaderValue::from_bytes(field.value).unwrap());
-                }
-                serve(&relay, &method, &headers, io, remote).await;
-            });
+            tokio::spawn(async move { serve(&relay, io, remote).await });
         }
     });
     addr
+}
+
+async fn serve(relay: &Relay, mut io: TcpStream, remote: SocketAddr) {
+    let head = read_head(&mut io).await;
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut request = httparse::Request::new(&mut fields);
+    request.parse(&head).unwrap();
+    let method = request.method.unwrap().parse::<Method>().unwrap();
+    let mut headers = HeaderMap::new();
+    for field in request.headers.iter() {
+        let name = field.name.parse::<::http::HeaderName>().unwrap();
+        headers.insert(name, ::http::HeaderValue::from_bytes(field.value).unwrap());
+    }
+    match entry(relay, &method, &headers) {
+        Entry::FastStart => drop(relay.serve_stream(io, remote).await),
+        Entry::Upgrade(answer) => {
+            io.write_all(&to_bytes(&answer)).await.unwrap();
+            relay.serve_stream(io, remote).await;
+        }
+        Entry::WebSocket(answer) => {
+            io.write_all(&to_bytes(&answer)).await.unwrap();
+            serve_websocket(relay, io, remote).await;
+        }
+        Entry::Refuse(answer) => io.write_all(&to_bytes(&answer)).await.unwrap(),
+    }
+}
+
+fn to_bytes(answer: &Response<String>) -> Vec<u8> {
+    let mut out = format!("HTTP/1.1 {}\r\n", answer.status());
+    for (name, value) in answer.headers() {
+        out += &format!("{name}: {}\r\n", value.to_str().unwrap());
+    }
+    (out + "\r\n" + answer.body()).into_bytes()
 }
 
 async fn ask(addr: SocketAddr, head: &str) -> TcpStream {
@@ -46,12 +64,12 @@ async fn ask(addr: SocketAddr, head: &str) -> TcpStream {
     io
 }
 
-async fn answer_head(io: &mut TcpStream) -> String {
+async fn read_head(io: &mut TcpStream) -> Vec<u8> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(io.read_u8().await.unwrap());
     }
-    String::from_utf8(head).unwrap().to_ascii_lowercase()
+    head
 }
 
 #[tokio::test]
@@ -59,7 +77,7 @@ async fn an_upgrade_is_answered_with_version_and_bare_key() {
     let relay = open_relay();
     let addr = listen_http(&relay).await;
     let mut io = ask(addr, "GET /derp HTTP/1.1\nHost: x\nUpgrade: DERP\nConnection: Upgrade\n\n").await;
-    let head = answer_head(&mut io).await;
+    let head = String::from_utf8(read_head(&mut io).await).unwrap().to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 101 switching protocols\r\n"), "{head}");
     for line in ["upgrade: derp", "connection: upgrade", "derp-version: 2"] {
         assert!(head.contains(&format!("\r\n{line}\r\n")), "{head}");
