@@ -1,5 +1,7 @@
 //! Capabilities of nodes (`nodeAttrs`), and what of them others are told.
 
+use std::net::IpAddr;
+
 use headsail_wire::filter::CapMap;
 use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
@@ -10,6 +12,12 @@ use crate::net::is_exit_route;
 
 /// What comes with the attribute `funnel`: the ports on which the relays accept.
 const FUNNEL_PORTS: &str = "https://tailscale.com/cap/funnel-ports?ports=443,8443,10000";
+
+/// What a node that may use Funnel is told while the tailnet has no HTTPS certificates.
+const FUNNEL_WARNING: &str = "https://tailscale.com/cap/warn-funnel-no-https";
+
+/// The attribute of nodes that shall do without IPv4.
+const NO_IPV4: &str = "disable-ipv4";
 
 /// The attribute that makes peers suggest a node as their exit node.
 const SUGGEST_EXIT: &str = "suggest-exit-node";
@@ -26,6 +34,9 @@ impl Engine {
         }
         if caps.contains_key("funnel") {
             caps.entry(FUNNEL_PORTS.into()).or_default();
+            if !caps.contains_key("https") {
+                caps.entry(FUNNEL_WARNING.into()).or_default();
+            }
         }
         caps
     }
@@ -46,6 +57,14 @@ impl Engine {
         let given = |a: &&crate::program::AttrSection| a.caps.contains_key(name);
         self.program.switches.contains_key(name)
             || self.program.attrs.iter().filter(given).any(|a| self.in_list(a.target, row.class as usize))
+    }
+
+    /// The addresses of `node` that `viewer` is told, IPv4 first; no IPv4 where one of the two shall do without it. A node
+    /// that asks about itself learns its own.
+    pub fn addresses(&self, viewer: NodeId, node: NodeId) -> Vec<IpAddr> {
+        let Some(facts) = self.node(node) else { return Vec::new() };
+        let v6_only = self.has_attr(viewer, NO_IPV4) || self.has_attr(node, NO_IPV4);
+        facts.addresses().filter(|a| a.is_ipv6() || !v6_only).collect()
     }
 
     /// Where a node with this owner gets its IPv4 address, if the policy says so (`ipPool`); the first pool that applies.

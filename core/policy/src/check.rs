@@ -75,14 +75,21 @@ impl Check<'_> {
                 match &m.value {
                     Selector::User(_) | Selector::Domain(_) => {}
                     Selector::Group(inner) => {
-                        let message = format!("groups[{name:?}]: {inner:?}: group members cannot be recursive");
+                        let message =
+                            format!("groups[{name:?}]: {inner:?}: group members cannot be recursive");
                         let help = "list the users of the inner group here";
                         self.findings.error("nested-group", m.span, message, help);
                     }
                     Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, m.span),
                     other => {
-                        let message = format!("groups[{name:?}]: {:?}: group members must be users", other.to_string());
-                        self.findings.error("group-member", m.span, message, "name users by e-mail address or `name@`");
+                        let message =
+                            format!("groups[{name:?}]: {:?}: group members must be users", other.to_string());
+                        self.findings.error(
+                            "group-member",
+                            m.span,
+                            message,
+                            "name users by e-mail address or `name@`",
+                        );
                     }
                 }
             }
@@ -92,25 +99,38 @@ impl Check<'_> {
     /// A name without `@` where only a user can be meant.
     fn plain_user(&mut self, name: &str, span: Span) {
         let message = format!("`{name}` is taken for the user `{name}@`");
-        self.findings.warning("plain-user", span, message, "write users with an `@`, so that they are told from hosts");
+        self.findings.warning(
+            "plain-user",
+            span,
+            message,
+            "write users with an `@`, so that they are told from hosts",
+        );
     }
 
     fn tag_owners(&mut self) {
         for t in &self.doc.tag_owners {
             let name = &t.name.value;
             if !name.strip_prefix("tag:").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_alphabetic())) {
-                let message = format!("tagOwners[{name:?}]: tag names must start with a letter, after 'tag:'");
+                let message =
+                    format!("tagOwners[{name:?}]: tag names must start with a letter, after 'tag:'");
                 self.findings.error("tag-name", t.name.span, message, "a tag is `tag:` and a name");
             }
             for o in &t.value {
                 match &o.value {
                     Selector::User(u) if !u.contains('@') => self.plain_user(u, o.span),
                     Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, o.span),
-                    Selector::User(_) | Selector::Domain(_) | Selector::Auto(Auto::Member | Auto::Role(_)) => {}
+                    Selector::User(_)
+                    | Selector::Domain(_)
+                    | Selector::Auto(Auto::Member | Auto::Role(_)) => {}
                     Selector::Tag(_) | Selector::Group(_) => self.known(&o.value, o.span, "owner="),
                     other => {
                         let message = format!("tagOwners[{name:?}]: {:?} can't own a tag", other.to_string());
-                        self.findings.error("tag-owner", o.span, message, "owners are users, groups and tags");
+                        self.findings.error(
+                            "tag-owner",
+                            o.span,
+                            message,
+                            "owners are users, groups and tags",
+                        );
                     }
                 }
             }
@@ -126,7 +146,12 @@ impl Check<'_> {
             let name = &h.name.value;
             if name.is_empty() || Selector::parse(name) != Selector::Host(name.clone()) {
                 let message = format!("hosts[{name:?}]: not a name for a host");
-                self.findings.error("host-name", h.name.span, message, "a host name has no `@`, `:` or prefix");
+                self.findings.error(
+                    "host-name",
+                    h.name.span,
+                    message,
+                    "a host name has no `@`, `:` or prefix",
+                );
             }
         }
     }
@@ -159,7 +184,12 @@ impl Check<'_> {
             }
             Selector::Auto(Auto::Shared) | Selector::Service(_) => {
                 let message = format!("`{s}` matches nothing here");
-                self.findings.warning("not-acting", span, message, "sharing and services do not exist here yet");
+                self.findings.warning(
+                    "not-acting",
+                    span,
+                    message,
+                    "sharing and services do not exist here yet",
+                );
             }
             _ => {}
         }
@@ -231,11 +261,22 @@ impl Check<'_> {
             }
             Selector::Auto(Auto::Internet) if !rule.app.is_empty() => {
                 let help = "capabilities are granted on nodes; name the exit nodes by tag";
-                self.findings.error("invalid-dst", span, "cannot use app grants with autogroup:internet", help);
+                self.findings.error(
+                    "invalid-dst",
+                    span,
+                    "cannot use app grants with autogroup:internet",
+                    help,
+                );
             }
             Selector::Net(n) if grant && n.is_everything() => {
-                let message = format!("dst \"{n}\": to allow all IP addresses, use \"*\" or \"autogroup:internet\"");
-                self.findings.error("invalid-dst", span, message, "`*` is everything, `autogroup:internet` what is public");
+                let message =
+                    format!("dst \"{n}\": to allow all IP addresses, use \"*\" or \"autogroup:internet\"");
+                self.findings.error(
+                    "invalid-dst",
+                    span,
+                    message,
+                    "`*` is everything, `autogroup:internet` what is public",
+                );
             }
             Selector::Tag(_) | Selector::Group(_) | Selector::IpSet(_) => {
                 self.known(target, span, &format!("dst={:?}: ", target.to_string()));
@@ -252,9 +293,12 @@ impl Check<'_> {
             let message = "capability name must have the form {domain}/{path}";
             let help = format!("`{cap}` is not like `example.com/cap/name`");
             self.findings.error("capability-name", span, message, &help);
-        } else if (domain == "tailscale.com" || domain.ends_with(".tailscale.com")) && !GRANTABLE.contains(&cap) {
+        } else if (domain == "tailscale.com" || domain.ends_with(".tailscale.com"))
+            && !GRANTABLE.contains(&cap)
+        {
             let message = "capability name must not be in the tailscale.com domain";
-            let help = format!("`{cap}` can't be granted; of that domain there are: {}", GRANTABLE.join(", "));
+            let help =
+                format!("`{cap}` can't be granted; of that domain there are: {}", GRANTABLE.join(", "));
             self.findings.error("capability-name", span, message, &help);
         }
     }
@@ -287,8 +331,14 @@ impl Check<'_> {
             Selector::Tag(_) => self.known(&d.value, d.span, &format!("dst={:?}: ", d.value.to_string())),
             Selector::Auto(Auto::SelfOwned) => {
                 if !src.iter().all(|s| s.is_people()) {
-                    let message = "autogroup:self can only be used with users, groups, or supported autogroups";
-                    self.findings.error("self-without-users", d.span, message, "a tag has no devices of its own");
+                    let message =
+                        "autogroup:self can only be used with users, groups, or supported autogroups";
+                    self.findings.error(
+                        "self-without-users",
+                        d.span,
+                        message,
+                        "a tag has no devices of its own",
+                    );
                 }
             }
             Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
@@ -323,11 +373,18 @@ impl Check<'_> {
         for a in all.chain(doc.approvers.services.iter().flat_map(|s| &s.value)) {
             match &a.value {
                 Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, a.span),
-                Selector::User(_) | Selector::Domain(_) | Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
+                Selector::User(_)
+                | Selector::Domain(_)
+                | Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
                 Selector::Tag(_) | Selector::Group(_) => self.known(&a.value, a.span, ""),
                 other => {
                     let message = format!("{:?} can't approve routes", other.to_string());
-                    self.findings.error("invalid-approver", a.span, message, "approvers are users, groups and tags");
+                    self.findings.error(
+                        "invalid-approver",
+                        a.span,
+                        message,
+                        "approvers are users, groups and tags",
+                    );
                 }
             }
         }

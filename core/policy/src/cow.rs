@@ -6,7 +6,6 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) struct CowMap<K, V> {
     chunks: Arc<Vec<Chunk<K, V>>>,
-    len: usize,
 }
 
 type Chunk<K, V> = Arc<Vec<(K, V)>>;
@@ -15,15 +14,11 @@ const CHUNK: usize = 128;
 
 impl<K, V> Default for CowMap<K, V> {
     fn default() -> Self {
-        CowMap { chunks: Arc::new(Vec::new()), len: 0 }
+        CowMap { chunks: Arc::new(Vec::new()) }
     }
 }
 
 impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// The chunk in which a key is, or would be.
     fn chunk_of<Q: Ord + ?Sized>(&self, key: &Q) -> usize
     where
@@ -53,7 +48,6 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
             Ok(i) => chunk.get_mut(i).map(|slot| std::mem::replace(&mut slot.1, value)),
             Err(i) => {
                 chunk.insert(i, (key, value));
-                self.len += 1;
                 if chunk.len() > CHUNK {
                     let upper = chunk.split_off(CHUNK / 2);
                     chunks.insert(at + 1, Arc::new(upper));
@@ -76,8 +70,12 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
         if chunk.is_empty() {
             chunks.remove(at);
         }
-        self.len -= 1;
         Some(value)
+    }
+
+    /// Whether two maps share everything.
+    pub fn is_same(&self, other: &CowMap<K, V>) -> bool {
+        Arc::ptr_eq(&self.chunks, &other.chunks)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
@@ -173,8 +171,9 @@ impl Bits {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|w| *w == 0)
+    /// Whether the two have a number in common.
+    pub fn meets(&self, other: &Bits) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = usize> {

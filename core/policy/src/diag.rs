@@ -70,7 +70,14 @@ impl Findings {
         self.push(Severity::Warning, code, Some(span), message.into(), help);
     }
 
-    fn push(&mut self, severity: Severity, code: &'static str, span: Option<Span>, message: String, help: &str) {
+    fn push(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        span: Option<Span>,
+        message: String,
+        help: &str,
+    ) {
         if self.list.len() >= MAX_FINDINGS {
             self.dropped += 1;
             if severity == Severity::Error && !self.has_errors() {

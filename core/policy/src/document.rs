@@ -119,7 +119,7 @@ pub enum SshVerb {
     Check(i64),
 }
 
-/// One entry of `ssh`.
+/// One entry of `ssh`. Two are equal when they do the same, wherever they stand.
 #[derive(Clone, Debug)]
 pub struct SshRule {
     /// Its place in the text.
@@ -140,6 +140,17 @@ pub struct SshRule {
     pub recorder: Vec<String>,
     /// `enforceRecorder`: kept, not acting.
     pub enforce_recorder: bool,
+}
+
+impl PartialEq for SshRule {
+    fn eq(&self, other: &SshRule) -> bool {
+        let words = |list: &[At<Selector>]| list.iter().map(|s| s.value.clone()).collect::<Vec<_>>();
+        self.verb == other.verb
+            && words(&self.src) == words(&other.src)
+            && words(&self.dst) == words(&other.dst)
+            && self.users == other.users
+            && self.accept_env == other.accept_env
+    }
 }
 
 /// An account on the machine that is logged in to.

@@ -42,6 +42,8 @@ pub struct Engine {
     /// Sum over the subnet routes that are served; they are part of `*` as a source.
     pub(crate) routes_sum: u128,
     empty_classes: usize,
+    /// Shared by all values in which classes have the same numbers.
+    lineage: Arc<()>,
 }
 
 #[derive(Clone, Debug)]
@@ -119,6 +121,7 @@ impl Engine {
             routes: CowMap::default(),
             routes_sum: 0,
             empty_classes: 0,
+            lineage: Arc::new(()),
             policy,
             program,
         };
@@ -129,13 +132,6 @@ impl Engine {
         engine
     }
 
-    /// The same tailnet under another policy.
-    pub fn with_policy(&self, policy: Arc<Policy>) -> Engine {
-        let users: Vec<UserFacts> = self.users.iter().map(|(_, u)| u.facts.clone()).collect();
-        let nodes: Vec<NodeFacts> = self.nodes.iter().map(|(_, n)| n.facts.clone()).collect();
-        Engine::new(policy, users, nodes)
-    }
-
     /// The policy that is applied.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
@@ -144,6 +140,11 @@ impl Engine {
     /// The facts of a node.
     pub fn node(&self, id: NodeId) -> Option<&NodeFacts> {
         self.nodes.get(&id).map(|n| &n.facts)
+    }
+
+    /// Whether selectors, lists and classes have the same numbers in both.
+    pub(crate) fn is_related(&self, other: &Engine) -> bool {
+        Arc::ptr_eq(&self.lineage, &other.lineage)
     }
 
     /// Every node, by id.
@@ -206,7 +207,8 @@ impl Engine {
         let p = &self.program;
         let mut by_word: BTreeMap<String, Vec<UserId>> = BTreeMap::new();
         for u in facts.values() {
-            let words = [u.provider_id.clone(), u.email.to_lowercase(), u.name.clone(), format!("{}@", u.name)];
+            let words =
+                [u.provider_id.clone(), u.email.to_lowercase(), u.name.clone(), format!("{}@", u.name)];
             for w in words {
                 by_word.entry(w).or_default().push(u.id);
             }
@@ -331,32 +333,23 @@ impl Engine {
         };
         self.classes.push(Arc::new(row));
         self.empty_classes += 1;
-        self.by_signature.insert(signature.clone(), class);
-        self.link(class, &signature);
+        self.by_signature.insert(signature, class);
+        self.link(class);
         class
     }
 
-    /// Finds whom a new class sees, and tells those classes.
-    fn link(&mut self, class: u32, signature: &Signature) {
-        let c = class as usize;
-        let program = self.program.clone();
-        let mut sees = Bits::default();
-        for (i, s) in program.sections.iter().enumerate() {
-            let from = self.in_list(s.src, c);
-            if s.own {
-                let owner = signature.owner.filter(|_| from);
-                for other in owner.and_then(|o| self.owners.get(&o)).map(|o| o.classes.as_slice()).unwrap_or_default() {
-                    sees.set(*other as usize);
-                }
-                continue;
-            }
-            if from && let Some(to) = self.reached(i, s) {
-                sees.add(to);
-            }
-            if self.reached(i, s).is_some_and(|to| to.has(c)) && let Some(from) = self.hits.get(s.src) {
-                sees.add(from);
-            }
+    /// Notes that a list names a class.
+    pub(crate) fn name_class(&mut self, class: usize, list: ListId) {
+        if let Some(row) = self.classes.get_mut(class) {
+            let row = Arc::make_mut(row);
+            row.who = row.who.iter().copied().chain([list]).collect();
         }
+    }
+
+    /// Finds whom a new class sees, and tells those classes.
+    fn link(&mut self, class: u32) {
+        let c = class as usize;
+        let sees = self.seen_by(c);
         for other in sees.iter().collect::<Vec<_>>() {
             if let Some(row) = self.classes.get_mut(other) {
                 let row = Arc::make_mut(row);
@@ -366,6 +359,30 @@ impl Engine {
         if let Some(row) = self.classes.get_mut(c) {
             Arc::make_mut(row).sees = Arc::new(sees);
         }
+    }
+
+    /// The classes that a class sees by the rules: those it may reach, and those that may reach it.
+    pub(crate) fn seen_by(&self, c: usize) -> Bits {
+        let mut sees = Bits::default();
+        for (i, s) in self.program.sections.iter().enumerate() {
+            let from = self.in_list(s.src, c);
+            if s.own {
+                let owner = self.classes.get(c).and_then(|k| k.signature.owner).filter(|_| from);
+                let row = owner.and_then(|o| self.owners.get(&o));
+                row.into_iter().flat_map(|o| &o.classes).for_each(|other| sees.set(*other as usize));
+                continue;
+            }
+            let Some(to) = self.reached(i, s) else { continue };
+            if from {
+                sees.add(to);
+            }
+            if to.has(c)
+                && let Some(from) = self.hits.get(s.src)
+            {
+                sees.add(from);
+            }
+        }
+        sees
     }
 
     /// The classes at which a section's traffic arrives.
@@ -456,7 +473,9 @@ impl Engine {
     /// Starts over when most classes have lost their last node.
     fn tidy(&mut self) {
         if self.empty_classes > 64 && self.empty_classes > self.classes.len() / 2 {
-            *self = self.with_policy(self.policy.clone());
+            let users: Vec<UserFacts> = self.users().cloned().collect();
+            let nodes: Vec<NodeFacts> = self.nodes().cloned().collect();
+            *self = Engine::new(self.policy.clone(), users, nodes);
         }
     }
 }

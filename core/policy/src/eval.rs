@@ -68,7 +68,10 @@ struct TailnetSettings {
 /// The question is an object with `policy` (text), `users`, `nodes` (by name; ids follow their order) and `tailnet`; the
 /// answer an object with `nodes` or `error`.
 pub fn answer(line: &str) -> String {
-    match serde_json::from_str::<Question>(line).map_err(|e| format!("not a question: {e}")).and_then(evaluate) {
+    match serde_json::from_str::<Question>(line)
+        .map_err(|e| format!("not a question: {e}"))
+        .and_then(evaluate)
+    {
         Ok(nodes) => json!({ "nodes": nodes }).to_string(),
         Err(error) => json!({ "error": error }).to_string(),
     }
@@ -94,7 +97,10 @@ fn evaluate(q: Question) -> Result<Map<String, Value>, String> {
         return Err(format!("test(s) failed{}", lines.collect::<String>()));
     }
     let auto_update = q.tailnet.settings.devices_auto_updates_on;
-    Ok(names.iter().map(|(id, name)| (name.clone(), node_answer(&engine, *id, &names, auto_update))).collect())
+    Ok(names
+        .iter()
+        .map(|(id, name)| (name.clone(), node_answer(&engine, *id, &names, auto_update)))
+        .collect())
 }
 
 fn user_facts(u: &User) -> Option<UserFacts> {
@@ -140,7 +146,7 @@ fn node_answer(engine: &Engine, id: NodeId, names: &BTreeMap<NodeId, String>, au
     let ssh = engine.ssh(id, "https://unused").map(|p| json!(p.rules)).unwrap_or_else(|| json!([]));
     let peers: Map<String, Value> = engine
         .visible(id)
-        .filter_map(|p| Some((names.get(&p)?.clone(), peer_answer(engine, id, p)?)))
+        .filter_map(|p| Some((names.get(&p)?.clone(), peer_answer(engine, id, p))))
         .collect();
     let mut caps = json_caps(&engine.self_caps(id));
     for flag in ["https://tailscale.com/cap/file-sharing", "https://tailscale.com/cap/ssh"] {
@@ -159,9 +165,10 @@ fn node_answer(engine: &Engine, id: NodeId, names: &BTreeMap<NodeId, String>, au
     })
 }
 
-fn peer_answer(engine: &Engine, viewer: NodeId, peer: NodeId) -> Option<Value> {
+fn peer_answer(engine: &Engine, viewer: NodeId, peer: NodeId) -> Value {
     let routes = engine.allowed_routes(viewer, peer);
-    let addresses = engine.node(peer)?.addresses().map(|a| IpNet::from(a).to_string());
+    let addresses = engine.addresses(viewer, peer);
+    let addresses = addresses.iter().map(|a| IpNet::from(*a).to_string());
     let allowed: Vec<String> = addresses.chain(routes.iter().map(IpNet::to_string)).collect();
     let primary: Vec<String> = routes.iter().filter(|r| !is_exit_route(r)).map(IpNet::to_string).collect();
     let mut answer = json!({ "allowed_ips": allowed, "primary": primary });
@@ -169,7 +176,7 @@ fn peer_answer(engine: &Engine, viewer: NodeId, peer: NodeId) -> Option<Value> {
     if let (false, Value::Object(fields)) = (caps.is_empty(), &mut answer) {
         fields.insert("capmap".into(), Value::Object(json_caps(&caps)));
     }
-    Some(answer)
+    answer
 }
 
 fn json_caps(caps: &CapMap) -> Map<String, Value> {

@@ -60,13 +60,21 @@ impl Engine {
             let Some((sources, mut piece)) = self.piece(row, index, section) else { continue };
             piece.sources = sources;
             piece.print = self.print_of(sources);
-            let same = |p: &&mut Piece| p.caps.is_none() && p.print == piece.print && p.protocol == piece.protocol;
+            let same =
+                |p: &&mut Piece| p.caps.is_none() && p.print == piece.print && p.protocol == piece.protocol;
             match out.iter_mut().find(same) {
                 Some(first) if piece.caps.is_none() => first.ports.append(&mut piece.ports),
                 _ => out.push(piece),
             }
         }
         out
+    }
+
+    /// Whether a section can put something on the nodes of a class.
+    pub(crate) fn concerns(&self, index: usize, section: &Section, class: usize) -> bool {
+        let at_source = section.own || matches!(section.body, Body::Companion { .. });
+        (at_source && self.in_list(section.src, class))
+            || (!section.own && self.reached(index, section).is_some_and(|b| b.has(class)))
     }
 
     /// What a section puts on a node, if anything.
@@ -111,9 +119,10 @@ impl Engine {
             Target::Internet if self.program.internet.as_ref().is_some_and(has) => {
                 INTERNET.iter().map(|s| s.to_string()).collect()
             }
-            Target::Net(net, _) if net.is_everything() => vec![net.to_string()],
-            Target::Net(net, _) => {
-                let served = || row.facts.serves().any(|r| !is_exit_route(r) && net.overlaps(&Net::Prefix(*r)));
+            Target::Net(net) if net.is_everything() => vec![net.to_string()],
+            Target::Net(net) => {
+                let served =
+                    || row.facts.serves().any(|r| !is_exit_route(r) && net.overlaps(&Net::Prefix(*r)));
                 let mine = || section.via.is_empty() && row.facts.addresses().any(|a| net.contains(a));
                 if mine() || served() { vec![net.to_string()] } else { Vec::new() }
             }
@@ -128,7 +137,7 @@ impl Engine {
             to.iter().any(|t| match t {
                 Target::Own | Target::Any => true,
                 Target::Nodes(sel) => has(sel),
-                Target::Net(net, _) => net.contains(*a),
+                Target::Net(net) => net.contains(*a),
                 Target::Internet => false,
             })
         };
@@ -162,7 +171,9 @@ impl Engine {
     /// Sources as the service writes them: every address by itself, literals as they are, nothing twice.
     pub(crate) fn source_text(&self, sources: Sources) -> Vec<String> {
         let (list, nodes) = match sources {
-            Sources::Owner(user) => (None, self.owners.get(&user).map(|o| o.nodes.clone()).unwrap_or_default()),
+            Sources::Owner(user) => {
+                (None, self.owners.get(&user).map(|o| o.nodes.clone()).unwrap_or_default())
+            }
             Sources::List(id) => (self.list(id), self.named_nodes(id)),
         };
         let mut out = Vec::new();
@@ -224,9 +235,12 @@ impl Engine {
         for p in self.pieces(node) {
             sum = mix(sum ^ p.print) ^ mix(u128::from(p.protocol.unwrap_or(255)));
             for port in &p.ports {
-                sum = mix(sum ^ text_mix(&port.ip) ^ u128::from(port.ports.first) << 16 ^ u128::from(port.ports.last));
+                sum = mix(sum
+                    ^ text_mix(&port.ip)
+                    ^ u128::from(port.ports.first) << 16
+                    ^ u128::from(port.ports.last));
             }
-            for grant in p.caps {
+            if let Some(grant) = p.caps {
                 sum = grant.dsts.iter().fold(sum, |s, d| mix(s ^ text_mix(d)));
                 for (name, values) in &grant.cap_map {
                     sum = values.iter().fold(mix(sum ^ text_mix(name)), |s, v| mix(s ^ text_mix(v.get())));

@@ -10,12 +10,14 @@
 //! change costs work for the classes and rules that it touches.
 
 mod attrs;
+mod change;
 mod check;
 mod cow;
 mod diag;
 pub mod document;
 mod engine;
 pub mod eval;
+mod evolve;
 mod facts;
 mod filter;
 mod net;
@@ -32,6 +34,7 @@ mod visible;
 
 use std::sync::Arc;
 
+pub use change::{Comparison, Touch};
 pub use check::Settings;
 pub use diag::{Diagnostic, Severity, Span, render};
 pub use document::Document;
@@ -84,14 +87,22 @@ impl Policy {
     pub fn none() -> Policy {
         let document = Document::default();
         let program = Arc::new(Program::new(&document));
-        Policy { text: "".into(), lines: LineIndex::default(), document, program, warnings: Vec::new(), none: true }
+        Policy {
+            text: "".into(),
+            lines: LineIndex::default(),
+            document,
+            program,
+            warnings: Vec::new(),
+            none: true,
+        }
     }
 
     /// Reads and checks a policy text.
     pub fn parse(text: &str, settings: &Settings) -> Result<Policy, Refusal> {
         let mut findings = Findings::default();
         let root = text::parse(text, &mut findings);
-        let document = root.map(|r| read::Reader { findings: &mut findings }.document(&r)).unwrap_or_default();
+        let document =
+            root.map(|r| read::Reader { findings: &mut findings }.document(&r)).unwrap_or_default();
         check::check(&document, settings, &mut findings);
         let refused = findings.has_errors();
         let warnings = findings.locate(text);
@@ -99,7 +110,14 @@ impl Policy {
             return Err(Refusal { diagnostics: warnings });
         }
         let program = Arc::new(Program::new(&document));
-        Ok(Policy { text: text.into(), lines: LineIndex::new(text), document, program, warnings, none: false })
+        Ok(Policy {
+            text: text.into(),
+            lines: LineIndex::new(text),
+            document,
+            program,
+            warnings,
+            none: false,
+        })
     }
 
     /// Whether it stands for having no policy.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headsail_wire::filter::{CapMap, PortRange};
+use headsail_wire::filter::{CapMap, PortRange, same_caps};
 use ipnet::IpNet;
 
 use crate::document::*;
@@ -41,12 +41,12 @@ impl List {
 }
 
 /// What a rule opens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Target {
     /// The addresses of the nodes that a selector names.
     Nodes(SelId),
     /// Addresses.
-    Net(Net, SelId),
+    Net(Net),
     /// Everything.
     Any,
     /// The internet, through exit nodes.
@@ -71,10 +71,18 @@ pub(crate) struct Section {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
-    Ports { protocol: Option<u8>, to: Vec<(Target, Vec<PortRange>)> },
-    Caps { caps: Arc<CapMap>, to: Vec<Target> },
+    Ports {
+        protocol: Option<u8>,
+        to: Vec<(Target, Vec<PortRange>)>,
+    },
+    Caps {
+        caps: Arc<CapMap>,
+        to: Vec<Target>,
+    },
     /// The capability that the sources get in turn: it is put on the sources, for the destinations.
-    Companion { caps: Arc<CapMap> },
+    Companion {
+        caps: Arc<CapMap>,
+    },
 }
 
 /// An SSH rule; check rules stand before accept rules.
@@ -82,7 +90,7 @@ pub(crate) enum Body {
 pub(crate) struct SshSection {
     pub rule: usize,
     pub src: ListId,
-    /// The selectors of `src` one by one, because the service names a node once for every tag that matches.
+    /// The selectors of `src` one by one: the service names a node once for each that matches.
     pub each: Vec<SelId>,
     pub dst: ListId,
     pub own: bool,
@@ -123,10 +131,44 @@ pub(crate) struct Program {
     pub ranges: Vec<(Net, SelId)>,
 }
 
+impl PartialEq for Section {
+    /// Whether two sections do the same, whichever rule they come from.
+    fn eq(&self, other: &Section) -> bool {
+        let body = match (&self.body, &other.body) {
+            (Body::Ports { protocol: p, to: a }, Body::Ports { protocol: q, to: b }) => p == q && a == b,
+            (Body::Caps { caps: x, to: a }, Body::Caps { caps: y, to: b }) => a == b && same_caps(x, y),
+            (Body::Companion { caps: x }, Body::Companion { caps: y }) => same_caps(x, y),
+            _ => false,
+        };
+        body && (self.src, self.dst, self.own) == (other.src, other.dst, other.own) && self.via == other.via
+    }
+}
+
+impl PartialEq for SshSection {
+    fn eq(&self, other: &SshSection) -> bool {
+        (self.src, self.dst, self.own) == (other.src, other.dst, other.own) && self.each == other.each
+    }
+}
+
+impl PartialEq for AttrSection {
+    fn eq(&self, other: &AttrSection) -> bool {
+        self.target == other.target && self.pools == other.pools && same_caps(&self.caps, &other.caps)
+    }
+}
+
 impl Program {
     /// Compiles a document. Names that are not defined match nothing.
     pub fn new(doc: &Document) -> Program {
-        let mut b = Builder { doc, ids: BTreeMap::new(), list_ids: BTreeMap::new(), p: Program::default() };
+        Program::after(&Program::default(), doc)
+    }
+
+    /// Compiles a document so that selectors and lists keep the numbers that they have in an older program. What the
+    /// older program has and the document has not is kept, and matches nobody new.
+    pub fn after(old: &Program, doc: &Document) -> Program {
+        let ids = (0..).zip(&old.sels).map(|(i, s)| (s.clone(), i)).collect();
+        let list_ids = old.lists.iter().cloned().zip(0..).collect();
+        let p = Program { sels: old.sels.clone(), lists: old.lists.clone(), ..Program::default() };
+        let mut b = Builder { doc, ids, list_ids, p };
         for (index, rule) in doc.rules.iter().enumerate() {
             b.rule(index, rule);
         }
@@ -167,7 +209,9 @@ impl Program {
         let route = Net::Prefix(*route);
         for ((v4, len), nets) in &self.prefixes {
             if *v4 == matches!(route, Net::Prefix(IpNet::V4(_))) {
-                let over = |(a, _): &(&IpAddr, &SelId)| IpNet::new(**a, *len).is_ok_and(|p| route.overlaps(&p.into()));
+                let over = |(a, _): &(&IpAddr, &SelId)| {
+                    IpNet::new(**a, *len).is_ok_and(|p| route.overlaps(&p.into()))
+                };
                 out.extend(nets.iter().filter(over).map(|(_, s)| *s));
             }
         }
@@ -271,7 +315,7 @@ impl Builder<'_> {
             Selector::Auto(Auto::SelfOwned) => vec![Target::Own],
             Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
                 let nets = self.nets(s, 0);
-                nets.into_iter().map(|n| Target::Net(n, self.intern(Selector::Net(n)))).collect()
+                nets.into_iter().map(Target::Net).collect()
             }
             Selector::Auto(Auto::DangerAll | Auto::NonRoot | Auto::Shared | Auto::Unknown(_)) => Vec::new(),
             Selector::Service(_) => Vec::new(),
@@ -325,28 +369,13 @@ impl Builder<'_> {
             self.doc.ssh.iter().enumerate().partition(|(_, r)| matches!(r.verb, SshVerb::Check(_)));
         for (rule, r) in check.into_iter().chain(accept) {
             let src = self.list(r.src.iter().map(|s| &s.value));
-            let each = self.each_source(r);
+            let each = r.src.iter().map(|s| self.intern(s.value.clone())).collect();
             let to_self = Selector::Auto(Auto::SelfOwned);
             let others = r.dst.iter().map(|d| &d.value).filter(|d| **d != to_self);
             let dst = self.list(others);
             let own = r.dst.iter().any(|d| d.value == to_self);
             self.p.ssh.push(SshSection { rule, src, each, dst, own });
         }
-    }
-
-    /// `autogroup:tagged` stands for every tag, and a node with two tags is named twice.
-    fn each_source(&mut self, rule: &SshRule) -> Vec<SelId> {
-        let mut each = Vec::new();
-        for s in &rule.src {
-            match &s.value {
-                Selector::Auto(Auto::Tagged) => {
-                    let tags: Vec<String> = self.doc.tag_owners.iter().map(|t| t.name.value.clone()).collect();
-                    each.extend(tags.into_iter().map(|t| self.intern(Selector::Tag(t))));
-                }
-                who => each.push(self.intern(who.clone())),
-            }
-        }
-        each
     }
 
     /// Builds the tables by which users, tags and addresses find their selectors.
@@ -358,7 +387,9 @@ impl Builder<'_> {
                 Selector::Group(g) => {
                     for m in self.doc.group(g).unwrap_or_default() {
                         match &m.value {
-                            Selector::User(t) | Selector::Host(t) => p.by_token.entry(t.clone()).or_default().push(id),
+                            Selector::User(t) | Selector::Host(t) => {
+                                p.by_token.entry(t.clone()).or_default().push(id)
+                            }
                             Selector::Domain(d) => p.by_domain.entry(d.clone()).or_default().push(id),
                             _ => {}
                         }
@@ -395,7 +426,8 @@ const COMPANIONS: [(&str, &str); 2] = [
 /// Destinations apart by whether they are `autogroup:self`; the larger part goes first, else the one that is named first.
 fn parts(dst: &[At<Destination>]) -> Vec<Vec<Destination>> {
     let to_self = Selector::Auto(Auto::SelfOwned);
-    let (own, others): (Vec<_>, Vec<_>) = dst.iter().map(|d| d.value.clone()).partition(|d| d.target == to_self);
+    let (own, others): (Vec<_>, Vec<_>) =
+        dst.iter().map(|d| d.value.clone()).partition(|d| d.target == to_self);
     let own_first = dst.first().is_some_and(|d| d.value.target == to_self);
     let mut parts = if own_first { vec![own, others] } else { vec![others, own] };
     parts.retain(|p| !p.is_empty());

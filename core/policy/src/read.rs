@@ -93,7 +93,12 @@ impl Reader<'_> {
             let Some(name) = known.iter().copied().find(|k| k.eq_ignore_ascii_case(&m.name)) else {
                 if !m.name.starts_with('#') {
                     let help = nearest(&m.name, known);
-                    self.findings.error("unknown-field", m.span, format!("unknown field {:?} in {what}", m.name), &help);
+                    self.findings.error(
+                        "unknown-field",
+                        m.span,
+                        format!("unknown field {:?} in {what}", m.name),
+                        &help,
+                    );
                 }
                 continue;
             };
@@ -159,7 +164,11 @@ impl Reader<'_> {
         node.map(|n| self.selectors(n)).unwrap_or_default()
     }
 
-    fn named<T>(&mut self, node: Option<&Node>, mut read: impl FnMut(&mut Self, &Node) -> T) -> Vec<Named<T>> {
+    fn named<T>(
+        &mut self,
+        node: Option<&Node>,
+        mut read: impl FnMut(&mut Self, &Node) -> T,
+    ) -> Vec<Named<T>> {
         let Some(node) = node else { return Vec::new() };
         let Json::Object(members) = &node.value else {
             self.wrong_kind(node, "this", "an object");
@@ -175,7 +184,12 @@ impl Reader<'_> {
             let net = Net::parse(text.value.trim());
             if net.is_none() {
                 let help = "a host stands for one address or one prefix, such as 10.0.0.0/8";
-                r.findings.error("invalid-address", n.span, format!("{:?}: invalid address", text.value), help);
+                r.findings.error(
+                    "invalid-address",
+                    n.span,
+                    format!("{:?}: invalid address", text.value),
+                    help,
+                );
             }
             net
         };
@@ -186,10 +200,9 @@ impl Reader<'_> {
     fn grant(&mut self, index: usize, node: &Node) -> Option<Rule> {
         let f = self.fields(node, "a grant", &["src", "dst", "ip", "app", "via", "srcPosture"]);
         let dst = self.list(f.get("dst").copied());
-        let dst = dst.into_iter().map(|d| At {
-            span: d.span,
-            value: Destination { target: d.value, ports: Vec::new() },
-        });
+        let dst = dst
+            .into_iter()
+            .map(|d| At { span: d.span, value: Destination { target: d.value, ports: Vec::new() } });
         let mut rule = Rule {
             kind: RuleKind::Grant,
             index,
@@ -210,7 +223,9 @@ impl Reader<'_> {
                 }
             }
         }
-        if f.get("ip").is_none_or(|n| matches!(&n.value, Json::Array(a) if a.is_empty())) && rule.app.is_empty() {
+        if f.get("ip").is_none_or(|n| matches!(&n.value, Json::Array(a) if a.is_empty()))
+            && rule.app.is_empty()
+        {
             let help = "say with `ip` which ports are opened, or with `app` which capabilities are granted";
             self.findings.error("empty-grant", node.span, "ip and app can not both be empty", help);
         }
@@ -220,8 +235,14 @@ impl Reader<'_> {
 
     fn posture_note(&mut self, rule: &Rule) {
         if !rule.posture.is_empty() {
-            let message = "`srcPosture` has no effect here yet: the rule applies to every device of its sources";
-            self.findings.warning("not-acting", rule.span, message, "it is kept, so that the policy stays as it is");
+            let message =
+                "`srcPosture` has no effect here yet: the rule applies to every device of its sources";
+            self.findings.warning(
+                "not-acting",
+                rule.span,
+                message,
+                "it is kept, so that the policy stays as it is",
+            );
         }
     }
 
@@ -247,7 +268,12 @@ impl Reader<'_> {
             Ok(p) => p,
             Err(e) => {
                 let span = proto.map_or(node.span, |p| p.span);
-                self.findings.error("invalid-protocol", span, e, "use a name such as `tcp` or a number up to 255");
+                self.findings.error(
+                    "invalid-protocol",
+                    span,
+                    e,
+                    "use a name such as `tcp` or a number up to 255",
+                );
                 None
             }
         };
@@ -258,7 +284,12 @@ impl Reader<'_> {
             index,
             span: node.span,
             src: self.list(src),
-            dst: dst.map(|n| self.strings(n)).unwrap_or_default().into_iter().filter_map(|d| self.acl_dst(d)).collect(),
+            dst: dst
+                .map(|n| self.strings(n))
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|d| self.acl_dst(d))
+                .collect(),
             ip: vec![IpSpec { protocol, ports: Vec::new() }],
             app: CapMap::new(),
             via: Vec::new(),
@@ -284,8 +315,17 @@ impl Reader<'_> {
     }
 
     fn ssh(&mut self, node: &Node) -> Option<SshRule> {
-        let known =
-            ["action", "src", "dst", "users", "checkPeriod", "acceptEnv", "recorder", "enforceRecorder", "srcPosture"];
+        let known = [
+            "action",
+            "src",
+            "dst",
+            "users",
+            "checkPeriod",
+            "acceptEnv",
+            "recorder",
+            "enforceRecorder",
+            "srcPosture",
+        ];
         let f = self.fields(node, "an SSH rule", &known);
         let get = |name: &str| f.get(name).copied();
         let verb = self.ssh_verb(node.span, get("action"), get("checkPeriod"));
@@ -298,7 +338,12 @@ impl Reader<'_> {
         let recorder = self.plain_strings(get("recorder"));
         if !recorder.is_empty() || get("srcPosture").is_some() {
             let message = "session recorders and postures of SSH rules have no effect here yet";
-            self.findings.warning("not-acting", node.span, message, "they are kept, so that the policy stays as it is");
+            self.findings.warning(
+                "not-acting",
+                node.span,
+                message,
+                "they are kept, so that the policy stays as it is",
+            );
         }
         Some(SshRule {
             span: node.span,
@@ -347,7 +392,12 @@ impl Reader<'_> {
             Ok(ns) if ns > MAX => format!("checkPeriod {} is above the max (168h)", print(ns)),
             Ok(ns) => return Some(ns),
         };
-        self.findings.error("invalid-period", at, message, "write `always` or a duration such as `90m` or `20h`");
+        self.findings.error(
+            "invalid-period",
+            at,
+            message,
+            "write `always` or a duration such as `90m` or `20h`",
+        );
         None
     }
 
@@ -384,12 +434,22 @@ impl Reader<'_> {
             match p.value.trim().parse::<IpNet>() {
                 Ok(pool) if crate::net::is_reserved_pool(&pool) => {
                     let message = format!("IPPool({}): network within reserved range", p.value.trim());
-                    self.findings.error("reserved-pool", p.span, message, "take another part of 100.64.0.0/10");
+                    self.findings.error(
+                        "reserved-pool",
+                        p.span,
+                        message,
+                        "take another part of 100.64.0.0/10",
+                    );
                 }
                 Ok(pool) => pools.push(pool.trunc()),
                 Err(_) => {
                     let message = format!("IPPool({}): invalid prefix", p.value.trim());
-                    self.findings.error("invalid-pool", p.span, message, "write a prefix such as 100.81.0.0/16");
+                    self.findings.error(
+                        "invalid-pool",
+                        p.span,
+                        message,
+                        "write a prefix such as 100.81.0.0/16",
+                    );
                 }
             }
         }
@@ -405,14 +465,24 @@ impl Reader<'_> {
         };
         if let Some(n) = f.get("services") {
             let message = "`autoApprovers.services` has no effect here yet";
-            self.findings.warning("not-acting", n.span, message, "it is kept, so that the policy stays as it is");
+            self.findings.warning(
+                "not-acting",
+                n.span,
+                message,
+                "it is kept, so that the policy stays as it is",
+            );
         }
         for r in self.named(f.get("routes").copied(), |r, n| r.selectors(n)) {
             match Net::parse(&r.name.value) {
                 Some(Net::Prefix(p)) => out.routes.push((At { value: p, span: r.name.span }, r.value)),
                 _ => {
                     let message = format!("{:?}: invalid prefix", r.name.value);
-                    self.findings.error("invalid-prefix", r.name.span, message, "write a prefix such as 10.0.0.0/8");
+                    self.findings.error(
+                        "invalid-prefix",
+                        r.name.span,
+                        message,
+                        "write a prefix such as 10.0.0.0/8",
+                    );
                 }
             }
         }
@@ -433,7 +503,8 @@ impl Reader<'_> {
     }
 
     fn ssh_test(&mut self, node: &Node) -> SshTest {
-        let f = self.fields(node, "an SSH test", &["src", "dst", "accept", "check", "deny", "srcPostureAttrs"]);
+        let f =
+            self.fields(node, "an SSH test", &["src", "dst", "accept", "check", "deny", "srcPostureAttrs"]);
         SshTest {
             span: node.span,
             src: f.get("src").and_then(|n| self.string(n)).map(|s| s.value).unwrap_or_default().trim().into(),

@@ -4,7 +4,7 @@ use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
 use std::sync::Arc;
 
-use crate::engine::{Engine, NodeRow, Signature, mix, text_mix};
+use crate::engine::{Engine, NodeRow, Signature, text_mix};
 use crate::facts::NodeFacts;
 use crate::net::{Net, is_exit_route, reaches_internet};
 use crate::program::{ListId, Program, Section};
@@ -103,6 +103,16 @@ impl Engine {
         }
     }
 
+    /// Looks up anew which rules speak of which route, after an edit of the rules.
+    pub(crate) fn renew_routes(&mut self) {
+        let known: Vec<(IpNet, Arc<RouteRow>)> =
+            self.routes.iter().map(|(r, row)| (*r, row.clone())).collect();
+        for (route, row) in known {
+            let renewed = RouteRow { servers: row.servers.clone(), ..RouteRow::new(&self.program, &route) };
+            self.routes.insert(route, Arc::new(renewed));
+        }
+    }
+
     /// The subnet routes that are served, by prefix.
     pub fn subnet_routes(&self) -> impl Iterator<Item = &IpNet> {
         self.routes.iter().map(|(r, _)| r).filter(|r| !is_exit_route(r))
@@ -133,7 +143,8 @@ impl Engine {
                 return steered.iter().any(|s| self.is_via(node.facts.id, s));
             }
             if !steered.is_empty() {
-                let routers = row.servers.iter().copied().filter(|n| steered.iter().any(|s| self.is_via(*n, s)));
+                let routers =
+                    row.servers.iter().copied().filter(|n| steered.iter().any(|s| self.is_via(*n, s)));
                 return self.elect_router(routers, route) == Some(node.facts.id);
             }
         }
@@ -171,12 +182,5 @@ impl Engine {
         }
         let covering = self.program.approve.iter().filter(|(prefix, _)| prefix.contains(route));
         covering.into_iter().any(|(_, who)| self.in_list(*who, class))
-    }
-
-    /// A number that differs, but for chance, when the routes served by a node or their election differ.
-    pub(crate) fn routes_print(facts: &NodeFacts) -> u128 {
-        let served = facts.serves().map(|r| text_mix(&r.to_string()));
-        let primary = facts.primary.iter().map(|r| mix(text_mix(&r.to_string())));
-        served.chain(primary).fold(mix(u128::from(facts.available)), u128::wrapping_add)
     }
 }

@@ -8,7 +8,7 @@ use headsail_wire::ssh::{SshAction, SshPolicy, SshPrincipal, SshRule};
 
 use crate::document::{SshUser, SshVerb};
 use crate::engine::{Engine, NodeRow, mix};
-use crate::program::SshSection;
+use crate::program::{SelId, SshSection};
 use crate::verdict::Party;
 
 impl Engine {
@@ -33,15 +33,21 @@ impl Engine {
             self.ssh_for(&own.nodes, rule, base_url, out);
         }
         if self.in_list(section.dst, class) {
-            let mut nodes: Vec<NodeId> = Vec::new();
-            for sel in &section.each {
-                let classes = self.classes.iter().filter(|c| c.signature.has(*sel));
-                let mut found: Vec<NodeId> = classes.flat_map(|c| c.members.iter().copied()).collect();
-                found.sort_unstable();
-                nodes.append(&mut found);
-            }
+            let nodes: Vec<NodeId> = section.each.iter().flat_map(|sel| self.named_by(*sel)).collect();
             self.ssh_for(&nodes, rule, base_url, out);
         }
+    }
+
+    /// The nodes that a selector names. `autogroup:tagged` stands for all tags, and names a node once for each of its own.
+    fn named_by(&self, sel: SelId) -> Vec<NodeId> {
+        let classes = self.classes.iter().filter(|c| c.signature.has(sel));
+        let mut nodes: Vec<NodeId> = classes.flat_map(|c| c.members.iter().copied()).collect();
+        nodes.sort_unstable();
+        if Some(sel) == self.program.tagged {
+            let times = |n: &NodeId| self.node(*n).map_or(1, |f| f.tags().len());
+            nodes = nodes.iter().flat_map(|n| std::iter::repeat_n(*n, times(n))).collect();
+        }
+        nodes
     }
 
     /// One rule for all sources; with `localpart`, rules for each user in turn.
@@ -49,7 +55,8 @@ impl Engine {
         let accounts = accounts(&rule.users);
         let mut push = |nodes: &[NodeId], users: BTreeMap<String, String>| {
             let rows = nodes.iter().filter_map(|n| self.nodes.get(n));
-            let address = |a: std::net::IpAddr| SshPrincipal { node_ip: a.to_string(), ..SshPrincipal::default() };
+            let address =
+                |a: std::net::IpAddr| SshPrincipal { node_ip: a.to_string(), ..SshPrincipal::default() };
             let principals: Vec<_> = rows.flat_map(|r| r.facts.addresses()).map(address).collect();
             if !principals.is_empty() {
                 out.push(SshRule {
@@ -94,7 +101,8 @@ impl Engine {
             if !(own || there) || list.who.is_empty() {
                 continue;
             }
-            let email = src.owner.and_then(|o| self.users.get(&o)).map(|u| u.facts.email.clone()).unwrap_or_default();
+            let email =
+                src.owner.and_then(|o| self.users.get(&o)).map(|u| u.facts.email.clone()).unwrap_or_default();
             let plain = accounts(&rule.users);
             let by_name = match plain.get(account) {
                 Some(mapped) => !mapped.is_empty(),

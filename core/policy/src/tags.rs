@@ -28,7 +28,13 @@ pub(crate) fn cycles(doc: &Document) -> Vec<At<String>> {
         t.value.iter().any(|o| matches!(o.value, Selector::Tag(_)))
     };
     // A chain of thousands of tags would make this quadratic; nobody writes one.
-    doc.tag_owners.iter().filter(nested).take(500).filter(|t| owns(&t.name.value)).map(|t| t.name.clone()).collect()
+    doc.tag_owners
+        .iter()
+        .filter(nested)
+        .take(500)
+        .filter(|t| owns(&t.name.value))
+        .map(|t| t.name.clone())
+        .collect()
 }
 
 impl Engine {
@@ -82,7 +88,8 @@ impl Engine {
         match s {
             Selector::Any | Selector::Auto(Auto::Member) => true,
             Selector::User(token) | Selector::Host(token) => {
-                crate::selector::user_rank(token, facts).is_some() && users_named(token, self.users()).contains(&user)
+                crate::selector::user_rank(token, facts).is_some()
+                    && users_named(token, self.users()).contains(&user)
             }
             Selector::Domain(d) => facts.email.rsplit_once('@').is_some_and(|(_, domain)| domain == d),
             Selector::Group(g) => {

@@ -59,9 +59,9 @@ impl Node {
             Json::Number(n) => serde_json::from_str(n).unwrap_or_default(),
             Json::String(s) => s.as_str().into(),
             Json::Array(items) => items.iter().map(Node::to_json).collect(),
-            Json::Object(members) => {
-                serde_json::Value::Object(members.iter().map(|m| (m.name.clone(), m.value.to_json())).collect())
-            }
+            Json::Object(members) => serde_json::Value::Object(
+                members.iter().map(|m| (m.name.clone(), m.value.to_json())).collect(),
+            ),
         }
     }
 

@@ -105,7 +105,9 @@ impl Engine {
                 None => Vec::new(),
             },
             Selector::User(token) => self.people(users_named(&token, self.users())),
-            people @ (Selector::Group(_) | Selector::Domain(_) | Selector::Auto(Auto::Member | Auto::Role(_))) => {
+            people @ (Selector::Group(_)
+            | Selector::Domain(_)
+            | Selector::Auto(Auto::Member | Auto::Role(_))) => {
                 self.people(self.users().map(|u| u.id).filter(|u| self.is_user(*u, &people)).collect())
             }
             _ => Vec::new(),
@@ -129,7 +131,13 @@ impl Engine {
     }
 
     /// The first section that lets traffic of `src` reach `dst`.
-    pub(crate) fn allows(&self, src: &Party, dst: &Party, protocol: Option<u8>, port: u16) -> Option<(usize, &Section)> {
+    pub(crate) fn allows(
+        &self,
+        src: &Party,
+        dst: &Party,
+        protocol: Option<u8>,
+        port: u16,
+    ) -> Option<(usize, &Section)> {
         let sections = self.program.sections.iter().enumerate();
         sections.into_iter().find(|(i, s)| self.section_allows(*i, s, src, dst, protocol, port))
     }
@@ -145,7 +153,8 @@ impl Engine {
     ) -> bool {
         let Body::Ports { protocol: opened, to } = &s.body else { return false };
         let asked = protocol.map_or_else(|| vec![6, 17], |p| vec![p]);
-        let protocol_ok = opened.map_or_else(|| asked.iter().any(|p| [6, 17, 1, 58].contains(p)), |o| asked.contains(&o));
+        let protocol_ok =
+            opened.map_or_else(|| asked.iter().any(|p| [6, 17, 1, 58].contains(p)), |o| asked.contains(&o));
         let from = self.list(s.src).is_some_and(|l| src.is_in(l) || self.prefix_in(l, src));
         if !protocol_ok || !from || (s.own && (src.owner.is_none() || src.owner != dst.owner)) {
             return false;
@@ -166,16 +175,19 @@ impl Engine {
         let routed = |a: &IpAddr| {
             let servers = self.routes.iter().filter(|(r, _)| !is_exit_route(r) && r.contains(a));
             section.via.is_empty()
-                || servers.flat_map(|(_, row)| &row.servers).filter_map(|n| self.nodes.get(n)).any(|n| {
-                    self.reached(index, section).is_some_and(|b| b.has(n.class as usize))
-                })
+                || servers
+                    .flat_map(|(_, row)| &row.servers)
+                    .filter_map(|n| self.nodes.get(n))
+                    .any(|n| self.reached(index, section).is_some_and(|b| b.has(n.class as usize)))
         };
         match target {
             Target::Own => true,
             Target::Any => true,
             Target::Nodes(sel) => dst.signature.has(*sel),
-            Target::Internet => dst.internet || (dst.node.is_none() && dst.addresses.iter().any(|a| is_public(*a))),
-            Target::Net(net, _) => {
+            Target::Internet => {
+                dst.internet || (dst.node.is_none() && dst.addresses.iter().any(|a| is_public(*a)))
+            }
+            Target::Net(net) => {
                 dst.addresses.iter().any(|a| net.contains(*a) && routed(a))
                     || dst.prefix.is_some_and(|p| holds(net, &p))
             }
@@ -217,10 +229,16 @@ impl Engine {
                 Err(e) => fail(&dst.value, e),
                 Ok((got_all, got_any)) => {
                     if expected && !got_all {
-                        fail(&dst.value, format!("`{}` must reach `{}`, but no rule lets it", test.src, dst.value));
+                        fail(
+                            &dst.value,
+                            format!("`{}` must reach `{}`, but no rule lets it", test.src, dst.value),
+                        );
                     }
                     if !expected && got_any {
-                        fail(&dst.value, format!("`{}` must not reach `{}`, but a rule lets it", test.src, dst.value));
+                        fail(
+                            &dst.value,
+                            format!("`{}` must not reach `{}`, but a rule lets it", test.src, dst.value),
+                        );
                     }
                 }
             }
@@ -271,9 +289,12 @@ impl Engine {
                 fail(&d.value, format!("destination `{}` is no node", d.value));
                 continue;
             }
-            let pairs: Vec<(&Party, &Party)> = sources.iter().flat_map(|s| targets.iter().map(move |t| (s, t))).collect();
+            let pairs: Vec<(&Party, &Party)> =
+                sources.iter().flat_map(|s| targets.iter().map(move |t| (s, t))).collect();
             let groups = [("accept", &test.accept), ("check", &test.check), ("deny", &test.deny)];
-            for (verb, account) in groups.iter().flat_map(|(v, accounts)| accounts.iter().map(move |a| (*v, a))) {
+            for (verb, account) in
+                groups.iter().flat_map(|(v, accounts)| accounts.iter().map(move |a| (*v, a)))
+            {
                 let good = |found: Option<SshVerb>| match verb {
                     "accept" => matches!(found, Some(SshVerb::Accept)),
                     "check" => matches!(found, Some(SshVerb::Check(_))),
@@ -286,7 +307,10 @@ impl Engine {
                         Some(SshVerb::Accept) => "is let in",
                         Some(SshVerb::Check(_)) => "is let in after a check",
                     };
-                    fail(&d.value, format!("expected `{verb}` for account `{account}` at `{}`, but it {is}", d.value));
+                    fail(
+                        &d.value,
+                        format!("expected `{verb}` for account `{account}` at `{}`, but it {is}", d.value),
+                    );
                 }
             }
         }

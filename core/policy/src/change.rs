@@ -1,0 +1,217 @@
+//! What differs for a node between two values of an engine, found without rendering anything where nothing changed.
+
+use std::sync::Arc;
+
+use headsail_wire::filter::same_caps;
+use headsail_wire::ids::NodeId;
+
+use crate::cow::Bits;
+use crate::document::SshRule;
+use crate::engine::{Engine, NodeRow};
+use crate::filter::Sources;
+use crate::program::{Body, ListId, Section, SshSection};
+
+/// Which of the things that a node is told by the policy changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Touch {
+    /// The set of nodes that it sees.
+    pub visible: bool,
+    /// Its packet filter.
+    pub filter: bool,
+    /// Its SSH policy.
+    pub ssh: bool,
+    /// Its own capabilities.
+    pub caps: bool,
+    /// Which routes of its peers it is given, as far as rules decide; a route's servers and elections are not looked at.
+    pub routes: bool,
+}
+
+impl Touch {
+    /// Whether anything changed.
+    pub fn any(self) -> bool {
+        self != Touch::default()
+    }
+}
+
+/// Two values of an engine, compared once for all nodes.
+pub struct Comparison<'a> {
+    before: &'a Engine,
+    after: &'a Engine,
+    /// Whether selectors, lists and classes have the same numbers in both.
+    related: bool,
+    /// Sections, by index before and after, that were edited, or whose sources changed.
+    sections: (Vec<usize>, Vec<usize>),
+    /// The same for SSH rules.
+    ssh: (Vec<usize>, Vec<usize>),
+    /// Classes whose members changed.
+    members: Bits,
+    edited: Edited,
+}
+
+/// What of the program was edited.
+#[derive(Default)]
+struct Edited {
+    attrs: bool,
+    sections: bool,
+}
+
+impl<'a> Comparison<'a> {
+    /// Compares two values. Cheap when one came from the other by updates.
+    pub fn new(before: &'a Engine, after: &'a Engine) -> Comparison<'a> {
+        let (old, new) = (&before.program, &after.program);
+        let same = Arc::ptr_eq(old, new);
+        let related = before.is_related(after)
+            && (same || (new.sels.starts_with(&old.sels) && new.lists.starts_with(&old.lists)));
+        let mut c = Comparison {
+            before,
+            after,
+            related,
+            sections: Default::default(),
+            ssh: Default::default(),
+            members: Bits::default(),
+            edited: Edited::default(),
+        };
+        if !related {
+            return c;
+        }
+        c.edited.attrs = !same && (old.attrs != new.attrs || !same_caps(&old.switches, &new.switches));
+        let moved: Vec<bool> = (0..old.lists.len()).map(|l| c.list_moved(l)).collect();
+        let moved = |l: ListId| moved.get(l).copied().unwrap_or(true);
+        let ends = if same { (old.sections.len(), 0) } else { common(&old.sections, &new.sections) };
+        c.edited.sections = ends.0 + ends.1 < old.sections.len().max(new.sections.len());
+        let section =
+            |s: &Section| moved(s.src) || (matches!(s.body, Body::Companion { .. }) && moved(s.dst));
+        c.sections = (differing(&old.sections, ends, section), differing(&new.sections, ends, section));
+        let rules = |e: &Engine| -> Vec<_> {
+            e.program
+                .ssh
+                .iter()
+                .filter_map(|s| Some((s.clone(), e.policy.document.ssh.get(s.rule)?.clone())))
+                .collect()
+        };
+        let (old_ssh, new_ssh) = (rules(before), rules(after));
+        let ends = if same { (old_ssh.len(), 0) } else { common(&old_ssh, &new_ssh) };
+        let nodes_moved = !before.nodes.is_same(&after.nodes);
+        let tagged = |s: &SshSection| nodes_moved && new.tagged.is_some_and(|t| s.each.contains(&t));
+        let ssh = |(s, _): &(SshSection, SshRule)| moved(s.src) || tagged(s);
+        c.ssh = (differing(&old_ssh, ends, ssh), differing(&new_ssh, ends, ssh));
+        for (i, (a, b)) in before.classes.iter().zip(after.classes.iter()).enumerate() {
+            if a.ids != b.ids {
+                c.members.set(i);
+            }
+        }
+        let fresh = after.classes.iter().enumerate().skip(before.classes.len());
+        fresh.filter(|(_, class)| !class.members.is_empty()).for_each(|(i, _)| c.members.set(i));
+        c
+    }
+
+    fn list_moved(&self, list: ListId) -> bool {
+        self.before.print_of(Sources::List(list)) != self.after.print_of(Sources::List(list))
+    }
+
+    /// What changed for a node that is in both; everything for one that is not.
+    pub fn touch(&self, node: NodeId) -> Touch {
+        let (Some(a), Some(b)) = (self.before.nodes.get(&node), self.after.nodes.get(&node)) else {
+            return Touch { visible: true, filter: true, ssh: true, caps: true, routes: true };
+        };
+        let same = self.related
+            && a.class == b.class
+            && (Arc::ptr_eq(a, b) || a.facts == b.facts)
+            && self.same_owner(a);
+        Touch {
+            visible: self.visible_changed(a, b),
+            filter: (!same || self.hit(a, b))
+                && self.before.filter_print(node) != self.after.filter_print(node),
+            ssh: (!same || self.ssh_hit(a, b)) && self.before.ssh_print(node) != self.after.ssh_print(node),
+            caps: (!same || self.edited.attrs) && self.before.caps_print(node) != self.after.caps_print(node),
+            routes: !self.related || a.class != b.class || (self.edited.sections && self.reach_edited(a)),
+        }
+    }
+
+    /// The nodes, of both sides, for which anything changed.
+    pub fn touched(&self) -> impl Iterator<Item = (NodeId, Touch)> {
+        let gone = self.before.nodes().map(|n| n.id).filter(|id| self.after.node(*id).is_none());
+        let all = self.after.nodes().map(|n| n.id).chain(gone);
+        all.map(|id| (id, self.touch(id))).filter(|(_, t)| t.any())
+    }
+
+    /// Whether the nodes of the owner are the same, for rules within a user's nodes.
+    fn same_owner(&self, a: &NodeRow) -> bool {
+        let Some(owner) = a.facts.user() else { return true };
+        match (self.before.owners.get(&owner), self.after.owners.get(&owner)) {
+            (Some(x), Some(y)) => Arc::ptr_eq(x, y) || x.sum == y.sum,
+            (x, y) => x.is_none() && y.is_none(),
+        }
+    }
+
+    fn visible_changed(&self, a: &NodeRow, b: &NodeRow) -> bool {
+        let (old, new) =
+            (self.before.classes.get(a.class as usize), self.after.classes.get(b.class as usize));
+        let (Some(old), Some(new)) = (old, new) else { return true };
+        let still = self.related && a.class == b.class && Arc::ptr_eq(&old.sees, &new.sees);
+        !(still && !self.members.meets(&old.sees)) && !self.same_seen(a, b)
+    }
+
+    /// Whether both see the same nodes, whoever is in their own class.
+    fn same_seen(&self, a: &NodeRow, b: &NodeRow) -> bool {
+        let seen = |e: &Engine, row: &NodeRow| {
+            let own = e.classes.get(row.class as usize).is_some_and(|c| c.sees.has(row.class as usize));
+            let id = crate::engine::mix(u128::from(row.facts.id.get()));
+            e.visible_print(row.class).wrapping_sub(if own { id } else { 0 })
+        };
+        seen(self.before, a) == seen(self.after, b)
+    }
+
+    /// Whether a section that changed puts something on the node.
+    fn hit(&self, a: &NodeRow, b: &NodeRow) -> bool {
+        let on = |e: &Engine, row: &NodeRow, i: &usize| {
+            e.program.sections.get(*i).is_some_and(|s| e.concerns(*i, s, row.class as usize))
+        };
+        self.sections.0.iter().any(|i| on(self.before, a, i))
+            || self.sections.1.iter().any(|i| on(self.after, b, i))
+    }
+
+    /// Whether an edited section lets the node reach something, or be reached.
+    fn reach_edited(&self, a: &NodeRow) -> bool {
+        let class = a.class as usize;
+        let on = |e: &Engine, i: &usize| {
+            let section = e.program.sections.get(*i);
+            section.is_some_and(|s| e.in_list(s.src, class) || e.concerns(*i, s, class))
+        };
+        self.sections.0.iter().any(|i| on(self.before, i))
+            || self.sections.1.iter().any(|i| on(self.after, i))
+    }
+
+    fn ssh_hit(&self, a: &NodeRow, b: &NodeRow) -> bool {
+        let on = |e: &Engine, row: &NodeRow, i: &usize| {
+            let class = row.class as usize;
+            e.program.ssh.get(*i).is_some_and(|s| e.in_list(s.dst, class) || e.in_list(s.src, class))
+        };
+        self.ssh.0.iter().any(|i| on(self.before, a, i)) || self.ssh.1.iter().any(|i| on(self.after, b, i))
+    }
+}
+
+/// How many items two lists have in common at the start and at the end.
+pub(crate) fn common<T: PartialEq>(a: &[T], b: &[T]) -> (usize, usize) {
+    let prefix = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let rest = a.len().min(b.len()) - prefix;
+    let suffix = a.iter().rev().zip(b.iter().rev()).take(rest).take_while(|(x, y)| x == y).count();
+    (prefix, suffix)
+}
+
+/// The items outside of the common start and end, and those that `moved` picks.
+pub(crate) fn differing<T>(
+    items: &[T],
+    (prefix, suffix): (usize, usize),
+    moved: impl Fn(&T) -> bool,
+) -> Vec<usize> {
+    let inner = prefix..items.len().saturating_sub(suffix);
+    items.iter().enumerate().filter(|(i, t)| inner.contains(i) || moved(t)).map(|(i, _)| i).collect()
+}
+
+impl Engine {
+    /// What changed for one node between two values. For many nodes use one [`Comparison`].
+    pub fn changed(before: &Engine, after: &Engine, node: NodeId) -> Touch {
+        Comparison::new(before, after).touch(node)
+    }
+}
