@@ -32,7 +32,7 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// A store with these faults ahead: each call of `load`, `commit` or `ping` meets the next one, and then all is well.
+    /// Puts faults ahead: each call of `load`, `commit` or `ping` meets the next one, and then all is well.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.kept().faults.extend(faults);
     }

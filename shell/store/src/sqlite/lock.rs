@@ -36,7 +36,8 @@ impl Lock {
             Err(TryLockError::Error(e)) => return Err(refused(e)),
             Err(TryLockError::WouldBlock) => return Err(taken(path, &name, &mut file)),
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(refused)?;
+        // For the text that a second server shows; on a full disk that text is less helpful.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Lock { _file: file })
     }
 }

@@ -13,7 +13,7 @@ use crate::Fault;
 const APPLICATION: i32 = i32::from_be_bytes(*b"Hdsl");
 
 /// A step, never changed once it was released.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Migration {
     version: u32,
     name: &'static str,
@@ -119,4 +119,54 @@ pub(super) fn run(connection: &mut Connection, path: &Path, step: &Migration) ->
         tx.commit()
     };
     attempt().map_err(|e| fault_of(path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Migration = Migration { version: 1, name: "first", sql: "CREATE TABLE a (x) STRICT" };
+    const GOOD: Migration = Migration { version: 1, name: "first", sql: "CREATE TABLE a (x INTEGER) STRICT" };
+    const BROKEN: Migration = Migration {
+        version: 2,
+        name: "broken",
+        sql: "CREATE TABLE b (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1)",
+    };
+    const SECOND: Migration =
+        Migration { version: 2, name: "second", sql: "CREATE TABLE b (x INTEGER) STRICT" };
+
+    fn names(steps: Result<&[Migration], Fault>) -> Vec<&'static str> {
+        steps.unwrap().iter().map(|s| s.name).collect()
+    }
+
+    #[test]
+    fn steps_are_taken_in_order_and_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let path = Path::new("x.db");
+        assert_eq!(names(pending_of(&connection, path, &[GOOD, SECOND])), ["first", "second"]);
+        run(&mut connection, path, &GOOD).unwrap();
+        assert_eq!(names(pending_of(&connection, path, &[GOOD, SECOND])), ["second"]);
+        run(&mut connection, path, &SECOND).unwrap();
+        assert_eq!(names(pending_of(&connection, path, &[GOOD, SECOND])), [""; 0]);
+        assert!(pending_of(&connection, path, &[GOOD]).unwrap_err().to_string().contains("newer release"));
+        let changed = pending_of(&connection, path, &[FIRST, SECOND]).unwrap_err().to_string();
+        assert!(changed.contains("other tables"), "{changed}");
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_nothing_behind() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let path = Path::new("x.db");
+        assert!(run(&mut connection, path, &FIRST).is_err(), "strict tables name their types");
+        assert_eq!(names(pending_of(&connection, path, &[GOOD])), ["first"]);
+        run(&mut connection, path, &GOOD).unwrap();
+        assert!(run(&mut connection, path, &BROKEN).is_err());
+        assert_eq!(names(pending_of(&connection, path, &[GOOD, SECOND])), ["second"]);
+        run(&mut connection, path, &SECOND).expect("table b isn't there yet");
+    }
+
+    #[test]
+    fn the_steps_are_numbered_from_one() {
+        assert!(MIGRATIONS.iter().zip(1..).all(|(step, number)| step.version == number));
+    }
 }

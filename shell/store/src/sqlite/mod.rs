@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use headsail_tailnet::change::Change;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 
@@ -17,6 +18,9 @@ mod log;
 mod migrate;
 mod read;
 mod write;
+
+#[cfg(test)]
+mod tests;
 
 pub use backup::{backup, check};
 pub use log::{Entry, LogLimits};
@@ -93,19 +97,22 @@ impl SqliteStore {
         log::newest(&self.connection, limit).map_err(|e| fault_of(&self.path, &e))
     }
 
-    fn try_commit(&mut self, batch: &Batch<'_>) -> Result<Result<Revision, Fault>, rusqlite::Error> {
-        let kept = batch.kept();
+    fn write(
+        &mut self,
+        batch: &Batch<'_>,
+        kept: &[&Change],
+    ) -> Result<Result<Revision, Fault>, rusqlite::Error> {
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stored = read::revision(&tx)?;
         if stored != batch.expected {
             return Ok(Err(Fault::Conflict { expected: batch.expected, stored }));
         }
         let revision = stored.next();
-        for change in &kept {
+        for change in kept {
             write::change(&tx, change)?;
         }
-        write::sequences(&tx, &kept)?;
-        log::append(&tx, revision, batch, &kept)?;
+        write::sequences(&tx, kept)?;
+        log::append(&tx, revision, batch, kept)?;
         log::prune(&tx, revision, self.limits)?;
         write::revision(&tx, revision)?;
         tx.commit()?;
@@ -119,10 +126,11 @@ impl Store for SqliteStore {
     }
 
     fn commit(&mut self, batch: &Batch<'_>) -> Result<Revision, Fault> {
-        if batch.kept().is_empty() {
+        let kept = batch.kept();
+        if kept.is_empty() {
             return Ok(batch.expected);
         }
-        self.try_commit(batch).unwrap_or_else(|e| Err(fault_of(&self.path, &e)))
+        self.write(batch, &kept).unwrap_or_else(|e| Err(fault_of(&self.path, &e)))
     }
 
     fn ping(&mut self) -> Result<(), Fault> {
@@ -195,6 +203,10 @@ fn fault_of(path: &Path, error: &rusqlite::Error) -> Fault {
         )),
         ffi::SQLITE_READONLY | ffi::SQLITE_PERM | ffi::SQLITE_CANTOPEN => Fault::Other(format!(
             "database `{name}` can't be opened for writing ({error}); let this user write to the file and its directory"
+        )),
+        ffi::SQLITE_CONSTRAINT => Fault::Other(format!(
+            "a change doesn't fit into database `{name}` ({error}) and was not made; this is a mistake of the server: \
+             please report it"
         )),
         _ => Fault::Other(format!("database `{name}`: {error}; see whether its disk is sound")),
     }

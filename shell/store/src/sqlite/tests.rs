@@ -1,0 +1,424 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use headsail_tailnet::change::Change;
+use headsail_tailnet::model::key::{ApiKey, KeyDigest};
+use headsail_tailnet::model::node::{Contact, Expiry, Node, Owner, Presence, RegisterMethod, StreamNo};
+use headsail_tailnet::model::settings::Settings;
+use headsail_tailnet::model::user::User;
+use headsail_wire::capver::CapVer;
+use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::ids::{ApiKeyId, NodeId, UserId};
+use headsail_wire::keys::{MachineKey, NodeKey};
+use headsail_wire::time::Time;
+
+use super::*;
+
+const NOW: Time = Time::from_secs(1_700_000_000);
+
+fn user(id: u64) -> Change {
+    Change::User(Arc::new(User {
+        id: UserId::new(id).unwrap(),
+        name: format!("user{id}"),
+        display_name: String::new(),
+        email: String::new(),
+        provider: String::new(),
+        provider_id: String::new(),
+        picture_url: String::new(),
+        created: NOW,
+    }))
+}
+
+fn node(id: u64, owner: u64) -> Change {
+    let hostinfo = Hostinfo {
+        hostname: format!("host{id}"),
+        os: "linux".into(),
+        os_version: "6.1.0-28-amd64".into(),
+        backend_log_id: "f".repeat(64),
+        go_version: "go1.25.4".into(),
+        ..Hostinfo::default()
+    };
+    Change::Node(Arc::new(Node {
+        id: NodeId::new(id).unwrap(),
+        machine_key: MachineKey::from_bytes([id.to_le_bytes()[0]; 32]),
+        node_key: NodeKey::from_bytes([id.to_le_bytes()[1]; 32]),
+        owner: Owner::User(UserId::new(owner).unwrap()),
+        hostname: hostinfo.hostname.clone(),
+        name: format!("host{id}"),
+        name_pinned: false,
+        v4: Some([100, 64, id.to_be_bytes()[6], id.to_be_bytes()[7]].into()),
+        v6: Some([0xfd7a, 0, 0, 0, 0, 0, 0, u16::try_from(id).unwrap()].into()),
+        hostinfo: Arc::new(hostinfo),
+        cap: CapVer::FLOOR,
+        contact: Contact { endpoints: vec![([192, 0, 2, 1], 41641).into()], ..Contact::default() },
+        presence: Presence::Offline { since: NOW },
+        expiry: Expiry::Never,
+        ephemeral: false,
+        method: RegisterMethod::Cli,
+        auth_key: None,
+        approved_routes: BTreeSet::new(),
+        created: NOW,
+    }))
+}
+
+fn presence(id: u64) -> Change {
+    Change::Presence(NodeId::new(id).unwrap(), Presence::Online { since: NOW, stream: StreamNo(id) })
+}
+
+/// A store and the revision to expect.
+struct Desk {
+    store: SqliteStore,
+    revision: Revision,
+    path: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Desk {
+    fn with(options: Options) -> Desk {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("headsail.db");
+        Desk { store: SqliteStore::open(&path, options).unwrap(), revision: Revision::default(), path, dir }
+    }
+
+    fn new() -> Desk {
+        Desk::with(Options::default())
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), Fault> {
+        let batch = Batch { expected: self.revision, actor: "somebody", at: NOW, changes };
+        self.revision = self.store.commit(&batch)?;
+        Ok(())
+    }
+
+    /// Closes the store and gives the path of its file.
+    fn close(self) -> (PathBuf, tempfile::TempDir) {
+        (self.path, self.dir)
+    }
+}
+
+fn open(path: &Path) -> Result<SqliteStore, Fault> {
+    SqliteStore::open(path, Options::default())
+}
+
+fn refusal(path: &Path) -> String {
+    match open(path) {
+        Err(Fault::Other(text)) => text,
+        Err(other) => panic!("another fault: {other:?}"),
+        Ok(_) => panic!("it was opened"),
+    }
+}
+
+#[test]
+fn a_commit_happens_as_a_whole_or_not_at_all() {
+    let mut desk = Desk::new();
+    desk.commit(&[user(1)]).unwrap();
+    let before = desk.store.load().unwrap();
+    // The second node belongs to nobody, which only the end of the transaction notices.
+    assert!(matches!(desk.commit(&[user(2), node(1, 1), node(2, 77)]), Err(Fault::Other(_))));
+    assert_eq!(desk.store.load().unwrap(), before);
+    assert_eq!(desk.store.log(10).unwrap().len(), 1);
+    desk.commit(&[node(1, 2), user(2)]).expect("the order within a batch is free");
+    assert_eq!(desk.store.load().unwrap().revision, Revision(2));
+}
+
+#[test]
+fn a_commit_on_another_revision_is_a_conflict() {
+    let mut desk = Desk::new();
+    desk.commit(&[user(1)]).unwrap();
+    desk.revision = Revision(0);
+    let conflict = desk.commit(&[user(2)]).unwrap_err();
+    assert_eq!(conflict, Fault::Conflict { expected: Revision(0), stored: Revision(1) });
+    assert_eq!(desk.store.load().unwrap().changes.iter().filter(|c| matches!(c, Change::User(_))).count(), 1);
+}
+
+#[test]
+fn what_lives_in_memory_only_touches_no_disk() {
+    let mut desk = Desk::new();
+    desk.revision = Revision(42);
+    desk.commit(&[Change::Settings(Arc::new(Settings::basic())), Change::TicketGone("x".into())]).unwrap();
+    assert_eq!(desk.revision, Revision(42));
+    assert_eq!(desk.store.load().unwrap().revision, Revision(0));
+}
+
+#[test]
+fn revisions_go_on_after_a_restart() {
+    let mut desk = Desk::new();
+    desk.commit(&[user(1)]).unwrap();
+    desk.commit(&[node(1, 1)]).unwrap();
+    let loaded = desk.store.load().unwrap();
+    let (path, _dir) = desk.close();
+    assert_eq!(open(&path).unwrap().load().unwrap(), loaded);
+    assert_eq!(loaded.revision, Revision(2));
+}
+
+#[test]
+fn a_second_server_is_refused_by_any_name_of_the_file() {
+    let desk = Desk::new();
+    let link = desk.dir.path().join("link.db");
+    std::os::unix::fs::symlink(&desk.path, &link).unwrap();
+    for path in [&desk.path, &link] {
+        let text = refusal(path);
+        assert!(text.contains(&path.display().to_string()), "{text}");
+        assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+    }
+    let (path, _dir) = desk.close();
+    open(&path).unwrap();
+}
+
+#[test]
+fn a_locked_database_is_busy_and_then_goes_on() {
+    let mut desk = Desk::new();
+    desk.commit(&[user(1)]).unwrap();
+    let other = Connection::open(&desk.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let began = Instant::now();
+    assert_eq!(desk.commit(&[user(2)]), Err(Fault::Busy(desk.path.clone())));
+    assert!(began.elapsed() >= PATIENCE / 2, "it is waited for a while");
+    assert_eq!(desk.store.ping(), Err(Fault::Busy(desk.path.clone())));
+    assert_eq!(desk.store.load().unwrap().revision, Revision(1));
+    other.execute_batch("ROLLBACK").unwrap();
+    desk.store.ping().unwrap();
+    desk.commit(&[user(2)]).unwrap();
+    assert_eq!(desk.store.load().unwrap().revision, Revision(2));
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_then_goes_on() {
+    let mut desk = Desk::new();
+    desk.commit(&[user(1)]).unwrap();
+    let pages: i64 = desk.store.connection.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
+    let limit = |desk: &Desk, pages: i64| {
+        desk.store.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+    };
+    limit(&desk, pages + 2);
+    let many: Vec<Change> = (1..200).map(|id| node(id, 1)).collect();
+    let before = desk.store.load().unwrap();
+    assert_eq!(desk.commit(&many), Err(Fault::Full(desk.path.clone())));
+    assert_eq!(desk.store.load().unwrap(), before);
+    desk.commit(&[user(2)]).expect("what fits is committed");
+    limit(&desk, pages + 1000);
+    desk.commit(&many).unwrap();
+    let (path, _dir) = desk.close();
+    assert_eq!(open(&path).unwrap().load().unwrap().changes.len(), 2 + 199 + 2);
+}
+
+#[test]
+fn the_files_are_for_their_user_alone() {
+    let mut desk = Desk::new();
+    desk.commit(&[user(1)]).unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(desk.dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+        seen += 1;
+    }
+    assert_eq!(seen, 4, "database, write-ahead log, its index, lock");
+}
+
+#[test]
+fn what_is_no_database_of_ours_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let garbage = dir.path().join("garbage.db");
+    fs::write(&garbage, "not a database at all ".repeat(500)).unwrap();
+    let headscale = dir.path().join("headscale.db");
+    let made = Connection::open(&headscale).unwrap();
+    made.execute_batch("CREATE TABLE nodes (id); CREATE TABLE pre_auth_keys (id)").unwrap();
+    drop(made);
+    for (path, says) in [(garbage, "damaged or no SQLite database"), (headscale, "belongs to Headscale")] {
+        let before = fs::read(&path).unwrap();
+        let text = refusal(&path);
+        assert!(text.contains(says) && text.contains("was left as it is"), "{text}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert!(!path.with_extension("db-wal").exists());
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let mut desk = Desk::new();
+    desk.commit(&[user(1)]).unwrap();
+    let newer = "INSERT INTO schema_migrations (version, name, checksum) VALUES (2, 'x', 'y')";
+    desk.store.connection.execute(newer, []).unwrap();
+    let (path, _dir) = desk.close();
+    let before = fs::read(&path).unwrap();
+    let text = refusal(&path);
+    assert!(text.contains("newer release (format 2, this one knows 1)"), "{text}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    let text = check(&path).unwrap_err().to_string();
+    assert!(text.contains("newer release"), "{text}");
+}
+
+#[test]
+fn tables_of_another_making_are_refused() {
+    let desk = Desk::new();
+    desk.store.connection.execute("UPDATE schema_migrations SET checksum = 'x'", []).unwrap();
+    let (path, _dir) = desk.close();
+    let text = refusal(&path);
+    assert!(text.contains("other tables than this release makes (format 1, `ground`)"), "{text}");
+}
+
+#[test]
+fn damage_is_found_on_request() {
+    let mut desk = Desk::new();
+    let many: Vec<Change> = [user(1)].into_iter().chain((1..500).map(|id| node(id, 1))).collect();
+    desk.commit(&many).unwrap();
+    let (path, _dir) = desk.close();
+    check(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let pages = bytes.len() / 4096;
+    bytes[pages / 2 * 4096..][..4096].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+    let careful = Options { quick_check: true, ..Options::default() };
+    let text = SqliteStore::open(&path, careful).map(drop).unwrap_err().to_string();
+    assert!(text.contains("damaged") && text.contains("restore a backup"), "{text}");
+    assert!(check(&path).is_err());
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_named() {
+    let mut desk = Desk::new();
+    desk.commit(&[user(1), node(7, 1)]).unwrap();
+    for (column, value) in
+        [("node_key", "nodekey:xyz"), ("host_info", "{"), ("register_method", "magic"), ("ipv4", "::1")]
+    {
+        let set = format!("UPDATE nodes SET {column} = ?1");
+        let was: String = desk
+            .store
+            .connection
+            .query_row(&format!("SELECT {column} FROM nodes"), [], |r| r.get(0))
+            .unwrap();
+        desk.store.connection.execute(&set, [value]).unwrap();
+        let text = desk.store.load().unwrap_err().to_string();
+        assert!(text.contains("`7` of table `nodes`") && text.contains(column), "{text}");
+        desk.store.connection.execute(&set, [was]).unwrap();
+    }
+    desk.store.load().unwrap();
+}
+
+#[test]
+fn a_backup_is_whole_while_the_server_goes_on() {
+    let mut desk = Desk::new();
+    desk.commit(&[user(1), node(1, 1)]).unwrap();
+    let loaded = desk.store.load().unwrap();
+    let to = desk.dir.path().join("copy.db");
+    backup(&desk.path, &to).unwrap();
+    desk.commit(&[node(2, 1)]).unwrap();
+    assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = backup(&desk.path, &to).unwrap_err().to_string();
+    assert!(text.contains("exists already"), "{text}");
+    check(&to).unwrap();
+    assert_eq!(open(&to).unwrap().load().unwrap(), loaded);
+    assert!(refusal(&desk.path).contains("in use by another server"), "the lock is still held");
+}
+
+#[test]
+fn a_backup_of_nothing_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("copy.db");
+    assert!(backup(&dir.path().join("none.db"), &to).is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_log_tells_who_did_what_and_no_secrets() {
+    let mut desk = Desk::new();
+    let key = ApiKey {
+        id: ApiKeyId::new(1).unwrap(),
+        prefix: "abcdefghijkl".into(),
+        digest: KeyDigest::from_bytes([0xab; 32]),
+        expiration: None,
+        created: NOW,
+        last_seen: None,
+    };
+    desk.commit(&[user(1), node(1, 1)]).unwrap();
+    desk.commit(&[Change::ApiKey(Arc::new(key)), Change::NodeGone(NodeId::new(1).unwrap())]).unwrap();
+    let log = desk.store.log(1).unwrap();
+    let [entry] = log.as_slice() else { panic!("{log:?}") };
+    assert_eq!((entry.revision, entry.at, entry.actor.as_str()), (Revision(2), NOW, "somebody"));
+    let told: serde_json::Value = serde_json::from_str(&entry.changes).unwrap();
+    assert_eq!(told[0]["prefix"], "abcdefghijkl");
+    assert_eq!(told[1], serde_json::json!({"change": "node gone", "id": 1}));
+    assert!(!entry.changes.contains("abab") && !entry.changes.contains("171"), "{}", entry.changes);
+}
+
+#[test]
+fn the_log_is_bounded_and_comings_and_goings_push_nothing_out() {
+    let log = LogLimits { durable: 5, volatile: 3, every: 4 };
+    let mut desk = Desk::with(Options { log, ..Options::default() });
+    desk.commit(&[user(1), node(1, 1)]).unwrap();
+    desk.commit(&[user(2)]).unwrap();
+    for _ in 0..50 {
+        desk.commit(&[presence(1)]).unwrap();
+    }
+    let revisions: Vec<u64> = desk.store.log(100).unwrap().iter().map(|e| e.revision.0).collect();
+    assert_eq!(revisions, [52, 51, 50, 2, 1]);
+    for id in 3..13 {
+        desk.commit(&[user(id)]).unwrap();
+    }
+    let revisions: Vec<u64> = desk.store.log(100).unwrap().iter().map(|e| e.revision.0).collect();
+    assert_eq!(revisions, [62, 61, 60, 59, 58, 57, 56, 52, 51, 50]);
+}
+
+#[test]
+fn the_entry_of_a_large_commit_is_bounded() {
+    let mut desk = Desk::new();
+    let many: Vec<Change> = (1..=1500).map(user).collect();
+    desk.commit(&many).unwrap();
+    let told: Vec<serde_json::Value> = serde_json::from_str(&desk.store.log(1).unwrap()[0].changes).unwrap();
+    assert_eq!(told.len(), 1001);
+    assert_eq!(told[1000], serde_json::json!({"more": 500}));
+}
+
+#[test]
+fn a_rollback_journal_does_as_well() {
+    let mut desk = Desk::with(Options { write_ahead_log: false, ..Options::default() });
+    desk.commit(&[user(1)]).unwrap();
+    assert!(!desk.path.with_extension("db-wal").exists());
+    let (path, _dir) = desk.close();
+    let mut store = open(&path).unwrap();
+    assert_eq!(store.load().unwrap().revision, Revision(1));
+}
+
+#[test]
+fn a_directory_that_is_missing_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("no/such/headsail.db");
+    let text = refusal(&path);
+    assert!(text.contains("no/such/headsail.db") && text.contains("create its directory"), "{text}");
+}
+
+/// Run by hand: `cargo test -p headsail-store measure -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints times"]
+fn measure() {
+    let mut desk = Desk::new();
+    let all: Vec<Change> = [user(1)].into_iter().chain((1..=10_000).map(|id| node(id, 1))).collect();
+    let began = Instant::now();
+    desk.commit(&all).unwrap();
+    println!("10,000 new rows in one commit: {:?}", began.elapsed());
+    let began = Instant::now();
+    for id in 1..=2000 {
+        desk.commit(&[node(id, 1)]).unwrap();
+    }
+    println!("one changed node row: {:?}", began.elapsed() / 2000);
+    let began = Instant::now();
+    for id in 1..=2000 {
+        desk.commit(&[presence(id)]).unwrap();
+    }
+    println!("one presence: {:?}", began.elapsed() / 2000);
+    let began = Instant::now();
+    for round in 0..10 {
+        let batch: Vec<Change> = (1..=1000).map(|id| node(id + round * 1000, 1)).collect();
+        desk.commit(&batch).unwrap();
+    }
+    println!("1,000 changed node rows in one commit: {:?}", began.elapsed() / 10);
+    let began = Instant::now();
+    let rows = desk.store.load().unwrap().changes.len();
+    println!("load of {rows} rows: {:?}", began.elapsed());
+    let began = Instant::now();
+    backup(&desk.path, &desk.dir.path().join("copy.db")).unwrap();
+    println!("backup: {:?}", began.elapsed());
+}

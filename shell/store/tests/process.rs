@@ -1,0 +1,89 @@
+//! Two servers on one database, and one that is killed: with real processes.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use headsail_store::memory::MemoryStore;
+use headsail_store::sqlite::{Options, SqliteStore};
+use headsail_store::{Batch, Fault, Revision, Store};
+use headsail_tailnet::change::{Change, Sequence};
+use headsail_tailnet::model::settings::Settings;
+use headsail_wire::time::Time;
+
+const PATH: &str = "STORE_TEST_DATABASE";
+
+fn batch(expected: Revision, changes: &[Change]) -> Batch<'_> {
+    Batch { expected, actor: "test", at: Time::EPOCH, changes }
+}
+
+/// The other process: this program again, with this test alone. Commits until it is killed.
+#[test]
+fn other_process() {
+    let Some(path) = std::env::var_os(PATH).map(PathBuf::from) else { return };
+    let mut store = SqliteStore::open(&path, Options::default()).unwrap();
+    let mut revision = store.load().unwrap().revision;
+    loop {
+        revision =
+            store.commit(&batch(revision, &[Change::NextId(Sequence::Nodes, revision.0 + 2)])).unwrap();
+        println!("committed {revision}");
+    }
+}
+
+fn start(path: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "other_process", "--nocapture", "--test-threads=1"])
+        .env(PATH, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_killed_server_lets_go_and_what_it_committed_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("headsail.db");
+    let mut other = start(&path);
+    let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
+    let mut committed = 0;
+    while committed < 100 {
+        let line = lines.next().expect("the other process goes on").unwrap();
+        if let Some(n) = line.strip_prefix("committed ") {
+            committed = n.parse().unwrap();
+        }
+    }
+    let refused = SqliteStore::open(&path, Options::default()).map(drop).unwrap_err().to_string();
+    assert!(refused.contains(&format!("in use by another server (process {}", other.id())), "{refused}");
+    assert!(refused.contains(&path.display().to_string()), "{refused}");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let last: u64 = lines
+        .map_while(Result::ok)
+        .filter_map(|l| l.strip_prefix("committed ")?.parse().ok())
+        .last()
+        .unwrap_or(committed);
+    let mut store = SqliteStore::open(&path, Options { quick_check: true, ..Options::default() }).unwrap();
+    let loaded = store.load().unwrap();
+    // One more may have been committed and not told.
+    assert!((last..=last + 1).contains(&loaded.revision.0), "{last} {loaded:?}");
+    assert_eq!(loaded.changes, [Change::NextId(Sequence::Nodes, loaded.revision.0 + 1)]);
+}
+
+#[test]
+fn a_store_in_memory_fails_when_told_and_then_goes_on() {
+    let store = MemoryStore::default();
+    let mut clerk: Box<dyn Store> = Box::new(store.clone());
+    let changes = [Change::NextId(Sequence::Users, 5), Change::Settings(Arc::new(Settings::basic()))];
+    store.fail([Fault::Full("disk".into()), Fault::Busy("disk".into())]);
+    assert_eq!(clerk.commit(&batch(Revision(0), &changes)), Err(Fault::Full("disk".into())));
+    assert_eq!(clerk.ping(), Err(Fault::Busy("disk".into())));
+    assert_eq!(clerk.load().unwrap().changes, []);
+    assert_eq!(clerk.commit(&batch(Revision(0), &changes)), Ok(Revision(1)));
+    let conflict = Fault::Conflict { expected: Revision(0), stored: Revision(1) };
+    assert_eq!(clerk.commit(&batch(Revision(0), &changes)), Err(conflict));
+    assert_eq!(clerk.commit(&batch(Revision(0), &changes[1..])), Ok(Revision(0)), "nothing to write");
+    assert_eq!(store.clone().load().unwrap().changes, changes[..1]);
+    assert_eq!(store.revision(), Revision(1));
+}
