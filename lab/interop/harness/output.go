@@ -77,3 +77,10 @@ func Get(t testing.TB, url string) string {
 	}
 	return string(body)
 }
+
+// CaptureErrors is [CaptureLines] for what a command prints on standard error alone.
+func CaptureErrors(cmd *exec.Cmd) *Output {
+	o := &Output{changed: make(chan struct{})}
+	cmd.Stderr = o
+	return o
+}
