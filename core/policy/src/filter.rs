@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// The destinations in a rule for a node, as text, when the rule speaks of `target`.
-    fn addressed(&self, row: &NodeRow, target: &Target, section: &Section) -> Vec<String> {
+    pub(crate) fn addressed(&self, row: &NodeRow, target: &Target, section: &Section) -> Vec<String> {
         let own = || row.facts.addresses().map(|a| a.to_string()).collect();
         let has = |s: &u32| self.classes.get(row.class as usize).is_some_and(|c| c.signature.has(*s));
         match target {

@@ -25,7 +25,6 @@ pub(crate) struct Party {
     pub owner: Option<UserId>,
     /// Whether `*` as a source takes it in.
     pub inside: bool,
-    pub everything: bool,
     pub internet: bool,
 }
 
@@ -85,7 +84,7 @@ impl Engine {
     /// Whom a name in a test or a question stands for: nodes that are there, else somebody imagined. Empty when nobody.
     pub(crate) fn parties(&self, name: &str) -> Vec<Party> {
         match Selector::parse(name) {
-            Selector::Any => vec![Party { everything: true, inside: true, ..Party::default() }],
+            Selector::Any => vec![Party { inside: true, ..Party::default() }],
             Selector::Auto(Auto::Internet) if EXIT_ROUTES.iter().any(|r| self.routes.get(r).is_some()) => {
                 vec![Party { internet: true, ..Party::default() }]
             }
@@ -171,7 +170,7 @@ impl Engine {
         list.nets.iter().filter_map(|n| self.program.net(*n)).any(|n| holds(&n, &prefix))
     }
 
-    fn target_is(&self, index: usize, section: &Section, target: &Target, dst: &Party) -> bool {
+    pub(crate) fn target_is(&self, index: usize, section: &Section, target: &Target, dst: &Party) -> bool {
         let routed = |a: &IpAddr| {
             let servers = self.routes.iter().filter(|(r, _)| !is_exit_route(r) && r.contains(a));
             section.via.is_empty()
@@ -263,8 +262,7 @@ impl Engine {
                 return Err(format!("destination `{name}` is not known"));
             }
             for dst in &targets {
-                let dst = Party { everything: dst.everything, ..dst.clone() };
-                let ok = self.allows(src, &dst, protocol, port).is_some();
+                let ok = self.allows(src, dst, protocol, port).is_some();
                 (all, any) = (all && ok, any || ok);
             }
         }

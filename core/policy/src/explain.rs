@@ -1,0 +1,211 @@
+//! Why something may, or may not, reach something.
+
+use headsail_wire::filter::PortRange;
+use headsail_wire::ids::NodeId;
+use serde::Serialize;
+
+use crate::document::{Rule, RuleKind};
+use crate::engine::Engine;
+use crate::net::is_exit_route;
+use crate::ports::{parse_protocol, print_ports, protocol_name};
+use crate::program::{Body, Section};
+use crate::selector::{Selector, users_named};
+use crate::verdict::Party;
+
+/// The answer to "may this reach that?".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// Whether the packet filter lets it through.
+    pub allowed: bool,
+    /// The source, as it was understood.
+    pub src: String,
+    /// The destination, as it was understood.
+    pub dst: String,
+    /// The rule that lets it through.
+    pub rule: Option<RuleRef>,
+    /// How the rule comes to speak of the two; for a refusal, what is missing.
+    pub reasons: Vec<String>,
+}
+
+/// A rule of the policy text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleRef {
+    /// Such as `acls[2]`; `default` for what holds without any rules.
+    pub name: String,
+    /// Its line, from 1; 0 when it is not in the text.
+    pub line: usize,
+}
+
+impl Engine {
+    /// Explains whether `src` may reach `dst` on a port. Both are the name of a node, or anything that a rule could name:
+    /// a user, a tag, a group, a host, an address. `proto` is a name or a number; "" means TCP or UDP.
+    ///
+    /// Where a name stands for several, the answer is about the first that is refused, else the first.
+    pub fn explain(&self, src: &str, dst: &str, port: u16, proto: &str) -> Result<Explanation, String> {
+        let protocol = parse_protocol(proto)?;
+        let sources = self.named_parties(src)?;
+        let targets = self.named_parties(dst)?;
+        let mut first = None;
+        for s in &sources {
+            for t in &targets {
+                match self.allows(s, t, protocol, port) {
+                    None => return Ok(self.refusal((src, s), (dst, t), protocol, port)),
+                    Some((index, section)) => {
+                        first.get_or_insert((s, t, index, section));
+                    }
+                }
+            }
+        }
+        match first {
+            Some((s, t, index, section)) => Ok(self.permission((src, s), (dst, t), index, section)),
+            None => Err(format!("`{src}` or `{dst}` stands for nobody")),
+        }
+    }
+
+    fn named_parties(&self, name: &str) -> Result<Vec<Party>, String> {
+        let named = self.nodes().find(|n| n.name.eq_ignore_ascii_case(name)).map(|n| n.id);
+        if let Some(party) = named.and_then(|id| self.party(id)) {
+            return Ok(vec![party]);
+        }
+        let parties = self.parties(name);
+        if parties.is_empty() {
+            return Err(format!("`{name}` is not known: name a node, user, group, tag, host or address"));
+        }
+        Ok(parties)
+    }
+
+    fn permission(&self, src: (&str, &Party), dst: (&str, &Party), index: usize, s: &Section) -> Explanation {
+        let rule = s.rule.and_then(|r| self.policy.document.rules.get(r));
+        let mut reasons = Vec::new();
+        if let Some(rule) = rule {
+            let from = rule.src.iter().find_map(|sel| self.link_to(&sel.value, src.1));
+            let to = rule.dst.iter().find_map(|sel| self.link_to(&sel.value.target, dst.1));
+            reasons.extend(from.map(|t| format!("source: {t}")));
+            reasons.extend(to.map(|t| format!("destination: {t}")));
+        } else if self.policy.is_none() {
+            reasons.push("there is no policy, so everything is allowed".into());
+        } else {
+            reasons.push("the policy has neither `grants` nor `acls`, so everything is allowed".into());
+        }
+        reasons.extend(self.carrier(dst.1, index, s));
+        Explanation {
+            allowed: true,
+            src: self.title(src),
+            dst: self.title(dst),
+            rule: Some(self.rule_ref(rule)),
+            reasons,
+        }
+    }
+
+    fn rule_ref(&self, rule: Option<&Rule>) -> RuleRef {
+        let Some(rule) = rule else { return RuleRef { name: "default".into(), line: 0 } };
+        let section = match rule.kind {
+            RuleKind::Grant => "grants",
+            RuleKind::Acl => "acls",
+        };
+        RuleRef { name: format!("{section}[{}]", rule.index), line: self.policy.line(rule.span) }
+    }
+
+    /// How a selector comes to mean somebody.
+    fn link_to(&self, s: &Selector, party: &Party) -> Option<String> {
+        let node = party.node.and_then(|n| self.node(n));
+        let who = party.owner.and_then(|o| self.users.get(&o)).map(|u| match u.facts.email.as_str() {
+            "" => format!("{}@", u.facts.name),
+            email => email.to_string(),
+        });
+        let whose = || match (&who, node) {
+            (Some(who), Some(n)) => format!("{who}, who owns `{}`", n.name),
+            (Some(who), None) => who.clone(),
+            (None, Some(n)) => format!("`{}`", n.name),
+            (None, None) => "the address".into(),
+        };
+        let meant = match s {
+            Selector::Any => return party.inside.then(|| "`*` is everybody".into()),
+            Selector::User(token) => {
+                party.owner.is_some_and(|o| users_named(token, self.users()).contains(&o))
+            }
+            Selector::Tag(t) => match node {
+                Some(n) => n.tags().contains(t),
+                None => party.signature.sels.iter().any(|id| self.program.sel(*id) == Some(s)),
+            },
+            Selector::Net(_) | Selector::Host(_) => {
+                let net = match s {
+                    Selector::Net(n) => Some(*n),
+                    Selector::Host(h) => self.policy.document.host(h),
+                    _ => None,
+                }?;
+                let inside = party.addresses.iter().find(|a| net.contains(**a));
+                return inside.map(|a| format!("`{s}` contains {a}"));
+            }
+            people if people.is_people() => party.owner.is_some_and(|o| self.is_user(o, people)),
+            _ => party.signature.sels.iter().any(|id| self.program.sel(*id) == Some(s)),
+        };
+        let verb = if matches!(s, Selector::User(_)) { "is" } else { "has" };
+        meant.then(|| format!("`{s}` {verb} {}", whose()))
+    }
+
+    /// Which router carries traffic to an address that no node has.
+    fn carrier(&self, dst: &Party, index: usize, section: &Section) -> Option<String> {
+        let a = dst.addresses.first().filter(|_| dst.node.is_none())?;
+        let routes = self.routes.iter().filter(|(r, _)| !is_exit_route(r) && r.contains(a));
+        let serves = |n: &&NodeId| {
+            let row = self.nodes.get(n);
+            section.via.is_empty()
+                || row.is_some_and(|r| self.reached(index, section).is_some_and(|b| b.has(r.class as usize)))
+        };
+        let mut found = routes.flat_map(|(r, row)| row.servers.iter().filter(serves).map(move |n| (r, n)));
+        let best = found.next();
+        Some(match best.and_then(|(r, n)| Some((r, self.node(*n)?))) {
+            Some((route, router)) => format!("`{}` routes {route}", router.name),
+            None => format!("no node routes {a}, so nothing will arrive"),
+        })
+    }
+
+    fn title(&self, (asked, party): (&str, &Party)) -> String {
+        match party.node.and_then(|n| self.node(n)).map(|n| n.name.as_str()) {
+            Some(name) if !name.is_empty() && name != asked => format!("{name} ({asked})"),
+            _ => asked.into(),
+        }
+    }
+
+    fn refusal(&self, src: (&str, &Party), dst: (&str, &Party), protocol: Option<u8>, port: u16) -> Explanation {
+        let mut reasons = Vec::new();
+        let (mut from_some, mut to_some) = (Vec::new(), Vec::new());
+        for (i, s) in self.program.sections.iter().enumerate() {
+            let Body::Ports { protocol: opened, to } = &s.body else { continue };
+            let from = self.list(s.src).is_some_and(|l| src.1.is_in(l));
+            let own = !s.own || (src.1.owner.is_some() && src.1.owner == dst.1.owner);
+            let met: Vec<_> = to.iter().filter(|(t, _)| own && self.target_is(i, s, t, dst.1)).collect();
+            let rule = self.rule_ref(s.rule.and_then(|r| self.policy.document.rules.get(r)));
+            match (from, met.is_empty()) {
+                (true, false) => {
+                    let ports: Vec<PortRange> = met.iter().flat_map(|(_, p)| p.iter().copied()).collect();
+                    let proto = opened.map(|p| format!("{}:", protocol_name(p))).unwrap_or_default();
+                    let text = format!("{} (line {}) opens only {proto}{}", rule.name, rule.line, print_ports(&ports));
+                    reasons.push(text);
+                }
+                (true, true) => from_some.push(rule),
+                (false, false) => to_some.push(rule),
+                (false, true) => {}
+            }
+        }
+        if reasons.is_empty() {
+            let names = |rules: &[RuleRef]| {
+                let shown = rules.iter().take(3).map(|r| format!("{} (line {})", r.name, r.line));
+                shown.collect::<Vec<_>>().join(", ")
+            };
+            reasons.push(match to_some.is_empty() {
+                true => format!("no rule has `{}` as a destination", dst.0),
+                false => format!("`{}` is not a source of the rules that reach it: {}", src.0, names(&to_some)),
+            });
+            reasons.push(match from_some.is_empty() {
+                true => format!("no rule has `{}` as a source", src.0),
+                false => format!("rules of which `{}` is a source go elsewhere: {}", src.0, names(&from_some)),
+            });
+        } else {
+            let asked = protocol.map(|p| format!("{}:", protocol_name(p))).unwrap_or_default();
+            reasons.push(format!("no rule opens {asked}{port}"));
+        }
+        Explanation { allowed: false, src: self.title(src), dst: self.title(dst), rule: None, reasons }
+    }
+}
