@@ -26,6 +26,9 @@ pub struct Problem {
 pub struct Fault {
     /// What is wrong.
     pub message: String,
+    /// A short stable name of this kind of fault, such as `unknown-tag`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub code: String,
     /// The field, such as `body.name`, or the path in a policy, such as `acls[2].src[0]`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub location: String,

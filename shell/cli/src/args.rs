@@ -32,7 +32,7 @@ pub struct Globals {
     pub output: Format,
     /// Ask nothing
     #[arg(
-        long, global = true, action = ArgAction::Set, value_parser = go_bool,
+        long, global = true, action = ArgAction::Set, value_parser = go_bool, value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
         hide_default_value = true, hide_possible_values = true
     )]

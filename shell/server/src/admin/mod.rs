@@ -13,6 +13,8 @@ mod policy;
 mod preauthkeys;
 mod read;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod users;
 pub mod view;
 

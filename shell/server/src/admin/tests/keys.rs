@@ -1,0 +1,116 @@
+//! Auth keys and API keys.
+
+use headsail_api::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Server, host};
+
+/// Seconds until a time.
+fn secs_until(time: &Value) -> i64 {
+    let time: Timestamp = time.as_str().unwrap().parse().unwrap();
+    time.as_second() - Timestamp::now().as_second()
+}
+
+#[tokio::test]
+async fn auth_keys_show_their_secret_once() {
+    let s = Server::new();
+    s.user("alice").await;
+    let made = s.ok("POST /preauthkey", json!({"user": "1", "reusable": true})).await["preAuthKey"].take();
+    let secret = made["key"].as_str().unwrap();
+    assert!(secret.starts_with("hskey-auth-") && secret.len() == 11 + 12 + 1 + 64, "{secret}");
+    assert_eq!(
+        (&made["user"]["name"], &made["reusable"], &made["used"]),
+        (&json!("alice"), &json!(true), &json!(false))
+    );
+    assert!(
+        (3590..=3600).contains(&secs_until(&made["expiration"])),
+        "a key lives for an hour unless told otherwise"
+    );
+
+    let tagged =
+        json!({"aclTags": ["tag:b", "tag:a"], "expiration": "2099-01-01T00:00:00Z", "ephemeral": true});
+    let tagged = s.ok("POST /preauthkey", tagged).await["preAuthKey"].take();
+    assert_eq!((&tagged["user"], &tagged["aclTags"]), (&Value::Null, &json!(["tag:a", "tag:b"])));
+    assert_eq!((&tagged["expiration"], &tagged["ephemeral"]), (&json!("2099-01-01T00:00:00Z"), &json!(true)));
+
+    let listed = s.ok("GET /preauthkey", json!({})).await;
+    assert!(!listed.to_string().contains(secret));
+    assert_eq!(listed["preAuthKeys"][0]["key"], format!("{}-***", &secret[..23]));
+    let (_, of_alice) = s.ask("GET /preauthkey?user=alice").await;
+    assert_eq!(of_alice["preAuthKeys"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn auth_keys_are_expired_and_deleted() {
+    let s = Server::new();
+    s.user("alice").await;
+    let mut secrets = Vec::new();
+    for _ in 0..4 {
+        let made = s.ok("POST /preauthkey", json!({"user": 1})).await;
+        secrets.push(made["preAuthKey"]["key"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(s.ok("POST /preauthkey/expire", json!({"id": "1"})).await, json!({}));
+    s.ok("POST /preauthkey/expire", json!({"user": "1", "key": secrets[1]})).await;
+    s.ok("POST /preauthkey/expire", json!({"key": format!("{}-***", &secrets[2][..23])})).await;
+    let listed = s.ok("GET /preauthkey", json!({})).await;
+    let over = |n: usize| secs_until(&listed["preAuthKeys"][n]["expiration"]) <= 0;
+    assert_eq!([over(0), over(1), over(2), over(3)], [true, true, true, false]);
+
+    assert_eq!(s.ask("DELETE /preauthkey?id=1").await, (200, json!({})));
+    assert_eq!(s.ask("DELETE /preauthkey?id=1").await.0, 404);
+    assert_eq!(s.ask("DELETE /preauthkey").await.0, 400);
+    s.refused(400, "POST /preauthkey/expire", json!({})).await;
+    s.refused(404, "POST /preauthkey/expire", json!({"id": 99})).await;
+    s.refused(404, "POST /preauthkey/expire", json!({"key": "hskey-auth-nosuchkeyxxx-***"})).await;
+    s.refused(400, "POST /preauthkey", json!({})).await;
+    s.refused(404, "POST /preauthkey", json!({"user": "99"})).await;
+    s.refused(404, "POST /preauthkey", json!({"user": "carol"})).await;
+    s.refused(400, "POST /preauthkey", json!({"aclTags": ["web"]})).await;
+    s.refused(400, "POST /preauthkey", json!({"user": "1", "expiration": "soon"})).await;
+}
+
+#[tokio::test]
+async fn a_used_key_says_so_and_its_node_shows_it_masked() {
+    let s = Server::new();
+    s.user("alice").await;
+    let node = s.join(1, json!({"user": "alice", "ephemeral": true}), host("web", &[])).await;
+    let (_, shown) = s.ask(&format!("GET /node/{node}")).await;
+    let key = &shown["node"]["preAuthKey"];
+    assert!(key["key"].as_str().unwrap().ends_with("-***"));
+    assert_eq!((&key["used"], &key["ephemeral"]), (&json!(true), &json!(true)));
+}
+
+#[tokio::test]
+async fn api_keys_live_and_die() {
+    let s = Server::new();
+    let mut secrets = Vec::new();
+    for _ in 0..3 {
+        let made = s.ok("POST /apikey", json!({})).await;
+        secrets.push(made["apiKey"].as_str().unwrap().to_owned());
+    }
+    let listed = s.ok("GET /apikey", json!({})).await;
+    let first = &listed["apiKeys"][0];
+    let masked = format!("{}-***", &secrets[0][..22]);
+    assert_eq!(
+        (&first["id"], &first["prefix"], &first["lastSeen"]),
+        (&json!("1"), &json!(masked), &Value::Null)
+    );
+    let ninety_days = 90 * 24 * 3600;
+    assert!((ninety_days - 10..=ninety_days).contains(&secs_until(&first["expiration"])));
+
+    s.ok("POST /apikey/expire", json!({"prefix": masked})).await;
+    s.ok("POST /apikey/expire", json!({"id": "2"})).await;
+    let bare = &secrets[2][10..22];
+    s.ok("POST /apikey/expire", json!({"prefix": bare})).await;
+    let listed = s.ok("GET /apikey", json!({})).await;
+    for key in listed["apiKeys"].as_array().unwrap() {
+        assert!(secs_until(&key["expiration"]) <= 0);
+    }
+    assert_eq!(s.ask(&format!("DELETE /apikey/{bare}")).await, (200, json!({})));
+    assert_eq!(s.ask(&format!("DELETE /apikey/{bare}")).await.0, 404);
+    assert_eq!(s.ask("DELETE /apikey/-?id=1").await.0, 200);
+    assert_eq!(s.ask("DELETE /apikey/-?id=1").await.0, 404);
+    s.refused(400, "POST /apikey/expire", json!({})).await;
+    s.refused(400, "POST /apikey/expire", json!({"id": "2", "prefix": "x"})).await;
+    s.refused(404, "POST /apikey/expire", json!({"prefix": "x"})).await;
+}

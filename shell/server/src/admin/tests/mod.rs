@@ -1,0 +1,152 @@
+//! The API as its clients see it: statuses and bodies, over a router with a store in memory.
+
+mod access;
+mod keys;
+mod nodes;
+mod users;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, header};
+use headsail_noise::Responder;
+use headsail_store::memory::MemoryStore;
+use headsail_store::{Revision, Store};
+use headsail_tailnet::command::{Command, Registration};
+use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, parse};
+use headsail_tailnet::model::settings::Settings as TailnetSettings;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::capver::CapVer;
+use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::keys::{MachineKey, NodeKey};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::{Trust, routes};
+use crate::app::App;
+use crate::clerk::Clerk;
+use crate::config::Settings;
+
+/// A server without sockets.
+pub struct Server {
+    pub app: Arc<App>,
+    pub store: MemoryStore,
+    router: Router,
+}
+
+impl Server {
+    /// A server that trusts whoever asks.
+    pub fn new() -> Server {
+        Server::trusting(Trust::Socket)
+    }
+
+    pub fn trusting(trust: Trust) -> Server {
+        let store = MemoryStore::default();
+        let boxed: Box<dyn Store> = Box::new(store.clone());
+        let tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
+        let clerk = Clerk::start(tailnet, boxed, Revision::default());
+        let settings = Settings::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
+        let noise = Responder::new(&[7; 32]).unwrap();
+        let app = Arc::new(App::new(Arc::new(settings), clerk, noise, None));
+        Server { router: routes(app.clone(), trust), app, store }
+    }
+
+    /// Asks, without a body.
+    pub async fn ask(&self, line: &str) -> (u16, Value) {
+        self.send(line, "").await
+    }
+
+    /// Sends a body; the line is `METHOD /path?query` below `/api/v1`.
+    pub async fn send(&self, line: &str, body: impl Into<String>) -> (u16, Value) {
+        self.request(line, body.into(), &[]).await
+    }
+
+    pub async fn request(&self, line: &str, body: String, headers: &[(&str, &str)]) -> (u16, Value) {
+        let (method, path) = line.split_once(' ').unwrap();
+        let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let kind = response.headers().get(header::CONTENT_TYPE).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(
+            kind,
+            if status < 400 { "application/json" } else { "application/problem+json" },
+            "{line}"
+        );
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let value: Value = serde_json::from_slice(&body).unwrap();
+        if status >= 400 {
+            assert_eq!(value["status"], status, "{line}");
+            assert!(!value["detail"].as_str().unwrap().is_empty(), "{line}");
+        }
+        (status, value)
+    }
+
+    /// Asks and expects success.
+    pub async fn ok(&self, line: &str, body: Value) -> Value {
+        let (status, value) = self.send(line, body.to_string()).await;
+        assert_eq!(status, 200, "{line}: {value}");
+        value
+    }
+
+    /// Sends and expects this refusal; its detail.
+    pub async fn refused(&self, status: u16, line: &str, body: Value) -> String {
+        let (got, value) = self.send(line, body.to_string()).await;
+        assert_eq!(got, status, "{line}: {value}");
+        value["detail"].as_str().unwrap().to_owned()
+    }
+
+    /// A user of this name.
+    pub async fn user(&self, name: &str) {
+        self.ok("POST /user", json!({ "name": name })).await;
+    }
+
+    /// A node that registers with a key of this request; its id.
+    pub async fn join(&self, number: u8, key: Value, hostinfo: Hostinfo) -> u64 {
+        let made = self.ok("POST /preauthkey", key).await;
+        let text = made["preAuthKey"]["key"].as_str().unwrap();
+        let registration = registration(number, Some(parse(AUTH_KEY_PREFIX, text)), hostinfo);
+        let node_key = registration.node_key;
+        let t = self.app.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
+        t.node_by_key(&node_key).unwrap().id.get()
+    }
+
+    /// A machine that wants in without a key; the id of its login.
+    pub async fn knock(&self, number: u8, hostinfo: Hostinfo) -> String {
+        let registration = registration(number, None, hostinfo);
+        let node_key = registration.node_key;
+        let t = self.app.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
+        t.tickets().find(|k| k.asking.node_key == node_key).unwrap().id.clone()
+    }
+}
+
+fn registration(
+    number: u8,
+    auth_key: Option<Option<(String, headsail_tailnet::model::key::KeyDigest)>>,
+    hostinfo: Hostinfo,
+) -> Registration {
+    Registration {
+        machine_key: MachineKey::from_bytes([number; 32]),
+        cap: CapVer(130),
+        node_key: NodeKey::from_bytes([number | 0x80; 32]),
+        old_node_key: NodeKey::default(),
+        auth_key,
+        expiry: None,
+        hostinfo,
+        ephemeral: false,
+    }
+}
+
+/// A host of this name that offers these routes.
+pub fn host(name: &str, routes: &[&str]) -> Hostinfo {
+    Hostinfo {
+        hostname: name.to_owned(),
+        routable_ips: routes.iter().map(|r| r.parse().unwrap()).collect(),
+        ..Hostinfo::default()
+    }
+}
