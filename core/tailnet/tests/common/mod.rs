@@ -1,0 +1,253 @@
+//! A small tailnet to tell stories about.
+#![allow(dead_code)] // every story uses another part of it
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use headsail_netmap::NetMap;
+use headsail_tailnet::change::Change;
+use headsail_tailnet::command::{Command, Env, NewAuthKey, NewUser, Registration, Rejection, Telling};
+use headsail_tailnet::deadline::Deadlines;
+use headsail_tailnet::decide::decide;
+use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint, parse};
+use headsail_tailnet::model::node::{Node, StreamNo};
+use headsail_tailnet::model::settings::Settings;
+use headsail_tailnet::model::ticket::{Ticket, TicketState};
+use headsail_tailnet::project::project;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::capver::CapVer;
+use headsail_wire::hostinfo::{Hostinfo, NetInfo};
+use headsail_wire::ids::{AuthKeyId, NodeId, UserId};
+use headsail_wire::keys::{DiscoKey, MachineKey, NodeKey};
+use headsail_wire::map::MapResponse;
+use headsail_wire::time::Time;
+
+/// The tailnet, its clock, and as much chance as a story needs.
+pub struct Town {
+    pub t: Tailnet,
+    pub now: Time,
+    chance: u8,
+}
+
+/// A pre-authentication key as its holder has it.
+pub struct Shown {
+    pub id: AuthKeyId,
+    pub text: String,
+}
+
+impl Town {
+    pub fn new() -> Town {
+        Town::with(|_| {})
+    }
+
+    pub fn with(edit: impl FnOnce(&mut Settings)) -> Town {
+        let mut settings = Settings::basic();
+        edit(&mut settings);
+        Town { t: Tailnet::empty(Arc::new(settings)), now: Time::from_secs(1_750_000_000), chance: 0 }
+    }
+
+    /// Decides and applies.
+    pub fn try_to(&mut self, command: Command) -> Result<Vec<Change>, Rejection> {
+        let mut fill = |buffer: &mut [u8]| {
+            self.chance = self.chance.wrapping_add(1);
+            buffer
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, b)| *b = self.chance.wrapping_mul(31).wrapping_add(i as u8));
+        };
+        let changes = decide(&self.t, command, &mut Env { now: self.now, rng: &mut fill })?;
+        self.t.apply(&changes);
+        Ok(changes)
+    }
+
+    pub fn make(&mut self, command: Command) {
+        self.try_to(command).expect("the command is accepted");
+    }
+
+    pub fn user(&mut self, name: &str) -> UserId {
+        self.make(Command::CreateUser(NewUser { name: name.into(), ..NewUser::default() }));
+        self.t.users().find(|u| u.name == name).expect("the user is there").id
+    }
+
+    /// A reusable key without tags that never expires, unless edited.
+    pub fn key(&mut self, user: UserId, edit: impl FnOnce(&mut NewAuthKey)) -> Shown {
+        let count = self.t.auth_keys().count() as u8;
+        let key = mint(AUTH_KEY_PREFIX, &[count + 1; 44]);
+        let mut new = NewAuthKey {
+            prefix: key.prefix.clone(),
+            digest: key.digest,
+            user: Some(user),
+            tags: BTreeSet::new(),
+            reusable: true,
+            ephemeral: false,
+            expiration: None,
+        };
+        edit(&mut new);
+        self.make(Command::CreateAuthKey(Box::new(new)));
+        Shown { id: self.t.auth_key_by_prefix(&key.prefix).expect("the key is there").id, text: key.text }
+    }
+
+    pub fn register(&mut self, registration: Registration) -> Result<Vec<Change>, Rejection> {
+        self.try_to(Command::Register(Box::new(registration)))
+    }
+
+    /// Registers with a key and returns the node.
+    pub fn join(&mut self, client: &Client, key: &Shown) -> Arc<Node> {
+        self.register(client.shows(&key.text)).expect("the key lets the client in");
+        self.node(client)
+    }
+
+    /// The node that a client's key of now belongs to.
+    pub fn node(&self, client: &Client) -> Arc<Node> {
+        self.t.node_by_key(&client.node).expect("the client has a node").clone()
+    }
+
+    pub fn is_in(&self, client: &Client) -> bool {
+        self.t.node_by_key(&client.node).is_some()
+    }
+
+    /// The only login that waits.
+    pub fn waiting(&self) -> Arc<Ticket> {
+        let mut all = self.t.tickets().filter(|k| k.state == TicketState::Waiting);
+        let ticket = all.next().expect("a login waits").clone();
+        assert!(all.next().is_none(), "only one login waits");
+        ticket
+    }
+
+    pub fn open(&mut self, client: &Client, stream: u64) {
+        let node = self.node(client).id;
+        self.make(Command::StreamOpened {
+            node,
+            stream: StreamNo(stream),
+            telling: Box::new(client.tells()),
+        });
+    }
+
+    pub fn close(&mut self, client: &Client, stream: u64) {
+        let node = self.node(client).id;
+        self.make(Command::StreamClosed { node, stream: StreamNo(stream) });
+    }
+
+    pub fn lite_update(&mut self, client: &Client) {
+        let node = self.node(client).id;
+        self.make(Command::MapUpdate { node, telling: Box::new(client.tells()) });
+    }
+
+    /// Time passes, and what is due happens when it is due.
+    pub fn pass(&mut self, seconds: i64) {
+        let until = self.now.plus_secs(seconds);
+        while let Some(at) = Deadlines::of(&self.t).deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            let due = Deadlines::of(&self.t).due(self.now, 100);
+            self.make(Command::Due(due));
+        }
+        self.now = until;
+    }
+
+    pub fn map(&self, client: &Client) -> NetMap {
+        project(&self.t, self.node(client).id).expect("the node has a view")
+    }
+
+    /// What a client that was told `then` is told now.
+    pub fn told_since(&self, then: &Tailnet, viewer: NodeId) -> MapResponse {
+        match delta(then, &self.t, viewer) {
+            Delta::Nothing => MapResponse::default(),
+            Delta::Frame(frame) => *frame,
+            Delta::Gone => panic!("the viewer is gone"),
+        }
+    }
+}
+
+/// A machine with a client on it.
+#[derive(Clone)]
+pub struct Client {
+    pub machine: MachineKey,
+    pub node: NodeKey,
+    pub old: NodeKey,
+    pub host: Hostinfo,
+    pub cap: CapVer,
+    pub disco: DiscoKey,
+    pub endpoints: Vec<std::net::SocketAddr>,
+}
+
+impl Client {
+    pub fn new(number: u8, hostname: &str) -> Client {
+        Client {
+            machine: MachineKey::from_bytes([number; 32]),
+            node: NodeKey::from_bytes([number; 32]),
+            old: NodeKey::default(),
+            host: Hostinfo { hostname: hostname.into(), ..Hostinfo::default() },
+            cap: CapVer(120),
+            disco: DiscoKey::default(),
+            endpoints: Vec::new(),
+        }
+    }
+
+    /// The same machine with a new node key.
+    pub fn rotated(&self, number: u8) -> Client {
+        Client { node: NodeKey::from_bytes([number; 32]), old: self.node, ..self.clone() }
+    }
+
+    pub fn shows(&self, key_text: &str) -> Registration {
+        Registration { auth_key: Some(parse(AUTH_KEY_PREFIX, key_text)), ..self.asks() }
+    }
+
+    /// A registration without a key.
+    pub fn asks(&self) -> Registration {
+        Registration {
+            machine_key: self.machine,
+            cap: self.cap,
+            node_key: self.node,
+            old_node_key: self.old,
+            auth_key: None,
+            expiry: None,
+            hostinfo: self.host.clone(),
+            ephemeral: false,
+        }
+    }
+
+    /// What a client sends to log out.
+    pub fn logs_out(&self) -> Registration {
+        Registration { expiry: Some(Time::from_secs(123)), ..self.asks() }
+    }
+
+    pub fn at_relay(mut self, region: u32) -> Client {
+        self.host.net_info = Some(NetInfo { preferred_derp: region, ..NetInfo::default() });
+        self
+    }
+
+    pub fn at(mut self, endpoint: &str) -> Client {
+        self.endpoints = vec![endpoint.parse().expect("an address and a port")];
+        self
+    }
+
+    pub fn with_disco(mut self, number: u8) -> Client {
+        self.disco = DiscoKey::from_bytes([number; 32]);
+        self
+    }
+
+    pub fn asking_for(mut self, tags: &[&str]) -> Client {
+        self.host.request_tags = tags.iter().map(|t| (*t).to_owned()).collect();
+        self
+    }
+
+    pub fn tells(&self) -> Telling {
+        Telling {
+            hostinfo: Some(self.host.clone()),
+            endpoints: self.endpoints.clone(),
+            disco_key: self.disco,
+            cap: self.cap,
+        }
+    }
+}
+
+/// Tags as a set.
+pub fn tags(all: &[&str]) -> BTreeSet<String> {
+    all.iter().map(|t| (*t).to_owned()).collect()
+}
+
+/// The words of a refusal.
+pub fn words<T: std::fmt::Debug>(outcome: Result<T, Rejection>) -> String {
+    outcome.expect_err("this is refused").text()
+}

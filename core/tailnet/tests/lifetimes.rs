@@ -1,0 +1,245 @@
+//! What begins, ends and comes back: expiry (B11), ephemeral nodes (B12), deletion, presence.
+
+mod common;
+
+use common::{Client, Town};
+use headsail_tailnet::change::Change;
+use headsail_tailnet::command::{Command, Registration, Rejection};
+use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::model::node::{Expiry, Presence, StreamNo, TOMBSTONE_SECS};
+use headsail_tailnet::tailnet::{Tailnet, revive};
+use headsail_wire::keys::NodeKey;
+
+fn with_one_node(edit: impl FnOnce(&mut headsail_tailnet::model::settings::Settings)) -> (Town, Client) {
+    let mut town = Town::with(edit);
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let client = Client::new(1, "web");
+    town.join(&client, &key);
+    (town, client)
+}
+
+#[test]
+fn b11_an_administrator_expires_a_node_now_later_or_never() {
+    let (mut town, client) = with_one_node(|_| {});
+    let id = town.node(&client).id;
+    let later = town.now.plus_secs(100);
+    town.make(Command::ExpireNode { node: id, at: Some(later) });
+    assert_eq!(town.map(&client).me.key_expiry, Some(later));
+    town.make(Command::ExpireNode { node: id, at: None });
+    assert_eq!((town.node(&client).expiry, town.map(&client).me.key_expiry), (Expiry::Never, None));
+    town.make(Command::ExpireNode { node: id, at: Some(town.now) });
+    assert!(town.node(&client).expiry.is_past() && town.map(&client).me.expired);
+}
+
+#[test]
+fn b11_a_passing_expiry_is_told_to_peers_without_further_action() {
+    let (mut town, client) = with_one_node(|s| s.node_expiry = Some(100));
+    let key = town.key(town.node(&client).owner.user().unwrap(), |_| {});
+    let viewer = Client::new(2, "viewer");
+    town.join(&viewer, &key);
+    town.make(Command::ExpireNode { node: town.node(&viewer).id, at: None });
+    let then = town.t.clone();
+    town.pass(99);
+    assert_eq!(delta(&then, &town.t, town.node(&viewer).id), Delta::Nothing);
+    town.pass(1);
+    let told = town.told_since(&then, town.node(&viewer).id);
+    assert_eq!(told.peers_changed.len(), 1);
+    assert!(told.peers_changed[0].expired && told.peers_changed[0].key_expiry == Some(town.now));
+}
+
+#[test]
+fn b11_an_expired_node_keeps_its_place_and_comes_back_with_the_same_number() {
+    let (mut town, client) = with_one_node(|s| s.node_expiry = Some(100));
+    let before = town.node(&client);
+    let key = town.key(before.owner.user().unwrap(), |_| {});
+    town.pass(100);
+    assert!(town.map(&client).me.expired, "it may poll, to see that it has expired");
+    assert_eq!(town.register(client.asks()), Err(Rejection::KeyExpired));
+    let back = town.join(&client.rotated(11), &key);
+    assert_eq!((back.id, back.v4, &back.name), (before.id, before.v4, &before.name));
+    assert_eq!(back.expiry, Expiry::At(town.now.plus_secs(100)));
+}
+
+#[test]
+fn a_client_may_bring_its_expiry_forward_and_never_back() {
+    let (mut town, client) = with_one_node(|s| s.node_expiry = Some(1000));
+    let wish = |town: &Town, secs| Registration { expiry: Some(town.now.plus_secs(secs)), ..client.asks() };
+    let (sooner, later) = (wish(&town, 500), wish(&town, 5000));
+    let ought = Expiry::At(town.now.plus_secs(500));
+    town.register(sooner).unwrap();
+    assert_eq!(town.node(&client).expiry, ought);
+    town.register(later).unwrap();
+    assert_eq!(town.node(&client).expiry, ought);
+}
+
+#[test]
+fn a_registration_gets_the_sooner_of_rule_and_wish() {
+    let mut town = Town::with(|s| s.node_expiry = Some(1000));
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    for (number, wish, ought) in [(1, None, 1000), (2, Some(500), 500), (3, Some(5000), 1000)] {
+        let client = Client::new(number, "web");
+        let expiry = wish.map(|secs| town.now.plus_secs(secs));
+        town.register(Registration { expiry, ..client.shows(&key.text) }).unwrap();
+        assert_eq!(town.node(&client).expiry, Expiry::At(town.now.plus_secs(ought)));
+    }
+}
+
+#[test]
+fn b12_an_ephemeral_node_goes_after_its_timeout_and_not_before() {
+    let mut town = Town::with(|s| (s.ephemeral_timeout, s.grace_millis) = (60, 5000));
+    let alice = town.user("alice");
+    let key = town.key(alice, |k| k.ephemeral = true);
+    let client = Client::new(1, "ci");
+    town.join(&client, &key);
+    town.open(&client, 1);
+    town.pass(10_000);
+    assert!(town.is_in(&client), "it stays as long as it is connected");
+    town.close(&client, 1);
+    town.pass(59);
+    assert!(town.is_in(&client));
+    town.pass(1);
+    assert!(!town.is_in(&client));
+}
+
+#[test]
+fn b12_an_ephemeral_node_that_comes_back_in_time_survives() {
+    let mut town = Town::with(|s| (s.ephemeral_timeout, s.grace_millis) = (60, 5000));
+    let alice = town.user("alice");
+    let key = town.key(alice, |k| k.ephemeral = true);
+    let client = Client::new(1, "ci");
+    let before = town.join(&client, &key).id;
+    town.open(&client, 1);
+    town.close(&client, 1);
+    town.pass(50);
+    town.open(&client, 2);
+    town.pass(1000);
+    assert_eq!(town.node(&client).id, before);
+}
+
+#[test]
+fn an_ephemeral_node_that_never_connects_goes_too() {
+    let mut town = Town::with(|s| s.ephemeral_timeout = 60);
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let client = Client::new(1, "ci");
+    town.register(Registration { ephemeral: true, ..client.shows(&key.text) }).unwrap();
+    assert!(town.node(&client).ephemeral, "the client may ask for it, whatever the key says");
+    town.pass(60);
+    assert!(!town.is_in(&client));
+}
+
+#[test]
+fn b10_logging_out_deletes_an_ephemeral_node_at_once() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |k| k.ephemeral = true);
+    let client = Client::new(1, "ci");
+    town.join(&client, &key);
+    town.open(&client, 1);
+    town.register(client.logs_out()).unwrap();
+    assert_eq!(town.t.node_count(), 0);
+}
+
+#[test]
+fn a_deleted_node_leaves_a_tombstone_for_its_client_and_its_number_is_never_given_again() {
+    let (mut town, client) = with_one_node(|_| {});
+    let before = town.node(&client);
+    let then = town.t.clone();
+    let key = town.key(before.owner.user().unwrap(), |_| {});
+    town.make(Command::DeleteNode(before.id));
+    assert_eq!(delta(&then, &town.t, before.id), Delta::Gone, "its stream ends");
+    let stone = town.t.tombstone(&client.node).expect("a tombstone").clone();
+    assert_eq!((stone.node, stone.machine_key), (before.id, client.machine));
+    let back = town.join(&client, &key);
+    assert_ne!(back.id, before.id);
+    assert!(town.t.tombstone(&client.node).is_none(), "who is back is not dead");
+    assert!(matches!(town.try_to(Command::DeleteNode(before.id)), Err(Rejection::NotFound(_))));
+}
+
+#[test]
+fn a_tombstone_is_forgotten_after_a_month() {
+    let (mut town, client) = with_one_node(|_| {});
+    town.make(Command::DeleteNode(town.node(&client).id));
+    town.pass(TOMBSTONE_SECS - 1);
+    assert!(town.t.tombstone(&client.node).is_some());
+    town.pass(1);
+    assert!(town.t.tombstone(&client.node).is_none());
+}
+
+#[test]
+fn a_node_counts_as_online_until_the_grace_is_over() {
+    let (mut town, client) = with_one_node(|s| s.grace_millis = 5000);
+    town.open(&client, 1);
+    town.pass(100);
+    town.close(&client, 1);
+    let left = town.now;
+    town.pass(4);
+    assert!(town.node(&client).presence.is_online());
+    town.pass(1);
+    assert_eq!(town.node(&client).presence, Presence::Offline { since: left });
+}
+
+#[test]
+fn who_comes_back_within_the_grace_was_never_away() {
+    let (mut town, client) = with_one_node(|s| s.grace_millis = 5000);
+    town.open(&client, 1);
+    let since = town.now;
+    town.pass(100);
+    town.close(&client, 1);
+    town.pass(4);
+    town.open(&client, 2);
+    town.pass(100);
+    assert_eq!(town.node(&client).presence, Presence::Online { since, stream: StreamNo(2) });
+}
+
+#[test]
+fn b07_a_newer_stream_takes_over_and_the_end_of_the_older_one_says_nothing() {
+    let (mut town, client) = with_one_node(|_| {});
+    town.open(&client, 1);
+    town.open(&client, 2);
+    town.close(&client, 1);
+    town.pass(1000);
+    assert!(matches!(town.node(&client).presence, Presence::Online { stream: StreamNo(2), .. }));
+}
+
+#[test]
+fn a_restart_gives_everyone_who_was_there_the_grace_to_come_back() {
+    let (mut town, client) = with_one_node(|s| s.grace_millis = 5000);
+    town.open(&client, 7);
+    let mut again = Tailnet::empty(town.t.settings().clone());
+    again.apply(&town.t.dump());
+    let node = again.nodes().next().unwrap().clone();
+    assert_eq!(node.presence, town.node(&client).presence, "the row says what it said");
+    let presence = revive(node.presence, town.now, 5000);
+    again.apply(&[Change::Presence(node.id, presence)]);
+    town.t = again;
+    assert!(town.node(&client).presence.is_online());
+    town.pass(5);
+    assert!(!town.node(&client).presence.is_online());
+}
+
+#[test]
+fn a_polite_shutdown_writes_who_was_there() {
+    let (mut town, client) = with_one_node(|s| s.grace_millis = 5000);
+    town.open(&client, 1);
+    town.pass(60);
+    town.make(Command::Shutdown);
+    let (left, until) = (town.now, town.now.plus_millis(5000));
+    assert!(
+        matches!(town.node(&client).presence, Presence::Lingering { left: l, until: u, .. } if (l, u) == (left, until))
+    );
+}
+
+#[test]
+fn the_clock_leaves_alone_what_is_not_due() {
+    use headsail_tailnet::deadline::Due;
+    let (mut town, client) = with_one_node(|s| s.node_expiry = Some(100));
+    let rows = vec![
+        Due::Node(town.node(&client).id),
+        Due::Ticket("hskey-authreq-none".into()),
+        Due::Tombstone(NodeKey::from_bytes([3; 32])),
+    ];
+    assert_eq!(town.try_to(Command::Due(rows)), Ok(Vec::new()));
+}

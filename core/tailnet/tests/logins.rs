@@ -1,0 +1,186 @@
+//! Logins that a person decides: check B05, and the log-in form of B09.
+
+mod common;
+
+use common::{Client, Town, words};
+use headsail_tailnet::command::{Command, Registration, Rejection};
+use headsail_tailnet::model::node::{Expiry, Owner, RegisterMethod};
+use headsail_tailnet::model::ticket::TicketState;
+
+#[test]
+fn b05_a_machine_without_a_key_waits_until_somebody_lets_it_in() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let client = Client::new(1, "web");
+    town.register(client.asks()).unwrap();
+    assert!(!town.is_in(&client));
+    let ticket = town.waiting();
+    assert!(ticket.id.starts_with("hskey-authreq-") && ticket.id.len() == 38, "{}", ticket.id);
+    assert_eq!((ticket.asking.machine_key, ticket.asking.node_key), (client.machine, client.node));
+    town.make(Command::GrantTicket { ticket: ticket.id.clone(), user: alice });
+    let node = town.node(&client);
+    assert_eq!((&node.owner, node.method), (&Owner::User(alice), RegisterMethod::Cli));
+    assert_eq!(town.t.ticket(&ticket.id).unwrap().state, TicketState::Granted);
+    // The client's next registration finds it let in.
+    town.register(client.asks()).unwrap();
+    assert_eq!(town.node(&client).id, node.id);
+}
+
+#[test]
+fn b05_the_same_question_gets_the_same_login() {
+    let mut town = Town::new();
+    let client = Client::new(1, "web");
+    town.register(client.asks()).unwrap();
+    let first = town.waiting();
+    assert_eq!(town.register(client.asks()).unwrap(), Vec::new());
+    let renamed = Client { host: Client::new(1, "db").host, ..client };
+    town.register(renamed.asks()).unwrap();
+    let second = town.waiting();
+    assert_eq!(first.id, second.id);
+    assert_eq!(second.asking.hostinfo.hostname, "db");
+}
+
+#[test]
+fn b05_a_verdict_stays_for_those_who_ask_late() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let client = Client::new(1, "web");
+    town.register(client.asks()).unwrap();
+    let ticket = town.waiting().id.clone();
+    town.make(Command::GrantTicket { ticket: ticket.clone(), user: alice });
+    town.pass(600);
+    assert_eq!(town.t.ticket(&ticket).unwrap().state, TicketState::Granted);
+    town.pass(600);
+    assert!(town.t.ticket(&ticket).is_none(), "and is forgotten in time");
+}
+
+#[test]
+fn b05_a_login_belongs_to_the_machine_and_key_that_asked() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let (client, other) = (Client::new(1, "web"), Client::new(2, "web"));
+    town.register(client.asks()).unwrap();
+    let ticket = town.waiting().id.clone();
+    town.register(other.asks()).unwrap();
+    town.make(Command::GrantTicket { ticket, user: alice });
+    assert!(town.is_in(&client) && !town.is_in(&other));
+}
+
+#[test]
+fn b05_a_refused_login_makes_no_node() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let client = Client::new(1, "web");
+    town.register(client.asks()).unwrap();
+    let ticket = town.waiting().id.clone();
+    town.make(Command::RefuseTicket { ticket: ticket.clone() });
+    assert!(matches!(&town.t.ticket(&ticket).unwrap().state, TicketState::Refused(why) if !why.is_empty()));
+    let again = Command::GrantTicket { ticket: ticket.clone(), user: alice };
+    assert!(matches!(town.try_to(again), Err(Rejection::Conflict(_))), "a verdict is a verdict");
+    assert!(!town.is_in(&client));
+    town.register(client.asks()).unwrap();
+    assert_ne!(town.waiting().id, ticket, "a new question is a new login");
+}
+
+#[test]
+fn unknown_logins_and_users_are_named_in_the_answer() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let text = words(town.try_to(Command::GrantTicket { ticket: "hskey-authreq-none".into(), user: alice }));
+    assert!(text.contains("`hskey-authreq-none`"), "{text}");
+    town.register(Client::new(1, "web").asks()).unwrap();
+    let ticket = town.waiting().id.clone();
+    let nobody = headsail_wire::ids::UserId::new(77).unwrap();
+    assert!(words(town.try_to(Command::GrantTicket { ticket, user: nobody })).contains("`77`"));
+    assert!(town.t.tickets().all(|k| k.state == TicketState::Waiting));
+}
+
+#[test]
+fn logins_are_forgotten_in_time_also_after_the_configuration_was_read_again() {
+    let mut town = Town::new();
+    town.register(Client::new(1, "web").asks()).unwrap();
+    let settings = town.t.settings().clone();
+    town.make(Command::Configure(settings));
+    town.pass(14 * 60);
+    assert_eq!(town.t.tickets().count(), 1);
+    town.pass(61);
+    assert_eq!(town.t.tickets().count(), 0);
+}
+
+#[test]
+fn strangers_fill_no_more_than_the_table_holds_and_settled_logins_go_first() {
+    let mut town = Town::with(|s| s.max_tickets = 3);
+    for number in 1..=3 {
+        town.register(Client::new(number, "web").asks()).unwrap();
+        town.pass(1);
+    }
+    let newest = town.t.tickets().max_by_key(|k| k.until).unwrap().id.clone();
+    town.make(Command::RefuseTicket { ticket: newest.clone() });
+    town.register(Client::new(4, "web").asks()).unwrap();
+    assert_eq!(town.t.tickets().count(), 3);
+    assert!(town.t.ticket(&newest).is_none(), "the settled one made room");
+    town.register(Client::new(5, "web").asks()).unwrap();
+    assert_eq!(town.t.tickets().count(), 3);
+    assert!(
+        town.t.tickets().all(|k| k.asking.machine_key != Client::new(1, "web").machine),
+        "then the oldest"
+    );
+}
+
+#[test]
+fn b09_a_forced_login_of_the_same_user_keeps_the_node() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let client = Client::new(1, "web");
+    let before = town.join(&client, &key);
+    let rotated = client.rotated(11);
+    town.register(rotated.asks()).unwrap();
+    assert!(town.is_in(&client), "the old key works until the new one is confirmed");
+    let ticket = town.waiting().id.clone();
+    town.make(Command::GrantTicket { ticket, user: alice });
+    let after = town.node(&rotated);
+    assert_eq!((after.id, after.v4, &after.name), (before.id, before.v4, &before.name));
+    assert!(!town.is_in(&client));
+}
+
+#[test]
+fn a_login_whose_key_came_to_belong_to_another_machine_is_refused() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let waits = Client::new(1, "web");
+    town.register(waits.asks()).unwrap();
+    let quick = Client { machine: Client::new(2, "x").machine, ..waits.clone() };
+    let holder = town.join(&quick, &key);
+    let ticket = town.waiting().id.clone();
+    town.make(Command::GrantTicket { ticket: ticket.clone(), user: alice });
+    assert!(matches!(town.t.ticket(&ticket).unwrap().state, TicketState::Refused(_)));
+    assert_eq!(town.t.node_by_key(&waits.node).unwrap().id, holder.id);
+    assert_eq!(town.t.node_count(), 1);
+}
+
+#[test]
+fn a_key_that_is_shown_while_a_login_waits_wins() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let client = Client::new(1, "web");
+    town.register(client.asks()).unwrap();
+    let ticket = town.waiting().id.clone();
+    let node = town.join(&client, &key);
+    town.make(Command::GrantTicket { ticket, user: alice });
+    assert_eq!((town.node(&client).id, town.t.node_count()), (node.id, 1));
+}
+
+#[test]
+fn the_login_keeps_the_expiry_that_the_client_asked_for() {
+    let mut town = Town::with(|s| s.node_expiry = Some(1000));
+    let alice = town.user("alice");
+    let client = Client::new(1, "web");
+    let wish = town.now.plus_secs(500);
+    town.register(Registration { expiry: Some(wish), ..client.asks() }).unwrap();
+    let ticket = town.waiting().id.clone();
+    town.make(Command::GrantTicket { ticket, user: alice });
+    assert_eq!(town.node(&client).expiry, Expiry::At(wish));
+}

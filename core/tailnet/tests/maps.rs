@@ -1,0 +1,292 @@
+//! What nodes are told: checks B03, B06 and B07.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Client, Town, tags};
+use headsail_netmap::apply::apply;
+use headsail_netmap::diff::full;
+use headsail_tailnet::change::Change;
+use headsail_tailnet::command::{Command, NewUser, Telling};
+use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::model::node::StreamNo;
+use headsail_tailnet::model::settings::Settings;
+use headsail_wire::capver::CapVer;
+use headsail_wire::dns::DnsConfig;
+use headsail_wire::hostinfo::Service;
+use headsail_wire::map::MapResponse;
+
+/// Two nodes of one user.
+fn two() -> (Town, Client, Client) {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let (a, b) = (Client::new(1, "a"), Client::new(2, "b"));
+    town.join(&a, &key);
+    town.join(&b, &key);
+    (town, a, b)
+}
+
+#[test]
+fn b03_the_first_frame_is_complete() {
+    let (town, a, b) = two();
+    let map = town.map(&a);
+    let mut told = None;
+    apply(&mut told, full(&map)).unwrap();
+    let told = told.unwrap();
+    assert_eq!(told, map);
+    assert_eq!(told.peers.keys().copied().collect::<Vec<_>>(), [town.node(&b).id]);
+    assert!(told.me.machine_authorized && told.me.name == "a.mesh.internal." && !told.me.cap_map.is_empty());
+    assert_eq!(told.me.machine, a.machine);
+    assert!(told.profiles.contains_key(&told.me.user));
+}
+
+#[test]
+fn b03_a_peers_version_is_its_own() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let (a, b) = (
+        Client { cap: CapVer(113), ..Client::new(1, "a") },
+        Client { cap: CapVer(140), ..Client::new(2, "b") },
+    );
+    let (_, id) = (town.join(&a, &key), town.join(&b, &key).id);
+    assert_eq!(town.map(&a).peers[&id].cap, CapVer(140));
+}
+
+#[test]
+fn b03_peers_get_no_log_ids_tokens_measurements_or_machine_key() {
+    let (mut town, a, mut b) = two();
+    b = b.at_relay(7);
+    b.host.backend_log_id = "log".into();
+    b.host.frontend_log_id = "log".into();
+    b.host.push_device_token = "token".into();
+    b.host.device_model = "phone".into();
+    b.host.services = vec![
+        Service { proto: "peerapi4".into(), port: 1, description: String::new() },
+        Service { proto: "tcp".into(), port: 22, description: "sshd".into() },
+    ];
+    town.lite_update(&b);
+    let peer = town.map(&a).peers[&town.node(&b).id].clone();
+    let text = serde_json::to_string(&*peer).unwrap();
+    for secret in ["log", "token", "phone", "sshd", "NetInfo", "mkey:"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+    assert_eq!((peer.home_derp, peer.hostinfo.services.len()), (7, 1));
+}
+
+#[test]
+fn b06_a_joining_peer_comes_alone_with_its_owner() {
+    let (mut town, a, _) = two();
+    let bob = town.user("bob");
+    let key = town.key(bob, |_| {});
+    let then = town.t.clone();
+    let joined = town.join(&Client::new(3, "c"), &key);
+    let told = town.told_since(&then, town.node(&a).id);
+    let peer = &told.peers_changed[0];
+    assert_eq!((peer.id, peer.online), (joined.id, Some(false)));
+    assert_eq!(told.user_profiles.iter().map(|p| p.id).collect::<Vec<_>>(), [bob]);
+    let rest = MapResponse { peers_changed: Vec::new(), user_profiles: Vec::new(), ..told };
+    assert_eq!(rest, MapResponse::default(), "nothing else is said");
+}
+
+#[test]
+fn b06_endpoints_relay_and_presence_travel_as_patches() {
+    let (mut town, a, b) = two();
+    let (viewer, id) = (town.node(&a).id, town.node(&b).id);
+    let b = b.at_relay(1).at("192.0.2.1:1").with_disco(1);
+    town.lite_update(&b);
+    for next in
+        [b.clone().at("192.0.2.2:2"), b.clone().at("192.0.2.2:2").at_relay(5), b.clone().with_disco(2)]
+    {
+        let then = town.t.clone();
+        town.lite_update(&next);
+        let told = town.told_since(&then, viewer);
+        assert_eq!((told.peers_changed.len(), told.peers_changed_patch.len()), (0, 1), "{told:?}");
+        assert_eq!(told.peers_changed_patch[0].node_id, id);
+    }
+    let then = town.t.clone();
+    town.open(&b, 1);
+    let told = town.told_since(&then, viewer);
+    assert_eq!(told.peers_changed_patch[0].online, Some(true));
+    assert!(told.peers_changed.is_empty());
+}
+
+#[test]
+fn b06_a_peer_that_leaves_is_told_with_its_last_seen_in_one_patch() {
+    let (mut town, a, b) = two();
+    town.open(&b, 1);
+    let then = town.t.clone();
+    town.pass(100);
+    town.close(&b, 1);
+    let left = town.now;
+    assert_eq!(delta(&then, &town.t, town.node(&a).id), Delta::Nothing, "the grace is not told");
+    town.pass(60);
+    let told = town.told_since(&then, town.node(&a).id);
+    assert!(told.peers_changed.is_empty());
+    let patch = &told.peers_changed_patch[0];
+    assert_eq!((patch.online, patch.last_seen), (Some(false), Some(left)));
+}
+
+#[test]
+fn b06_endpoints_that_are_gone_are_told_although_a_patch_cannot() {
+    let (mut town, a, b) = two();
+    let b = b.at("192.0.2.1:1").with_disco(1).at_relay(1);
+    town.lite_update(&b);
+    let (then, mut map) = (town.t.clone(), Some(town.map(&a)));
+    town.lite_update(&Client { endpoints: Vec::new(), ..b });
+    apply(&mut map, town.told_since(&then, town.node(&a).id)).unwrap();
+    assert_eq!(map, Some(town.map(&a)));
+    assert!(map.unwrap().peers.values().all(|p| p.endpoints.is_empty()));
+}
+
+#[test]
+fn a_node_is_not_told_of_its_own_endpoints_and_presence() {
+    let (mut town, a, _) = two();
+    let then = town.t.clone();
+    town.open(&a.clone().at("192.0.2.9:9").at_relay(4), 1);
+    assert_eq!(delta(&then, &town.t, town.node(&a).id), Delta::Nothing);
+}
+
+#[test]
+fn b07_measurements_that_are_missing_or_empty_keep_the_home_relay() {
+    let (mut town, a, _) = two();
+    town.lite_update(&a.clone().at_relay(4));
+    town.lite_update(&a);
+    assert_eq!(town.node(&a).contact.home_derp(), 4);
+    town.lite_update(&a.clone().at_relay(0));
+    assert_eq!(town.node(&a).contact.home_derp(), 4);
+    let id = town.node(&a).id;
+    town.make(Command::MapUpdate { node: id, telling: Box::new(Telling { hostinfo: None, ..a.tells() }) });
+    assert_eq!((town.node(&a).contact.home_derp(), town.node(&a).hostname.as_str()), (4, "a"));
+}
+
+#[test]
+fn b07_a_stream_does_not_overwrite_what_a_lite_update_told() {
+    let (mut town, a, _) = two();
+    let fresh = Client { host: Client::new(1, "new-name").host, ..a.clone() }
+        .at("192.0.2.2:2")
+        .at_relay(2)
+        .with_disco(2);
+    let stale = a.at("192.0.2.1:1").at_relay(1).with_disco(1);
+    town.lite_update(&fresh);
+    let before = town.node(&fresh);
+    town.open(&stale, 1);
+    let after = town.node(&fresh);
+    assert_eq!(
+        (&after.contact, &after.hostinfo, &after.name),
+        (&before.contact, &before.hostinfo, &before.name)
+    );
+}
+
+#[test]
+fn b07_a_stream_tells_what_nobody_has_told_yet() {
+    let (mut town, a, _) = two();
+    let a = a.at("192.0.2.1:1").at_relay(1).with_disco(1);
+    town.open(&a, 1);
+    let contact = &town.node(&a).contact;
+    assert_eq!((contact.endpoints.len(), contact.home_derp(), contact.disco_key), (1, 1, a.disco));
+}
+
+#[test]
+fn b07_where_a_node_can_be_reached_is_volatile_and_who_it_is_is_not() {
+    let (mut town, a, _) = two();
+    let node = town.node(&a).id;
+    let tell = |client: &Client| Command::MapUpdate { node, telling: Box::new(client.tells()) };
+    let moved = town.try_to(tell(&a.clone().at("192.0.2.1:1"))).unwrap();
+    assert!(matches!(moved[..], [Change::Contact(..)]), "{moved:?}");
+    let renamed = Client { host: Client::new(1, "z").host, ..a.clone() };
+    assert!(matches!(town.try_to(tell(&renamed)).unwrap()[..], [Change::Node(_)]));
+    let again = Command::MapUpdate { node, telling: Box::new(renamed.tells()) };
+    assert_eq!(town.try_to(again), Ok(Vec::new()));
+}
+
+#[test]
+fn commands_for_a_deleted_node_are_refused() {
+    let (mut town, a, _) = two();
+    let node = town.node(&a).id;
+    town.make(Command::DeleteNode(node));
+    let telling = || Box::new(a.tells());
+    assert!(town.try_to(Command::MapUpdate { node, telling: telling() }).is_err());
+    assert!(town.try_to(Command::StreamOpened { node, stream: StreamNo(1), telling: telling() }).is_err());
+    assert_eq!(town.try_to(Command::StreamClosed { node, stream: StreamNo(1) }), Ok(Vec::new()));
+}
+
+#[test]
+fn a_client_fills_no_more_than_the_tables_hold() {
+    let (mut town, mut a, _) = two();
+    a.endpoints = (0..500).map(|port| std::net::SocketAddr::from(([192, 0, 2, 1], port))).collect();
+    a.host.request_tags = vec!["tag:x".into(); 5000];
+    a.host.routable_ips = vec!["10.0.0.0/8".parse().unwrap(); 5000];
+    town.lite_update(&a);
+    let node = town.node(&a);
+    assert!(node.contact.endpoints.len() <= 64);
+    assert!(node.hostinfo.request_tags.len() <= 1024 && node.hostinfo.routable_ips.len() <= 1024);
+    assert_eq!(
+        town.try_to(Command::MapUpdate { node: node.id, telling: Box::new(a.tells()) }),
+        Ok(Vec::new())
+    );
+}
+
+#[test]
+fn offered_routes_are_masked() {
+    let (mut town, mut a, _) = two();
+    a.host.routable_ips = vec!["10.1.2.3/16".parse().unwrap()];
+    town.lite_update(&a);
+    assert_eq!(town.node(&a).advertised_routes()[0].to_string(), "10.1.0.0/16");
+}
+
+#[test]
+fn a_renamed_user_is_told_to_those_who_see_a_node_of_it() {
+    let (mut town, a, _) = two();
+    let alice = town.node(&a).owner.user().unwrap();
+    let stranger = town.user("stranger");
+    let then = town.t.clone();
+    town.make(Command::RenameUser { user: alice, name: "alicia".into() });
+    town.make(Command::RenameUser { user: stranger, name: "weird".into() });
+    let told = town.told_since(&then, town.node(&a).id);
+    assert_eq!(told.user_profiles.iter().map(|p| p.login_name.as_str()).collect::<Vec<_>>(), ["alicia"]);
+    assert_eq!(MapResponse { user_profiles: Vec::new(), ..told }, MapResponse::default());
+}
+
+#[test]
+fn a_peer_that_changes_hands_comes_with_its_new_owner() {
+    let (mut town, a, b) = two();
+    let then = town.t.clone();
+    town.make(Command::TagNode { node: town.node(&b).id, tags: tags(&["tag:web"]) });
+    let told = town.told_since(&then, town.node(&a).id);
+    assert_eq!(told.peers_changed[0].tags, ["tag:web"]);
+    assert_eq!(told.user_profiles[0].login_name, "tagged-devices");
+}
+
+#[test]
+fn only_what_changed_in_the_configuration_is_told() {
+    let (mut town, a, _) = two();
+    let then = town.t.clone();
+    let dns = Arc::new(DnsConfig { proxied: true, ..DnsConfig::default() });
+    let next = Settings { dns: dns.clone(), ..Settings::clone(town.t.settings()) };
+    town.make(Command::Configure(Arc::new(next)));
+    let told = town.told_since(&then, town.node(&a).id);
+    assert_eq!(told, MapResponse { dns_config: Some(dns), ..MapResponse::default() });
+}
+
+#[test]
+fn another_base_domain_renames_everyone() {
+    let (mut town, a, b) = two();
+    let (then, mut map) = (town.t.clone(), Some(town.map(&a)));
+    let next = Settings { base_domain: "other.example".into(), ..Settings::clone(town.t.settings()) };
+    town.make(Command::Configure(Arc::new(next)));
+    apply(&mut map, town.told_since(&then, town.node(&a).id)).unwrap();
+    assert_eq!(map, Some(town.map(&a)));
+    assert_eq!(map.unwrap().peers[&town.node(&b).id].name, "b.other.example.");
+}
+
+#[test]
+fn users_that_nobody_sees_are_not_told() {
+    let (mut town, a, _) = two();
+    let then = town.t.clone();
+    town.make(Command::CreateUser(NewUser { name: "quiet".into(), ..NewUser::default() }));
+    assert_eq!(delta(&then, &town.t, town.node(&a).id), Delta::Nothing);
+    assert_eq!(town.map(&a).profiles.len(), 1);
+}

@@ -1,0 +1,252 @@
+//! Tags, names and addresses: checks B14 and B16.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use common::{Client, Town, tags, words};
+use headsail_tailnet::command::{Command, NewAuthKey, Rejection};
+use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
+use headsail_tailnet::model::node::{Expiry, Owner};
+use headsail_tailnet::model::settings::{Allocation, Settings};
+use headsail_wire::ids::TAGGED_DEVICES;
+
+#[test]
+fn b14_a_tagged_key_makes_a_tagged_node_that_never_expires() {
+    let mut town = Town::with(|s| s.node_expiry = Some(1000));
+    let alice = town.user("alice");
+    let key = town.key(alice, |k| k.tags = tags(&["tag:db", "tag:web"]));
+    let client = Client::new(1, "web");
+    let node = town.join(&client, &key);
+    assert_eq!(node.owner.tags(), ["tag:db", "tag:web"]);
+    assert_eq!((node.owner.user(), node.expiry), (None, Expiry::Never));
+    let me = town.map(&client).me.clone();
+    assert_eq!((me.user, &me.tags[..]), (TAGGED_DEVICES, &["tag:db".to_owned(), "tag:web".to_owned()][..]));
+    assert!(town.map(&client).profiles.contains_key(&TAGGED_DEVICES));
+}
+
+#[test]
+fn b14_requested_tags_must_be_the_keys_own() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let (plain, tagged) = (town.key(alice, |_| {}), town.key(alice, |k| k.tags = tags(&["tag:web"])));
+    let own = Client::new(1, "web").asking_for(&["tag:web"]);
+    let foreign = Client::new(2, "web").asking_for(&["tag:web", "tag:admin"]);
+    town.join(&own, &tagged);
+    assert_eq!(
+        words(town.register(foreign.shows(&tagged.text))),
+        "requested tags [tag:admin] are invalid or not permitted"
+    );
+    assert_eq!(
+        words(town.register(foreign.shows(&plain.text))),
+        "requested tags [tag:web tag:admin] are invalid or not permitted"
+    );
+    assert_eq!(town.t.node_count(), 1);
+}
+
+#[test]
+fn b14_an_administrator_tags_a_node_and_cannot_untag_it() {
+    let mut town = Town::with(|s| s.node_expiry = Some(1000));
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let client = Client::new(1, "web");
+    let id = town.join(&client, &key).id;
+    town.make(Command::TagNode { node: id, tags: tags(&["tag:web"]) });
+    assert_eq!(
+        (town.node(&client).owner.tags(), town.node(&client).expiry),
+        (vec!["tag:web".into()], Expiry::Never)
+    );
+    for bad in [&[][..], &["web"], &["tag:"], &["tag:1x"], &["tag:a b"], &["tag:web", "TAG:x"]] {
+        let refusal = town.try_to(Command::TagNode { node: id, tags: tags(bad) });
+        assert!(matches!(refusal, Err(Rejection::Invalid(_))), "{bad:?}");
+    }
+    assert_eq!(town.node(&client).owner.tags(), ["tag:web"]);
+    town.make(Command::DestroyUser(alice));
+}
+
+#[test]
+fn b14_an_expired_node_that_is_tagged_by_an_administrator_stays_expired_only_if_it_was_tagged_before() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |k| k.tags = tags(&["tag:web"]));
+    let client = Client::new(1, "web");
+    let id = town.join(&client, &key).id;
+    town.make(Command::ExpireNode { node: id, at: Some(town.now) });
+    town.make(Command::TagNode { node: id, tags: tags(&["tag:db"]) });
+    assert!(town.node(&client).expiry.is_past());
+}
+
+#[test]
+fn a_machine_turns_its_node_into_a_tagged_one_with_a_tagged_key() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let (plain, tagged) = (town.key(alice, |_| {}), town.key(alice, |k| k.tags = tags(&["tag:web"])));
+    let client = Client::new(1, "web");
+    let before = town.join(&client, &plain);
+    let after = town.join(&client.rotated(11), &tagged);
+    assert_eq!((after.id, after.owner.tags()), (before.id, vec!["tag:web".to_owned()]));
+    let back = town.join(&client.rotated(11).rotated(12), &plain);
+    assert_eq!((back.id, &back.owner), (before.id, &Owner::User(alice)));
+}
+
+#[test]
+fn a_key_with_tags_needs_no_user_and_one_without_does() {
+    let mut town = Town::new();
+    let new = |tags: BTreeSet<String>, number: u8| {
+        let key = mint(AUTH_KEY_PREFIX, &[number; 44]);
+        let (prefix, digest) = (key.prefix, key.digest);
+        let new = NewAuthKey {
+            prefix,
+            digest,
+            user: None,
+            tags,
+            reusable: false,
+            ephemeral: false,
+            expiration: None,
+        };
+        (Command::CreateAuthKey(Box::new(new)), key.text)
+    };
+    assert!(matches!(town.try_to(new(BTreeSet::new(), 1).0), Err(Rejection::Invalid(_))));
+    assert!(matches!(town.try_to(new(tags(&["web"]), 2).0), Err(Rejection::Invalid(_))));
+    let (command, text) = new(tags(&["tag:web"]), 3);
+    town.make(command);
+    let client = Client::new(1, "web");
+    town.register(client.shows(&text)).unwrap();
+    assert_eq!(town.node(&client).owner.tags(), ["tag:web"]);
+}
+
+#[test]
+fn b16_awkward_host_names_become_clean_and_unique_labels() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let long = "x".repeat(100);
+    let names = [
+        ("web", "web"),
+        ("Web", "web-1"),
+        ("web.local", "web-2"),
+        ("Joe's Mac mini", "joes-mac-mini"),
+        ("日本", "node"),
+        ("", "node-1"),
+        ("web-1", "web-1-1"),
+        (long.as_str(), &long[..63]),
+        (long.as_str(), &format!("{}-1", &long[..61])),
+    ];
+    for (number, (hostname, label)) in names.into_iter().enumerate() {
+        let client = Client::new(number as u8 + 1, hostname);
+        let node = town.join(&client, &key);
+        assert_eq!(node.name, label, "{hostname}");
+        assert_eq!(node.hostname, hostname, "what the host said is kept");
+        assert_eq!(town.map(&client).me.name, format!("{label}.mesh.internal."));
+    }
+}
+
+#[test]
+fn b16_the_name_follows_the_hosts_until_an_administrator_chooses_one() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let (mut client, other) = (Client::new(1, "web"), Client::new(2, "db"));
+    let (id, _) = (town.join(&client, &key).id, town.join(&other, &key));
+    client.host.hostname = "db".into();
+    town.lite_update(&client);
+    assert_eq!(town.node(&client).name, "db-1");
+    town.make(Command::RenameNode { node: id, name: "chosen".into() });
+    client.host.hostname = "third".into();
+    town.lite_update(&client);
+    let node = town.node(&client);
+    assert_eq!((node.name.as_str(), node.hostname.as_str()), ("chosen", "third"));
+    // Also over a new key.
+    assert_eq!(town.join(&client.rotated(11), &key).name, "chosen");
+}
+
+#[test]
+fn b16_bad_and_taken_names_are_refused() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let id = town.join(&Client::new(1, "web"), &key).id;
+    town.join(&Client::new(2, "db"), &key);
+    let long = "x".repeat(64);
+    for bad in ["", "Web", "web.db", "web_db", "-web", "web-", "日本", long.as_str()] {
+        let refusal = town.try_to(Command::RenameNode { node: id, name: bad.into() });
+        assert!(matches!(refusal, Err(Rejection::Invalid(_))), "{bad}");
+    }
+    let taken = town.try_to(Command::RenameNode { node: id, name: "db".into() });
+    assert!(matches!(taken, Err(Rejection::Conflict(_))));
+    town.make(Command::RenameNode { node: id, name: "web".into() });
+    assert_eq!(town.t.node(id).unwrap().name, "web", "its own name is free for it");
+}
+
+#[test]
+fn a_name_that_is_given_up_is_free_for_others() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let id = town.join(&Client::new(1, "web"), &key).id;
+    town.make(Command::RenameNode { node: id, name: "other".into() });
+    assert_eq!(town.join(&Client::new(2, "web"), &key).name, "web");
+    town.make(Command::DeleteNode(id));
+    assert_eq!(town.join(&Client::new(3, "other"), &key).name, "other");
+}
+
+#[test]
+fn addresses_of_both_families_are_unique_and_inside_their_prefixes() {
+    for allocation in [Allocation::Sequential, Allocation::Random] {
+        let mut town = Town::with(|s| {
+            s.v4 = "100.64.0.0/28".parse().ok();
+            s.allocation = allocation;
+        });
+        let alice = town.user("alice");
+        let key = town.key(alice, |_| {});
+        let mut seen = BTreeSet::new();
+        for number in 1..=14 {
+            let node = town.join(&Client::new(number, "web"), &key);
+            assert!(node.v4.is_some_and(|ip| town.t.settings().v4.unwrap().contains(&ip)));
+            assert!(node.v6.is_some_and(|ip| town.t.settings().v6.unwrap().contains(&ip)));
+            assert!(node.ips().all(|ip| seen.insert(ip)), "{allocation:?} gave an address twice");
+        }
+        let full = town.register(Client::new(15, "web").shows(&key.text));
+        assert!(matches!(&full, Err(Rejection::Full(why)) if why.contains("`100.64.0.0/28`")), "{full:?}");
+        assert_eq!(town.t.node_count(), 14);
+        // Whoever goes makes room.
+        let first = town.t.nodes().next().unwrap().id;
+        town.make(Command::DeleteNode(first));
+        town.join(&Client::new(15, "web"), &key);
+    }
+}
+
+#[test]
+fn sequential_addresses_begin_at_the_first() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    for number in 1..=3 {
+        let node = town.join(&Client::new(number, "web"), &key);
+        let own = town.map(&Client::new(number, "web")).me.addresses.clone();
+        let texts: Vec<String> = own.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, [format!("100.64.0.{number}/32"), format!("fd7a:115c:a1e0::{number}/128")]);
+        assert_eq!(node.addresses(), own);
+    }
+}
+
+#[test]
+fn a_prefix_that_is_added_or_dropped_is_made_up_for() {
+    let mut town = Town::with(|s| s.v6 = None);
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let clients = [Client::new(1, "a"), Client::new(2, "b")];
+    let before: Vec<_> = clients.iter().map(|c| town.join(c, &key)).collect();
+    assert!(before.iter().all(|n| n.v4.is_some() && n.v6.is_none()));
+    let both = Settings { v6: Settings::basic().v6, ..Settings::clone(town.t.settings()) };
+    town.make(Command::Configure(Arc::new(both.clone())));
+    town.make(Command::BackfillIps);
+    assert_eq!(town.node(&clients[0]).v4, before[0].v4, "what a node has it keeps");
+    assert_ne!(town.node(&clients[0]).v6, town.node(&clients[1]).v6);
+    assert!(town.node(&clients[0]).v6.is_some());
+    town.make(Command::Configure(Arc::new(Settings { v4: None, ..both })));
+    town.make(Command::BackfillIps);
+    assert!(clients.iter().all(|c| town.node(c).v4.is_none() && town.node(c).v6.is_some()));
+    assert_eq!(town.try_to(Command::BackfillIps), Ok(Vec::new()), "once is enough");
+}
