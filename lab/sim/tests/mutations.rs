@@ -1,0 +1,172 @@
+//! The checks are checked: each broken piece must be noticed within a few histories, by the check it offends.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use headsail_netmap::diff;
+use headsail_sim::check::Check;
+use headsail_sim::parts::Parts;
+use headsail_sim::run::noticed;
+use headsail_tailnet::change::Change;
+use headsail_tailnet::command::Rejection;
+use headsail_tailnet::decide::decide;
+use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::project::project;
+use headsail_wire::map::MapResponse;
+
+/// Histories within which a breakage must be noticed.
+const SEEDS: u64 = 60;
+
+fn must_be_noticed(broken: Parts, check: Check) {
+    assert!(noticed(broken, check, SEEDS).is_some(), "{} holds with a broken part", check.test());
+}
+
+fn frame_with(said: Delta, edit: impl FnOnce(&mut MapResponse)) -> Delta {
+    match said {
+        Delta::Frame(mut frame) => {
+            edit(&mut frame);
+            Delta::Frame(frame)
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn a_delta_that_forgets_removals_is_noticed() {
+    let delta = |then: &_, now: &_, viewer| frame_with(delta(then, now, viewer), |f| f.peers_removed.clear());
+    must_be_noticed(Parts { delta, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_delta_that_forgets_patches_is_noticed() {
+    let delta =
+        |then: &_, now: &_, viewer| frame_with(delta(then, now, viewer), |f| f.peers_changed_patch.clear());
+    must_be_noticed(Parts { delta, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_patch_without_last_seen_is_noticed() {
+    let delta = |then: &_, now: &_, viewer| {
+        frame_with(delta(then, now, viewer), |f| {
+            f.peers_changed_patch.iter_mut().for_each(|p| p.last_seen = None)
+        })
+    };
+    must_be_noticed(Parts { delta, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_delta_that_forgets_the_node_itself_is_noticed() {
+    let delta = |then: &_, now: &_, viewer| frame_with(delta(then, now, viewer), |f| f.node = None);
+    must_be_noticed(Parts { delta, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_delta_that_forgets_profiles_is_noticed() {
+    let delta = |then: &_, now: &_, viewer| frame_with(delta(then, now, viewer), |f| f.user_profiles.clear());
+    must_be_noticed(Parts { delta, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_delta_that_ignores_the_configuration_is_noticed() {
+    let delta = |then: &_, now: &_, viewer| {
+        frame_with(delta(then, now, viewer), |f| (f.dns_config, f.derp_map) = (None, None))
+    };
+    must_be_noticed(Parts { delta, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_delta_that_says_nothing_to_those_who_lag_is_noticed() {
+    let delta =
+        |then: &headsail_tailnet::tailnet::Tailnet, now: &headsail_tailnet::tailnet::Tailnet, viewer| {
+            match now.revision() > then.revision() + 3 {
+                true => Delta::Nothing,
+                false => delta(then, now, viewer),
+            }
+        };
+    must_be_noticed(Parts { delta, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_first_frame_that_lacks_a_part_is_noticed() {
+    for first in [
+        |map: &_| MapResponse { dns_config: None, ..diff::full(map) },
+        |map: &_| MapResponse { peers: Vec::new(), ..diff::full(map) },
+        |map: &_| MapResponse { user_profiles: Vec::new(), ..diff::full(map) },
+    ] {
+        must_be_noticed(Parts { first, ..Parts::real() }, Check::FirstFrame);
+    }
+}
+
+#[test]
+fn publishing_before_the_commit_is_noticed() {
+    must_be_noticed(Parts { commits_first: false, ..Parts::real() }, Check::Committed);
+}
+
+#[test]
+fn a_start_that_forgets_rows_is_noticed() {
+    let load =
+        |rows: Vec<Change>| rows.into_iter().filter(|row| !matches!(row, Change::Tombstone(_))).collect();
+    must_be_noticed(Parts { load, ..Parts::real() }, Check::Replay);
+}
+
+#[test]
+fn a_start_that_counts_from_what_is_left_is_noticed() {
+    let load =
+        |rows: Vec<Change>| rows.into_iter().filter(|row| !matches!(row, Change::NextId(..))).collect();
+    must_be_noticed(Parts { load, ..Parts::real() }, Check::Replay);
+    must_be_noticed(Parts { load, ..Parts::real() }, Check::Numbers);
+}
+
+#[test]
+fn a_node_that_is_its_own_peer_is_noticed() {
+    let project = |t: &_, viewer| {
+        let mut map = project(t, viewer)?;
+        map.peers.insert(viewer, map.me.clone());
+        Some(map)
+    };
+    must_be_noticed(Parts { project, ..Parts::real() }, Check::Visibility);
+}
+
+#[test]
+fn a_view_that_goes_one_way_is_noticed() {
+    let project = |t: &_, viewer| {
+        let mut map = project(t, viewer)?;
+        map.peers.retain(|id, _| *id > viewer);
+        Some(map)
+    };
+    must_be_noticed(Parts { project, ..Parts::real() }, Check::Visibility);
+}
+
+#[test]
+fn chance_that_is_not_from_the_seed_is_noticed() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    fn by_the_count(bytes: &mut [u8]) {
+        bytes.fill(CALLS.fetch_add(1, Ordering::Relaxed) as u8);
+    }
+    let decide = |t: &_, command, env: &mut headsail_tailnet::command::Env<'_>| {
+        let mut chance = by_the_count;
+        decide(t, command, &mut headsail_tailnet::command::Env { now: env.now, rng: &mut chance })
+    };
+    must_be_noticed(Parts { decide, ..Parts::real() }, Check::SameBytes);
+}
+
+#[test]
+fn a_map_request_that_nobody_compares_with_its_machine_is_noticed() {
+    let node_of = |t: &headsail_tailnet::tailnet::Tailnet, _: &_, key: &_| {
+        t.node_by_key(key).map(|n| n.id).ok_or_else(|| Rejection::NotFound(String::new()))
+    };
+    must_be_noticed(Parts { node_of, ..Parts::real() }, Check::OwnNodesOnly);
+}
+
+#[test]
+fn due_dates_that_forget_logins_are_noticed() {
+    let note = |deadlines: &mut headsail_tailnet::deadline::Deadlines, t: &_, changes: &[Change]| {
+        let kept: Vec<Change> = changes.iter().filter(|c| !matches!(c, Change::Ticket(_))).cloned().collect();
+        deadlines.note(t, &kept);
+    };
+    must_be_noticed(Parts { note, ..Parts::real() }, Check::Deadlines);
+}
+
+#[test]
+fn an_old_stream_that_takes_its_node_offline_is_noticed() {
+    must_be_noticed(Parts { ends_by_number: false, ..Parts::real() }, Check::Presence);
+}
