@@ -122,6 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn i5_core_is_pure() {
+        let root = crate::repository();
+        let metadata = crate::metadata::load(&root).unwrap();
+        assert!(metadata.ours().filter(|p| is_core(p)).count() >= 6);
+        assert_eq!(dependencies(&metadata), []);
+        assert_eq!(sources(&crate::tidy::text_files(&root).unwrap()), []);
+    }
+
+    #[test]
     fn words_count_in_code_only_and_in_core_only() {
         let text = "//! No async fn here.\nfn f() { let _ = std::time::Instant::now(); }\n#[cfg(test)]\nmod tests { use std::fs; }\n";
         let found = sources(&[
