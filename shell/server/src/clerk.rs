@@ -1,4 +1,4 @@
-//! Road: the only writer. It decides, commits to the store, applies to memory, publishes a snapshot, and answers.
+//! Road 4: the only writer. It decides, commits to the store, applies to memory, publishes a snapshot, and answers.
 //!
 //! Commands that wait together are decided one after the other and committed together. Readers never lock: they hold
 //! a snapshot, or wait for the next one.

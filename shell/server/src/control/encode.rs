@@ -1,4 +1,4 @@
-//! Frames of a map stream as bytes: JSON, zstd for whoever asks, and a little-endian length in front.
+//! Road 6: frames of a map stream as bytes: JSON, zstd for whoever asks, and a little-endian length in front.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

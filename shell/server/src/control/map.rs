@@ -1,4 +1,4 @@
-//! `POST /machine/map`: a stream of maps, one map, or an update of what the client tells of itself.
+//! Road 3: `POST /machine/map`: a stream of maps, one map, or an update of what the client tells of itself.
 
 use std::sync::Arc;
 
@@ -86,7 +86,9 @@ pub(super) fn refuse(failure: Failure) -> Response<Body> {
             let status = match &rejection {
                 Rejection::NotFound(_) => StatusCode::NOT_FOUND,
                 Rejection::Foreign | Rejection::Refused(_) | Rejection::KeyExpired => StatusCode::UNAUTHORIZED,
-                Rejection::Invalid(_) | Rejection::TooOld(_) | Rejection::Conflict(_) => StatusCode::BAD_REQUEST,
+                Rejection::Invalid(_) | Rejection::TooOld(_) | Rejection::Conflict(_) | Rejection::BadPolicy(_) => {
+                    StatusCode::BAD_REQUEST
+                }
                 Rejection::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
             text(status, rejection.text())

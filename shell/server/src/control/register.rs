@@ -1,4 +1,4 @@
-//! `POST /machine/register`: a login, or waiting for one.
+//! Road 3: `POST /machine/register`: a login, or waiting for one.
 
 use std::sync::Arc;
 use std::time::Duration;

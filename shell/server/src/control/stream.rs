@@ -1,4 +1,4 @@
-//! An open map stream: the full map first, then what changes, and a sign of life where nothing does.
+//! Road 5: an open map stream: the full map first, then what changes, and a sign of life where nothing does.
 //!
 //! A stream remembers only the snapshot that it last told. Its first frame and every later one come from the same place,
 //! so nothing can overtake the first. A reader that is slow gets fewer and larger frames; one that stands still is cut.

@@ -1,4 +1,4 @@
-//! `/ts2021`: an HTTP connection becomes a Noise connection, by upgrade or as a WebSocket.
+//! Road 2: `/ts2021`: an HTTP connection becomes a Noise connection, by upgrade or as a WebSocket.
 
 use std::sync::Arc;
 use std::time::Duration;
