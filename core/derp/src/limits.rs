@@ -25,8 +25,11 @@ pub const KEEPALIVE_SECS: i64 = 60;
 /// Most milliseconds added to [`KEEPALIVE_SECS`], so that clients that came together do not stay in step.
 pub const KEEPALIVE_JITTER_MS: u32 = 5_000;
 
-/// Bytes in which a queue grows and is handed to the writer: one large write, four full TLS records.
-pub const CHUNK: usize = 64 * 1024;
+/// Bytes that one read takes in before they are handed on: enough to make calls rare, few enough to stay in the cache.
+pub const READ: usize = 64 * 1024;
+
+/// Bytes in which a queue grows and is handed to the writer. With room for two reads, a read becomes one write.
+pub const CHUNK: usize = 2 * READ;
 
 /// Packets that wait for one connection; the oldest goes first. 512 carry a full TCP window between two nodes, where
 /// the 32 of other relays lose most of it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use headsail_derp::limits::{CHUNK, WRITE_STALL_SECS};
+use headsail_derp::limits::{READ, WRITE_STALL_SECS};
 use headsail_derp::relay::Next;
 use headsail_derp::{Chunk, ClientInfo, Close, ConnId};
 use headsail_wire::keys::NodeKey;
@@ -20,8 +20,6 @@ use super::handshake::Failure;
 use crate::clock;
 
 const WRITE_STALL: Duration = Duration::from_secs(WRITE_STALL_SECS);
-/// Bytes read before they are handed on: large enough to make calls rare, small enough to stay in the cache.
-const READ: usize = CHUNK;
 
 thread_local! {
     /// Where a connection's input lies while it is parsed. Shared by all that run on a thread, so that those that wait
