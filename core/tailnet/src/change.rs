@@ -7,7 +7,9 @@ use headsail_wire::keys::NodeKey;
 
 use crate::model::key::{ApiKey, AuthKey};
 use crate::model::node::{Contact, Node, Presence, Tombstone};
+use crate::model::policy::PolicyRow;
 use crate::model::settings::Settings;
+use crate::model::ssh_check::SshCheck;
 use crate::model::ticket::Ticket;
 use crate::model::user::User;
 
@@ -70,6 +72,12 @@ pub enum Change {
     Ticket(Arc<Ticket>),
     /// A waiting login is forgotten.
     TicketGone(String),
+    /// An SSH session that needs consent is new or different.
+    SshCheck(Arc<SshCheck>),
+    /// It is forgotten.
+    SshCheckGone(String),
+    /// Another policy holds.
+    Policy(Arc<PolicyRow>),
     /// The configuration is different.
     Settings(Arc<Settings>),
     /// The next number of a sequence.
@@ -102,8 +110,14 @@ impl Change {
             | Change::ApiKey(_)
             | Change::ApiKeyGone(_)
             | Change::NextId(..) => Durability::Durable,
+            Change::Policy(row) if row.kept => Durability::Durable,
             Change::Contact(..) | Change::Presence(..) => Durability::Volatile,
-            Change::Ticket(_) | Change::TicketGone(_) | Change::Settings(_) => Durability::Memory,
+            Change::SshCheck(_)
+            | Change::SshCheckGone(_)
+            | Change::Policy(_)
+            | Change::Ticket(_)
+            | Change::TicketGone(_)
+            | Change::Settings(_) => Durability::Memory,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use headsail_policy::{Diagnostic, Refusal, TestFailure};
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
@@ -209,8 +210,60 @@ pub enum Command {
         /// The prefixes; one default route stands for both.
         routes: BTreeSet<IpNet>,
     },
+    /// A node asks whether an SSH session to it is allowed.
+    AskSsh {
+        /// Where the session comes from.
+        src: NodeId,
+        /// The node that asks.
+        dst: NodeId,
+        /// The account.
+        account: String,
+    },
+    /// A person allows an SSH session.
+    GrantSsh {
+        /// Id of the check.
+        check: String,
+    },
+    /// A person refuses an SSH session.
+    RefuseSsh {
+        /// Id of the check.
+        check: String,
+    },
+    /// Another policy.
+    SetPolicy {
+        /// Its text.
+        text: String,
+        /// Whether it is kept in the database; else it is read from a file at every start.
+        kept: bool,
+    },
     /// Addresses that the prefixes ask for and nodes lack, and the other way round.
     BackfillIps,
+}
+
+/// What is wrong with a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFaults {
+    /// Faults of the text.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Tests of the policy that fail.
+    pub tests: Vec<TestFailure>,
+}
+
+impl PolicyFaults {
+    /// One line for each fault.
+    pub fn text(&self) -> String {
+        let refusal = Refusal { diagnostics: self.diagnostics.clone() }.to_string();
+        let failed =
+            self.tests.iter().map(|t| format!("line {}: {}: {}: {}", t.line, t.src, t.what, t.message));
+        let heading = (!self.tests.is_empty()).then(|| "test(s) failed".to_owned());
+        Some(refusal)
+            .filter(|r| !r.is_empty())
+            .into_iter()
+            .chain(heading)
+            .chain(failed)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
 }
 
 /// Why something does not happen: the asker's fault, or its situation. The text is for the asker.
@@ -232,6 +285,8 @@ pub enum Rejection {
     KeyExpired,
     /// There is no more room; the text says where.
     Full(String),
+    /// A policy that can't hold: everything that is wrong with it.
+    BadPolicy(PolicyFaults),
 }
 
 impl Rejection {
@@ -243,6 +298,7 @@ impl Rejection {
             | Rejection::Conflict(t)
             | Rejection::Refused(t)
             | Rejection::Full(t) => t.clone(),
+            Rejection::BadPolicy(faults) => faults.text(),
             Rejection::Foreign => {
                 "this node key belongs to another machine; log in again to get one of your own".into()
             }

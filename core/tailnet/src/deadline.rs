@@ -17,6 +17,8 @@ pub enum Due {
     Node(NodeId),
     /// A login is forgotten.
     Ticket(String),
+    /// An SSH check is forgotten.
+    SshCheck(String),
     /// A tombstone is forgotten.
     Tombstone(NodeKey),
 }
@@ -35,7 +37,8 @@ impl Deadlines {
         let nodes: Vec<Due> = tailnet.nodes().map(|n| Due::Node(n.id)).collect();
         let stones: Vec<Due> = tailnet.tombstones.iter().map(|(key, _)| Due::Tombstone(*key)).collect();
         let tickets: Vec<Due> = tailnet.tickets().map(|ticket| Due::Ticket(ticket.id.clone())).collect();
-        for row in nodes.into_iter().chain(stones).chain(tickets) {
+        let checks: Vec<Due> = tailnet.ssh_checks().map(|c| Due::SshCheck(c.id.clone())).collect();
+        for row in nodes.into_iter().chain(stones).chain(tickets).chain(checks) {
             out.set(tailnet, row);
         }
         out
@@ -51,6 +54,8 @@ impl Deadlines {
                 }
                 Change::Ticket(ticket) => self.set(tailnet, Due::Ticket(ticket.id.clone())),
                 Change::TicketGone(id) => self.set(tailnet, Due::Ticket(id.clone())),
+                Change::SshCheck(check) => self.set(tailnet, Due::SshCheck(check.id.clone())),
+                Change::SshCheckGone(id) => self.set(tailnet, Due::SshCheck(id.clone())),
                 Change::Tombstone(stone) => self.set(tailnet, Due::Tombstone(stone.node_key)),
                 Change::TombstoneGone(key) => self.set(tailnet, Due::Tombstone(*key)),
                 Change::Settings(_) => *self = Deadlines::of(tailnet),
@@ -60,6 +65,7 @@ impl Deadlines {
                 | Change::AuthKeyGone(_)
                 | Change::ApiKey(_)
                 | Change::ApiKeyGone(_)
+                | Change::Policy(_)
                 | Change::NextId(..) => {}
             }
         }
@@ -91,6 +97,7 @@ pub fn due(tailnet: &Tailnet, row: &Due) -> Option<Time> {
     match row {
         Due::Node(id) => tailnet.node(*id).and_then(|n| node_due(tailnet, n)),
         Due::Ticket(id) => tailnet.ticket(id).map(|t| t.until),
+        Due::SshCheck(id) => tailnet.ssh_check(id).map(|c| c.until),
         Due::Tombstone(key) => tailnet.tombstone(key).map(|s| s.deleted.plus_secs(TOMBSTONE_SECS)),
     }
 }

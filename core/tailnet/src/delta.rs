@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headsail_netmap::diff::{changed, diff_filters};
 use headsail_netmap::peer::{PeerDiff, compare};
+use headsail_policy::{Engine, Touch};
 use headsail_wire::ids::{NodeId, UserId};
 use headsail_wire::map::MapResponse;
 use headsail_wire::user::UserProfile;
@@ -30,15 +31,7 @@ pub fn delta(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Delta {
     let (Some(was), Some(me)) = (then.node(viewer), now.node(viewer)) else { return Delta::Gone };
     let mut out = MapResponse::default();
     let mut profiles: BTreeMap<UserId, UserProfile> = BTreeMap::new();
-    let touched: Vec<u64> = if is_wide(then, now) {
-        let mut all: Vec<u64> = then.nodes().chain(now.nodes()).map(|n| n.id.get()).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    } else {
-        now.nodes.touched_since(&then.nodes)
-    };
-    for id in touched {
+    for id in to_look_at(then, now, viewer) {
         let old = then.nodes.get(id).and_then(|n| view::peer(then, was, n));
         let row = now.nodes.get(id);
         let new = row.and_then(|n| view::peer(now, me, n));
@@ -64,9 +57,49 @@ pub fn delta(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Delta {
     if out == MapResponse::default() { Delta::Nothing } else { Delta::Frame(Box::new(out)) }
 }
 
-/// Whether something changed that the views of all nodes depend on.
-fn is_wide(then: &Tailnet, now: &Tailnet) -> bool {
+/// The rows of which the viewer may be told something else: all, or those that were touched.
+fn to_look_at(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Vec<u64> {
+    let mut rows: Vec<u64> = if is_wide(then, now, viewer) {
+        then.nodes().chain(now.nodes()).map(|n| n.id.get()).collect()
+    } else {
+        let routers = now.access().routers_touched_since(then.access());
+        now.nodes.touched_since(&then.nodes).into_iter().chain(routers).collect()
+    };
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+/// Whether something changed on which everything depends that the viewer is told: the policy, or what the policy knows of
+/// the viewer.
+fn is_wide(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> bool {
     then.settings().base_domain != now.settings().base_domain
+        || then.access().epoch() != now.access().epoch()
+        || then.access().engine().node(viewer) != now.access().engine().node(viewer)
+}
+
+/// What the policy says of a viewer, compared.
+fn touch(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Touch {
+    match then.access().stamp() == now.access().stamp() {
+        true => Touch::default(),
+        false => Engine::changed(then.access().engine(), now.access().engine(), viewer),
+    }
+}
+
+/// Whether a delta may say something that concerns this viewer alone: its row, its filter, its SSH policy. Where it
+/// doesn't, all viewers of its class are told the same.
+pub fn tells_of_itself(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> bool {
+    let same_row = match (then.node(viewer), now.node(viewer)) {
+        (Some(was), Some(me)) => Arc::ptr_eq(was, me),
+        _ => false,
+    };
+    let touch = touch(then, now, viewer);
+    !same_row
+        || touch.caps
+        || touch.ssh
+        || touch.filter
+        || is_wide(then, now, viewer)
+        || then.access().primary_routes(viewer) != now.access().primary_routes(viewer)
 }
 
 fn tell_of_itself(
@@ -77,12 +110,17 @@ fn tell_of_itself(
     out: &mut MapResponse,
     profiles: &mut BTreeMap<UserId, UserProfile>,
 ) {
-    let (old, new) = (view::me(then, was), view::me(now, me));
-    if old != new {
-        if old.user != new.user {
-            profiles.insert(new.user, now.profile(&me.owner));
+    let touch = touch(then, now, me.id);
+    let same_routes = then.access().primary_routes(me.id) == now.access().primary_routes(me.id);
+    let same_row = std::ptr::eq(was, me) && Arc::ptr_eq(then.settings(), now.settings());
+    if touch.caps || !same_routes || !same_row {
+        let (old, new) = (view::me(then, was), view::me(now, me));
+        if old != new {
+            if old.user != new.user {
+                profiles.insert(new.user, now.profile(&me.owner));
+            }
+            out.node = Some(Arc::new(new));
         }
-        out.node = Some(Arc::new(new));
     }
     if !Arc::ptr_eq(then.settings(), now.settings()) {
         out.dns_config = changed(&then.settings().dns, &now.settings().dns);
@@ -91,8 +129,12 @@ fn tell_of_itself(
             out.domain = now.settings().base_domain.clone();
         }
     }
-    out.ssh_policy = changed(&view::ssh(then, was), &view::ssh(now, me));
-    out.packet_filters = diff_filters(&view::filters(then, was), &view::filters(now, me));
+    if touch.ssh {
+        out.ssh_policy = changed(&view::ssh(then, was), &view::ssh(now, me));
+    }
+    if touch.filter {
+        out.packet_filters = diff_filters(&view::filters(then, was), &view::filters(now, me));
+    }
 }
 
 /// Users that got another name, as far as the viewer sees a node of theirs.

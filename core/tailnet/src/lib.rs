@@ -3,6 +3,7 @@
 //! [`tailnet::Tailnet`] is the one value; [`decide::decide`] turns a [`command::Command`] into [`change::Change`]s;
 //! [`project::project`] says what a node ought to know, and [`delta::delta`] what it has to be told for that.
 
+pub mod access;
 pub mod change;
 pub mod command;
 pub mod deadline;

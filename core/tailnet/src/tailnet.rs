@@ -8,10 +8,13 @@ use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
 use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::user::UserProfile;
 
+use crate::access::Access;
 use crate::change::{Change, Sequence};
 use crate::model::key::{ApiKey, AuthKey};
 use crate::model::node::{Node, Owner, Presence, Tombstone};
+use crate::model::policy::PolicyRow;
 use crate::model::settings::Settings;
+use crate::model::ssh_check::SshCheck;
 use crate::model::ticket::Ticket;
 use crate::model::user::{User, tagged_devices_profile};
 use crate::table::{Index, Table};
@@ -29,6 +32,9 @@ pub struct Tailnet {
     pub(crate) api_keys: Table<ApiKey>,
     pub(crate) tombstones: Index<NodeKey, Arc<Tombstone>>,
     pub(crate) tickets: Arc<BTreeMap<String, Arc<Ticket>>>,
+    ssh_checks: Arc<BTreeMap<String, Arc<SshCheck>>>,
+    policy: Option<Arc<PolicyRow>>,
+    access: Access,
     next_ids: BTreeMap<Sequence, u64>,
     by_node_key: Index<NodeKey, NodeId>,
     by_machine: Index<MachineKey, Vec<NodeId>>,
@@ -52,6 +58,9 @@ impl Tailnet {
             api_keys: Table::default(),
             tombstones: Index::default(),
             tickets: Arc::default(),
+            ssh_checks: Arc::default(),
+            policy: None,
+            access: Access::none(),
             next_ids: BTreeMap::new(),
             by_node_key: Index::default(),
             by_machine: Index::default(),
@@ -171,6 +180,31 @@ impl Tailnet {
         self.tickets.values()
     }
 
+    /// An SSH session that needs, or got, a person's consent.
+    pub fn ssh_check(&self, id: &str) -> Option<&Arc<SshCheck>> {
+        self.ssh_checks.get(id)
+    }
+
+    /// All of them.
+    pub fn ssh_checks(&self) -> impl Iterator<Item = &Arc<SshCheck>> {
+        self.ssh_checks.values()
+    }
+
+    /// How many there are.
+    pub fn ssh_check_count(&self) -> usize {
+        self.ssh_checks.len()
+    }
+
+    /// The policy that holds, if any was set.
+    pub fn policy(&self) -> Option<&Arc<PolicyRow>> {
+        self.policy.as_ref()
+    }
+
+    /// Who may reach whom, and who serves which route.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// What clients are told of an owner.
     pub fn profile(&self, owner: &Owner) -> UserProfile {
         match owner {
@@ -214,13 +248,18 @@ impl Tailnet {
         match change {
             Change::User(user) => {
                 self.count(Sequence::Users, user.id.get());
+                self.access.put_user(user);
                 self.users.put(user.id.get(), user.clone());
             }
-            Change::UserGone(id) => drop(self.users.remove(id.get())),
+            Change::UserGone(id) => {
+                self.access.remove_user(*id);
+                self.users.remove(id.get());
+            }
             Change::Node(node) => self.put_node(node.clone()),
             Change::NodeGone(id) => {
                 if let Some(node) = self.nodes.remove(id.get()) {
                     self.unlink(&node);
+                    self.access.remove_node(&node);
                 }
             }
             Change::Contact(id, contact) => {
@@ -256,6 +295,16 @@ impl Tailnet {
                 Arc::make_mut(&mut self.tickets).remove(id);
             }
             Change::Settings(settings) => self.settings = settings.clone(),
+            Change::SshCheck(check) => {
+                Arc::make_mut(&mut self.ssh_checks).insert(check.id.clone(), check.clone());
+            }
+            Change::SshCheckGone(id) => {
+                Arc::make_mut(&mut self.ssh_checks).remove(id);
+            }
+            Change::Policy(row) => {
+                self.access.set_policy(row.policy.clone());
+                self.policy = Some(row.clone());
+            }
             Change::NextId(sequence, next) => self.count(*sequence, next.saturating_sub(1)),
         }
     }
@@ -268,16 +317,20 @@ impl Tailnet {
 
     fn edit_node(&mut self, id: NodeId, edit: impl FnOnce(&mut Node)) {
         if let Some(node) = self.nodes.get(id.get()) {
+            let was = node.clone();
             let mut node = Node::clone(node);
             edit(&mut node);
+            self.access.put_node(Some(&was), &node);
             self.nodes.put(id.get(), Arc::new(node));
         }
     }
 
     fn put_node(&mut self, node: Arc<Node>) {
-        if let Some(old) = self.nodes.get(node.id.get()).cloned() {
-            self.unlink(&old);
+        let old = self.nodes.get(node.id.get()).cloned();
+        if let Some(old) = &old {
+            self.unlink(old);
         }
+        self.access.put_node(old.as_deref(), &node);
         self.count(Sequence::Nodes, node.id.get());
         self.by_node_key.put(node.node_key, node.id);
         let mut of_machine = self.by_machine.get(&node.machine_key).cloned().unwrap_or_default();
@@ -318,6 +371,7 @@ impl Tailnet {
         let mut stones: Vec<_> = self.tombstones.iter().map(|(_, s)| s.clone()).collect();
         stones.sort_by_key(|s| s.node_key);
         out.extend(stones.into_iter().map(Change::Tombstone));
+        out.extend(self.policy.iter().filter(|p| p.kept).map(|p| Change::Policy(p.clone())));
         out.extend(self.next_ids.iter().map(|(sequence, next)| Change::NextId(*sequence, *next)));
         out
     }

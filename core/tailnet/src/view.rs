@@ -1,10 +1,10 @@
 //! What one node is told of another, and of itself. The only place that decides visibility.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headsail_netmap::Filters;
-use headsail_wire::filter::{CapMap, FilterRule};
+use headsail_policy::is_exit_route;
+use headsail_wire::filter::CapMap;
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::TAGGED_DEVICES;
 use headsail_wire::map::Node as WireNode;
@@ -15,10 +15,13 @@ use serde_json::value::RawValue;
 use crate::model::node::{Node, Owner};
 use crate::tailnet::Tailnet;
 
+/// Where nodes ask for the outcome of an SSH check. Clients want https and ask over Noise, whatever the host.
+const SSH_BASE_URL: &str = "https://unused";
+
 /// Whether `viewer` is told of `node`. Depends on these two rows and on the policy, and on nothing else: that is what
 /// makes a delta over touched rows complete.
-pub fn sees(_t: &Tailnet, viewer: &Node, node: &Node) -> bool {
-    viewer.id != node.id
+pub fn sees(t: &Tailnet, viewer: &Node, node: &Node) -> bool {
+    viewer.id != node.id && t.access().engine().sees(viewer.id, node.id)
 }
 
 /// The fully qualified name of a node, with a dot at the end.
@@ -31,7 +34,19 @@ pub fn fqdn(t: &Tailnet, node: &Node) -> String {
 
 /// What `viewer` is told of `node`; `None` where it isn't told of it.
 pub fn peer(t: &Tailnet, viewer: &Node, node: &Node) -> Option<WireNode> {
-    sees(t, viewer, node).then(|| common(t, node, node.hostinfo.for_peers()))
+    if !sees(t, viewer, node) {
+        return None;
+    }
+    let mut out = common(t, node, node.hostinfo.for_peers());
+    let engine = t.access().engine();
+    let addresses: Vec<IpNet> = engine.addresses(viewer.id, node.id).into_iter().map(IpNet::from).collect();
+    let routes =
+        if node.approved_routes.is_empty() { Vec::new() } else { engine.allowed_routes(viewer.id, node.id) };
+    out.allowed_ips = addresses.iter().chain(&routes).copied().collect();
+    out.primary_routes = routes.into_iter().filter(|r| !is_exit_route(r)).collect();
+    out.addresses = addresses;
+    out.cap_map = engine.peer_caps(viewer.id, node.id);
+    Some(out)
 }
 
 /// What a node is told of itself.
@@ -41,16 +56,23 @@ pub fn me(t: &Tailnet, node: &Node) -> WireNode {
         request_tags: node.hostinfo.request_tags.clone(),
         ..node.hostinfo.for_peers()
     };
-    WireNode {
-        machine: node.machine_key,
-        // Its own endpoints, relay and presence are the client's to know; telling them would rebuild its map for nothing.
-        endpoints: Vec::new(),
-        home_derp: 0,
-        online: Some(true),
-        last_seen: None,
-        cap_map: self_caps(t),
-        ..common(t, node, hostinfo)
-    }
+    let mut out = common(t, node, hostinfo);
+    out.allowed_ips.extend(served_routes(t, node));
+    out.primary_routes = t.access().primary_routes(node.id).to_vec();
+    out.machine = node.machine_key;
+    // Its own endpoints, relay and presence are the client's to know; telling them would rebuild its map for nothing.
+    out.endpoints = Vec::new();
+    out.home_derp = 0;
+    out.online = Some(true);
+    out.last_seen = None;
+    out.cap_map = self_caps(t, node);
+    out
+}
+
+/// The routes that a node serves now: subnet routes for which it is in charge, and exit routes.
+pub fn served_routes(t: &Tailnet, node: &Node) -> Vec<IpNet> {
+    let primary = t.access().primary_routes(node.id);
+    node.live_routes().into_iter().filter(|r| is_exit_route(r) || primary.contains(r)).collect()
 }
 
 fn common(t: &Tailnet, node: &Node, hostinfo: Hostinfo) -> WireNode {
@@ -84,8 +106,8 @@ fn common(t: &Tailnet, node: &Node, hostinfo: Hostinfo) -> WireNode {
     }
 }
 
-/// The capabilities that every node has of itself.
-fn self_caps(t: &Tailnet) -> CapMap {
+/// The capabilities that a node has of itself: those of every node, and those that the policy gives.
+fn self_caps(t: &Tailnet, node: &Node) -> CapMap {
     let flag = |name: &str| (name.to_owned(), Vec::new());
     let mut caps =
         CapMap::from([flag("https://tailscale.com/cap/is-admin"), flag("https://tailscale.com/cap/ssh")]);
@@ -96,21 +118,23 @@ fn self_caps(t: &Tailnet) -> CapMap {
     if let Ok(value) = RawValue::from_string(auto_update.into()) {
         caps.insert("default-auto-update".into(), vec![value]);
     }
+    for (name, values) in t.access().engine().self_caps(node.id) {
+        caps.entry(name).or_default().extend(values);
+    }
     caps
 }
 
-/// The packet filter of a node.
-pub fn filters(_t: &Tailnet, _node: &Node) -> Filters {
-    let rules: Arc<[FilterRule]> = Arc::from([FilterRule::allow_all()]);
-    BTreeMap::from([("base".to_owned(), rules)])
+/// The packet filter of a node. A filter without rules is said, not left out: an absent one would mean "unchanged".
+pub fn filters(t: &Tailnet, node: &Node) -> Filters {
+    let parts = t.access().engine().named_filter(node.id);
+    let mut filters: Filters = parts.into_iter().map(|(name, rules)| (name, Arc::from(rules))).collect();
+    if filters.is_empty() {
+        filters.insert("base".to_owned(), Arc::from([]));
+    }
+    filters
 }
 
 /// The SSH policy of a node.
-pub fn ssh(_t: &Tailnet, _node: &Node) -> Arc<SshPolicy> {
-    Arc::default()
-}
-
-/// The routes that `viewer` may send through `node`.
-pub fn routes(_t: &Tailnet, _viewer: &Node, _node: &Node) -> Vec<IpNet> {
-    Vec::new()
+pub fn ssh(t: &Tailnet, node: &Node) -> Arc<SshPolicy> {
+    t.access().engine().ssh(node.id, SSH_BASE_URL).unwrap_or_default()
 }

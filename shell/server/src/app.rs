@@ -37,6 +37,11 @@ impl App {
         StreamNo(self.streams.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The page about an SSH session that needs consent.
+    pub fn check_url(&self, check: &str) -> String {
+        format!("{}/auth/{check}", self.settings.server_url.text.trim_end_matches('/'))
+    }
+
     /// The page that a person visits to let a machine in.
     pub fn register_url(&self, ticket: &str) -> String {
         format!("{}/register/{ticket}", self.settings.server_url.text.trim_end_matches('/'))

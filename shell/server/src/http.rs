@@ -33,6 +33,7 @@ pub fn public(app: Arc<App>) -> Router {
         .route("/version", get(version))
         .route("/verify", post(verify).layer(DefaultBodyLimit::max(MAX_VERIFY)))
         .route("/register/{ticket}", get(login::pages::register))
+        .route("/auth/{check}", get(login::pages::auth))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
         .route("/", get(|| async { Html(login::pages::HOME) }))
         .with_state(app.clone())

@@ -30,7 +30,7 @@ use crate::config::{self, Listeners, ListenAddr, Settings, Source};
 use crate::listen::{self, Service};
 use crate::relay::{Admission, Relay, stun};
 use crate::tls::{self, Certificates};
-use crate::{clock, derp_map, dns, files, http, keys, welcome};
+use crate::{clock, derp_map, dns, files, http, keys, policy_file, welcome};
 
 /// How long a node counts as online after its stream has ended.
 const GRACE_MILLIS: i64 = 5_000;
@@ -89,7 +89,15 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let mut derp = MapSource::new(settings.derp.clone(), sockets.relay_region(&settings, pin));
     let derp_map = derp.local()?;
     let dns = first_dns(&settings.dns)?;
-    let tailnet = restore(&loaded.changes, tailnet_settings(&settings, derp_map.clone(), dns));
+    let policy_path = match &settings.policy {
+        config::Policy::File(path) => path.clone(),
+        config::Policy::Database => None,
+    };
+    let policy = policy_path.as_ref().map(|path| policy_file::first(path, &[])).transpose()?;
+    let mut tailnet = restore(&loaded.changes, tailnet_settings(&settings, derp_map.clone(), dns));
+    if let Some(row) = policy {
+        tailnet.apply(&[Change::Policy(Arc::new(row))]);
+    }
     let clerk = Clerk::start(tailnet, store, loaded.revision);
     let relay = relay_key.map(|key| Relay::new(*key.bytes(), admission(&settings, &clerk)));
     let settings = Arc::new(settings);
@@ -103,8 +111,12 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     if let Some(relay) = relay {
         tasks.spawn(expel_deleted(relay, clerk.clone()));
     }
+    if let Some(path) = policy_path.clone() {
+        policy_file::reload(&clerk, &path).await;
+        tasks.spawn(forever(policy_file::watch(clerk.clone(), path)));
+    }
     welcome::greet(&app).await?;
-    until_told_to_stop(&mut tasks, certificates.as_ref()).await?;
+    until_told_to_stop(&mut tasks, || reload(&clerk, certificates.as_ref(), policy_path.as_deref())).await?;
     let _ = tokio::time::timeout(STOP_TIMEOUT, clerk.submit("shutdown", Command::Shutdown)).await;
     let _ = std::fs::remove_file(&settings.unix_socket);
     Ok(())
@@ -159,6 +171,7 @@ fn tailnet_settings(s: &Settings, derp: DerpMap, dns: DnsConfig) -> TailnetSetti
         grace_millis: GRACE_MILLIS,
         taildrop: s.taildrop,
         auto_update: s.auto_update,
+        policy_domains: Vec::new(),
         ticket_secs: secs(s.pending_logins.lifetime),
         max_tickets: s.pending_logins.limit,
     }
@@ -363,9 +376,19 @@ fn open_unix_socket(path: &Path, mode: u32) -> Result<UnixListener, ServeError> 
     Ok(listener)
 }
 
-async fn until_told_to_stop(
+/// What a hang-up signal asks for: policy and certificate are read again.
+async fn reload(clerk: &Clerk, certificates: Option<&Arc<Certificates>>, policy: Option<&Path>) {
+    if let Some(Err(error)) = certificates.map(|c| c.reload()) {
+        tracing::warn!("the TLS certificate stays as it was: {error}");
+    }
+    if let Some(path) = policy {
+        policy_file::reload(clerk, path).await;
+    }
+}
+
+async fn until_told_to_stop<F: Future<Output = ()>>(
     tasks: &mut JoinSet<io::Result<()>>,
-    certificates: Option<&Arc<Certificates>>,
+    reload: impl Fn() -> F,
 ) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -374,11 +397,7 @@ async fn until_told_to_stop(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => {
-                if let Some(Err(error)) = certificates.map(|c| c.reload()) {
-                    tracing::warn!("the TLS certificate stays as it was: {error}");
-                }
-            }
+            _ = hang_up.recv() => reload().await,
             Some(ended) = tasks.join_next() => {
                 if let Ok(Err(error)) = ended {
                     return Err(format!("a listener failed: {error}").into());

@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::change::Change;
 use crate::command::{Env, Rejection};
+use crate::decide::policy;
 use crate::decide::register::addresses;
 use crate::model::name;
 use crate::model::node::{Expiry, MAX_TOMBSTONES, Node, Owner, Tags, Tombstone};
@@ -83,6 +84,11 @@ pub(super) fn tag(t: &Tailnet, id: NodeId, tags: BTreeSet<String>) -> Result<Vec
     let node = known(t, id)?;
     for tag in &tags {
         check_tag(tag)?;
+        if t.policy().is_some() && !t.access().engine().tag_exists(tag) {
+            return Err(Rejection::Invalid(format!(
+                "requested tags [{tag}] are invalid or not permitted: name an owner of `{tag}` under `tagOwners` in the policy"
+            )));
+        }
     }
     let tags = Tags::new(tags).ok_or_else(|| {
         Rejection::Invalid("cannot remove all tags from a node; log it in again as a user instead".into())
@@ -92,6 +98,7 @@ pub(super) fn tag(t: &Tailnet, id: NodeId, tags: BTreeSet<String>) -> Result<Vec
             n.expiry = Expiry::Never;
         }
         n.owner = Owner::Tags(tags);
+        policy::auto_approve(t, n);
     }))
 }
 

@@ -19,6 +19,7 @@ pub(super) fn due_rows(t: &Tailnet, rows: Vec<Due>, now: Time) -> Vec<Change> {
         match row {
             Due::Node(id) => changes.extend(t.node(id).and_then(|n| node_due(t, n, now))),
             Due::Ticket(id) => changes.push(Change::TicketGone(id)),
+            Due::SshCheck(id) => changes.push(Change::SshCheckGone(id)),
             Due::Tombstone(key) => changes.push(Change::TombstoneGone(key)),
         }
     }

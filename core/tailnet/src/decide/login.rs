@@ -7,7 +7,7 @@ use headsail_wire::ids::UserId;
 use crate::change::Change;
 use crate::command::{Env, Registration, Rejection};
 use crate::decide::register::{Entry, admit, tags_refused};
-use crate::model::node::{Owner, RegisterMethod};
+use crate::model::node::{Owner, RegisterMethod, Tags};
 use crate::model::ticket::{Asking, Ticket, TicketState, ticket_id};
 use crate::tailnet::Tailnet;
 
@@ -76,18 +76,17 @@ pub(super) fn grant(
         return Err(Rejection::NotFound(format!("there is no user with id `{user}`")));
     }
     let asking = &ticket.asking;
-    let tags = &asking.hostinfo.request_tags;
-    if !tags.is_empty() {
-        let refusal = tags_refused(tags);
+    let Some(owner) = owner_asked_for(t, user, &asking.hostinfo.request_tags) else {
+        let refusal = tags_refused(&asking.hostinfo.request_tags);
         return Ok(vec![settle(ticket, TicketState::Refused(refusal.text()))]);
-    }
+    };
     let entry = Entry {
         machine_key: asking.machine_key,
         node_key: asking.node_key,
         old_node_key: asking.old_node_key,
         hostinfo: &asking.hostinfo,
         cap: asking.cap,
-        owner: Owner::User(user),
+        owner,
         ephemeral: asking.ephemeral,
         expiry: asking.expiry,
         method: RegisterMethod::Cli,
@@ -103,6 +102,17 @@ pub(super) fn grant(
             Ok(vec![settle(ticket, TicketState::Refused(refusal.text()))])
         }
         Err(refusal) => Err(refusal),
+    }
+}
+
+/// The user, or the tags that the machine asks for where all of them are the user's to give.
+fn owner_asked_for(t: &Tailnet, user: UserId, tags: &[String]) -> Option<Owner> {
+    match Tags::new(tags.iter().cloned().collect()) {
+        None => Some(Owner::User(user)),
+        Some(asked) if tags.iter().all(|tag| t.access().engine().owns_tag(user, tag)) => {
+            Some(Owner::Tags(asked))
+        }
+        Some(_) => None,
     }
 }
 

@@ -10,7 +10,9 @@ mod admin_users;
 mod clock;
 mod login;
 pub mod map_update;
+pub mod policy;
 mod register;
+pub mod ssh_check;
 mod stream;
 
 /// Decides one command. The changes are not yet true; apply them to the tailnet that was asked.
@@ -47,6 +49,10 @@ pub fn decide(tailnet: &Tailnet, command: Command, env: &mut Env<'_>) -> Result<
         Command::DeleteNode(node) => admin_nodes::delete(tailnet, node, env.now),
         Command::TagNode { node, tags } => admin_nodes::tag(tailnet, node, tags),
         Command::ApproveRoutes { node, routes } => admin_nodes::approve_routes(tailnet, node, routes),
+        Command::AskSsh { src, dst, account } => ssh_check::ask(tailnet, src, dst, account, env),
+        Command::GrantSsh { check } => ssh_check::grant(tailnet, &check, env.now),
+        Command::RefuseSsh { check } => ssh_check::refuse(tailnet, &check, env.now),
+        Command::SetPolicy { text, kept } => policy::set(tailnet, &text, kept, env.now),
         Command::BackfillIps => admin_nodes::backfill_ips(tailnet, env),
     }
 }

@@ -12,7 +12,7 @@ use headsail_wire::time::Time;
 
 use crate::change::{Change, Sequence};
 use crate::command::{Env, Registration, Rejection};
-use crate::decide::{admin_nodes, login};
+use crate::decide::{admin_nodes, login, policy};
 use crate::model::alloc::{self, Search};
 use crate::model::key::AuthKey;
 use crate::model::name;
@@ -289,4 +289,5 @@ pub(super) fn take_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
         }
     }
     admin_nodes::bound_hostinfo(node);
+    policy::auto_approve(t, node);
 }

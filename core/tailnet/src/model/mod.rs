@@ -4,6 +4,8 @@ pub mod alloc;
 pub mod key;
 pub mod name;
 pub mod node;
+pub mod policy;
 pub mod settings;
+pub mod ssh_check;
 pub mod ticket;
 pub mod user;

@@ -37,6 +37,10 @@ pub async fn register_node(
 /// [`headsail_api::paths::AUTH_APPROVE`]
 pub async fn approve(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> Answer<Empty> {
     let t = admin.snapshot();
+    if let Some(check) = t.ssh_check(&r.auth_id) {
+        admin.submit(Command::GrantSsh { check: check.id.clone() }).await?;
+        return Ok(Json(Empty {}));
+    }
     let ticket = ticket_of(&t, &r.auth_id)?;
     Err(Problem::bad_request(format!(
         "`{}` is the login of a node, which needs an owner: use `auth register --user USER`",
@@ -47,7 +51,12 @@ pub async fn approve(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> 
 
 /// [`headsail_api::paths::AUTH_REJECT`]
 pub async fn reject(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> Answer<Empty> {
-    let ticket = ticket_of(&admin.snapshot(), &r.auth_id)?.id.clone();
+    let t = admin.snapshot();
+    if let Some(check) = t.ssh_check(&r.auth_id) {
+        admin.submit(Command::RefuseSsh { check: check.id.clone() }).await?;
+        return Ok(Json(Empty {}));
+    }
+    let ticket = ticket_of(&t, &r.auth_id)?.id.clone();
     admin.submit(Command::RefuseTicket { ticket }).await?;
     Ok(Json(Empty {}))
 }
@@ -55,9 +64,11 @@ pub async fn reject(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> A
 /// [`headsail_api::paths::AUTH_PENDING`]
 pub async fn pending(State(admin): State<Admin>) -> Answer<ListPendingResponse> {
     let t = admin.snapshot();
-    let mut waiting: Vec<_> = t.tickets().filter(|k| k.state == TicketState::Waiting).collect();
-    waiting.sort_by_key(|k| k.until);
-    Ok(Json(ListPendingResponse { pending: waiting.into_iter().map(|k| view::pending(&t, k)).collect() }))
+    let logins = t.tickets().filter(|k| k.state == TicketState::Waiting).map(|k| view::pending(&t, k));
+    let sessions = t.ssh_checks().filter(|c| c.state == TicketState::Waiting).map(|c| view::pending_session(&t, c));
+    let mut pending: Vec<_> = logins.chain(sessions).collect();
+    pending.sort_by_key(|p| p.expires_at);
+    Ok(Json(ListPendingResponse { pending }))
 }
 
 /// Lets the machine of a login in as a node of a user.

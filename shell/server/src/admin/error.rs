@@ -6,6 +6,7 @@ use headsail_api::Problem;
 use headsail_api::problem::CONTENT_TYPE;
 use headsail_tailnet::command::Rejection;
 
+use super::policy;
 use crate::clerk::Failure;
 
 /// A refusal.
@@ -23,12 +24,16 @@ impl From<Rejection> for Refusal {
         let status = match &rejection {
             // Headscale knows 409 for the name of a new user alone (`users::create`); clients go by the others' 400.
             Rejection::Invalid(_) | Rejection::Conflict(_) | Rejection::Refused(_) => 400,
-            Rejection::TooOld(_) | Rejection::KeyExpired => 400,
+            Rejection::TooOld(_) | Rejection::KeyExpired | Rejection::BadPolicy(_) => 400,
             Rejection::NotFound(_) => 404,
             Rejection::Foreign => 403,
             Rejection::Full(_) => 507,
         };
-        Problem::new(status, rejection.text()).into()
+        let problem = Problem::new(status, rejection.text());
+        match &rejection {
+            Rejection::BadPolicy(found) => problem.with_errors(policy::faults(found)).into(),
+            _ => problem.into(),
+        }
     }
 }
 

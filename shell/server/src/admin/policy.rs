@@ -1,10 +1,174 @@
-//! The policy.
+//! The policy: shown, set, checked, previewed, explained.
 
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use headsail_api::problem::Fault;
+use headsail_api::v1::policy::{
+    Access, CheckPolicyResponse, ExplainRequest, ExplainResponse, ExplainRule, PolicyRequest, PolicyResponse,
+    PreviewNode, PreviewPolicyResponse,
+};
 use headsail_api::Problem;
+use headsail_policy::{Diagnostic, Engine, PortChange, Preview};
+use headsail_tailnet::command::{Command, PolicyFaults};
+use headsail_tailnet::decide::policy::check as check_policy;
+use headsail_tailnet::model::policy::PolicyRow;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::ids::NodeId;
 
 use super::error::Refusal;
+use super::read::Read;
+use super::{Admin, Answer, view};
+use crate::{clock, config};
 
-/// The answer while there is no policy: everybody may reach everybody.
-pub async fn absent() -> Refusal {
-    Problem::new(501, "this server has no policy yet: every node may reach every other").into()
+/// [`headsail_api::paths::POLICY_GET`]
+pub async fn get(State(admin): State<Admin>) -> Answer<PolicyResponse> {
+    match admin.snapshot().policy() {
+        Some(row) => Ok(Json(shown(row))),
+        // Headscale's status; its clients go by it.
+        None => Err(Problem::new(500, "no policy was set: every node may reach every other").into()),
+    }
 }
+
+/// [`headsail_api::paths::POLICY_SET`]
+pub async fn set(State(admin): State<Admin>, Read(r): Read<PolicyRequest>) -> Answer<PolicyResponse> {
+    if let config::Policy::File(path) = &admin.app.settings.policy {
+        let file = path.as_ref().map_or("a file".to_owned(), |p| format!("`{}`", p.display()));
+        return Err(Problem::bad_request(format!(
+            "the policy is read from {file}: edit that, or set `policy.mode: database` to keep it here"
+        ))
+        .into());
+    }
+    let t = admin.submit(Command::SetPolicy { text: r.policy, kept: true }).await?;
+    let row = t.policy().ok_or_else(|| Problem::internal("the policy is gone again"))?;
+    Ok(Json(shown(row)))
+}
+
+/// [`headsail_api::paths::POLICY_CHECK`]
+pub async fn check(State(admin): State<Admin>, Read(r): Read<PolicyRequest>) -> Answer<CheckPolicyResponse> {
+    let (row, _) = candidate(&admin.snapshot(), &r.policy)?;
+    Ok(Json(CheckPolicyResponse { warnings: warnings(&row) }))
+}
+
+/// [`headsail_api::paths::POLICY_PREVIEW`]
+pub async fn preview(State(admin): State<Admin>, Read(r): Read<PolicyRequest>) -> Answer<PreviewPolicyResponse> {
+    let t = admin.snapshot();
+    let (row, engine) = candidate(&t, &r.policy)?;
+    let preview = Preview::new(t.access().engine(), &engine);
+    Ok(Json(PreviewPolicyResponse { nodes: preview_nodes(&t, &preview), warnings: warnings(&row) }))
+}
+
+/// [`headsail_api::paths::POLICY_EXPLAIN`]
+pub async fn explain(State(admin): State<Admin>, Read(r): Read<ExplainRequest>) -> Answer<ExplainResponse> {
+    let t = admin.snapshot();
+    let engine = match r.policy.is_empty() {
+        true => t.access().engine().clone(),
+        false => candidate(&t, &r.policy)?.1,
+    };
+    let (destination, port) = target(&r.destination)?;
+    let source = name_of(&t, &r.source);
+    let answer = engine.explain(&source, &name_of(&t, destination), port, &r.proto).map_err(Problem::bad_request)?;
+    let (because, missing) =
+        if answer.allowed { (answer.reasons, Vec::new()) } else { (Vec::new(), answer.reasons) };
+    Ok(Json(ExplainResponse {
+        allowed: answer.allowed,
+        source: answer.src,
+        destination: answer.dst,
+        rule: answer.rule.map(|rule| ExplainRule {
+            text: line_of(&engine, rule.line),
+            line: u32::try_from(rule.line).ok().filter(|l| *l > 0),
+            location: rule.name,
+        }),
+        because,
+        missing,
+    }))
+}
+
+/// Takes `name:port` apart; an address of IPv6 stands in brackets.
+fn target(text: &str) -> Result<(&str, u16), Refusal> {
+    let refusal = || {
+        Refusal::from(Problem::bad_request(format!(
+            "destination `{text}` needs a port: write it like server:22 or [fd7a::1]:22"
+        )))
+    };
+    let (name, port) = text.rsplit_once(':').ok_or_else(refusal)?;
+    let name = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
+    Ok((name, port.parse().map_err(|_| refusal())?))
+}
+
+/// The name of the node that a number stands for; anything else stays as it is.
+fn name_of(t: &Tailnet, text: &str) -> String {
+    let node = text.parse::<NodeId>().ok().and_then(|id| t.node(id));
+    node.map_or(text.to_owned(), |n| n.name.clone())
+}
+
+fn line_of(engine: &Engine, line: usize) -> String {
+    let text = engine.policy().text();
+    line.checked_sub(1).and_then(|n| text.lines().nth(n)).unwrap_or_default().trim().to_owned()
+}
+
+fn candidate(t: &Tailnet, text: &str) -> Result<(PolicyRow, Engine), Refusal> {
+    Ok(check_policy(t, text, clock::now(), true)?)
+}
+
+fn shown(row: &PolicyRow) -> PolicyResponse {
+    PolicyResponse {
+        policy: row.text().to_owned(),
+        updated_at: Some(row.updated).filter(|_| row.kept).and_then(view::time),
+        warnings: warnings(row),
+    }
+}
+
+fn warnings(row: &PolicyRow) -> Vec<Fault> {
+    row.policy.warnings().iter().map(fault).collect()
+}
+
+fn fault(d: &Diagnostic) -> Fault {
+    let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
+    Fault {
+        message: d.message.clone(),
+        code: d.code.to_owned(),
+        line: number(d.line),
+        column: number(d.column),
+        length: number(d.length),
+        help: d.help.clone(),
+        ..Fault::default()
+    }
+}
+
+/// Everything that is wrong with a policy, as fields.
+pub(super) fn faults(found: &PolicyFaults) -> Vec<Fault> {
+    let tests = found.tests.iter().map(|t| Fault {
+        message: [t.src.as_str(), t.what.as_str(), t.message.as_str()]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(": "),
+        code: "test-failed".to_owned(),
+        line: u32::try_from(t.line).ok().filter(|n| *n > 0),
+        ..Fault::default()
+    });
+    found.diagnostics.iter().map(fault).chain(tests).collect()
+}
+
+/// What changes, told of the nodes that gain and lose: the engine tells what others may reach on a node.
+fn preview_nodes(t: &Tailnet, preview: &Preview) -> Vec<PreviewNode> {
+    let mut nodes: BTreeMap<NodeId, PreviewNode> = BTreeMap::new();
+    let name = |id: &NodeId| t.node(*id).map_or_else(|| id.to_string(), |n| n.name.clone());
+    let entry = |id: NodeId| PreviewNode { id: id.get(), name: name(&id), ..PreviewNode::default() };
+    for changed in &preview.nodes {
+        let node = nodes.entry(changed.id).or_insert_with(|| entry(changed.id));
+        node.peers_gained = changed.peers_gained.iter().map(name).collect();
+        node.peers_lost = changed.peers_lost.iter().map(name).collect();
+        let reach = |ports: &PortChange| Access { destination: changed.name.clone(), ports: ports.ports.clone() };
+        for gained in &changed.ports_gained {
+            nodes.entry(gained.from).or_insert_with(|| entry(gained.from)).access_gained.push(reach(gained));
+        }
+        for lost in &changed.ports_lost {
+            nodes.entry(lost.from).or_insert_with(|| entry(lost.from)).access_lost.push(reach(lost));
+        }
+    }
+    nodes.into_values().collect()
+}
+

@@ -14,6 +14,7 @@ use headsail_api::v1::route::{ListRoutesResponse, Route};
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::node::Node;
 use headsail_tailnet::tailnet::Tailnet;
+use headsail_tailnet::view::served_routes;
 use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -86,7 +87,7 @@ fn number(node: NodeId, slot: u64) -> u64 {
 
 /// The routes of a node.
 fn of(t: &Tailnet, node: &Node) -> Vec<Route> {
-    let live = node.live_routes();
+    let live = served_routes(t, node);
     let numbered = numbered(node);
     let shown = (!numbered.is_empty()).then(|| view::node(t, node));
     let route = |(id, prefix): (u64, IpNet)| Route {

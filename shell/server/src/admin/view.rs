@@ -10,8 +10,9 @@ use headsail_api::v1::preauthkey::PreAuthKey;
 use headsail_api::v1::user::User;
 use headsail_tailnet::model::key::{API_KEY_PREFIX, AUTH_KEY_PREFIX};
 use headsail_tailnet::model::node::Owner;
-use headsail_tailnet::model::{key, node, ticket, user};
+use headsail_tailnet::model::{key, node, ssh_check, ticket, user};
 use headsail_tailnet::tailnet::Tailnet;
+use headsail_tailnet::view::served_routes;
 use headsail_wire::time::Time;
 
 /// A time.
@@ -91,7 +92,7 @@ pub fn node(t: &Tailnet, n: &node::Node) -> Node {
         online: n.presence.is_online(),
         approved_routes: texts(&mut n.approved_routes.iter()),
         available_routes: texts(&mut n.advertised_routes().iter()),
-        subnet_routes: texts(&mut n.live_routes().iter()),
+        subnet_routes: texts(&mut served_routes(t, n).iter()),
         tags: n.owner.tags(),
     }
 }
@@ -105,5 +106,18 @@ pub fn pending(t: &Tailnet, k: &Arc<ticket::Ticket>) -> PendingAuth {
         destination: String::new(),
         created_at: time(k.until.plus_secs(-t.settings().ticket_secs)),
         expires_at: time(k.until),
+    }
+}
+
+/// An SSH session that waits.
+pub fn pending_session(t: &Tailnet, c: &ssh_check::SshCheck) -> PendingAuth {
+    let name = |id| t.node(id).map(|n| n.name.clone()).unwrap_or_default();
+    PendingAuth {
+        auth_id: c.id.clone(),
+        kind: PendingKind::Ssh,
+        source: name(c.src),
+        destination: format!("{}@{}", c.account, name(c.dst)),
+        created_at: time(c.until.plus_secs(-t.settings().ticket_secs)),
+        expires_at: time(c.until),
     }
 }

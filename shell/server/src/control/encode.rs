@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use headsail_policy::ClassKey;
 use headsail_wire::map::MapResponse;
 
 /// zstd at level 1: on maps, level 3 is slower and no smaller.
@@ -81,8 +82,8 @@ pub struct ShareKey {
     pub then: u64,
     /// Revision that is told now.
     pub now: u64,
-    /// Viewers of one class are told the same of others.
-    pub class: u64,
+    /// Viewers of one class are told the same of others: the class then and now.
+    pub class: (ClassKey, ClassKey),
     /// How it is encoded.
     pub compression: Compression,
 }

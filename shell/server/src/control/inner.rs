@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::app::App;
-use crate::control::{map, register};
+use crate::control::{map, register, ssh_action};
 
 /// Largest request body.
 const MAX_BODY: usize = 1024 * 1024;
@@ -58,6 +58,7 @@ async fn route(app: Arc<App>, machine: MachineKey, request: Request<Incoming>) -
             Ok(body) => map::post(app, machine, &body).await,
             Err(refusal) => refusal,
         },
+        (&Method::GET, path) if path.starts_with(ssh_action::PATH) => ssh_action::get(app, machine, request.uri()).await,
         (
             _,
             "/machine/set-dns" | "/machine/id-token" | "/machine/feature/query" | "/machine/update-health"

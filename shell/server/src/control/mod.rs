@@ -6,5 +6,6 @@ pub mod key;
 pub mod map;
 pub mod noise_io;
 pub mod register;
+pub mod ssh_action;
 pub mod stream;
 pub mod upgrade;

@@ -13,7 +13,7 @@ use axum::http::Response;
 use bytes::Bytes;
 use headsail_netmap::diff;
 use headsail_tailnet::command::{Command, Telling};
-use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::delta::{Delta, delta, tells_of_itself};
 use headsail_tailnet::model::node::{Presence, StreamNo, Tombstone};
 use headsail_tailnet::project::project;
 use headsail_tailnet::tailnet::Tailnet;
@@ -206,14 +206,18 @@ impl Teller {
             Delta::Frame(response) => Some(Arc::new(*response)),
             Delta::Nothing | Delta::Gone => None,
         };
-        let bytes = if Arc::ptr_eq(was, me) {
-            let (then, now) = (then.revision(), now.revision());
-            let key = ShareKey { then, now, class: 0, compression: self.compression };
-            self.app.encoder.shared(key, render)
-        } else {
-            render().map(|response| frame(&response, self.compression))
+        let bytes = match self.share_key(then, now).filter(|_| Arc::ptr_eq(was, me)) {
+            Some(key) => self.app.encoder.shared(key, render),
+            None => render().map(|response| frame(&response, self.compression)),
         };
         bytes.map_or(Told::Nothing, Told::Frame)
+    }
+
+    /// What this stream is told is told to all of its class, unless something of the node itself differs.
+    fn share_key(&self, then: &Tailnet, now: &Tailnet) -> Option<ShareKey> {
+        let class = (then.access().engine().class_of(self.node)?, now.access().engine().class_of(self.node)?);
+        let own = tells_of_itself(then, now, self.node);
+        (!own).then(|| ShareKey { then: then.revision(), now: now.revision(), class, compression: self.compression })
     }
 }
 

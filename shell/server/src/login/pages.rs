@@ -33,6 +33,26 @@ pub async fn register(State(app): State<Arc<App>>, Path(id): Path<String>) -> Re
     }
 }
 
+/// What to do so that this SSH session is let in; ids of machines that want to join lead to their page.
+pub async fn auth(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+    let snapshot = app.clerk.snapshot();
+    let Some(check) = snapshot.ssh_check(&id) else { return register(State(app), Path(id)).await };
+    let name = |node| snapshot.node(node).map_or_else(String::new, |n| escape(&n.name));
+    let (src, dst, account) = (name(check.src), name(check.dst), escape(&check.account));
+    match &check.state {
+        TicketState::Waiting => {
+            let command = escape(&format!("headsail auth approve --auth-id {}", check.id));
+            let body = format!(
+                "<p><b>{src}</b> wants to log in to <b>{dst}</b> as <b>{account}</b>. To let it in, an administrator runs \
+                 this on the server:</p><pre>{command}</pre>"
+            );
+            page(StatusCode::OK, "SSH session", &body)
+        }
+        TicketState::Granted => page(StatusCode::OK, "Allowed", "<p>The session was let in. You may close this page."),
+        TicketState::Refused(why) => page(StatusCode::FORBIDDEN, "Refused", &format!("<p>{}", escape(why))),
+    }
+}
+
 fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\

@@ -122,7 +122,12 @@ fn tell(change: &Change) -> Value {
         Change::NextId(sequence, next) => {
             json!({"change": "sequence", "name": sequence.name(), "next": next})
         }
-        Change::Ticket(_) | Change::TicketGone(_) | Change::Settings(_) => Value::Null,
+        Change::Policy(row) => json!({"change": "policy", "text": row.text()}),
+        Change::SshCheck(_)
+        | Change::SshCheckGone(_)
+        | Change::Ticket(_)
+        | Change::TicketGone(_)
+        | Change::Settings(_) => Value::Null,
     }
 }
 

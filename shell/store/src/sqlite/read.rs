@@ -11,6 +11,7 @@ use headsail_tailnet::model::key::{ApiKey, AuthKey, KeyDigest};
 use headsail_tailnet::model::node::{
     Contact, Expiry, Node, Owner, Presence, RegisterMethod, StreamNo, Tags, Tombstone,
 };
+use headsail_tailnet::model::policy::PolicyRow;
 use headsail_tailnet::model::user::User;
 use headsail_wire::capver::CapVer;
 use headsail_wire::time::Time;
@@ -47,6 +48,7 @@ pub(super) fn load(connection: &mut Connection, path: &Path) -> Result<Loaded, F
     table("api_keys", "id", api_key)?;
     table("nodes", "id", node)?;
     table("tombstones", "node_key", tombstone)?;
+    table("(SELECT * FROM policies ORDER BY id DESC LIMIT 1)", "id", policy)?;
     table("sequences", "name", sequence)?;
     Ok(Loaded { revision, changes })
 }
@@ -178,6 +180,14 @@ fn tombstone(row: &Fields<'_>) -> Result<Change, String> {
         machine_key: row.text("machine_key")?,
         deleted: row.time("deleted_at")?,
     })))
+}
+
+/// The newest policy. It was read when it was set; a text that can't be read now is of a newer release.
+fn policy(row: &Fields<'_>) -> Result<Change, String> {
+    let text: String = row.get("data")?;
+    let row =
+        PolicyRow::parse(&text, &[], row.time("created_at")?, true).map_err(|refusal| refusal.to_string())?;
+    Ok(Change::Policy(Arc::new(row)))
 }
 
 fn sequence(row: &Fields<'_>) -> Result<Change, String> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use headsail_tailnet::change::{Change, Sequence};
 use headsail_tailnet::model::key::{ApiKey, AuthKey};
 use headsail_tailnet::model::node::{Contact, Expiry, Node, Presence, RegisterMethod, Tombstone};
+use headsail_tailnet::model::policy::PolicyRow;
 use headsail_tailnet::model::user::User;
 use headsail_wire::time::Time;
 use rusqlite::{Connection, Error, Result, ToSql, params};
@@ -36,10 +37,16 @@ pub(super) fn change(tx: &Connection, change: &Change) -> Result<()> {
         Change::AuthKeyGone(id) => delete(tx, "pre_auth_keys", "id", &number(id.get())),
         Change::ApiKey(key) => put_api_key(tx, key),
         Change::ApiKeyGone(id) => delete(tx, "api_keys", "id", &number(id.get())),
+        Change::Policy(row) if row.kept => put_policy(tx, row),
         // Sequences follow all rows of the batch.
         Change::NextId(..) => Ok(()),
         // These live in memory only.
-        Change::Ticket(_) | Change::TicketGone(_) | Change::Settings(_) => Ok(()),
+        Change::SshCheck(_)
+        | Change::SshCheckGone(_)
+        | Change::Policy(_)
+        | Change::Ticket(_)
+        | Change::TicketGone(_)
+        | Change::Settings(_) => Ok(()),
     }
 }
 
@@ -135,6 +142,12 @@ fn put_tombstone(tx: &Connection, stone: &Tombstone) -> Result<()> {
             ("deleted_at", &stone.deleted.micros()),
         ],
     )
+}
+
+/// Policies are only added: the newest holds, the others are its history.
+fn put_policy(tx: &Connection, row: &PolicyRow) -> Result<()> {
+    let mut statement = tx.prepare_cached("INSERT INTO policies (data, created_at) VALUES (?1, ?2)")?;
+    statement.execute(params![row.text(), row.updated.micros()]).map(drop)
 }
 
 fn put_node(tx: &Connection, node: &Node) -> Result<()> {

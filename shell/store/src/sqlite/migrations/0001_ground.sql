@@ -86,6 +86,13 @@ CREATE TABLE tombstones (
     deleted_at  INTEGER NOT NULL
 ) STRICT;
 
+-- The newest holds; the others are its history.
+CREATE TABLE policies (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    data       TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
 -- The audit trail. Comings, goings and addresses are marked volatile and kept for less long.
 CREATE TABLE change_log (
     revision INTEGER PRIMARY KEY,

@@ -1,0 +1,76 @@
+//! Another policy, and what the policy does by itself: routes that it approves.
+
+use std::sync::Arc;
+
+use headsail_policy::{Engine, Policy};
+use headsail_wire::time::Time;
+use ipnet::IpNet;
+
+use crate::change::Change;
+use crate::command::{PolicyFaults, Rejection};
+use crate::decide::admin_nodes::with_both_defaults;
+use crate::model::node::Node;
+use crate::model::policy::PolicyRow;
+use crate::tailnet::Tailnet;
+
+/// Reads a policy against a tailnet and runs its tests: what [`set`] would accept.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check(t: &Tailnet, text: &str, now: Time, kept: bool) -> Result<(PolicyRow, Engine), Rejection> {
+    let faulty = |diagnostics, tests| Rejection::BadPolicy(PolicyFaults { diagnostics, tests });
+    let row = PolicyRow::parse(text, &domains(t), now, kept)
+        .map_err(|refusal| faulty(refusal.diagnostics, Vec::new()))?;
+    let engine = t.access().engine().with_policy(row.policy.clone());
+    match engine.run_tests() {
+        failures if failures.is_empty() => Ok((row, engine)),
+        failures => Err(faulty(Vec::new(), failures)),
+    }
+}
+
+/// The domains that belong to the tailnet: the configured ones, or those of its users' e-mail addresses.
+fn domains(t: &Tailnet) -> Vec<String> {
+    if !t.settings().policy_domains.is_empty() {
+        return t.settings().policy_domains.clone();
+    }
+    let mut domains: Vec<String> =
+        t.users().filter_map(|u| u.email.rsplit_once('@')).map(|(_, d)| d.to_ascii_lowercase()).collect();
+    domains.sort();
+    domains.dedup();
+    domains
+}
+
+/// A policy that does not compile, or whose tests fail, never replaces one that does (invariant I7).
+pub(super) fn set(t: &Tailnet, text: &str, kept: bool, now: Time) -> Result<Vec<Change>, Rejection> {
+    let (row, engine) = check(t, text, now, kept)?;
+    let mut changes = vec![Change::Policy(Arc::new(row))];
+    for node in t.nodes() {
+        let open = unapproved(node);
+        let approved: Vec<IpNet> = open.into_iter().filter(|r| engine.may_approve(node.id, r)).collect();
+        if !approved.is_empty() {
+            let mut next = Node::clone(node);
+            approve(&mut next, approved);
+            changes.push(Change::Node(Arc::new(next)));
+        }
+    }
+    Ok(changes)
+}
+
+/// Approves the routes of a node that the policy lets it serve. Nothing is ever taken back here.
+pub(super) fn auto_approve(t: &Tailnet, node: &mut Node) {
+    let open = unapproved(node);
+    let holds = t.policy().is_some_and(|row| !Policy::is_none(&row.policy));
+    if holds && !open.is_empty() {
+        let approved = t.access().would_approve(node, &open);
+        approve(node, approved);
+    }
+}
+
+fn unapproved(node: &Node) -> Vec<IpNet> {
+    node.advertised_routes().iter().filter(|r| !node.approved_routes.contains(r)).copied().collect()
+}
+
+fn approve(node: &mut Node, routes: Vec<IpNet>) {
+    let all = node.approved_routes.iter().copied().chain(routes).collect();
+    node.approved_routes = with_both_defaults(all);
+}

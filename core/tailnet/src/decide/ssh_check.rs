@@ -1,0 +1,112 @@
+//! SSH sessions that a person has to allow.
+
+use std::sync::Arc;
+
+use headsail_wire::ids::NodeId;
+use headsail_wire::time::Time;
+
+use crate::change::Change;
+use crate::command::{Env, Rejection};
+use crate::model::ssh_check::{MAX_SSH_CHECKS, SshCheck};
+use crate::model::ticket::{TicketState, ticket_id};
+use crate::tailnet::Tailnet;
+
+/// Seconds that an answered check without a period is remembered, so that the session that waits for it hears of it.
+const REMEMBERED_SECS: i64 = 60;
+
+/// A check of this session that spares the person another one: granted, and its period not over.
+pub fn standing_consent<'a>(
+    t: &'a Tailnet,
+    src: NodeId,
+    dst: NodeId,
+    account: &'a str,
+    now: Time,
+) -> Option<&'a Arc<SshCheck>> {
+    let period = t.access().engine().ssh_check(src, dst, account)?;
+    of_session(t, src, dst, account).find(|c| period > 0 && c.state == TicketState::Granted && c.until > now)
+}
+
+fn of_session<'a>(
+    t: &'a Tailnet,
+    src: NodeId,
+    dst: NodeId,
+    account: &'a str,
+) -> impl Iterator<Item = &'a Arc<SshCheck>> {
+    t.ssh_checks().filter(move |c| (c.src, c.dst, c.account.as_str()) == (src, dst, account))
+}
+
+/// The check of this session that waits for a person.
+pub fn waiting_check<'a>(
+    t: &'a Tailnet,
+    src: NodeId,
+    dst: NodeId,
+    account: &'a str,
+) -> Option<&'a Arc<SshCheck>> {
+    of_session(t, src, dst, account).find(|c| c.state == TicketState::Waiting)
+}
+
+pub(super) fn ask(
+    t: &Tailnet,
+    src: NodeId,
+    dst: NodeId,
+    account: String,
+    env: &mut Env<'_>,
+) -> Result<Vec<Change>, Rejection> {
+    if t.access().engine().ssh_check(src, dst, &account).is_none() {
+        return Err(Rejection::Invalid(format!(
+            "the policy asks for no check of node {src} as `{account}` on node {dst}"
+        )));
+    }
+    if waiting_check(t, src, dst, &account).is_some()
+        || standing_consent(t, src, dst, &account, env.now).is_some()
+    {
+        return Ok(Vec::new());
+    }
+    let mut changes = Vec::new();
+    if t.ssh_check_count() >= MAX_SSH_CHECKS
+        && let Some(oldest) = t.ssh_checks().min_by_key(|c| c.until)
+    {
+        changes.push(Change::SshCheckGone(oldest.id.clone()));
+    }
+    let until = env.now.plus_secs(t.settings().ticket_secs);
+    let id = ticket_id(&env.random());
+    changes.push(Change::SshCheck(Arc::new(SshCheck {
+        id,
+        src,
+        dst,
+        account,
+        state: TicketState::Waiting,
+        until,
+    })));
+    Ok(changes)
+}
+
+/// A person allows a session, and further ones of its kind for the period of the policy.
+pub(super) fn grant(t: &Tailnet, id: &str, now: Time) -> Result<Vec<Change>, Rejection> {
+    let check = waiting(t, id)?;
+    let period =
+        t.access().engine().ssh_check(check.src, check.dst, &check.account).unwrap_or(0) / 1_000_000_000;
+    let until = now.plus_secs(period.max(REMEMBERED_SECS));
+    Ok(vec![settled(check, TicketState::Granted, until)])
+}
+
+/// A person refuses a session.
+pub(super) fn refuse(t: &Tailnet, id: &str, now: Time) -> Result<Vec<Change>, Rejection> {
+    let check = waiting(t, id)?;
+    let state = TicketState::Refused("the session was rejected by an administrator".into());
+    Ok(vec![settled(check, state, now.plus_secs(REMEMBERED_SECS))])
+}
+
+fn settled(check: &SshCheck, state: TicketState, until: Time) -> Change {
+    Change::SshCheck(Arc::new(SshCheck { state, until, ..check.clone() }))
+}
+
+fn waiting<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Arc<SshCheck>, Rejection> {
+    match t.ssh_check(id) {
+        None => Err(Rejection::NotFound(format!(
+            "no session waits under `{id}`; it may have timed out: start it again"
+        ))),
+        Some(check) if check.state == TicketState::Waiting => Ok(check),
+        Some(_) => Err(Rejection::Conflict(format!("session `{id}` was decided already"))),
+    }
+}
