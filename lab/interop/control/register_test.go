@@ -39,7 +39,7 @@ func TestB03RegisterAnswer(t *testing.T) {
 	if err := harness.Refusal(&res); err != nil {
 		t.Error(err)
 	}
-	if res.User.ID == 0 || res.Login.ID == 0 || res.Login.LoginName == "" || res.Login.Provider == "" {
+	if res.User.ID == 0 || res.Login.ID == 0 || res.Login.LoginName == "" {
 		t.Errorf("user or login incomplete: %s", body)
 	}
 }

@@ -315,7 +315,7 @@ func TestSlowReader(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		conn.(*net.TCPConn).SetReadBuffer(4096)
+		conn.(*net.TCPConn).SetReadBuffer(128 << 10)
 		slowConn = &gate{Conn: conn}
 		return slowConn, nil
 	}
@@ -363,7 +363,10 @@ func TestSlowReader(t *testing.T) {
 		return ok && len(p.Endpoints) > 0 && p.Endpoints[0] == mover.Endpoints[0]
 	})
 	if err != nil {
-		t.Logf("the slow stream: %v", err)
+		frames := slowStream.Frames()
+		ended, over := slowStream.Ended()
+		t.Logf("the slow stream: %v; %d frames, the last %v ago; ended: %v %v", err, len(frames), time.Since(frames[len(frames)-1].At), over, ended)
+		slow.Close() // the official client gives up on a connection too when nothing comes
 		slowStream = slow.Stream()
 	}
 	slowStream.SameAsFresh(t, "slow reader")

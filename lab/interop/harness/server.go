@@ -208,7 +208,7 @@ func (s *Server) Spawn() error {
 	return nil
 }
 
-// WaitHealthy waits until /health answers 200, or returns why not: at once when the process has ended.
+// WaitHealthy waits until /health answers 200 and the socket listens, or returns why not: at once when the process has ended.
 func (s *Server) WaitHealthy(limit time.Duration) error {
 	exited := s.Exited()
 	ended := false
@@ -228,7 +228,11 @@ func (s *Server) WaitHealthy(limit time.Duration) error {
 		if res.StatusCode != http.StatusOK {
 			return fmt.Errorf("GET /health: %s", res.Status)
 		}
-		return nil
+		conn, err := net.Dial("unix", s.Socket)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
 	})
 	if ended {
 		return fmt.Errorf("server ended:\n%s", s.LogTail(30))
