@@ -39,9 +39,11 @@ pub struct Comparison<'a> {
     after: &'a Engine,
     /// Whether selectors, lists and classes have the same numbers in both.
     related: bool,
-    /// Sections, by index before and after, that were edited, or whose sources changed.
+    /// Sections that were edited, by index before and after.
     sections: (Vec<usize>, Vec<usize>),
-    /// The same for SSH rules.
+    /// Sections, by index after, that are the same in both but whose sources changed.
+    moved: Vec<usize>,
+    /// SSH rules that were edited or whose sources changed, by index before and after.
     ssh: (Vec<usize>, Vec<usize>),
     /// Classes whose members changed.
     members: Bits,
@@ -67,6 +69,7 @@ impl<'a> Comparison<'a> {
             after,
             related,
             sections: Default::default(),
+            moved: Vec::new(),
             ssh: Default::default(),
             members: Bits::default(),
             edited: Edited::default(),
@@ -81,7 +84,9 @@ impl<'a> Comparison<'a> {
         c.edited.sections = ends.0 + ends.1 < old.sections.len().max(new.sections.len());
         let section =
             |s: &Section| moved(s.src) || (matches!(s.body, Body::Companion { .. }) && moved(s.dst));
-        c.sections = (differing(&old.sections, ends, section), differing(&new.sections, ends, section));
+        c.sections = (differing(&old.sections, ends, |_| false), differing(&new.sections, ends, |_| false));
+        c.moved = differing(&new.sections, (new.sections.len(), 0), section);
+        c.moved.retain(|i| !c.sections.1.contains(i));
         let rules = |e: &Engine| -> Vec<_> {
             e.program
                 .ssh
@@ -118,13 +123,21 @@ impl<'a> Comparison<'a> {
             && a.class == b.class
             && (Arc::ptr_eq(a, b) || a.facts == b.facts)
             && self.same_owner(a);
+        let class = a.class as usize;
+        let hit = |e: &Engine, i: &usize| e.program.sections.get(*i).is_some_and(|s| e.concerns(*i, s, class));
+        let edited = |(was, is): &(Vec<usize>, Vec<usize>)| {
+            was.iter().any(|i| hit(self.before, i)) || is.iter().any(|i| hit(self.after, i))
+        };
+        let filter_differs = || self.before.filter_print(node) != self.after.filter_print(node);
         Touch {
-            visible: self.visible_changed(a, b),
-            filter: (!same || self.hit(a, b))
-                && self.before.filter_print(node) != self.after.filter_print(node),
-            ssh: (!same || self.ssh_hit(a, b)) && self.before.ssh_print(node) != self.after.ssh_print(node),
+            visible: self.visible_changed(a, b, same),
+            filter: match same {
+                true => self.moved.iter().any(|i| hit(self.after, i)) || (edited(&self.sections) && filter_differs()),
+                false => filter_differs(),
+            },
+            ssh: (!same || self.ssh_hit(class)) && self.before.ssh_print(node) != self.after.ssh_print(node),
             caps: (!same || self.edited.attrs) && self.before.caps_print(node) != self.after.caps_print(node),
-            routes: !self.related || a.class != b.class || (self.edited.sections && self.reach_edited(a)),
+            routes: !self.related || a.class != b.class || (self.edited.sections && self.reach_edited(class)),
         }
     }
 
@@ -144,12 +157,13 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn visible_changed(&self, a: &NodeRow, b: &NodeRow) -> bool {
-        let (old, new) =
-            (self.before.classes.get(a.class as usize), self.after.classes.get(b.class as usize));
+    fn visible_changed(&self, a: &NodeRow, b: &NodeRow, same: bool) -> bool {
+        let (old, new) = (self.before.classes.get(a.class as usize), self.after.classes.get(b.class as usize));
         let (Some(old), Some(new)) = (old, new) else { return true };
-        let still = self.related && a.class == b.class && Arc::ptr_eq(&old.sees, &new.sees);
-        !(still && !self.members.meets(&old.sees)) && !self.same_seen(a, b)
+        match same && Arc::ptr_eq(&old.sees, &new.sees) {
+            true => self.members.meets(&old.sees),
+            false => !self.same_seen(a, b),
+        }
     }
 
     /// Whether both see the same nodes, whoever is in their own class.
@@ -162,32 +176,20 @@ impl<'a> Comparison<'a> {
         seen(self.before, a) == seen(self.after, b)
     }
 
-    /// Whether a section that changed puts something on the node.
-    fn hit(&self, a: &NodeRow, b: &NodeRow) -> bool {
-        let on = |e: &Engine, row: &NodeRow, i: &usize| {
-            e.program.sections.get(*i).is_some_and(|s| e.concerns(*i, s, row.class as usize))
-        };
-        self.sections.0.iter().any(|i| on(self.before, a, i))
-            || self.sections.1.iter().any(|i| on(self.after, b, i))
-    }
-
-    /// Whether an edited section lets the node reach something, or be reached.
-    fn reach_edited(&self, a: &NodeRow) -> bool {
-        let class = a.class as usize;
+    /// Whether an edited section lets the nodes of a class reach something, or be reached.
+    fn reach_edited(&self, class: usize) -> bool {
         let on = |e: &Engine, i: &usize| {
             let section = e.program.sections.get(*i);
             section.is_some_and(|s| e.in_list(s.src, class) || e.concerns(*i, s, class))
         };
-        self.sections.0.iter().any(|i| on(self.before, i))
-            || self.sections.1.iter().any(|i| on(self.after, i))
+        self.sections.0.iter().any(|i| on(self.before, i)) || self.sections.1.iter().any(|i| on(self.after, i))
     }
 
-    fn ssh_hit(&self, a: &NodeRow, b: &NodeRow) -> bool {
-        let on = |e: &Engine, row: &NodeRow, i: &usize| {
-            let class = row.class as usize;
+    fn ssh_hit(&self, class: usize) -> bool {
+        let on = |e: &Engine, i: &usize| {
             e.program.ssh.get(*i).is_some_and(|s| e.in_list(s.dst, class) || e.in_list(s.src, class))
         };
-        self.ssh.0.iter().any(|i| on(self.before, a, i)) || self.ssh.1.iter().any(|i| on(self.after, b, i))
+        self.ssh.0.iter().any(|i| on(self.before, i)) || self.ssh.1.iter().any(|i| on(self.after, i))
     }
 }
 
