@@ -207,6 +207,7 @@ fn built_in(data_dir: &Path, env: &Env) -> Raw {
         ("derp.server.stun_listen_addr", ":3478"),
         ("dns.base_domain", "mesh.internal"),
         ("dns.override_local_dns", "false"),
+        ("policy.mode", "database"),
         ("unix_socket", "headsail.sock"),
         ("unix_socket_permission", "0700"),
     ];
