@@ -5,7 +5,6 @@ use std::sync::Arc;
 use headsail_wire::filter::same_caps;
 use headsail_wire::ids::NodeId;
 
-use crate::cow::Bits;
 use crate::document::SshRule;
 use crate::engine::{Engine, NodeRow};
 use crate::filter::Sources;
@@ -45,8 +44,8 @@ pub struct Comparison<'a> {
     moved: Vec<usize>,
     /// SSH rules that were edited or whose sources changed, by index before and after.
     ssh: (Vec<usize>, Vec<usize>),
-    /// Classes whose members changed.
-    members: Bits,
+    /// Classes whose members changed, and by how much the sum over their ids differs.
+    members: Vec<(usize, u128)>,
     edited: Edited,
 }
 
@@ -71,7 +70,7 @@ impl<'a> Comparison<'a> {
             sections: Default::default(),
             moved: Vec::new(),
             ssh: Default::default(),
-            members: Bits::default(),
+            members: Vec::new(),
             edited: Edited::default(),
         };
         if !related {
@@ -96,17 +95,12 @@ impl<'a> Comparison<'a> {
         };
         let (old_ssh, new_ssh) = (rules(before), rules(after));
         let ends = if same { (old_ssh.len(), 0) } else { common(&old_ssh, &new_ssh) };
-        let nodes_moved = !before.nodes.is_same(&after.nodes);
-        let tagged = |s: &SshSection| nodes_moved && new.tagged.is_some_and(|t| s.each.contains(&t));
-        let ssh = |(s, _): &(SshSection, SshRule)| moved(s.src) || tagged(s);
+        let facts_moved = !before.nodes.is_same(&after.nodes) || !before.users.is_same(&after.users);
+        let ssh = |(s, _): &(SshSection, SshRule)| moved(s.src) || (s.apart && facts_moved);
         c.ssh = (differing(&old_ssh, ends, ssh), differing(&new_ssh, ends, ssh));
-        for (i, (a, b)) in before.classes.iter().zip(after.classes.iter()).enumerate() {
-            if a.ids != b.ids {
-                c.members.set(i);
-            }
-        }
-        let fresh = after.classes.iter().enumerate().skip(before.classes.len());
-        fresh.filter(|(_, class)| !class.members.is_empty()).for_each(|(i, _)| c.members.set(i));
+        let ids = |e: &Engine, i: usize| e.classes.get(i).map_or(0, |class| class.ids);
+        let deltas = (0..after.classes.len()).map(|i| (i, ids(after, i).wrapping_sub(ids(before, i))));
+        c.members = deltas.filter(|(_, delta)| *delta != 0).collect();
         c
     }
 
@@ -161,7 +155,10 @@ impl<'a> Comparison<'a> {
         let (old, new) = (self.before.classes.get(a.class as usize), self.after.classes.get(b.class as usize));
         let (Some(old), Some(new)) = (old, new) else { return true };
         match same && Arc::ptr_eq(&old.sees, &new.sees) {
-            true => self.members.meets(&old.sees),
+            true => {
+                let seen = self.members.iter().filter(|(class, _)| old.sees.has(*class));
+                seen.fold(0u128, |sum, (_, delta)| sum.wrapping_add(*delta)) != 0
+            }
             false => !self.same_seen(a, b),
         }
     }

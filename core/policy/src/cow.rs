@@ -171,11 +171,6 @@ impl Bits {
         }
     }
 
-    /// Whether the two have a number in common.
-    pub fn meets(&self, other: &Bits) -> bool {
-        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = usize> {
         self.0.iter().enumerate().flat_map(|(i, w)| {
             let mut rest = *w;

@@ -90,8 +90,9 @@ pub(crate) enum Body {
 pub(crate) struct SshSection {
     pub rule: usize,
     pub src: ListId,
-    /// The selectors of `src` one by one: the service names a node once for each that matches.
-    pub each: Vec<SelId>,
+    /// Whether the outcome depends on owners and tags of the sources, beyond who they are: rules by user, or a node named
+    /// once for each of several tags.
+    pub apart: bool,
     pub dst: ListId,
     pub own: bool,
 }
@@ -146,7 +147,7 @@ impl PartialEq for Section {
 
 impl PartialEq for SshSection {
     fn eq(&self, other: &SshSection) -> bool {
-        (self.src, self.dst, self.own) == (other.src, other.dst, other.own) && self.each == other.each
+        (self.src, self.dst, self.own) == (other.src, other.dst, other.own)
     }
 }
 
@@ -369,12 +370,14 @@ impl Builder<'_> {
             self.doc.ssh.iter().enumerate().partition(|(_, r)| matches!(r.verb, SshVerb::Check(_)));
         for (rule, r) in check.into_iter().chain(accept) {
             let src = self.list(r.src.iter().map(|s| &s.value));
-            let each = r.src.iter().map(|s| self.intern(s.value.clone())).collect();
+            let tag = |s: &&At<Selector>| matches!(s.value, Selector::Tag(_));
+            let named = r.users.iter().any(|u| matches!(u, SshUser::LocalPart(_)));
+            let tags = r.src.iter().any(|s| s.value == Selector::Auto(Auto::Tagged)) || r.src.iter().filter(tag).count() > 1;
             let to_self = Selector::Auto(Auto::SelfOwned);
             let others = r.dst.iter().map(|d| &d.value).filter(|d| **d != to_self);
             let dst = self.list(others);
             let own = r.dst.iter().any(|d| d.value == to_self);
-            self.p.ssh.push(SshSection { rule, src, each, dst, own });
+            self.p.ssh.push(SshSection { rule, src, apart: named || tags, dst, own });
         }
     }
 

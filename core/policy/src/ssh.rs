@@ -8,7 +8,7 @@ use headsail_wire::ssh::{SshAction, SshPolicy, SshPrincipal, SshRule};
 
 use crate::document::{SshUser, SshVerb};
 use crate::engine::{Engine, NodeRow, mix};
-use crate::program::{SelId, SshSection};
+use crate::program::SshSection;
 use crate::verdict::Party;
 
 impl Engine {
@@ -33,21 +33,18 @@ impl Engine {
             self.ssh_for(&own.nodes, rule, base_url, out);
         }
         if self.in_list(section.dst, class) {
-            let nodes: Vec<NodeId> = section.each.iter().flat_map(|sel| self.named_by(*sel)).collect();
-            self.ssh_for(&nodes, rule, base_url, out);
+            self.ssh_for(&self.ssh_sources(section), rule, base_url, out);
         }
     }
 
-    /// The nodes that a selector names. `autogroup:tagged` stands for all tags, and names a node once for each of its own.
-    fn named_by(&self, sel: SelId) -> Vec<NodeId> {
-        let classes = self.classes.iter().filter(|c| c.signature.has(sel));
-        let mut nodes: Vec<NodeId> = classes.flat_map(|c| c.members.iter().copied()).collect();
-        nodes.sort_unstable();
-        if Some(sel) == self.program.tagged {
-            let times = |n: &NodeId| self.node(*n).map_or(1, |f| f.tags().len());
-            nodes = nodes.iter().flat_map(|n| std::iter::repeat_n(*n, times(n))).collect();
-        }
-        nodes
+    /// The sources of a rule: users' nodes once, tagged nodes once for each of their tags that is meant, as the service
+    /// does it.
+    fn ssh_sources(&self, section: &SshSection) -> Vec<NodeId> {
+        let Some(list) = self.list(section.src) else { return Vec::new() };
+        let every_tag = self.program.tagged.is_some_and(|t| list.who.contains(&t));
+        let meant = |t: &&String| every_tag || self.program.by_tag.get(*t).is_some_and(|s| list.who.contains(s));
+        let times = |n: &NodeId| self.node(*n).filter(|f| f.user().is_none()).map_or(1, |f| f.tags().iter().filter(meant).count());
+        self.named_nodes(section.src).into_iter().flat_map(|n| std::iter::repeat_n(n, times(&n))).collect()
     }
 
     /// One rule for all sources; with `localpart`, rules for each user in turn.

@@ -50,10 +50,11 @@ pub struct TestFailure {
 impl Engine {
     /// A node as one end of a question.
     pub(crate) fn party(&self, id: NodeId) -> Option<Party> {
-        let row = self.nodes.get(&id)?;
-        let signature = (*self.classes.get(row.class as usize)?.signature).clone();
-        let addresses = row.facts.addresses().collect();
-        let owner = row.facts.user();
+        let facts = self.node(id)?;
+        // What a router routes does not make the router itself a source or a destination.
+        let signature = self.signature(&NodeFacts { approved: Vec::new(), ..facts.clone() });
+        let addresses = facts.addresses().collect();
+        let owner = facts.user();
         Some(Party { node: Some(id), signature, addresses, owner, inside: true, ..Party::default() })
     }
 
