@@ -1,7 +1,7 @@
 //! STUN over UDP: every sender that asks rightly is told its own address; all else is met with silence.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,18 +25,19 @@ pub struct Counts {
     pub ignored: AtomicU64,
 }
 
-/// Opens the sockets for one configured address: for an unspecified IPv4 one also IPv6 with the same port, where the
-/// machine has it.
+/// Opens the sockets for one configured address: for an unspecified one of either family also the other family with the
+/// same port, where the machine has it.
 ///
 /// Errors: as the system says; most often the port is taken.
 pub fn bind(addr: SocketAddr) -> io::Result<Vec<UdpSocket>> {
     let first = open(addr)?;
     let mut sockets = vec![];
-    if addr.is_ipv4() && addr.ip().is_unspecified() {
-        let same_port = SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.local_addr()?.port()));
-        match open(same_port) {
+    if addr.ip().is_unspecified() {
+        let other: IpAddr =
+            if addr.is_ipv4() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        match open(SocketAddr::from((other, first.local_addr()?.port()))) {
             Ok(socket) => sockets.push(socket),
-            Err(error) => tracing::debug!(%error, "no STUN over IPv6"),
+            Err(error) => tracing::debug!(%error, "STUN over one family only"),
         }
     }
     sockets.insert(0, first);

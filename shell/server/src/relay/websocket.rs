@@ -13,6 +13,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// Bytes of the largest message taken in: a packet of 64 KiB and what may come along with it.
 const MAX_MESSAGE: usize = 256 * 1024;
+/// Bytes of the largest message sent: the Go client refuses those of more than 32 KiB.
+const MAX_SENT: usize = 16 * 1024;
 /// Bytes that a connection reads at once, and holds while it is open.
 const READ_BUFFER: usize = 8 * 1024;
 
@@ -29,7 +31,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
-            .max_write_buffer_size(2 * MAX_MESSAGE)
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
@@ -63,9 +64,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ByteStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut socket = Pin::new(&mut self.socket);
         ready!(socket.as_mut().poll_ready(cx)).map_err(io::Error::other)?;
-        let message = Message::Binary(Bytes::copy_from_slice(buf));
+        let piece = buf.get(..MAX_SENT).unwrap_or(buf);
+        let message = Message::Binary(Bytes::copy_from_slice(piece));
         socket.start_send(message).map_err(io::Error::other)?;
-        Poll::Ready(Ok(buf.len()))
+        Poll::Ready(Ok(piece.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -156,7 +156,10 @@ impl WebClient {
     async fn next(&mut self) -> Frame<'_> {
         while Frame::decode(&self.held).unwrap().is_none() {
             match self.socket.next().await.unwrap().unwrap() {
-                Message::Binary(bytes) => self.held.extend_from_slice(&bytes),
+                Message::Binary(bytes) => {
+                    assert!(bytes.len() <= 32 * 1024, "the Go client takes no longer message");
+                    self.held.extend_from_slice(&bytes);
+                }
                 other => panic!("{other:?} is not binary"),
             }
         }
