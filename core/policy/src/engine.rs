@@ -57,6 +57,8 @@ pub(crate) struct UserRow {
 pub(crate) struct NodeRow {
     pub facts: NodeFacts,
     pub class: u32,
+    /// Its addresses as text, because rules name them thousands of times.
+    pub text: Vec<String>,
 }
 
 /// What the policy can tell about a node.
@@ -252,7 +254,8 @@ impl Engine {
             self.detach(&old);
         }
         let class = self.class_for(self.signature(&facts));
-        self.attach(Arc::new(NodeRow { facts, class }));
+        let text = facts.addresses().map(|a| a.to_string()).collect();
+        self.attach(Arc::new(NodeRow { facts, class, text }));
         self.tidy();
     }
 

@@ -1,6 +1,6 @@
 //! The packet filter of a node: what of the policy concerns it, merged as the official service merges it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use headsail_wire::filter::{CapGrant, CapMap, FilterRule, NetPortRange, PortRange};
@@ -15,6 +15,42 @@ use crate::program::{Body, ListId, Section, Target};
 pub(crate) enum Sources {
     List(ListId),
     Owner(UserId),
+}
+
+/// A set of sources. Equal keys stand for equal sources, of one engine value and across values.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceKey {
+    print: u128,
+    sources: Sources,
+}
+
+impl SourceKey {
+    /// A number that is the key, for tables.
+    pub fn number(self) -> u128 {
+        self.print
+    }
+}
+
+impl PartialEq for SourceKey {
+    fn eq(&self, other: &SourceKey) -> bool {
+        self.print == other.print
+    }
+}
+impl Eq for SourceKey {}
+
+/// A rule of a packet filter whose sources are not written out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name among the parts of a node's filter; two rules may share one.
+    pub name: String,
+    /// Its sources, to be written out by [`Engine::sources`].
+    pub sources: SourceKey,
+    /// Destinations and their ports.
+    pub dst_ports: Vec<NetPortRange>,
+    /// Protocol numbers; empty means TCP, UDP and ICMP.
+    pub ip_proto: Vec<i32>,
+    /// Capabilities granted.
+    pub cap_grant: Vec<CapGrant>,
 }
 
 /// A filter rule whose sources are not written out yet, so that rules can be compared cheaply.
@@ -32,24 +68,35 @@ pub(crate) struct Piece {
 
 impl Engine {
     /// The packet filter of a node, in the order of the policy.
+    ///
+    /// Sources can be long and are the same for many nodes; where many filters are rendered, use [`Engine::parts`] and
+    /// render each [`SourceKey`] once.
     pub fn filter(&self, node: NodeId) -> Vec<FilterRule> {
-        if self.policy.is_none() {
-            return if self.nodes.get(&node).is_some() { vec![FilterRule::allow_all()] } else { Vec::new() };
-        }
-        self.pieces(node).iter().map(|p| self.write(p)).collect()
+        let write = |p: Part| FilterRule {
+            src_ips: self.sources(p.sources),
+            dst_ports: p.dst_ports,
+            ip_proto: p.ip_proto,
+            cap_grant: p.cap_grant,
+        };
+        self.parts(node).into_iter().map(write).collect()
     }
 
-    /// The packet filter of a node as named parts (`MapResponse.PacketFilters`): the name stays while the rule is edited
-    /// elsewhere, so that only rules that changed travel. Clients apply parts in the order of their names.
-    pub fn named_filter(&self, node: NodeId) -> BTreeMap<String, Vec<FilterRule>> {
-        if self.policy.is_none() {
-            return BTreeMap::from([("base".to_string(), self.filter(node))]);
-        }
-        let mut parts: BTreeMap<String, Vec<FilterRule>> = BTreeMap::new();
-        for p in self.pieces(node) {
-            parts.entry(format!("rule-{:06}", p.section)).or_default().push(self.write(&p));
-        }
-        parts
+    /// The packet filter of a node as named parts (`MapResponse.PacketFilters`), in the order of the policy. Names sort in
+    /// that order, and a rule keeps its name while its sources or ports change, so that only parts that changed travel.
+    pub fn parts(&self, node: NodeId) -> Vec<Part> {
+        let part = |p: Piece| Part {
+            name: format!("rule-{:06}", p.section),
+            sources: SourceKey { print: p.print, sources: p.sources },
+            dst_ports: p.ports,
+            ip_proto: p.protocol.map(i32::from).into_iter().collect(),
+            cap_grant: p.caps.into_iter().collect(),
+        };
+        self.pieces(node).into_iter().map(part).collect()
+    }
+
+    /// The sources of a part, written out.
+    pub fn sources(&self, key: SourceKey) -> Vec<String> {
+        if self.policy.is_none() { vec!["*".into()] } else { self.source_text(key.sources) }
     }
 
     /// The rules of a node, merged, with their sources not written out.
@@ -110,7 +157,7 @@ impl Engine {
 
     /// The destinations in a rule for a node, as text, when the rule speaks of `target`.
     pub(crate) fn addressed(&self, row: &NodeRow, target: &Target, section: &Section) -> Vec<String> {
-        let own = || row.facts.addresses().map(|a| a.to_string()).collect();
+        let own = || row.text.clone();
         let has = |s: &u32| self.classes.get(row.class as usize).is_some_and(|c| c.signature.has(*s));
         match target {
             Target::Own => own(),
@@ -146,15 +193,6 @@ impl Engine {
         (!dsts.is_empty()).then(|| CapGrant { dsts, caps: Vec::new(), cap_map: caps.clone() })
     }
 
-    fn write(&self, p: &Piece) -> FilterRule {
-        FilterRule {
-            src_ips: self.source_text(p.sources),
-            dst_ports: p.ports.clone(),
-            ip_proto: p.protocol.map(i32::from).into_iter().collect(),
-            cap_grant: p.caps.clone().into_iter().collect(),
-        }
-    }
-
     /// The nodes that a list names, by id. Nodes that only have an address in it are not among them.
     pub(crate) fn named_nodes(&self, list: ListId) -> Vec<NodeId> {
         let (Some(l), Some(hits)) = (self.list(list), self.hits.get(list)) else { return Vec::new() };
@@ -188,8 +226,10 @@ impl Engine {
             out.extend(l.nets.iter().filter_map(|s| self.program.net(*s)).map(|n| n.to_string()));
         }
         let literals = out.len();
-        let rows = nodes.iter().filter_map(|n| self.nodes.get(n));
-        out.extend(rows.flat_map(|r| r.facts.addresses()).map(|a| a.to_string()));
+        out.reserve(nodes.len() * 2);
+        for row in nodes.iter().filter_map(|n| self.nodes.get(n)) {
+            out.extend_from_slice(&row.text);
+        }
         if literals > 0 {
             let mut seen = BTreeSet::new();
             out.retain(|t| seen.insert(t.clone()));
@@ -199,6 +239,9 @@ impl Engine {
 
     /// A number that is equal for equal sets of sources, and 0 for none.
     pub(crate) fn print_of(&self, sources: Sources) -> u128 {
+        if self.policy.is_none() {
+            return text_mix("*");
+        }
         let id = match sources {
             Sources::Owner(user) => return self.owners.get(&user).map_or(0, |o| o.sum),
             Sources::List(id) => id,

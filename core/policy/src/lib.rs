@@ -44,6 +44,7 @@ pub use document::Document;
 pub use engine::{ClassKey, Engine};
 pub use explain::{Explanation, RuleRef};
 pub use facts::{NodeFacts, Owner, Role, UserFacts};
+pub use filter::{Part, SourceKey};
 pub use net::{EXIT_ROUTES, Net, is_exit_route};
 pub use preview::{NodePreview, PortChange, Preview};
 pub use selector::{Auto, Selector};
