@@ -34,8 +34,9 @@ func TestMesh(t *testing.T) {
 	t.Run("every pair finds a direct path", func(t *testing.T) {
 		eachPair(t, clients, func(from, to *harness.Client) error { return from.PingDirect(to.Name, pingLimit) })
 	})
+	t.Run("MagicDNS", func(t *testing.T) { magicDNS(t, clients) })
 	t.Run("netcheck", func(t *testing.T) { netcheck(t, clients[0]) })
-	t.Run("kill and restart", func(t *testing.T) { killAndRestart(t, s, clients) })
+	t.Run("kill and restart", func(t *testing.T) { killAndRestart(t, s, clients, authKey) })
 	t.Run("late join", func(t *testing.T) { lateJoin(t, s, clients, authKey) })
 	t.Run("endpoint change", func(t *testing.T) { endpointChange(t, clients) })
 	t.Run("rename", func(t *testing.T) { rename(t, s, clients) })
@@ -67,6 +68,9 @@ func TestRelay(t *testing.T) {
 			}
 		}
 		t.Logf("2 x %d MiB there and back in %v", size>>20, time.Since(begin))
+		if err := clients[2].Echo(clients[3].Name+"."+harness.BaseDomain+":"+port, 1024); err != nil {
+			t.Errorf("by name: %v", err)
+		}
 	})
 	t.Run("the relay comes back", func(t *testing.T) {
 		s.Kill()
@@ -106,7 +110,7 @@ func eachPair(t *testing.T, clients []*harness.Client, check func(from, to *harn
 func pingAll(t *testing.T, clients []*harness.Client) {
 	addresses := map[*harness.Client][]string{}
 	for _, c := range clients {
-		addresses[c] = []string{c.Address(4).String(), c.Address(6).String(), c.Name, c.Name + "." + harness.BaseDomain}
+		addresses[c] = []string{c.Address(4).String(), c.Address(6).String(), c.Name}
 	}
 	begin := time.Now()
 	eachPair(t, clients, func(from, to *harness.Client) error {
@@ -118,6 +122,15 @@ func pingAll(t *testing.T, clients []*harness.Client) {
 		return nil
 	})
 	t.Logf("all %d pairs answered after %v", len(clients)*(len(clients)-1), time.Since(begin).Round(time.Millisecond))
+}
+
+// magicDNS asks a client's own resolver for a peer, by the full name.
+func magicDNS(t *testing.T, clients []*harness.Client) {
+	want := clients[1].Address(4).String()
+	out := clients[0].MustRun("dns", "query", clients[1].Name+"."+harness.BaseDomain, "A")
+	if !strings.Contains(out, want) {
+		t.Errorf("want %s in %s", want, out)
+	}
 }
 
 func netcheck(t *testing.T, c *harness.Client) {
@@ -149,7 +162,7 @@ func identities(s *harness.Server) map[string]identity {
 	return all
 }
 
-func killAndRestart(t *testing.T, s *harness.Server, clients []*harness.Client) {
+func killAndRestart(t *testing.T, s *harness.Server, clients []*harness.Client, authKey string) {
 	before := identities(s)
 	s.Kill()
 	begin := time.Now()
@@ -158,15 +171,23 @@ func killAndRestart(t *testing.T, s *harness.Server, clients []*harness.Client) 
 	if !maps.Equal(before, after) {
 		t.Errorf("before the crash %v, after it %v", before, after)
 	}
-	harness.Eventually(t, 45*time.Second, "all clients back", func() error {
-		for _, n := range s.Nodes() {
-			if !n.Online {
-				return harness.Errorf("%s is offline", n.GivenName)
+	// A node that joins now is seen by those whose streams are open again.
+	probe := s.NewNode(t, "probe")
+	probe.Register(authKey)
+	for _, c := range clients {
+		harness.Eventually(t, 45*time.Second, c.Name+" is back", func() error {
+			st, err := c.Status()
+			if err != nil {
+				return err
 			}
-		}
-		return nil
-	})
+			if _, ok := st.PeerNamed("probe"); !ok {
+				return harness.Errorf("has not heard of the probe")
+			}
+			return nil
+		})
+	}
 	t.Logf("all back %v after the restart", time.Since(begin).Round(time.Millisecond))
+	s.DeleteNode(probe.ID())
 	if again := identities(s); !maps.Equal(before, again) {
 		t.Errorf("a client had to log in again: before %v, now %v", before, again)
 	}
