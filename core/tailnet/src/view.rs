@@ -1,10 +1,11 @@
 //! What one node is told of another, and of itself. The only place that decides visibility.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headsail_netmap::Filters;
 use headsail_policy::is_exit_route;
-use headsail_wire::filter::CapMap;
+use headsail_wire::filter::{CapMap, FilterRule};
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::TAGGED_DEVICES;
 use headsail_wire::map::Node as WireNode;
@@ -126,12 +127,21 @@ fn self_caps(t: &Tailnet, node: &Node) -> CapMap {
 
 /// The packet filter of a node. A filter without rules is said, not left out: an absent one would mean "unchanged".
 pub fn filters(t: &Tailnet, node: &Node) -> Filters {
-    let parts = t.access().engine().named_filter(node.id);
-    let mut filters: Filters = parts.into_iter().map(|(name, rules)| (name, Arc::from(rules))).collect();
-    if filters.is_empty() {
-        filters.insert("base".to_owned(), Arc::from([]));
+    let engine = t.access().engine();
+    let mut named: BTreeMap<String, Vec<FilterRule>> = BTreeMap::new();
+    for part in engine.parts(node.id) {
+        let rule = FilterRule {
+            src_ips: engine.sources(part.sources),
+            dst_ports: part.dst_ports,
+            ip_proto: part.ip_proto,
+            cap_grant: part.cap_grant,
+        };
+        named.entry(part.name).or_default().push(rule);
     }
-    filters
+    if named.is_empty() {
+        named.insert("base".to_owned(), Vec::new());
+    }
+    named.into_iter().map(|(name, rules)| (name, Arc::from(rules))).collect()
 }
 
 /// The SSH policy of a node.

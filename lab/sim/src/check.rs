@@ -9,12 +9,13 @@ use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::name;
 use headsail_tailnet::model::node::{Contact, Expiry, MAX_TOMBSTONES, Node, Owner, Presence};
+use headsail_tailnet::model::ssh_check::MAX_SSH_CHECKS;
 use headsail_tailnet::project;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::NodeId;
 use headsail_wire::map::MapResponse;
 
-use crate::stream::{difference, over_the_wire};
+use crate::stream::{difference, fields_apart, over_the_wire};
 use crate::world::{Asker, World};
 
 /// The things that must hold; each is played by the test of its name.
@@ -30,6 +31,8 @@ pub enum Check {
     Replay,
     /// I6: who sees whom goes both ways, and nobody is its own peer.
     Visibility,
+    /// I7: a policy that does not compile, or whose tests fail, never replaces one that does.
+    GoodPolicy,
     /// I8: the same seed and commands give the same bytes.
     SameBytes,
     /// I9: every table that a stranger can fill has a bound.
@@ -55,6 +58,7 @@ impl Check {
             Check::Committed => "i3_nothing_is_published_that_is_not_committed",
             Check::Replay => "i4_the_disk_rebuilds_memory",
             Check::Visibility => "i6_visibility_goes_both_ways",
+            Check::GoodPolicy => "i7_a_bad_policy_never_replaces_a_good_one",
             Check::SameBytes => "i8_same_seed_same_bytes",
             Check::Bounds => "i9_tables_are_bounded",
             Check::OwnNodesOnly => "i10_foreign_keys_are_refused",
@@ -187,7 +191,9 @@ pub fn delta_is_diff(world: &World, then: &Tailnet, now: &Tailnet, viewer: NodeI
     // A profile may be told once more, if it is true.
     said.user_profiles.retain(|p| ought.user_profiles.contains(p) || is.profiles.get(&p.id) != Some(p));
     must(Check::Told, said == ought, || {
-        format!("node {viewer}: delta and diff differ\nsaid: {said:?}\nought: {ought:?}")
+        let policies = (then.policy().map(|p| p.text()), now.policy().map(|p| p.text()));
+        let apart = fields_apart(&said, &ought);
+        format!("node {viewer}: delta and diff differ: {apart}\nthe policies then and now: {policies:?}")
     })
 }
 
@@ -238,6 +244,8 @@ pub fn replay(world: &World, died: bool) -> Result<(), Violation> {
     let memory = &world.clerk.published;
     let mut replayed = Tailnet::empty(memory.settings().clone());
     replayed.apply(&(world.parts.load)(world.clerk.disk.load()));
+    // A policy that is not kept is read from its file.
+    replayed.apply(&memory.policy().filter(|row| !row.kept).map(|row| Change::Policy(row.clone())).into_iter().collect::<Vec<_>>());
     let rows = |t: &Tailnet| if died { durable(t.dump()) } else { t.dump() };
     let (kept, read) = (rows(memory), rows(&replayed));
     must(Check::Replay, kept == read, || rows_apart(&kept, &read))?;
@@ -274,6 +282,8 @@ fn bounds(world: &World) -> Result<(), Violation> {
     let t = &world.clerk.published;
     let tickets = t.tickets().count();
     must(Check::Bounds, tickets <= t.settings().max_tickets, || format!("{tickets} logins wait"))?;
+    let checks = t.ssh_check_count();
+    must(Check::Bounds, checks <= MAX_SSH_CHECKS, || format!("{checks} sessions wait"))?;
     let stones = t.dump().iter().filter(|row| matches!(row, Change::Tombstone(_))).count();
     must(Check::Bounds, stones <= MAX_TOMBSTONES, || format!("{stones} tombstones"))?;
     for node in t.nodes() {
@@ -358,6 +368,8 @@ fn overdue(world: &World) -> Result<(), Violation> {
     must(Check::Deadlines, late.is_none(), || {
         format!("login {:?} should be forgotten", late.map(|k| &k.id))
     })?;
+    let late = t.ssh_checks().find(|check| check.until <= now);
+    must(Check::Deadlines, late.is_none(), || format!("check {:?} should be forgotten", late.map(|c| &c.id)))?;
     let (kept, fresh) = (world.clerk.deadlines.deadline(), Deadlines::of(t).deadline());
     must(Check::Deadlines, kept == fresh, || {
         format!("the clerk sleeps until {kept:?}, but should until {fresh:?}")

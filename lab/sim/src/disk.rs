@@ -6,6 +6,7 @@ use std::sync::Arc;
 use headsail_tailnet::change::{Change, Sequence};
 use headsail_tailnet::model::key::{ApiKey, AuthKey};
 use headsail_tailnet::model::node::{Node, Tombstone};
+use headsail_tailnet::model::policy::PolicyRow;
 use headsail_tailnet::model::user::User;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
 use headsail_wire::keys::NodeKey;
@@ -26,6 +27,7 @@ pub struct Disk {
     api_keys: BTreeMap<ApiKeyId, Arc<ApiKey>>,
     nodes: BTreeMap<NodeId, Arc<Node>>,
     tombstones: BTreeMap<NodeKey, Arc<Tombstone>>,
+    policy: Option<Arc<PolicyRow>>,
     next_ids: BTreeMap<Sequence, u64>,
     unflushed: Vec<Change>,
 }
@@ -75,8 +77,9 @@ impl Disk {
         let api_keys = self.api_keys.values().cloned().map(Change::ApiKey);
         let nodes = self.nodes.values().cloned().map(Change::Node);
         let tombstones = self.tombstones.values().cloned().map(Change::Tombstone);
+        let policy = self.policy.iter().cloned().map(Change::Policy);
         let next_ids = self.next_ids.iter().map(|(sequence, next)| Change::NextId(*sequence, *next));
-        users.chain(auth_keys).chain(api_keys).chain(nodes).chain(tombstones).chain(next_ids).collect()
+        users.chain(auth_keys).chain(api_keys).chain(nodes).chain(tombstones).chain(policy).chain(next_ids).collect()
     }
 
     fn write(&mut self, change: &Change) {
@@ -106,7 +109,13 @@ impl Disk {
             }
             Change::ApiKeyGone(id) => drop(self.api_keys.remove(id)),
             Change::NextId(sequence, next) => self.count(*sequence, next.saturating_sub(1)),
-            Change::Ticket(_) | Change::TicketGone(_) | Change::Settings(_) => {}
+            Change::Policy(row) if row.kept => self.policy = Some(row.clone()),
+            Change::Policy(_)
+            | Change::Ticket(_)
+            | Change::TicketGone(_)
+            | Change::SshCheck(_)
+            | Change::SshCheckGone(_)
+            | Change::Settings(_) => {}
         }
     }
 

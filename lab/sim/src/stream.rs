@@ -6,7 +6,7 @@ use headsail_netmap::NetMap;
 use headsail_tailnet::model::node::StreamNo;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::NodeId;
-use headsail_wire::map::{MapResponse, Node};
+use headsail_wire::map::MapResponse;
 
 /// An open stream. The server's side remembers only the snapshot that it told last.
 pub struct Stream {
@@ -48,7 +48,7 @@ pub fn difference(told: &NetMap, ought: &NetMap) -> Option<String> {
     for id in told.peers.keys().chain(ought.peers.keys()) {
         let (a, b) = (told.peers.get(id), ought.peers.get(id));
         match (a, b) {
-            (Some(a), Some(b)) if a != b => return Some(format!("peer {id}: {}", fields_apart(a, b))),
+            (Some(a), Some(b)) if a != b => return Some(format!("peer {id}: {}", fields_apart(a.as_ref(), b.as_ref()))),
             (Some(_), Some(_)) => {}
             _ => return part(&format!("peer {id}"), &a, &b),
         }
@@ -73,10 +73,9 @@ pub fn difference(told: &NetMap, ought: &NetMap) -> Option<String> {
     )
 }
 
-fn fields_apart(told: &Node, ought: &Node) -> String {
-    let fields = |node: &Node| {
-        serde_json::to_value(node).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default()
-    };
+/// The fields of two values of one kind that differ.
+pub fn fields_apart<T: serde::Serialize>(told: &T, ought: &T) -> String {
+    let fields = |t: &T| serde_json::to_value(t).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default();
     let (told, ought) = (fields(told), fields(ought));
     let names: BTreeSet<&String> = told.keys().chain(ought.keys()).collect();
     let apart = names.into_iter().filter(|name| told.get(*name) != ought.get(*name));

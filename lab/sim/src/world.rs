@@ -52,6 +52,10 @@ pub struct World {
     pub shown_keys: Vec<(String, KeyDigest)>,
     /// The configuration of now, as it would be read at a start.
     pub settings: Arc<Settings>,
+    /// Whether the policy is kept in the store; else it is read from a file.
+    pub keeps_policy: bool,
+    /// The last policy that was accepted.
+    pub policy_file: Option<String>,
     /// Digests of everything that was decided and sent, in order.
     pub transcript: Vec<u64>,
     /// Earlier snapshots, the oldest first.
@@ -77,6 +81,8 @@ impl World {
             streams: Vec::new(),
             shown_keys: Vec::new(),
             settings,
+            keeps_policy: seed.is_multiple_of(2),
+            policy_file: None,
             transcript: Vec::new(),
             past: VecDeque::new(),
             checks: checks.iter().copied().collect(),
@@ -185,10 +191,18 @@ impl World {
         violation(Check::Deadlines, "due rows never come to an end")
     }
 
-    /// The process ends and starts again; the streams are gone.
-    pub fn restart(&mut self) {
+    /// The process ends and starts again, on a disk that works: the streams are gone, the policy file is read.
+    ///
+    /// # Errors
+    /// What doesn't hold after it.
+    pub fn restart(&mut self) -> Result<(), Violation> {
         self.streams.clear();
         self.past.clear();
+        self.clerk.disk.broken = false;
         self.clerk.restart(self.settings.clone());
+        match self.policy_file.clone().filter(|_| !self.keeps_policy) {
+            Some(text) => self.ask(Asker::Server, Command::SetPolicy { text, kept: false }).map(drop),
+            None => Ok(()),
+        }
     }
 }

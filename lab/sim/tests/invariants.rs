@@ -24,6 +24,7 @@ invariant!(i2_the_first_frame_is_full, Check::FirstFrame);
 invariant!(i3_nothing_is_published_that_is_not_committed, Check::Committed);
 invariant!(i4_the_disk_rebuilds_memory, Check::Replay);
 invariant!(i6_visibility_goes_both_ways, Check::Visibility);
+invariant!(i7_a_bad_policy_never_replaces_a_good_one, Check::GoodPolicy);
 invariant!(i9_tables_are_bounded, Check::Bounds);
 invariant!(i10_foreign_keys_are_refused, Check::OwnNodesOnly);
 invariant!(names_addresses_and_keys_are_unique, Check::Unique);

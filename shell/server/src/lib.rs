@@ -13,6 +13,7 @@ pub mod http;
 pub mod keys;
 pub mod listen;
 pub mod login;
+pub mod metrics;
 pub mod policy_file;
 pub mod relay;
 pub mod relay_pages;

@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::future::Future;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::config::{self, Listeners, ListenAddr, Settings, Source};
 use crate::listen::{self, Service};
 use crate::relay::{Admission, Relay, stun};
 use crate::tls::{self, Certificates};
-use crate::{clock, derp_map, dns, files, http, keys, policy_file, welcome};
+use crate::{clock, derp_map, dns, files, http, keys, metrics, policy_file, welcome};
 
 /// How long a node counts as online after its stream has ended.
 const GRACE_MILLIS: i64 = 5_000;
@@ -104,8 +104,8 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let app = Arc::new(App::new(settings.clone(), clerk.clone(), noise, relay.clone()));
 
     let mut tasks = JoinSet::new();
-    sockets.serve(&app, certificates.as_ref(), &mut tasks)?;
     let local = open_unix_socket(&settings.unix_socket, settings.unix_socket_permission)?;
+    sockets.serve(&app, certificates.as_ref(), &mut tasks)?;
     tasks.spawn(forever(listen::accept_local(local, http::local(app.clone()))));
     keep_configured(&clerk, derp, derp_map, &settings, &mut tasks);
     if let Some(relay) = relay {
@@ -126,6 +126,8 @@ fn start_log(log: &config::Log) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HEADSAIL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(log.level.as_str()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = builder.with_ansi(colours);
     // A second start in one process, as in tests, keeps the first log.
     let _ = if log.json { builder.json().try_init() } else { builder.compact().try_init() };
 }
@@ -246,6 +248,7 @@ struct Sockets {
     http: Vec<TcpListener>,
     tls: Vec<TcpListener>,
     stun: Vec<UdpSocket>,
+    metrics: Option<TcpListener>,
 }
 
 impl Sockets {
@@ -253,7 +256,7 @@ impl Sockets {
     /// say so.
     async fn open(settings: &mut Settings) -> Result<Sockets, ServeError> {
         let moves = settings.listeners.ports_may_move;
-        let mut sockets = Sockets { http: Vec::new(), tls: Vec::new(), stun: Vec::new() };
+        let mut sockets = Sockets { http: Vec::new(), tls: Vec::new(), stun: Vec::new(), metrics: None };
         if let Some(addr) = settings.listeners.http.clone() {
             let listener = bind(&addr, moves).await?;
             let port = listener.local_addr()?.port();
@@ -267,6 +270,9 @@ impl Sockets {
         }
         if settings.listeners.needs_tls_443 {
             sockets.tls.extend(bind_443(&settings.listeners).await);
+        }
+        if let Some(addr) = &settings.listeners.metrics {
+            sockets.metrics = Some(bind(addr, moves).await?);
         }
         if let Some(derp) = &settings.derp.server {
             sockets.stun = bind_stun(&derp.stun_listen, moves)?;
@@ -301,6 +307,11 @@ impl Sockets {
             }
         }
         let counts = Arc::new(stun::Counts::default());
+        if let Some(listener) = self.metrics {
+            tracing::info!("showing metrics on {}", listener.local_addr()?);
+            let service = Service::new(metrics::routes(app.clone(), counts.clone()), None);
+            tasks.spawn(forever(listen::accept(listener, None, service)));
+        }
         for socket in self.stun {
             tracing::info!("answering STUN on {}", socket.local_addr()?);
             tasks.spawn(stun::serve(socket, counts.clone()));

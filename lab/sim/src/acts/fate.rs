@@ -37,6 +37,7 @@ pub fn settings(rng: &mut Rng) -> Settings {
         auto_update: rng.chance(20),
         ticket_secs: 60 + rng.below(900) as i64,
         max_tickets: TICKETS,
+        ..Settings::basic()
     }
 }
 
@@ -103,8 +104,7 @@ pub fn crash(world: &mut World) -> Result<(), Violation> {
     if world.minds(Check::Replay) {
         replay(world, true)?;
     }
-    world.restart();
-    Ok(())
+    world.restart()
 }
 
 /// The server is told to stop, and starts again.
@@ -120,6 +120,5 @@ pub fn orderly_restart(world: &mut World) -> Result<(), Violation> {
         replay(world, world.clerk.disk.missed)?;
     }
     world.clerk.disk.lose_unflushed();
-    world.restart();
-    Ok(())
+    world.restart()
 }

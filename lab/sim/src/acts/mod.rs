@@ -6,6 +6,7 @@ use crate::world::World;
 pub mod admin;
 pub mod client;
 pub mod fate;
+pub mod policy;
 pub mod streams;
 
 type Act = fn(&mut World) -> Result<(), Violation>;
@@ -36,9 +37,12 @@ const MIX: &[(u64, Act)] = &[
     (2, admin::expire_node),
     (2, admin::delete_node),
     (2, admin::tag_node),
-    (1, admin::approve_routes),
+    (4, admin::approve_routes),
     (5, admin::decide_login),
     (1, admin::backfill),
+    (3, policy::set),
+    (1, policy::break_it),
+    (2, policy::ssh),
     (2, fate::configure),
     (12, fate::time_passes),
     (2, fate::disk_breaks_or_heals),

@@ -7,16 +7,13 @@ use headsail_api::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingRespon
 use headsail_api::v1::node::{NodeResponse, RegisterNodeQuery};
 use headsail_api::{Problem, UserRef};
 use headsail_tailnet::command::Command;
-use headsail_tailnet::model::ticket::{TICKET_PREFIX, Ticket, TicketState};
+use headsail_tailnet::model::ticket::{TICKET_LEN, TICKET_PREFIX, Ticket, TicketState};
 use headsail_tailnet::tailnet::Tailnet;
 
 use super::error::Refusal;
 use super::nodes::shown;
 use super::read::Read;
 use super::{Admin, Answer, user_of, view};
-
-/// Characters of a login's id after its prefix.
-const ID_LEN: usize = 24;
 
 /// [`headsail_api::paths::AUTH_REGISTER`]
 pub async fn register(
@@ -65,7 +62,8 @@ pub async fn reject(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> A
 pub async fn pending(State(admin): State<Admin>) -> Answer<ListPendingResponse> {
     let t = admin.snapshot();
     let logins = t.tickets().filter(|k| k.state == TicketState::Waiting).map(|k| view::pending(&t, k));
-    let sessions = t.ssh_checks().filter(|c| c.state == TicketState::Waiting).map(|c| view::pending_session(&t, c));
+    let sessions =
+        t.ssh_checks().filter(|c| c.state == TicketState::Waiting).map(|c| view::pending_session(&t, c));
     let mut pending: Vec<_> = logins.chain(sessions).collect();
     pending.sort_by_key(|p| p.expires_at);
     Ok(Json(ListPendingResponse { pending }))
@@ -93,15 +91,15 @@ fn ticket_of<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Ticket, Refusal> {
         id == node || id == machine || node.strip_prefix("nodekey:") == Some(id)
     };
     let is_key = id.starts_with("nodekey:") || id.starts_with("mkey:") || id.len() == 64;
-    let found = if id.strip_prefix(TICKET_PREFIX).is_some_and(|rest| rest.len() == ID_LEN) {
+    let found = if id.strip_prefix(TICKET_PREFIX).is_some_and(|rest| rest.len() == TICKET_LEN) {
         t.ticket(id)
-    } else if id.len() == ID_LEN {
+    } else if id.len() == TICKET_LEN {
         t.ticket(&format!("{TICKET_PREFIX}{id}"))
     } else if is_key {
         t.tickets().find(old_key)
     } else {
         return Err(Problem::bad_request(format!(
-            "`{id}` is not the id of a login; it looks like {TICKET_PREFIX} and {ID_LEN} more characters"
+            "`{id}` is not the id of a login; it looks like {TICKET_PREFIX} and {TICKET_LEN} more characters"
         ))
         .into());
     };

@@ -1,10 +1,65 @@
 //! Help for tests.
 
-use headsail_api::Problem;
+use std::sync::Arc;
 
-use super::error::Refusal;
+use axum::Json;
+use axum::extract::State;
+use headsail_api::v1::debug::CreateDebugNodeRequest;
+use headsail_api::v1::node::{Node, NodeResponse};
+use headsail_api::{GO_ZERO_TIME, Problem};
+use headsail_tailnet::command::Command;
+use headsail_tailnet::model::ticket::{Asking, TICKET_PREFIX};
+use headsail_wire::capver::CapVer;
+use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::keys::{MachineKey, NodeKey};
 
-/// [`headsail_api::paths::DEBUG_CREATE_NODE`]
-pub async fn create_node() -> Refusal {
-    Problem::new(501, "this server makes no nodes up; register one with a client or an auth key").into()
+use super::nodes::prefixes;
+use super::read::Read;
+use super::{Admin, Answer, user_of, view};
+use crate::clock;
+
+/// [`headsail_api::paths::DEBUG_CREATE_NODE`]: makes up a login that waits under the id that the request gives, of a
+/// machine that nobody has.
+pub async fn create_node(
+    State(admin): State<Admin>,
+    Read(r): Read<CreateDebugNodeRequest>,
+) -> Answer<NodeResponse> {
+    let owner =
+        r.user.ok_or_else(|| Problem::bad_request("say who is to own the node: `user` is missing"))?;
+    let t = admin.snapshot();
+    let user = view::user(user_of(&t, &owner)?);
+    let ticket = if r.key.starts_with(TICKET_PREFIX) { r.key } else { format!("{TICKET_PREFIX}{}", r.key) };
+    let asking = Asking {
+        machine_key: MachineKey::from_bytes(chance()),
+        node_key: NodeKey::from_bytes(chance()),
+        old_node_key: NodeKey::default(),
+        hostinfo: Arc::new(Hostinfo {
+            hostname: r.name.clone(),
+            routable_ips: prefixes(&r.routes)?.into_iter().collect(),
+            ..Hostinfo::default()
+        }),
+        cap: CapVer::FLOOR,
+        ephemeral: false,
+        expiry: None,
+    };
+    let node = Node {
+        machine_key: asking.machine_key.to_string(),
+        node_key: asking.node_key.to_string(),
+        name: r.name,
+        user: Some(user),
+        // Nothing has happened yet: here alone Headscale shows that as Go's zero time.
+        last_seen: Some(GO_ZERO_TIME),
+        expiry: Some(GO_ZERO_TIME),
+        created_at: Some(GO_ZERO_TIME),
+        available_routes: r.routes,
+        ..Node::default()
+    };
+    admin.submit(Command::MakeTicket { ticket, asking: Box::new(asking) }).await?;
+    Ok(Json(NodeResponse { node }))
+}
+
+fn chance() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    clock::random(&mut bytes);
+    bytes
 }

@@ -121,7 +121,7 @@ pub fn shown(t: &Tailnet, id: NodeId) -> Answer<NodeResponse> {
 }
 
 /// Reads prefixes; all that are malformed are named at once.
-fn prefixes(texts: &[String]) -> Result<BTreeSet<IpNet>, Refusal> {
+pub(super) fn prefixes(texts: &[String]) -> Result<BTreeSet<IpNet>, Refusal> {
     let fault = |(n, text): (usize, &String)| Fault {
         message: format!("`{text}` is not a prefix; write it like 10.0.0.0/8 or fd00::/64"),
         location: format!("body.routes[{n}]"),

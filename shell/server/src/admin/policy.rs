@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use headsail_api::Problem;
 use headsail_api::problem::Fault;
 use headsail_api::v1::policy::{
     Access, CheckPolicyResponse, ExplainRequest, ExplainResponse, ExplainRule, PolicyRequest, PolicyResponse,
     PreviewNode, PreviewPolicyResponse,
 };
-use headsail_api::Problem;
 use headsail_policy::{Diagnostic, Engine, PortChange, Preview};
 use headsail_tailnet::command::{Command, PolicyFaults};
 use headsail_tailnet::decide::policy::check as check_policy;
@@ -52,7 +52,10 @@ pub async fn check(State(admin): State<Admin>, Read(r): Read<PolicyRequest>) -> 
 }
 
 /// [`headsail_api::paths::POLICY_PREVIEW`]
-pub async fn preview(State(admin): State<Admin>, Read(r): Read<PolicyRequest>) -> Answer<PreviewPolicyResponse> {
+pub async fn preview(
+    State(admin): State<Admin>,
+    Read(r): Read<PolicyRequest>,
+) -> Answer<PreviewPolicyResponse> {
     let t = admin.snapshot();
     let (row, engine) = candidate(&t, &r.policy)?;
     let preview = Preview::new(t.access().engine(), &engine);
@@ -68,7 +71,8 @@ pub async fn explain(State(admin): State<Admin>, Read(r): Read<ExplainRequest>) 
     };
     let (destination, port) = target(&r.destination)?;
     let source = name_of(&t, &r.source);
-    let answer = engine.explain(&source, &name_of(&t, destination), port, &r.proto).map_err(Problem::bad_request)?;
+    let answer =
+        engine.explain(&source, &name_of(&t, destination), port, &r.proto).map_err(Problem::bad_request)?;
     let (because, missing) =
         if answer.allowed { (answer.reasons, Vec::new()) } else { (Vec::new(), answer.reasons) };
     Ok(Json(ExplainResponse {
@@ -161,7 +165,8 @@ fn preview_nodes(t: &Tailnet, preview: &Preview) -> Vec<PreviewNode> {
         let node = nodes.entry(changed.id).or_insert_with(|| entry(changed.id));
         node.peers_gained = changed.peers_gained.iter().map(name).collect();
         node.peers_lost = changed.peers_lost.iter().map(name).collect();
-        let reach = |ports: &PortChange| Access { destination: changed.name.clone(), ports: ports.ports.clone() };
+        let reach =
+            |ports: &PortChange| Access { destination: changed.name.clone(), ports: ports.ports.clone() };
         for gained in &changed.ports_gained {
             nodes.entry(gained.from).or_insert_with(|| entry(gained.from)).access_gained.push(reach(gained));
         }
@@ -171,4 +176,3 @@ fn preview_nodes(t: &Tailnet, preview: &Preview) -> Vec<PreviewNode> {
     }
     nodes.into_values().collect()
 }
-

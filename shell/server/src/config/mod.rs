@@ -184,18 +184,22 @@ fn read_text(file: &Path) -> Result<String, String> {
 }
 
 /// The built-in defaults as a document, so that variables and checks treat them like a file.
+/// The URL under which neighbours reach a listener: its own address, or for all interfaces this machine's private one.
+fn url_of_listener(listen: &str) -> String {
+    let (host, port) = listen.rsplit_once(':').unwrap_or(("", "8080"));
+    let all = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().map_or(host.is_empty(), |ip| ip.is_unspecified());
+    let host = match private_addresses().first() {
+        Some(std::net::IpAddr::V4(ip)) if all => ip.to_string(),
+        Some(std::net::IpAddr::V6(ip)) if all => format!("[{ip}]"),
+        _ if all => "127.0.0.1".to_owned(),
+        _ => host.to_owned(),
+    };
+    format!("http://{host}:{port}")
+}
+
 fn built_in(data_dir: &Path, env: &Env) -> Raw {
     let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
-    let host = private_addresses().first().map_or_else(
-        || "127.0.0.1".to_owned(),
-        |ip| match ip {
-            std::net::IpAddr::V4(ip) => ip.to_string(),
-            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-        },
-    );
-    let url = format!("http://{host}:8080");
     let defaults: &[(&str, &str)] = &[
-        ("server_url", &url),
         ("listen_addr", ":8080"),
         ("tls_listen_addr", ":8443"),
         ("noise.private_key_path", "noise_private.key"),
@@ -217,5 +221,12 @@ fn built_in(data_dir: &Path, env: &Env) -> Raw {
     }
     let mut report = Report::new(None);
     env::overlay(&mut root, env, &mut report);
+    if root.get("server_url").is_none() {
+        let listen = match root.get("listen_addr").map(|tree| &tree.value) {
+            Some(Value::Text(text)) => text.clone(),
+            _ => String::new(),
+        };
+        root.set("server_url", Tree::text(Place::Absent, url_of_listener(&listen)));
+    }
     Raw::new(root, data_dir, report)
 }

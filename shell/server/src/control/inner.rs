@@ -33,7 +33,14 @@ const SEND_BUFFER: usize = 256 * 1024;
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(app: Arc<App>, machine: MachineKey, io: S) {
     let service = service_fn(move |request| {
         let app = app.clone();
-        async move { Ok::<_, Infallible>(route(app, machine, request).await) }
+        async move {
+            let head = request.method() == Method::HEAD;
+            let mut response = route(app, machine, request).await;
+            if head {
+                *response.body_mut() = Body::empty();
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let result = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

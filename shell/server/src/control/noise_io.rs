@@ -56,33 +56,50 @@ impl<S> NoiseIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for NoiseIo<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+impl<S: AsyncRead + AsyncWrite + Unpin> NoiseIo<S> {
+    /// Sends what waits and comes back when the other side has said something.
+    ///
+    /// # Errors
+    /// The connection ended, or what came is no record.
+    pub async fn first_words(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_send(cx)).await?;
+        std::future::poll_fn(|cx| self.poll_fill(cx)).await
+    }
+}
+
+impl<S: AsyncRead + Unpin> NoiseIo<S> {
+    /// Reads until something is decrypted; without anything the stream has ended.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut chunk = [0u8; READ_CHUNK];
-        loop {
-            let ready = this.opened.get(this.taken..).unwrap_or_default();
-            if !ready.is_empty() {
-                let n = ready.len().min(out.remaining());
-                out.put_slice(ready.get(..n).unwrap_or_default());
-                this.taken += n;
-                if this.taken == this.opened.len() {
-                    this.opened = Vec::new();
-                    this.taken = 0;
-                }
-                return Poll::Ready(Ok(()));
-            }
+        while self.taken >= self.opened.len() {
             let mut buffer = ReadBuf::new(&mut chunk);
-            ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer))?;
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            this.sealed.extend_from_slice(buffer.filled());
-            this.open()?;
-            if this.sealed.is_empty() {
-                this.sealed = Vec::new();
+            self.sealed.extend_from_slice(buffer.filled());
+            self.open()?;
+            if self.sealed.is_empty() {
+                self.sealed = Vec::new();
             }
         }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for NoiseIo<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_fill(cx))?;
+        let ready = this.opened.get(this.taken..).unwrap_or_default();
+        let n = ready.len().min(out.remaining());
+        out.put_slice(ready.get(..n).unwrap_or_default());
+        this.taken += n;
+        if this.taken >= this.opened.len() {
+            this.opened = Vec::new();
+            this.taken = 0;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -24,6 +24,8 @@ const PROTOCOL: &str = "tailscale-control-protocol";
 const HANDSHAKE_HEADER: &str = "x-tailscale-handshake";
 /// How long the other side may take to switch protocols.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a new Noise connection may stay silent.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes in flight between a WebSocket and the Noise connection in it.
 const PIPE: usize = 64 * 1024;
 
@@ -86,7 +88,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(app: Arc<App>
         }
     };
     match NoiseIo::new(socket, transport, Vec::new(), &response, &early_payload()) {
-        Ok(io) => inner::serve(app, machine, io).await,
+        Ok(mut io) => match tokio::time::timeout(SILENCE_TIMEOUT, io.first_words()).await {
+            Ok(Ok(())) => inner::serve(app, machine, io).await,
+            Ok(Err(error)) => tracing::debug!("a Noise connection broke at its start: {error}"),
+            Err(_) => tracing::debug!("a Noise connection of {machine:?} said nothing"),
+        },
         Err(error) => tracing::debug!("a Noise connection broke at its start: {error}"),
     }
 }

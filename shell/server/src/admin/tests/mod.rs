@@ -3,6 +3,7 @@
 mod access;
 mod keys;
 mod nodes;
+mod policy;
 mod users;
 
 use std::collections::BTreeMap;

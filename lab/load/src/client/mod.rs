@@ -1,0 +1,14 @@
+//! One node, as far as a control server can tell.
+
+mod connection;
+mod identity;
+mod noise_io;
+mod reader;
+mod scan;
+mod target;
+
+pub use connection::Connection;
+pub use identity::{Identity, probe_endpoint};
+pub use reader::{Received, StreamReader};
+pub use scan::{Directory, Scan};
+pub use target::Target;

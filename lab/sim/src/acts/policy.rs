@@ -1,0 +1,106 @@
+//! Policies come and go, and sessions ask for consent.
+
+use headsail_tailnet::command::{Command, Rejection};
+use headsail_tailnet::model::ticket::TicketState;
+use headsail_wire::ids::NodeId;
+
+use crate::check::{Check, Violation, violation};
+use crate::clerk::Answer;
+use crate::world::{Asker, World};
+
+/// Policies that are well-formed. What they name may or may not be there.
+const GOOD: [&str; 8] = [
+    r#"{}"#,
+    r#"{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
+        "tagOwners": {"tag:web": ["alice@"], "tag:db": ["group:staff"], "tag:ci": []},
+        "groups": {"group:staff": ["alice@", "bob@"]}}"#,
+    r#"{"acls": [{"action": "accept", "src": ["alice@"], "dst": ["bob@:22,80"]},
+                {"action": "accept", "src": ["tag:web"], "dst": ["tag:db:5432"]}],
+        "tagOwners": {"tag:web": ["alice@"], "tag:db": ["alice@"], "tag:ci": ["alice@"]}}"#,
+    r#"{"acls": [{"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self:*"]},
+                {"action": "accept", "src": ["autogroup:tagged"], "dst": ["autogroup:tagged:*"]}],
+        "tagOwners": {"tag:web": ["alice@"], "tag:db": ["alice@"]}}"#,
+    r#"{"acls": [{"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:internet:*", "10.1.0.0/16:*"]},
+                {"action": "accept", "src": ["*"], "dst": ["tag:web:*"]}],
+        "tagOwners": {"tag:web": ["alice@"], "tag:db": ["alice@"]},
+        "autoApprovers": {"routes": {"10.0.0.0/8": ["alice@", "tag:web"]}, "exitNode": ["tag:db"]}}"#,
+    r#"{"acls": [{"action": "accept", "src": ["10.1.0.0/16"], "dst": ["10.2.0.0/24:*"]}],
+        "ssh": [{"action": "check", "src": ["autogroup:member"], "dst": ["autogroup:self"], "users": ["root", "alice"]}],
+        "tagOwners": {"tag:web": ["alice@"], "tag:db": ["alice@"]}}"#,
+    r#"{"grants": [{"src": ["bob@"], "dst": ["tag:db"], "ip": ["tcp:443"]},
+                  {"src": ["tag:web"], "dst": ["*"], "ip": ["*"]}],
+        "ssh": [{"action": "accept", "src": ["autogroup:member"], "dst": ["tag:web"], "users": ["autogroup:nonroot"]}],
+        "nodeAttrs": [{"target": ["alice@"], "attr": ["randomize-client-port"]}],
+        "tagOwners": {"tag:web": ["alice@"], "tag:db": ["bob@"]}}"#,
+    r#"{"hosts": {"printer": "100.64.0.3", "lan": "10.2.0.0/24"},
+        "acls": [{"action": "accept", "src": ["carol@", "printer"], "dst": ["lan:*", "alice@:*"]}]}"#,
+];
+
+/// Policies that must never hold.
+const BAD: [&str; 4] = [
+    r#"{"acls": [{"action": "accept", "src": ["#,
+    r#"{"acls": [{"action": "accept", "src": ["group:nobody"], "dst": ["*:*"]}]}"#,
+    r#"{"acls": [{"action": "deny", "src": ["*"], "dst": ["*:*"]}]}"#,
+    r#"{"acls": [], "tests": [{"src": "alice@", "accept": ["100.64.0.1:22"]}]}"#,
+];
+
+/// Another policy.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn set(world: &mut World) -> Result<(), Violation> {
+    let text = world.rng.pick(&GOOD).copied().unwrap_or_default().to_owned();
+    let command = Command::SetPolicy { text: text.clone(), kept: world.keeps_policy };
+    match world.ask(Asker::Server, command)? {
+        Answer::Done => world.policy_file = Some(text),
+        Answer::Fault => {}
+        Answer::Rejected(why) => {
+            return violation(Check::GoodPolicy, format!("a good policy was refused: {}\n{text}", why.text()));
+        }
+    }
+    Ok(())
+}
+
+/// A policy that can't hold.
+///
+/// # Errors
+/// It holds, or the one before does no more.
+pub fn break_it(world: &mut World) -> Result<(), Violation> {
+    let text = world.rng.pick(&BAD).copied().unwrap_or_default().to_owned();
+    let before = world.clerk.published.policy().cloned();
+    let answer = world.ask(Asker::Server, Command::SetPolicy { text, kept: world.keeps_policy })?;
+    if world.minds(Check::GoodPolicy) {
+        if !matches!(answer, Answer::Rejected(Rejection::BadPolicy(_))) {
+            return violation(Check::GoodPolicy, format!("a bad policy was answered {answer:?}"));
+        }
+        if world.clerk.published.policy() != before.as_ref() {
+            return violation(Check::GoodPolicy, "a bad policy has replaced a good one");
+        }
+    }
+    Ok(())
+}
+
+/// A node asks whether a session is allowed, or a person decides about one.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn ssh(world: &mut World) -> Result<(), Violation> {
+    let nodes: Vec<NodeId> = world.clerk.published.nodes().map(|n| n.id).collect();
+    let waiting: Vec<String> = world
+        .clerk
+        .published
+        .ssh_checks()
+        .filter(|c| c.state == TicketState::Waiting)
+        .map(|c| c.id.clone())
+        .collect();
+    let command = match world.rng.pick(&waiting).cloned() {
+        Some(check) if world.rng.chance(40) => Command::GrantSsh { check },
+        Some(check) if world.rng.chance(40) => Command::RefuseSsh { check },
+        _ => {
+            let pair = (world.rng.pick(&nodes).copied(), world.rng.pick(&nodes).copied());
+            let (Some(src), Some(dst)) = pair else { return Ok(()) };
+            Command::AskSsh { src, dst, account: "root".into() }
+        }
+    };
+    world.ask(Asker::Server, command).map(drop)
+}

@@ -1,0 +1,84 @@
+//! Numbers for monitoring, in the OpenMetrics text format.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::app::App;
+use crate::relay::stun;
+
+/// What a listener for monitoring serves.
+pub fn routes(app: Arc<App>, stun: Arc<stun::Counts>) -> Router {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Numbers { app, stun }));
+    Router::new().route("/metrics", get(show)).with_state(Arc::new(registry))
+}
+
+async fn show(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
+    let mut body = String::new();
+    // Writing into a string can't fail; a half-written answer would be refused by its reader all the same.
+    let _ = text::encode(&mut body, &registry);
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body)
+}
+
+/// Everything is read off when somebody asks.
+struct Numbers {
+    app: Arc<App>,
+    stun: Arc<stun::Counts>,
+}
+
+impl std::fmt::Debug for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Numbers")
+    }
+}
+
+impl Collector for Numbers {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let t = self.app.clerk.snapshot();
+        let online = t.nodes().filter(|n| n.presence.is_online()).count();
+        let expired = t.nodes().filter(|n| n.expiry.is_past()).count();
+        let pending = t.tickets().count() + t.ssh_check_count();
+        gauge(&mut out, "headsail_nodes", "nodes", t.node_count())?;
+        gauge(&mut out, "headsail_nodes_online", "nodes with a map stream", online)?;
+        gauge(&mut out, "headsail_nodes_expired", "nodes whose key has expired", expired)?;
+        gauge(&mut out, "headsail_users", "users", t.users().count())?;
+        gauge(&mut out, "headsail_pending_logins", "logins and sessions that wait, or were decided lately", pending)?;
+        counter(&mut out, "headsail_snapshots", "snapshots published", t.revision())?;
+        let stun = &self.stun;
+        counter(&mut out, "headsail_stun_answered", "STUN requests answered", stun.answered.load(Ordering::Relaxed))?;
+        counter(&mut out, "headsail_stun_ignored", "datagrams that were no request", stun.ignored.load(Ordering::Relaxed))?;
+        let Some(relay) = self.app.relay.as_ref().map(|r| r.stats()) else { return Ok(()) };
+        gauge(&mut out, "headsail_derp_connections", "relay connections", relay.core.connections)?;
+        gauge(&mut out, "headsail_derp_homes", "relay clients that have their home here", relay.core.homes)?;
+        gauge(&mut out, "headsail_derp_queued_bytes", "bytes that wait in relay queues", relay.core.queued_bytes)?;
+        counter(&mut out, "headsail_derp_joined", "relay connections ever", relay.core.joined)?;
+        counter(&mut out, "headsail_derp_packets", "packets relayed", relay.core.packets)?;
+        counter(&mut out, "headsail_derp_bytes", "bytes relayed", relay.core.bytes)?;
+        let dropped = relay.core.dropped_full + relay.core.dropped_unknown;
+        counter(&mut out, "headsail_derp_dropped", "packets dropped", dropped)?;
+        counter(&mut out, "headsail_derp_refused", "relay connections refused", relay.refused)
+    }
+}
+
+fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: usize) -> Result<(), std::fmt::Error> {
+    let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    let encoder = out.encode_descriptor(name, help, None, metric.metric_type())?;
+    metric.encode(encoder)
+}
+
+fn counter(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+    let metric = ConstCounter::new(value);
+    let encoder = out.encode_descriptor(name, help, None, metric.metric_type())?;
+    metric.encode(encoder)
+}
