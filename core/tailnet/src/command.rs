@@ -16,6 +16,7 @@ use crate::deadline::Due;
 use crate::model::key::KeyDigest;
 use crate::model::node::StreamNo;
 use crate::model::settings::Settings;
+use crate::model::ticket::Asking;
 
 /// What `decide` may look at beside the tailnet.
 pub struct Env<'a> {
@@ -143,6 +144,13 @@ pub enum Command {
     RefuseTicket {
         /// Id of the ticket.
         ticket: String,
+    },
+    /// A login is made up under an id that its maker chose, as if a machine had asked.
+    MakeTicket {
+        /// Id of the ticket, see [`crate::model::ticket::TICKET_PREFIX`].
+        ticket: String,
+        /// Who seems to ask.
+        asking: Box<Asking>,
     },
 
     /// A new user.

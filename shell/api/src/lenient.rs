@@ -109,8 +109,8 @@ pub fn opt_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<jiff::Timestam
     let time: jiff::Timestamp = text.parse().map_err(|_| {
         D::Error::custom(format_args!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z"))
     })?;
-    Ok(Some(time).filter(|t| t.as_second() != GO_ZERO_SECONDS))
+    Ok(Some(time).filter(|t| *t != GO_ZERO_TIME))
 }
 
-/// Seconds from the epoch to 0001-01-01T00:00:00Z, which Go writes for a time that was never set.
-const GO_ZERO_SECONDS: i64 = -62_135_596_800;
+/// What Go writes for a time that was never set: 0001-01-01T00:00:00Z.
+pub const GO_ZERO_TIME: jiff::Timestamp = jiff::Timestamp::constant(-62_135_596_800, 0);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use headsail_wire::ids::UserId;
+use headsail_wire::time::Time;
 
 use crate::change::Change;
 use crate::command::{Env, Registration, Rejection};
 use crate::decide::register::{Entry, admit, tags_refused};
 use crate::model::node::{Owner, RegisterMethod, Tags};
-use crate::model::ticket::{Asking, Ticket, TicketState, ticket_id};
+use crate::model::ticket::{Asking, TICKET_LEN, TICKET_PREFIX, Ticket, TicketState, ticket_id};
 use crate::tailnet::Tailnet;
 
 /// A machine without a key asks to come in: it gets a ticket, the same one as long as that waits.
@@ -30,19 +31,34 @@ pub(super) fn ask(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Result<Vec
             vec![Change::Ticket(Arc::new(Ticket { asking, ..Ticket::clone(ticket) }))]
         });
     }
+    Ok(pend(t, ticket_id(&env.random()), asking, env.now))
+}
+
+/// Makes a login up, under an id that is free.
+pub(super) fn make(t: &Tailnet, id: String, asking: Asking, now: Time) -> Result<Vec<Change>, Rejection> {
+    let fits = id.strip_prefix(TICKET_PREFIX).is_some_and(|rest| rest.len() == TICKET_LEN && rest.is_ascii());
+    if !fits {
+        return Err(Rejection::Invalid(format!(
+            "`{id}` is not the id of a login; it looks like {TICKET_PREFIX} and {TICKET_LEN} more characters"
+        )));
+    }
+    if t.ticket(&id).is_some() {
+        return Err(Rejection::Conflict(format!("a login waits under `{id}` already; choose another id")));
+    }
+    Ok(pend(t, id, asking, now))
+}
+
+/// A ticket begins to wait; where there is no room, the oldest gives way, settled ones first.
+fn pend(t: &Tailnet, id: String, asking: Asking, now: Time) -> Vec<Change> {
     let mut changes = Vec::new();
     if t.tickets.len() >= t.settings().max_tickets
         && let Some(oldest) = t.tickets().min_by_key(|k| (k.state == TicketState::Waiting, k.until))
     {
         changes.push(Change::TicketGone(oldest.id.clone()));
     }
-    changes.push(Change::Ticket(Arc::new(Ticket {
-        id: ticket_id(&env.random()),
-        asking,
-        state: TicketState::Waiting,
-        until: env.now.plus_secs(t.settings().ticket_secs),
-    })));
-    Ok(changes)
+    let until = now.plus_secs(t.settings().ticket_secs);
+    changes.push(Change::Ticket(Arc::new(Ticket { id, asking, state: TicketState::Waiting, until })));
+    changes
 }
 
 fn waiting_for<'a>(t: &'a Tailnet, asking: &Asking) -> Option<&'a Arc<Ticket>> {

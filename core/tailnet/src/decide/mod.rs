@@ -32,6 +32,7 @@ pub fn decide(tailnet: &Tailnet, command: Command, env: &mut Env<'_>) -> Result<
         Command::Configure(settings) => Ok(vec![Change::Settings(settings)]),
         Command::GrantTicket { ticket, user } => login::grant(tailnet, &ticket, user, env),
         Command::RefuseTicket { ticket } => login::refuse(tailnet, &ticket),
+        Command::MakeTicket { ticket, asking } => login::make(tailnet, ticket, *asking, env.now),
         Command::CreateUser(user) => admin_users::create(tailnet, user, env.now),
         Command::RenameUser { user, name } => admin_users::rename(tailnet, user, name),
         Command::DestroyUser(user) => admin_users::destroy(tailnet, user),

@@ -9,6 +9,8 @@ use headsail_wire::time::Time;
 
 /// What the text of a ticket's id starts with.
 pub const TICKET_PREFIX: &str = "hskey-authreq-";
+/// How many characters follow the prefix.
+pub const TICKET_LEN: usize = 24;
 
 /// Makes a ticket id of 12 random bytes: 38 characters, unguessable.
 pub fn ticket_id(random: &[u8; 12]) -> String {

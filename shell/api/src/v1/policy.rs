@@ -82,9 +82,9 @@ pub struct Access {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExplainRequest {
-    /// Who: the name, id or address of a node, or a user.
+    /// Who: the name, id or address of a node, or a user, a tag, a group or a host of the policy.
     pub source: String,
-    /// What: the name or address of a node, a network or a tag, with a port: `server:22`, `[fd7a::1]:22`, `server:*`.
+    /// What: the same, with a port: `server:22`, `[fd7a::1]:22`, `tag:db:5432`.
     pub destination: String,
     /// The protocol, such as `tcp` or `udp`; empty for TCP.
     #[serde(skip_serializing_if = "String::is_empty")]
