@@ -80,14 +80,17 @@ fn is_wide(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> bool {
 
 /// What the policy says of a viewer, compared.
 fn touch(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Touch {
-    match then.access().stamp() == now.access().stamp() {
-        true => Touch::default(),
-        false => Engine::changed(then.access().engine(), now.access().engine(), viewer),
+    if then.access().stamp() == now.access().stamp() {
+        return Touch::default();
     }
+    let (was, is) = (then.access().engine(), now.access().engine());
+    let touch = Engine::changed(was, is, viewer);
+    // No policy and one that allows everything differ in the names of their filters' parts alone.
+    Touch { filter: touch.filter || was.policy().is_none() != is.policy().is_none(), ..touch }
 }
 
-/// Whether a delta may say something that concerns this viewer alone: its row, its filter, its SSH policy. Where it
-/// doesn't, all viewers of its class are told the same.
+/// Whether a delta may say something that concerns this viewer alone: its row, its filter, its SSH policy, or what the
+/// configuration makes of it. Where it doesn't, all viewers of its class are told the same.
 pub fn tells_of_itself(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> bool {
     let same_row = match (then.node(viewer), now.node(viewer)) {
         (Some(was), Some(me)) => Arc::ptr_eq(was, me),
@@ -95,6 +98,7 @@ pub fn tells_of_itself(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> bool {
     };
     let touch = touch(then, now, viewer);
     !same_row
+        || !Arc::ptr_eq(then.settings(), now.settings())
         || touch.caps
         || touch.ssh
         || touch.filter
@@ -113,6 +117,9 @@ fn tell_of_itself(
     let touch = touch(then, now, me.id);
     let same_routes = then.access().primary_routes(me.id) == now.access().primary_routes(me.id);
     let same_row = std::ptr::eq(was, me) && Arc::ptr_eq(then.settings(), now.settings());
+    if touch.caps || !same_row {
+        out.dns_config = changed(&view::dns(then, was), &view::dns(now, me));
+    }
     if touch.caps || !same_routes || !same_row {
         let (old, new) = (view::me(then, was), view::me(now, me));
         if old != new {
@@ -123,7 +130,6 @@ fn tell_of_itself(
         }
     }
     if !Arc::ptr_eq(then.settings(), now.settings()) {
-        out.dns_config = changed(&then.settings().dns, &now.settings().dns);
         out.derp_map = changed(&then.settings().derp, &now.settings().derp);
         if then.settings().base_domain != now.settings().base_domain {
             out.domain = now.settings().base_domain.clone();

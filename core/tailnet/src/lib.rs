@@ -10,6 +10,7 @@ pub mod deadline;
 pub mod decide;
 pub mod delta;
 pub mod model;
+pub mod nextdns;
 pub mod project;
 pub mod table;
 pub mod tailnet;

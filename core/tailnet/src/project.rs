@@ -26,7 +26,7 @@ pub fn project(t: &Tailnet, viewer: NodeId) -> Option<NetMap> {
         me: Arc::new(view::me(t, me)),
         peers,
         filters: view::filters(t, me),
-        dns: t.settings().dns.clone(),
+        dns: view::dns(t, me),
         derp: t.settings().derp.clone(),
         ssh: view::ssh(t, me),
         profiles,

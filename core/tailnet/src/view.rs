@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headsail_netmap::Filters;
 use headsail_policy::is_exit_route;
+use headsail_wire::dns::DnsConfig;
 use headsail_wire::filter::{CapMap, FilterRule};
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::TAGGED_DEVICES;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 use serde_json::value::RawValue;
 
 use crate::model::node::{Node, Owner};
+use crate::nextdns;
 use crate::tailnet::Tailnet;
 
 /// Where nodes ask for the outcome of an SSH check. Clients want https and ask over Noise, whatever the host.
@@ -142,6 +144,16 @@ pub fn filters(t: &Tailnet, node: &Node) -> Filters {
         named.insert("base".to_owned(), Vec::new());
     }
     named.into_iter().map(|(name, rules)| (name, Arc::from(rules))).collect()
+}
+
+/// The DNS settings of a node: shared by all, unless a resolver wants to tell them apart.
+pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
+    let shared = &t.settings().dns;
+    if !nextdns::differs_by_node(shared) {
+        return shared.clone();
+    }
+    let device = nextdns::Device { name: &node.hostname, os: &node.hostinfo.os, ip: node.ips().next() };
+    Arc::new(nextdns::for_node(shared, device, &t.access().engine().self_caps(node.id)))
 }
 
 /// The SSH policy of a node.

@@ -1,7 +1,6 @@
 //! From the configuration to the DNS settings that clients get, and the file of extra records.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -20,8 +19,6 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 const MAX_FILE_BYTES: u64 = 4 << 20;
 const MAX_RECORDS: usize = 10_000;
 
-/// NextDNS wants to know the device; only its own URLs are touched.
-const NEXT_DNS: &str = "https://dns.nextdns.io/";
 
 /// The settings that every node gets, in the form that the official client expects (`tailcfg.DNSConfig`).
 ///
@@ -64,45 +61,6 @@ fn resolver(addr: &str) -> Resolver {
 
 fn record(record: &ExtraRecord) -> DnsRecord {
     DnsRecord { name: record.name.clone(), r#type: record.kind.clone(), value: record.value.clone() }
-}
-
-/// What NextDNS is told about a device.
-#[derive(Clone, Copy, Debug)]
-pub struct Device<'a> {
-    /// The name that the device gave itself.
-    pub name: &'a str,
-    /// Its operating system.
-    pub os: &'a str,
-    /// Its first address in the tailnet.
-    pub ip: Option<IpAddr>,
-}
-
-/// Whether [`for_node`] would change anything: otherwise all nodes can share one value.
-pub fn differs_by_node(config: &DnsConfig) -> bool {
-    all_resolvers(config).any(|resolver| resolver.addr.starts_with(NEXT_DNS))
-}
-
-/// The settings of one node: URLs of NextDNS carry the device's name, model and address.
-pub fn for_node(config: &DnsConfig, device: Device<'_>) -> DnsConfig {
-    let mut config = config.clone();
-    let lists = [&mut config.resolvers, &mut config.fallback_resolvers];
-    for resolver in lists.into_iter().chain(config.routes.values_mut()).flatten() {
-        if resolver.addr.starts_with(NEXT_DNS)
-            && let Ok(mut url) = reqwest::Url::parse(&resolver.addr)
-        {
-            let ip = device.ip.map(|ip| ip.to_string());
-            url.query_pairs_mut()
-                .extend_pairs(ip.map(|ip| ("device_ip", ip)))
-                .append_pair("device_model", device.os)
-                .append_pair("device_name", device.name);
-            resolver.addr = url.into();
-        }
-    }
-    config
-}
-
-fn all_resolvers(config: &DnsConfig) -> impl Iterator<Item = &Resolver> {
-    config.resolvers.iter().chain(&config.fallback_resolvers).chain(config.routes.values().flatten())
 }
 
 /// One record of the file; field names in any case, as Headscale reads them.
@@ -266,22 +224,6 @@ mod tests {
         let mut dns = full();
         dns.split.insert("example.com".into(), vec!["10.0.0.53".into()]);
         assert_eq!(config(&dns).routes["example.com"], [resolver("10.0.0.53")]);
-    }
-
-    #[test]
-    fn next_dns_learns_the_device_and_nobody_else_does() {
-        let mut dns = full();
-        dns.split.insert("x.org".into(), vec!["https://dns.nextdns.io/def?a=b".into()]);
-        let shared = config(&dns);
-        assert!(differs_by_node(&shared) && !differs_by_node(&DnsConfig::default()));
-        let device = Device { name: "Ann's laptop", os: "linux", ip: "100.64.0.1".parse().ok() };
-        let own = for_node(&shared, device);
-        let told = "device_ip=100.64.0.1&device_model=linux&device_name=Ann%27s+laptop";
-        assert_eq!(own.resolvers[2].addr, format!("https://dns.nextdns.io/abc123?{told}"));
-        assert_eq!(own.routes["x.org"][0].addr, format!("https://dns.nextdns.io/def?a=b&{told}"));
-        assert_eq!(own.resolvers[0], shared.resolvers[0]);
-        let bare = for_node(&shared, Device { ip: None, ..device });
-        assert!(bare.resolvers[2].addr.ends_with("abc123?device_model=linux&device_name=Ann%27s+laptop"));
     }
 
     #[test]
