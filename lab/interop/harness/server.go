@@ -46,6 +46,7 @@ type Server struct {
 
 	t      testing.TB
 	binary string
+	config map[string]any
 	args   []string
 	env    []string
 	limits []string
@@ -122,7 +123,8 @@ func Prepare(t testing.TB, opts ...Option) *Server {
 	for name, content := range o.files {
 		s.WriteFile(name, content)
 	}
-	s.WriteFile("config.yaml", yamlOf(o.config))
+	s.config = o.config
+	s.WriteFile("config.yaml", yamlOf(s.config))
 	t.Cleanup(func() {
 		s.Kill()
 		if t.Failed() {
@@ -167,6 +169,12 @@ func (s *Server) defaults() map[string]any {
 		"derp.auto_update_enabled":          false,
 		"logtail.enabled":                   false,
 	}
+}
+
+// Reconfigure changes one key of the configuration; it holds from the next start.
+func (s *Server) Reconfigure(key string, value any) {
+	s.config[key] = value
+	s.WriteFile("config.yaml", yamlOf(s.config))
 }
 
 // Run starts the process and waits until /health answers.
