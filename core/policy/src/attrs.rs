@@ -59,6 +59,12 @@ impl Engine {
             || self.program.attrs.iter().filter(given).any(|a| self.in_list(a.target, row.class as usize))
     }
 
+    /// Whether an address may be kept from anyone, so that [`Engine::addresses`] may leave some out.
+    pub fn hides_addresses(&self) -> bool {
+        self.program.switches.contains_key(NO_IPV4)
+            || self.program.attrs.iter().any(|a| a.caps.contains_key(NO_IPV4))
+    }
+
     /// The addresses of `node` that `viewer` is told, IPv4 first; no IPv4 where one of the two shall do without it. A node
     /// that asks about itself learns its own.
     pub fn addresses(&self, viewer: NodeId, node: NodeId) -> Vec<IpAddr> {

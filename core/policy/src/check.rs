@@ -1,8 +1,6 @@
 //! Whether a document is well-formed: one function per part, every problem listed, in the words of the official service
 //! where it has some.
 
-use std::collections::BTreeSet;
-
 use crate::diag::{Findings, Span};
 use crate::document::*;
 use crate::selector::{Auto, Selector};
@@ -27,14 +25,10 @@ const GRANTABLE: [&str; 8] = [
 ];
 
 pub(crate) fn check(doc: &Document, settings: &Settings, findings: &mut Findings) {
-    let names = |list: &[Named<Vec<At<Selector>>>]| list.iter().map(|n| n.name.value.clone()).collect();
     let mut c = Check {
         doc,
         settings,
         findings,
-        groups: names(&doc.groups),
-        tags: names(&doc.tag_owners),
-        hosts: doc.hosts.iter().map(|h| h.name.value.clone()).collect(),
     };
     c.groups();
     c.tag_owners();
@@ -52,18 +46,42 @@ pub(crate) fn check(doc: &Document, settings: &Settings, findings: &mut Findings
     for test in &doc.ssh_tests {
         c.ssh_test(test);
     }
+    c.size();
 }
+
+/// Destinations times ports, over all rules: what a node may have to be sent at worst.
+const MAX_PLACES: usize = 500_000;
+
+/// Expectations in tests: each is tried against all rules.
+const MAX_EXPECTATIONS: usize = 20_000;
 
 struct Check<'a> {
     doc: &'a Document,
     settings: &'a Settings,
     findings: &'a mut Findings,
-    groups: BTreeSet<String>,
-    tags: BTreeSet<String>,
-    hosts: BTreeSet<String>,
 }
 
 impl Check<'_> {
+    /// A policy that is well-formed can still be too much to carry out.
+    fn size(&mut self) {
+        let ports = |r: &Rule| match r.kind {
+            RuleKind::Acl => r.dst.iter().map(|d| d.value.ports.len()).sum(),
+            RuleKind::Grant => r.dst.len().saturating_mul(r.ip.iter().map(|i| i.ports.len()).sum::<usize>()),
+        };
+        let places = self.doc.rules.iter().map(ports).fold(0, usize::saturating_add);
+        if places > MAX_PLACES {
+            let message = format!("the rules open {places} combinations of destination and port; at most {MAX_PLACES} are allowed");
+            self.findings.error("too-large", Span::default(), message, "use ranges of ports, groups and tags");
+        }
+        let tests = self.doc.tests.iter().map(|t| t.accept.len() + t.deny.len());
+        let ssh = self.doc.ssh_tests.iter().map(|t| t.dst.len() * (t.accept.len() + t.check.len() + t.deny.len()));
+        let expected: usize = tests.chain(ssh).fold(0, usize::saturating_add);
+        if expected > MAX_EXPECTATIONS {
+            let message = format!("the tests expect {expected} things; at most {MAX_EXPECTATIONS} are allowed");
+            self.findings.error("too-large", Span::default(), message, "test what matters most");
+        }
+    }
+
     fn groups(&mut self) {
         for g in &self.doc.groups {
             let name = &g.name.value;
@@ -159,19 +177,19 @@ impl Check<'_> {
     /// Reports names that are not defined. `side` goes before the words, such as `src=`.
     fn known(&mut self, s: &Selector, span: Span, side: &str) {
         match s {
-            Selector::Tag(t) if !self.tags.contains(t) => {
+            Selector::Tag(t) if self.doc.tag(t).is_none() => {
                 let help = "define it in `tagOwners`";
                 self.findings.error("unknown-tag", span, format!("{side}tag not found: {t:?}"), help);
             }
-            Selector::Group(g) if !self.groups.contains(g) => {
+            Selector::Group(g) if self.doc.group(g).is_none() => {
                 let help = "define it in `groups`";
                 self.findings.error("unknown-group", span, format!("{side}group not found: {g:?}"), help);
             }
-            Selector::Host(h) if !self.hosts.contains(h) => {
+            Selector::Host(h) if self.doc.host(h).is_none() => {
                 let help = "define it in `hosts`, or write an address, a prefix, or a user with `@`";
                 self.findings.error("invalid-address", span, format!("{side}{h:?}: invalid address"), help);
             }
-            Selector::IpSet(i) if !self.doc.ipsets.iter().any(|s| s.name.value == *i) => {
+            Selector::IpSet(i) if self.doc.ipset(i).is_none() => {
                 let message = format!("{side}ipset not found: {i:?}");
                 self.findings.error("unknown-ipset", span, message, "define it in `ipsets`");
             }
@@ -235,7 +253,7 @@ impl Check<'_> {
         }
         for via in &rule.via {
             match Selector::parse(&via.value) {
-                Selector::Tag(t) if self.tags.contains(&t) => {}
+                Selector::Tag(t) if self.doc.tag(&t).is_some() => {}
                 Selector::Tag(t) => {
                     let help = "define it in `tagOwners`";
                     self.findings.error("unknown-tag", via.span, format!("tag {t:?} not found"), help);
@@ -394,7 +412,7 @@ impl Check<'_> {
         for d in &test.dst {
             let text = d.value.trim();
             match Selector::parse(text) {
-                Selector::Tag(t) if !self.tags.contains(&t) => {
+                Selector::Tag(t) if self.doc.tag(&t).is_none() => {
                     let message = format!("SSH tests dst contains unknown tag {t:?}");
                     self.findings.error("unknown-tag", d.span, message, "define it in `tagOwners`");
                 }

@@ -49,6 +49,16 @@ pub struct Document {
     pub disable_ipv4: bool,
     /// What is kept but does not act: name to value.
     pub kept: BTreeMap<String, serde_json::Value>,
+    pub(crate) index: Index,
+}
+
+/// Where names are defined, so that looking one up does not depend on how many there are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    groups: BTreeMap<String, usize>,
+    tags: BTreeMap<String, usize>,
+    hosts: BTreeMap<String, usize>,
+    ipsets: BTreeMap<String, usize>,
 }
 
 /// A name and what it stands for.
@@ -221,14 +231,32 @@ pub struct SshTest {
 }
 
 impl Document {
+    /// Notes where names are defined.
+    pub(crate) fn reindex(&mut self) {
+        fn places<T>(named: &[Named<T>]) -> BTreeMap<String, usize> {
+            named.iter().enumerate().map(|(i, n)| (n.name.value.clone(), i)).collect()
+        }
+        self.index = Index {
+            groups: places(&self.groups),
+            tags: places(&self.tag_owners),
+            hosts: places(&self.hosts),
+            ipsets: places(&self.ipsets),
+        };
+    }
+
     /// The owners of a tag, if it is defined.
     pub fn tag(&self, tag: &str) -> Option<&[At<Selector>]> {
-        self.tag_owners.iter().find(|t| t.name.value == tag).map(|t| t.value.as_slice())
+        Some(&self.tag_owners.get(*self.index.tags.get(tag)?)?.value)
     }
 
     /// The members of a group, if it is defined.
     pub fn group(&self, group: &str) -> Option<&[At<Selector>]> {
-        self.groups.iter().find(|g| g.name.value == group).map(|g| g.value.as_slice())
+        Some(&self.groups.get(*self.index.groups.get(group)?)?.value)
+    }
+
+    /// The entries of a set of addresses, if it is defined.
+    pub fn ipset(&self, name: &str) -> Option<&[String]> {
+        Some(&self.ipsets.get(*self.index.ipsets.get(name)?)?.value)
     }
 
     /// Whether a selector is a name that no host has; where people are expected it is taken for a user.
@@ -238,6 +266,6 @@ impl Document {
 
     /// What a host name stands for.
     pub fn host(&self, name: &str) -> Option<Net> {
-        self.hosts.iter().find(|h| h.name.value == name).map(|h| h.value)
+        Some(self.hosts.get(*self.index.hosts.get(name)?)?.value)
     }
 }

@@ -1,7 +1,7 @@
 //! The document made ready for matching: every selector, every list of selectors and every part of a rule is there once
 //! and has a number. Nothing here knows a user or a node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ pub(crate) struct Section {
 pub(crate) enum Body {
     Ports {
         protocol: Option<u8>,
-        to: Vec<(Target, Vec<PortRange>)>,
+        to: Vec<(Target, Arc<[PortRange]>)>,
     },
     Caps {
         caps: Arc<CapMap>,
@@ -248,23 +248,26 @@ impl Builder<'_> {
         })
     }
 
-    /// The addresses behind a host name or a set of them; `depth` ends sets that contain each other.
-    fn nets(&self, s: &Selector, depth: usize) -> Vec<Net> {
-        match s {
-            Selector::Net(n) => vec![*n],
-            Selector::Host(h) => self.doc.host(h).into_iter().collect(),
-            Selector::IpSet(name) if depth < 8 => {
-                let set = self.doc.ipsets.iter().find(|i| i.name.value == *name);
-                let entries = set.map(|s| s.value.as_slice()).unwrap_or_default();
-                let added = entries.iter().filter(|e| !e.trim_start().starts_with("remove"));
-                let plain = added.map(|e| Selector::parse(e.trim().strip_prefix("add").unwrap_or(e)));
-                let mut nets: Vec<Net> = plain.flat_map(|s| self.nets(&s, depth + 1)).take(10_000).collect();
-                nets.sort();
-                nets.dedup();
-                nets
+    /// The addresses behind a host name or a set of them. Sets may name each other; each is looked at once.
+    fn nets(&self, s: &Selector) -> Vec<Net> {
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![s.clone()];
+        let mut nets = Vec::new();
+        while let Some(s) = todo.pop() {
+            match &s {
+                Selector::Net(n) => nets.push(*n),
+                Selector::Host(h) => nets.extend(self.doc.host(h)),
+                Selector::IpSet(name) if seen.insert(name.clone()) => {
+                    let entries = self.doc.ipset(name).unwrap_or_default().iter().map(|e| e.trim());
+                    let added = entries.filter(|e| !e.starts_with("remove"));
+                    todo.extend(added.map(|e| Selector::parse(e.strip_prefix("add").unwrap_or(e))));
+                }
+                _ => {}
             }
-            _ => Vec::new(),
         }
+        nets.sort();
+        nets.dedup();
+        nets
     }
 
     fn list<'s>(&mut self, sels: impl Iterator<Item = &'s Selector>) -> ListId {
@@ -278,7 +281,7 @@ impl Builder<'_> {
                     list.nets.push(id);
                 }
                 Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
-                    for n in self.nets(s, 0) {
+                    for n in self.nets(s) {
                         let id = self.intern(Selector::Net(n));
                         list.nets.push(id);
                     }
@@ -315,7 +318,7 @@ impl Builder<'_> {
             Selector::Auto(Auto::Internet) => vec![Target::Internet],
             Selector::Auto(Auto::SelfOwned) => vec![Target::Own],
             Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
-                let nets = self.nets(s, 0);
+                let nets = self.nets(s);
                 nets.into_iter().map(Target::Net).collect()
             }
             Selector::Auto(Auto::DangerAll | Auto::NonRoot | Auto::Shared | Auto::Unknown(_)) => Vec::new(),
@@ -339,8 +342,10 @@ impl Builder<'_> {
                 |body: Body| Section { rule: Some(index), src, dst: list, own, via: via.clone(), body };
             for (protocol, ports) in by_protocol(&rule.ip) {
                 let mut to = Vec::new();
+                let shared: Arc<[PortRange]> = ports.into();
                 for d in &dst {
-                    let ports = if rule.kind == RuleKind::Acl { &d.ports } else { &ports };
+                    let own = || d.ports.as_slice().into();
+                    let ports = if rule.kind == RuleKind::Acl { own() } else { shared.clone() };
                     to.extend(self.targets(&d.target).into_iter().map(|t| (t, ports.clone())));
                 }
                 self.p.sections.push(section(Body::Ports { protocol, to }));
@@ -361,7 +366,7 @@ impl Builder<'_> {
     /// What holds where a policy has neither grants nor ACLs.
     fn allow_all(&mut self) {
         let all = self.list_id(List { any: true, ..List::default() });
-        let body = Body::Ports { protocol: None, to: vec![(Target::Any, vec![ALL_PORTS])] };
+        let body = Body::Ports { protocol: None, to: vec![(Target::Any, [ALL_PORTS].into())] };
         self.p.sections.push(Section { rule: None, src: all, dst: all, own: false, via: Vec::new(), body });
     }
 

@@ -79,6 +79,7 @@ impl Reader<'_> {
                 doc.kept.insert(name.into(), n.to_json());
             }
         }
+        doc.reindex();
         doc
     }
 
@@ -347,7 +348,7 @@ impl Reader<'_> {
         }
         Some(SshRule {
             span: node.span,
-            verb: verb?,
+            verb: verb.unwrap_or(SshVerb::Accept),
             period_given: get("checkPeriod").is_some(),
             src: self.list(get("src")),
             dst: self.list(get("dst")),

@@ -1,6 +1,6 @@
 //! Who may give out which tags.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headsail_wire::ids::UserId;
 
@@ -8,33 +8,42 @@ use crate::document::{At, Document};
 use crate::engine::Engine;
 use crate::selector::{Auto, Selector, users_named};
 
-/// Tags that own themselves by way of others.
+/// Tags that own themselves by way of others: what is left when tags that own nothing, and tags that no tag owns, are
+/// taken away again and again.
 pub(crate) fn cycles(doc: &Document) -> Vec<At<String>> {
-    let owns = |from: &str| {
-        let mut seen = BTreeSet::new();
-        let mut todo = vec![from.to_string()];
-        while let Some(tag) = todo.pop() {
-            for o in doc.tag(&tag).unwrap_or_default() {
-                if let Selector::Tag(t) = &o.value
-                    && seen.insert(t.clone())
-                {
-                    todo.push(t.clone());
-                }
+    let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut owned: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for tag in &doc.tag_owners {
+        for owner in &tag.value {
+            if let Selector::Tag(o) = &owner.value {
+                owners.entry(&tag.name.value).or_default().insert(o);
+                owned.entry(o).or_default().insert(&tag.name.value);
             }
         }
-        seen.contains(from)
-    };
-    let nested = |t: &&crate::document::Named<Vec<At<Selector>>>| {
-        t.value.iter().any(|o| matches!(o.value, Selector::Tag(_)))
-    };
-    // A chain of thousands of tags would make this quadratic; nobody writes one.
-    doc.tag_owners
-        .iter()
-        .filter(nested)
-        .take(500)
-        .filter(|t| owns(&t.name.value))
-        .map(|t| t.name.clone())
-        .collect()
+    }
+    trim(&mut owners, &owned);
+    owned.retain(|o, _| owners.contains_key(o));
+    owned.values_mut().for_each(|tags| tags.retain(|t| owners.contains_key(t)));
+    trim(&mut owned, &owners);
+    doc.tag_owners.iter().filter(|t| owned.contains_key(t.name.value.as_str())).map(|t| t.name.clone()).collect()
+}
+
+/// Takes away what leads to nothing that is left.
+fn trim<'t>(ahead: &mut BTreeMap<&'t str, BTreeSet<&'t str>>, back: &BTreeMap<&'t str, BTreeSet<&'t str>>) {
+    let known: BTreeSet<&str> = ahead.keys().copied().collect();
+    ahead.values_mut().for_each(|next| next.retain(|n| known.contains(n)));
+    let mut done: Vec<&str> = ahead.iter().filter(|(_, next)| next.is_empty()).map(|(t, _)| *t).collect();
+    while let Some(tag) = done.pop() {
+        ahead.remove(tag);
+        for before in back.get(tag).into_iter().flatten() {
+            if let Some(next) = ahead.get_mut(before)
+                && next.remove(tag)
+                && next.is_empty()
+            {
+                done.push(before);
+            }
+        }
+    }
 }
 
 impl Engine {

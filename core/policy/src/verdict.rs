@@ -1,6 +1,7 @@
 //! May this reach that? The question behind `tests`, `sshTests` and explanations, asked of nodes that are there and of
 //! people, tags and addresses without a node alike.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use headsail_wire::ids::{NodeId, UserId};
@@ -83,7 +84,15 @@ impl Engine {
     }
 
     /// Whom a name in a test or a question stands for: nodes that are there, else somebody imagined. Empty when nobody.
+    /// Of nodes that the policy can't tell apart there is one.
     pub(crate) fn parties(&self, name: &str) -> Vec<Party> {
+        let mut parties = self.all_parties(name);
+        let mut seen = BTreeSet::new();
+        parties.retain(|p| seen.insert((p.signature.sels.clone(), p.owner, p.prefix, p.node.is_some())));
+        parties
+    }
+
+    fn all_parties(&self, name: &str) -> Vec<Party> {
         match Selector::parse(name) {
             Selector::Any => vec![Party { inside: true, ..Party::default() }],
             Selector::Auto(Auto::Internet) if EXIT_ROUTES.iter().any(|r| self.routes.get(r).is_some()) => {
