@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -279,4 +280,27 @@ func TestB02Tamper(t *testing.T) {
 	}
 	n := s.NewNode(t, "after")
 	n.Register(s.ReusableKey("alice"))
+}
+
+// TestTLSPort: the port that serves the relay by TLS answers the control protocol and the rest too.
+func TestTLSPort(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	config := &tls.Config{InsecureSkipVerify: true} // the Noise layer vouches for the server
+	n := s.NewNode(t, "n")
+	n.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return (&tls.Dialer{Config: config}).DialContext(ctx, network, s.TLSAddr)
+	}
+	n.Join(s.ReusableKey("alice"))
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
+	for _, path := range []string{"/key?v=142", "/health", "/derp/probe", "/generate_204"} {
+		res, err := client.Get("https://" + s.TLSAddr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode/100 != 2 {
+			t.Errorf("%s: %s", path, res.Status)
+		}
+	}
 }
