@@ -1,1 +1,222 @@
-fn main() {}
+//! `headsail-load`: puts a control server under load and says what it took.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use clap::{Args, Parser, Subcommand};
+use headsail_load::client::Target;
+use headsail_load::fleet::Fleet;
+use headsail_load::measure::Meter;
+use headsail_load::report::Report;
+use headsail_load::scenario::{self, Join, PATIENCE};
+use headsail_load::suite::{self, Plan};
+use headsail_load::{Error, Result};
+
+/// Puts a control server on this machine under load; results are lines of JSON, and text for people on stderr.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    load: Load,
+}
+
+#[derive(Subcommand)]
+enum Load {
+    /// Start a server, run all loads, print a table
+    Suite(SuiteArgs),
+    /// Nodes join
+    Join(FleetArgs),
+    /// Nodes join, then one more, again and again
+    LateJoin {
+        #[command(flatten)]
+        fleet: FleetArgs,
+        /// How many come late
+        #[arg(long, default_value_t = 20)]
+        late: usize,
+    },
+    /// Nodes join, then one of them changes its endpoints
+    Endpoints {
+        #[command(flatten)]
+        fleet: FleetArgs,
+        /// Changes per second
+        #[arg(long, value_delimiter = ',', default_value = "1,10,20")]
+        rates: Vec<u32>,
+        /// Changes at each rate
+        #[arg(long, default_value_t = 20)]
+        updates: u16,
+    },
+    /// Nodes join, then are cut and come back at once
+    Reconnect {
+        #[command(flatten)]
+        fleet: FleetArgs,
+        /// How often
+        #[arg(long, default_value_t = 3)]
+        repeats: usize,
+        /// Kill the server and start it again with this shell command, which runs on in the foreground
+        #[arg(long, requires = "pid", value_name = "COMMAND")]
+        restart: Option<String>,
+    },
+    /// Nodes join, then nothing happens
+    Idle {
+        #[command(flatten)]
+        fleet: FleetArgs,
+        /// For so many seconds
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
+    /// Nodes join, then maps are asked for
+    FullMap {
+        #[command(flatten)]
+        fleet: FleetArgs,
+        /// How many
+        #[arg(long, default_value_t = 50)]
+        maps: usize,
+    },
+}
+
+#[derive(Args)]
+struct FleetArgs {
+    /// The server, such as http://127.0.0.1:8080; other machines are refused
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// A reusable auth key
+    #[arg(long, env = "HEADSAIL_LOAD_AUTH_KEY", hide_env_values = true)]
+    auth_key: String,
+    /// The server's process, for its CPU time and memory
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Nodes that join
+    #[arg(long = "n", default_value_t = 100)]
+    nodes: usize,
+    /// Nodes that join at a time
+    #[arg(long, default_value_t = 64)]
+    in_flight: usize,
+}
+
+#[derive(Args)]
+struct SuiteArgs {
+    /// The program to measure, as a release build
+    #[arg(long, value_name = "FILE")]
+    server_bin: PathBuf,
+    /// Sizes of the fleets
+    #[arg(long = "n", value_delimiter = ',', default_value = "200,1000")]
+    sizes: Vec<usize>,
+    /// Nodes that join at a time
+    #[arg(long, default_value_t = 64)]
+    in_flight: usize,
+    /// How many come late
+    #[arg(long, default_value_t = 20)]
+    late: usize,
+    /// Leave both processes on all cores
+    #[arg(long)]
+    unpinned: bool,
+    /// Seconds of the idle load
+    #[arg(long, default_value_t = 20)]
+    idle: u64,
+}
+
+fn main() -> ExitCode {
+    raise_open_files();
+    // One thread: on a machine of two cores the server has the other one.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(run(Cli::parse().load)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("headsail-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(load: Load) -> Result<()> {
+    match load {
+        Load::Suite(args) => {
+            let plan = Plan {
+                server: args.server_bin,
+                sizes: args.sizes,
+                in_flight: args.in_flight,
+                late: args.late,
+                pinned: !args.unpinned,
+                pause: Duration::from_secs(args.idle),
+            };
+            suite::run(&plan).await
+        }
+        Load::Join(args) => args.fleet(0).await.map(|_| ()),
+        Load::LateJoin { fleet: args, late } => {
+            let mut fleet = args.fleet(late).await?;
+            show(scenario::late_join(&mut fleet, args.meter()).await?)
+        }
+        Load::Endpoints { fleet: args, rates, updates } => {
+            let mut fleet = args.fleet(0).await?;
+            show(scenario::endpoints(&mut fleet, args.meter(), &rates, updates, 1).await?)
+        }
+        Load::Reconnect { fleet: args, repeats, restart } => {
+            let mut fleet = args.fleet(0).await?;
+            match (restart, args.pid) {
+                (Some(command), Some(pid)) => show(
+                    scenario::after_restart(&mut fleet, async || replace(pid, &command, &args.server).await)
+                        .await?,
+                ),
+                _ => show(scenario::reconnect(&mut fleet, args.meter(), repeats).await?),
+            }
+        }
+        Load::Idle { fleet: args, seconds } => {
+            let meter = args.meter().ok_or("say with --pid which process is to be watched")?;
+            let empty = meter.memory();
+            let fleet = args.fleet(0).await?;
+            show(scenario::idle(&fleet, meter, empty, Duration::from_secs(seconds)).await)
+        }
+        Load::FullMap { fleet: args, maps } => {
+            let fleet = args.fleet(0).await?;
+            show(scenario::full_map(&fleet, args.meter(), maps).await?)
+        }
+    }
+}
+
+impl FleetArgs {
+    fn meter(&self) -> Option<Meter> {
+        self.pid.map(Meter::of)
+    }
+
+    /// The fleet after its join, with so many nodes more that have not joined.
+    async fn fleet(&self, more: usize) -> Result<Fleet> {
+        let target = Target::find(&self.server).await?;
+        let mut fleet = Fleet::new(target, &self.auth_key, self.nodes + more)?;
+        let how = Join { nodes: self.nodes, in_flight: self.in_flight };
+        show(scenario::join(&mut fleet, self.meter(), how).await?)?;
+        Ok(fleet)
+    }
+}
+
+fn show(report: Report) -> Result<()> {
+    println!("{}", report.to_json());
+    eprint!("{}", report.to_text());
+    Ok(())
+}
+
+/// Kills a server, starts it with a shell command, and waits until it answers. The new one is left running.
+async fn replace(pid: u32, command: &str, url: &str) -> Result<Option<Meter>> {
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status()?;
+    if !killed.success() {
+        return Err(format!("the process `{pid}` can't be killed").into());
+    }
+    let child = Command::new("sh").args(["-c", &format!("exec {command}")]).spawn()?;
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = Target::find(url).await {
+        if Instant::now() > deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    eprintln!("the new server runs on as process {}", child.id());
+    Ok(Some(Meter::of(child.id())))
+}
+
+/// Every node is an open file. Where the system allows fewer, a large fleet says so by failing.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -98,9 +98,14 @@ impl Identity {
     /// A public address, a private one and an IPv6 one.
     fn endpoints(&self) -> Vec<String> {
         let n = u32::try_from(self.index).unwrap_or(u32::MAX);
-        let (public, private) = (Ipv4Addr::from(0xcb00_7100 | n % 250), Ipv4Addr::from(0x0a00_0000 | (n & 0xffff)));
+        let (public, private) =
+            (Ipv4Addr::from(0xcb00_7100 | n % 250), Ipv4Addr::from(0x0a00_0000 | (n & 0xffff)));
         let port = 20_000 + n % 40_000;
-        vec![format!("{public}:{port}"), format!("{private}:41641"), format!("[2001:db8::{:x}]:41641", n & 0xffff)]
+        vec![
+            format!("{public}:{port}"),
+            format!("{private}:41641"),
+            format!("[2001:db8::{:x}]:41641", n & 0xffff),
+        ]
     }
 
     fn hostinfo(&self) -> Value {

@@ -36,8 +36,17 @@ impl NoiseIo {
     pub fn new(socket: TcpStream, transport: Transport, received: Vec<u8>) -> io::Result<NoiseIo> {
         let Transport { sealer, opener } = transport;
         let (opened, unsent) = (Vec::new(), Vec::new());
-        let mut io =
-            NoiseIo { socket, sealer, opener, sealed: received, opened, taken: 0, unsent, sent: 0, past_early: false };
+        let mut io = NoiseIo {
+            socket,
+            sealer,
+            opener,
+            sealed: received,
+            opened,
+            taken: 0,
+            unsent,
+            sent: 0,
+            past_early: false,
+        };
         io.open()?;
         Ok(io)
     }

@@ -29,15 +29,18 @@ impl Target {
     /// Other addresses than loopback ones, and servers that don't answer `GET /key`.
     pub async fn find(url: &str) -> Result<Target> {
         let addr = loopback(url)?;
-        let mut socket = TcpStream::connect(addr).await.map_err(|e| format!("no server answers at `{addr}`: {e}"))?;
-        let request = format!("GET /key?v={CAPABILITY} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+        let mut socket =
+            TcpStream::connect(addr).await.map_err(|e| format!("no server answers at `{addr}`: {e}"))?;
+        let request =
+            format!("GET /key?v={CAPABILITY} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         socket.take(MAX_ANSWER).read_to_end(&mut answer).await?;
         let text = String::from_utf8_lossy(&answer);
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         let json = body.get(body.find('{').unwrap_or(0)..=body.rfind('}').unwrap_or(0)).unwrap_or_default();
-        let value: Value = serde_json::from_str(json).map_err(|_| format!("`{addr}` gives no key: {text}"))?;
+        let value: Value =
+            serde_json::from_str(json).map_err(|_| format!("`{addr}` gives no key: {text}"))?;
         let key: MachineKey = value.get("publicKey").and_then(Value::as_str).unwrap_or_default().parse()?;
         Ok(Target { addr, key: *key.bytes() })
     }
@@ -60,10 +63,14 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_a_target() {
-        for good in ["http://127.0.0.1:80", "http://127.3.2.1:8080/", "http://[::1]:1", "http://localhost:8080"] {
+        for good in
+            ["http://127.0.0.1:80", "http://127.3.2.1:8080/", "http://[::1]:1", "http://localhost:8080"]
+        {
             assert!(loopback(good).is_ok(), "{good}");
         }
-        for bad in ["http://10.0.0.1:80", "https://127.0.0.1:443", "http://example.com:80", "127.0.0.1:80", ""] {
+        for bad in
+            ["http://10.0.0.1:80", "https://127.0.0.1:443", "http://example.com:80", "127.0.0.1:80", ""]
+        {
             assert!(loopback(bad).is_err(), "{bad}");
         }
     }

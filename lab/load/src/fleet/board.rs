@@ -1,0 +1,232 @@
+//! What all viewers note down while a load runs.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::client::{Directory, Received};
+use crate::{Error, Result};
+
+/// How often a waiting load looks at the board.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Notes and errors that are kept at most.
+const MAX_NOTES: usize = 4_000_000;
+const MAX_ERRORS: usize = 8;
+/// No node and no number is watched for.
+const NOTHING: u64 = u64::MAX;
+
+/// Something that a viewer noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Its stream began with a map.
+    FirstMap,
+    /// Its stream has told of every node that is expected.
+    Complete,
+    /// Its stream told of the watched node for the first time.
+    Saw,
+    /// Its stream told of a newer probe endpoint, of this number.
+    Probe(u16),
+    /// Its stream ended, and not by our hand.
+    Ended,
+}
+
+/// What was noticed, by whom and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Note {
+    /// The viewer's place in the fleet.
+    pub viewer: usize,
+    /// What it noticed.
+    pub what: What,
+    /// When the frame was there.
+    pub at: Instant,
+}
+
+/// The notes of all viewers, and how much they were sent.
+pub struct Board {
+    /// Decodes for all of them.
+    pub directory: Directory,
+    notes: Mutex<Vec<Note>>,
+    errors: Mutex<Vec<String>>,
+    expected: AtomicU64,
+    watched: AtomicU64,
+    maps: Counter,
+    deltas: Counter,
+}
+
+#[derive(Default)]
+struct Counter {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// How many frames of a kind there were, and their compressed bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Number of frames.
+    pub frames: u64,
+    /// Bytes, lengths among them.
+    pub bytes: u64,
+}
+
+impl Counter {
+    fn add(&self, frame: &Received) {
+        self.frames.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(frame.payload.len() as u64 + 4, Relaxed);
+    }
+
+    fn wipe(&self) {
+        self.frames.store(0, Relaxed);
+        self.bytes.store(0, Relaxed);
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic { frames: self.frames.load(Relaxed), bytes: self.bytes.load(Relaxed) }
+    }
+}
+
+impl Board {
+    /// An empty board.
+    pub fn new(directory: Directory) -> Board {
+        Board {
+            directory,
+            notes: Mutex::default(),
+            errors: Mutex::default(),
+            expected: AtomicU64::new(NOTHING),
+            watched: AtomicU64::new(NOTHING),
+            maps: Counter::default(),
+            deltas: Counter::default(),
+        }
+    }
+
+    /// Forgets all notes, and counts bytes and frames from zero.
+    pub fn wipe(&self) {
+        self.notes().clear();
+        self.maps.wipe();
+        self.deltas.wipe();
+    }
+
+    /// A viewer that has been told of this many nodes besides itself is complete.
+    pub fn expect(&self, others: usize) {
+        self.expected.store(others as u64, Relaxed);
+    }
+
+    /// Has every viewer note when it first sees this node.
+    pub fn watch(&self, node: usize) {
+        self.watched.store(node as u64, Relaxed);
+    }
+
+    /// The first maps of streams since the last wipe.
+    pub fn maps(&self) -> Traffic {
+        self.maps.traffic()
+    }
+
+    /// All later frames since the last wipe.
+    pub fn deltas(&self) -> Traffic {
+        self.deltas.traffic()
+    }
+
+    /// The notes so far.
+    pub fn notes(&self) -> MutexGuard<'_, Vec<Note>> {
+        self.notes.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The first errors that viewers met.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Remembers an error, if it is one of the first.
+    pub fn complain(&self, error: &Error) {
+        let mut errors = self.errors.lock().unwrap_or_else(|e| e.into_inner());
+        if errors.len() < MAX_ERRORS {
+            errors.push(error.to_string());
+        }
+    }
+
+    /// Notes something.
+    pub fn note(&self, viewer: usize, what: What, at: Instant) {
+        let mut notes = self.notes();
+        if notes.len() < MAX_NOTES {
+            notes.push(Note { viewer, what, at });
+        }
+    }
+
+    /// Waits until `wanted` notes are of the kind that is asked for, or `patience` is over; gives those there are.
+    pub async fn gather(&self, wanted: usize, patience: Duration, pick: impl Fn(What) -> bool) -> Vec<Note> {
+        let deadline = Instant::now() + patience;
+        let mut found = Vec::new();
+        let mut looked_at = 0;
+        loop {
+            {
+                let notes = self.notes();
+                found.extend(notes.iter().skip(looked_at).filter(|n| pick(n.what)));
+                looked_at = notes.len();
+            }
+            if found.len() >= wanted || Instant::now() >= deadline {
+                return found;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// What one stream has told so far.
+pub struct Viewer<'a> {
+    board: &'a Board,
+    viewer: usize,
+    seen: Vec<bool>,
+    count: u64,
+    newest_probe: Option<u16>,
+    began: bool,
+}
+
+impl<'a> Viewer<'a> {
+    /// A stream that has told nothing yet, of a fleet of `size` nodes.
+    pub fn new(board: &'a Board, viewer: usize, size: usize) -> Viewer<'a> {
+        Viewer { board, viewer, seen: vec![false; size], count: 0, newest_probe: None, began: false }
+    }
+
+    /// Reads one frame; says whether it was the first map.
+    ///
+    /// # Errors
+    /// A frame that can't be decoded.
+    pub fn read(&mut self, frame: &Received) -> Result<bool> {
+        let scan = self.board.directory.scan(&frame.payload)?;
+        if scan.keep_alive {
+            self.board.deltas.add(frame);
+            return Ok(false);
+        }
+        let first = !std::mem::replace(&mut self.began, true);
+        if first { &self.board.maps } else { &self.board.deltas }.add(frame);
+        if first {
+            self.board.note(self.viewer, What::FirstMap, frame.at);
+        }
+        for node in &scan.nodes {
+            self.saw(*node as usize, frame.at);
+        }
+        if first && self.count == 0 && self.board.expected.load(Relaxed) == 0 {
+            self.board.note(self.viewer, What::Complete, frame.at);
+        }
+        if scan.probe > self.newest_probe {
+            self.newest_probe = scan.probe;
+            self.board.note(self.viewer, What::Probe(scan.probe.unwrap_or_default()), frame.at);
+        }
+        Ok(first)
+    }
+
+    /// Notes a node that the stream speaks of; speaking of the viewer itself means nothing.
+    fn saw(&mut self, node: usize, at: Instant) {
+        if node == self.viewer {
+            return;
+        }
+        let Some(seen @ false) = self.seen.get_mut(node) else { return };
+        *seen = true;
+        self.count += 1;
+        if self.board.watched.load(Relaxed) == node as u64 {
+            self.board.note(self.viewer, What::Saw, at);
+        }
+        if self.count == self.board.expected.load(Relaxed) {
+            self.board.note(self.viewer, What::Complete, at);
+        }
+    }
+}
