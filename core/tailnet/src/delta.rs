@@ -85,8 +85,10 @@ fn touch(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Touch {
     }
     let (was, is) = (then.access().engine(), now.access().engine());
     let touch = Engine::changed(was, is, viewer);
-    // No policy and one that allows everything differ in the names of their filters' parts alone.
-    Touch { filter: touch.filter || was.policy().is_none() != is.policy().is_none(), ..touch }
+    // The parts of a filter are named by the rules that they come from: under another policy, or in another class, the
+    // same filter may have other names, and the client must not keep the old ones beside them.
+    let names = !Arc::ptr_eq(was.policy(), is.policy()) || was.class_of(viewer) != is.class_of(viewer);
+    Touch { filter: touch.filter || names, ..touch }
 }
 
 /// Whether a delta may say something that concerns this viewer alone: its row, its filter, its SSH policy, or what the

@@ -9,7 +9,7 @@ use headsail_netmap::apply::apply;
 use headsail_netmap::diff::full;
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, NewUser, Telling};
-use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::delta::{Delta, delta, tells_of_itself};
 use headsail_tailnet::model::node::StreamNo;
 use headsail_tailnet::model::settings::Settings;
 use headsail_wire::capver::CapVer;
@@ -289,4 +289,42 @@ fn users_that_nobody_sees_are_not_told() {
     town.make(Command::CreateUser(NewUser { name: "quiet".into(), ..NewUser::default() }));
     assert_eq!(delta(&then, &town.t, town.node(&a).id), Delta::Nothing);
     assert_eq!(town.map(&a).profiles.len(), 1);
+}
+
+const STAFF: &str = r#"{"acls": [{"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self:*"]},
+    {"action": "accept", "src": ["autogroup:tagged"], "dst": ["autogroup:tagged:*"]}],
+    "tagOwners": {"tag:web": ["alice@"]}}"#;
+
+#[test]
+fn the_names_of_filter_parts_are_told_even_where_their_rules_are_the_same() {
+    let (mut town, a, _) = two();
+    let id = town.node(&a).id;
+    let mut map = Some(town.map(&a));
+    let set = |text: &str| Command::SetPolicy { text: text.into(), kept: true };
+    let everything = r#"{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}"#;
+    let tagged = Command::TagNode { node: id, tags: tags(&["tag:web"]) };
+    for command in [set("{}"), set(everything), set(STAFF), tagged, set(everything)] {
+        let then = town.t.clone();
+        town.make(command);
+        apply(&mut map, town.told_since(&then, id)).unwrap();
+        assert_eq!(
+            map.as_ref().map(|m| &m.filters),
+            Some(&town.map(&a).filters),
+            "nothing is left of the old ones"
+        );
+    }
+}
+
+#[test]
+fn what_the_configuration_makes_of_a_node_is_not_told_to_its_class() {
+    let (mut town, a, b) = two();
+    let then = town.t.clone();
+    town.make(Command::CreateUser(NewUser { name: "quiet".into(), ..NewUser::default() }));
+    let next = Settings { taildrop: false, ..Settings::clone(town.t.settings()) };
+    town.make(Command::Configure(Arc::new(next)));
+    for client in [a, b] {
+        let id = town.node(&client).id;
+        assert_eq!(town.told_since(&then, id).node.map(|n| n.id), Some(id));
+        assert!(tells_of_itself(&then, &town.t, id));
+    }
 }

@@ -6,7 +6,7 @@ use headsail_netmap::apply::apply;
 use headsail_netmap::diff;
 use headsail_tailnet::change::Change;
 use headsail_tailnet::deadline::Deadlines;
-use headsail_tailnet::delta::Delta;
+use headsail_tailnet::delta::{Delta, tells_of_itself};
 use headsail_tailnet::model::name;
 use headsail_tailnet::model::node::{Contact, Expiry, MAX_TOMBSTONES, Node, Owner, Presence};
 use headsail_tailnet::model::ssh_check::MAX_SSH_CHECKS;
@@ -50,6 +50,22 @@ pub enum Check {
 }
 
 impl Check {
+    /// All that one history is enough for: the comparison of two ([`Check::SameBytes`]) is not among them.
+    pub const ALL: [Check; 12] = [
+        Check::Told,
+        Check::FirstFrame,
+        Check::Committed,
+        Check::Replay,
+        Check::Visibility,
+        Check::GoodPolicy,
+        Check::Bounds,
+        Check::OwnNodesOnly,
+        Check::Unique,
+        Check::Numbers,
+        Check::Deadlines,
+        Check::Presence,
+    ];
+
     /// The name of its test.
     pub fn test(self) -> &'static str {
         match self {
@@ -79,17 +95,9 @@ pub struct Violation {
     pub text: String,
 }
 
-/// It doesn't hold.
-///
-/// # Errors
-/// Always.
-pub fn violation<T>(check: Check, text: impl Into<String>) -> Result<T, Violation> {
-    Err(Violation { check, text: text.into() })
-}
-
 /// `text` is what was seen where `holds` is false.
 fn must(check: Check, holds: bool, text: impl FnOnce() -> String) -> Result<(), Violation> {
-    if holds { Ok(()) } else { violation(check, text()) }
+    if holds { Ok(()) } else { Err(Violation { check, text: text() }) }
 }
 
 /// What is looked at after every step.
@@ -151,7 +159,7 @@ pub fn told_is_ought(
     let check = if map.is_none() { Check::FirstFrame } else { Check::Told };
     let mut frame = frame;
     if world.minds(Check::SameBytes) || world.check_rng.chance(30) {
-        let (text, read_back) = over_the_wire(&frame).or_else(|e| violation(check, e))?;
+        let (text, read_back) = over_the_wire(&frame).map_err(|text| Violation { check, text })?;
         if world.minds(Check::SameBytes) {
             world.transcript.push(crate::stream::digest(&text));
         }
@@ -161,14 +169,14 @@ pub fn told_is_ought(
     if !world.minds(check) {
         return Ok(());
     }
-    applied.or_else(|unfit| violation(check, format!("node {viewer}: {unfit:?}")))?;
+    world.must(check, applied.is_ok(), || format!("node {viewer}: {applied:?}"))?;
     let ought = (world.parts.project)(&world.clerk.published, viewer);
     match (map.as_ref(), &ought) {
         (Some(told), Some(ought)) => match difference(told, ought) {
             None => Ok(()),
-            Some(text) => violation(check, format!("node {viewer}: {text}")),
+            Some(text) => must(check, false, || format!("node {viewer}: {text}")),
         },
-        _ => violation(check, format!("node {viewer} was told a map that it ought not to have")),
+        _ => must(check, false, || format!("node {viewer} was told a map that it ought not to have")),
     }
 }
 
@@ -186,7 +194,7 @@ pub fn delta_is_diff(world: &World, then: &Tailnet, now: &Tailnet, viewer: NodeI
     let mut said = match delta {
         Delta::Nothing => MapResponse::default(),
         Delta::Frame(frame) => *frame,
-        Delta::Gone => return violation(Check::Told, format!("node {viewer} is there, but: gone")),
+        Delta::Gone => return must(Check::Told, false, || format!("node {viewer} is there, but: gone")),
     };
     // A profile may be told once more, if it is true.
     said.user_profiles.retain(|p| ought.user_profiles.contains(p) || is.profiles.get(&p.id) != Some(p));
@@ -203,9 +211,39 @@ fn any_delta(world: &mut World) -> Result<(), Violation> {
     let Some(then) = world.past.get(back).cloned() else { return Ok(()) };
     let viewers: Vec<NodeId> = then.nodes().map(|n| n.id).collect();
     match world.check_rng.pick(&viewers) {
-        Some(viewer) => delta_is_diff(world, &then, &now, *viewer),
+        Some(viewer) => {
+            delta_is_diff(world, &then, &now, *viewer)?;
+            shared_by_the_class(world, &then, &now, *viewer)
+        }
         None => Ok(()),
     }
+}
+
+/// A delta that says nothing of the viewer itself is the same for all of its class: the server renders it once.
+fn shared_by_the_class(
+    world: &World,
+    then: &Tailnet,
+    now: &Tailnet,
+    viewer: NodeId,
+) -> Result<(), Violation> {
+    let class = |id| (then.access().engine().class_of(id), now.access().engine().class_of(id));
+    let shares = |id| now.node(id).is_some() && !tells_of_itself(then, now, id);
+    if !shares(viewer) {
+        return Ok(());
+    }
+    let said = (world.parts.delta)(then, now, viewer);
+    let others = now.nodes().map(|n| n.id).filter(|id| class(*id) == class(viewer) && shares(*id));
+    for other in others {
+        let same = (world.parts.delta)(then, now, other) == said;
+        must(Check::Told, same, || {
+            let heard = (world.parts.delta)(then, now, other);
+            let policies = (then.policy().map(|p| p.text()), now.policy().map(|p| p.text()));
+            format!(
+                "nodes {viewer} and {other} share a class, but not what they are told: {said:?}\n{heard:?}\nthe policies then and now: {policies:?}"
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Rows without what may be published before it is written.
@@ -245,7 +283,14 @@ pub fn replay(world: &World, died: bool) -> Result<(), Violation> {
     let mut replayed = Tailnet::empty(memory.settings().clone());
     replayed.apply(&(world.parts.load)(world.clerk.disk.load()));
     // A policy that is not kept is read from its file.
-    replayed.apply(&memory.policy().filter(|row| !row.kept).map(|row| Change::Policy(row.clone())).into_iter().collect::<Vec<_>>());
+    replayed.apply(
+        &memory
+            .policy()
+            .filter(|row| !row.kept)
+            .map(|row| Change::Policy(row.clone()))
+            .into_iter()
+            .collect::<Vec<_>>(),
+    );
     let rows = |t: &Tailnet| if died { durable(t.dump()) } else { t.dump() };
     let (kept, read) = (rows(memory), rows(&replayed));
     must(Check::Replay, kept == read, || rows_apart(&kept, &read))?;
@@ -328,7 +373,7 @@ fn unique(t: &Tailnet) -> Result<(), Violation> {
             || format!("node {} is not once among those of its machine", node.id),
         )?;
         must(Check::Unique, node.ips().next().is_some(), || format!("node {} has no address", node.id))?;
-        name::check(&node.name).or_else(|why| violation(Check::Unique, why))?;
+        name::check(&node.name).map_err(|text| Violation { check: Check::Unique, text })?;
         if let Owner::User(user) = node.owner {
             must(Check::Unique, t.user(user).is_some(), || format!("node {} has no owner", node.id))?;
         }
@@ -369,7 +414,9 @@ fn overdue(world: &World) -> Result<(), Violation> {
         format!("login {:?} should be forgotten", late.map(|k| &k.id))
     })?;
     let late = t.ssh_checks().find(|check| check.until <= now);
-    must(Check::Deadlines, late.is_none(), || format!("check {:?} should be forgotten", late.map(|c| &c.id)))?;
+    must(Check::Deadlines, late.is_none(), || {
+        format!("check {:?} should be forgotten", late.map(|c| &c.id))
+    })?;
     let (kept, fresh) = (world.clerk.deadlines.deadline(), Deadlines::of(t).deadline());
     must(Check::Deadlines, kept == fresh, || {
         format!("the clerk sleeps until {kept:?}, but should until {fresh:?}")

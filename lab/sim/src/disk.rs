@@ -79,7 +79,14 @@ impl Disk {
         let tombstones = self.tombstones.values().cloned().map(Change::Tombstone);
         let policy = self.policy.iter().cloned().map(Change::Policy);
         let next_ids = self.next_ids.iter().map(|(sequence, next)| Change::NextId(*sequence, *next));
-        users.chain(auth_keys).chain(api_keys).chain(nodes).chain(tombstones).chain(policy).chain(next_ids).collect()
+        users
+            .chain(auth_keys)
+            .chain(api_keys)
+            .chain(nodes)
+            .chain(tombstones)
+            .chain(policy)
+            .chain(next_ids)
+            .collect()
     }
 
     fn write(&mut self, change: &Change) {

@@ -1,5 +1,8 @@
 //! Plays histories, and says how to repeat one that fails.
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
 use crate::check::{self, Check, Violation};
 use crate::parts::Parts;
 use crate::world::World;
@@ -31,20 +34,87 @@ pub fn steps() -> u64 {
     from_env("HEADSAIL_SIM_STEPS").unwrap_or(STEPS)
 }
 
-/// Plays many histories with one check: the one of `HEADSAIL_SIM_SEED`, else `HEADSAIL_SIM_SEEDS` of them.
+/// For each check that failed, the first seed at which it did, the step, and what was seen.
+type Findings = BTreeMap<Check, (u64, u64, String)>;
+
+/// Fails if one of the histories breaks the check. Every history is played once, with all checks; this is the answer
+/// for one of them. `HEADSAIL_SIM_SEED` chooses one history, `HEADSAIL_SIM_SEEDS` how many.
 ///
 /// # Panics
-/// At the first seed that fails, with the command that repeats it.
+/// With the first seed that fails, and the command that repeats it.
 pub fn hold(check: Check) {
-    each_seed(check, |seed| history(seed, steps(), Parts::real(), &[check]).map(drop));
+    static FOUND: OnceLock<Findings> = OnceLock::new();
+    answer(FOUND.get_or_init(|| each_seed(SEEDS, |seed, found| with_all_checks(seed, found))), check);
 }
 
-/// Plays every history twice, and compares all that was decided and sent.
+/// The same for I8: plays histories twice, and compares all that was decided and sent.
 ///
 /// # Panics
-/// At the first seed that differs, with the command that repeats it.
+/// With the first seed that differs, and the command that repeats it.
 pub fn hold_twice() {
-    each_seed(Check::SameBytes, |seed| twice(seed, steps(), Parts::real()));
+    let found = each_seed(SEEDS / 8, |seed, found| {
+        if let Err((step, violation)) = twice(seed, steps(), Parts::real()) {
+            note(found, seed, step, violation);
+        }
+    });
+    answer(&found, Check::SameBytes);
+}
+
+fn answer(found: &Findings, check: Check) {
+    let Some((seed, step, text)) = found.get(&check) else { return };
+    let steps = match steps() {
+        STEPS => String::new(),
+        other => format!("HEADSAIL_SIM_STEPS={other} "),
+    };
+    let test = check.test();
+    panic!(
+        "seed {seed}, step {step}: {text}\nrepeat with: HEADSAIL_SIM_SEED={seed} {steps}cargo test -p headsail-sim {test}"
+    );
+}
+
+fn note(found: &mut Findings, seed: u64, step: u64, violation: Violation) {
+    let first = found.entry(violation.check).or_insert((seed, step, violation.text.clone()));
+    if seed < first.0 {
+        *first = (seed, step, violation.text);
+    }
+}
+
+/// Plays a history with all checks that no earlier seed has failed, again without each one that fails in it.
+fn with_all_checks(seed: u64, found: &mut Findings) {
+    let mut checks: Vec<Check> = Check::ALL.to_vec();
+    checks.retain(|check| found.get(check).is_none_or(|(first, ..)| *first > seed));
+    while let Err((step, violation)) = history(seed, steps(), Parts::real(), &checks) {
+        let asked = checks.len();
+        checks.retain(|check| *check != violation.check);
+        assert!(checks.len() < asked, "{:?} failed without being asked for", violation.check);
+        note(found, seed, step, violation);
+    }
+}
+
+/// Hands out the seeds to as many threads as there are processors.
+fn each_seed(usual: u64, play: impl Fn(u64, &mut Findings) + Sync) -> Findings {
+    let seeds = match from_env("HEADSAIL_SIM_SEED") {
+        Some(seed) => seed..seed.saturating_add(1),
+        None => 0..from_env("HEADSAIL_SIM_SEEDS").unwrap_or(usual),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut found = Findings::new();
+    std::thread::scope(|scope| {
+        let (seeds, play) = (&seeds, &play);
+        let part = |at: usize| {
+            let mut found = Findings::new();
+            seeds.clone().skip(at).step_by(threads).for_each(|seed| play(seed, &mut found));
+            found
+        };
+        let running: Vec<_> = (0..threads).map(|at| scope.spawn(move || part(at))).collect();
+        for thread in running {
+            let part = thread.join().expect("a history panicked: its message is above");
+            for (check, (seed, step, text)) in part {
+                note(&mut found, seed, step, Violation { check, text });
+            }
+        }
+    });
+    found
 }
 
 /// Plays a history twice.
@@ -66,26 +136,6 @@ pub fn twice(seed: u64, steps: u64, parts: Parts) -> Result<(), (u64, Violation)
                 ),
             },
         )),
-    }
-}
-
-fn each_seed(check: Check, play: impl Fn(u64) -> Result<(), (u64, Violation)>) {
-    let seeds = match from_env("HEADSAIL_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..from_env("HEADSAIL_SIM_SEEDS").unwrap_or(SEEDS),
-    };
-    for seed in seeds {
-        if let Err((step, violation)) = play(seed) {
-            let steps = match steps() {
-                STEPS => String::new(),
-                other => format!("HEADSAIL_SIM_STEPS={other} "),
-            };
-            panic!(
-                "seed {seed}, step {step}: {}\nrepeat with: HEADSAIL_SIM_SEED={seed} {steps}cargo test -p headsail-sim {}",
-                violation.text,
-                check.test(),
-            );
-        }
     }
 }
 

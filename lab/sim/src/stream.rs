@@ -48,7 +48,9 @@ pub fn difference(told: &NetMap, ought: &NetMap) -> Option<String> {
     for id in told.peers.keys().chain(ought.peers.keys()) {
         let (a, b) = (told.peers.get(id), ought.peers.get(id));
         match (a, b) {
-            (Some(a), Some(b)) if a != b => return Some(format!("peer {id}: {}", fields_apart(a.as_ref(), b.as_ref()))),
+            (Some(a), Some(b)) if a != b => {
+                return Some(format!("peer {id}: {}", fields_apart(a.as_ref(), b.as_ref())));
+            }
             (Some(_), Some(_)) => {}
             _ => return part(&format!("peer {id}"), &a, &b),
         }
@@ -75,7 +77,8 @@ pub fn difference(told: &NetMap, ought: &NetMap) -> Option<String> {
 
 /// The fields of two values of one kind that differ.
 pub fn fields_apart<T: serde::Serialize>(told: &T, ought: &T) -> String {
-    let fields = |t: &T| serde_json::to_value(t).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default();
+    let fields =
+        |t: &T| serde_json::to_value(t).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default();
     let (told, ought) = (fields(told), fields(ought));
     let names: BTreeSet<&String> = told.keys().chain(ought.keys()).collect();
     let apart = names.into_iter().filter(|name| told.get(*name) != ought.get(*name));

@@ -13,7 +13,7 @@ use headsail_wire::keys::MachineKey;
 use headsail_wire::time::Time;
 
 use crate::acts;
-use crate::check::{self, Check, Violation, violation};
+use crate::check::{self, Check, Violation};
 use crate::clerk::{Answer, Clerk};
 use crate::machine::Machine;
 use crate::parts::Parts;
@@ -97,6 +97,14 @@ impl World {
         self.checks.contains(&check)
     }
 
+    /// `holds`, unless this history is not played for the check; `text` is what was seen otherwise.
+    ///
+    /// # Errors
+    /// It doesn't hold.
+    pub fn must(&self, check: Check, holds: bool, text: impl FnOnce() -> String) -> Result<(), Violation> {
+        if holds || !self.minds(check) { Ok(()) } else { Err(Violation { check, text: text() }) }
+    }
+
     /// A number for a new stream.
     pub fn next_stream(&mut self) -> StreamNo {
         self.last_stream += 1;
@@ -160,14 +168,17 @@ impl World {
             };
             if is_gone {
                 self.gone.insert(row);
-            } else if self.minds(Check::Numbers) && self.gone.contains(&row) {
-                return violation(Check::Numbers, format!("number {} of {:?} was given again", row.1, row.0));
+            } else {
+                let again = self.gone.contains(&row);
+                self.must(Check::Numbers, !again, || {
+                    format!("number {} of {:?} was given again", row.1, row.0)
+                })?;
             }
             if let Change::Node(node) = change {
                 let machine = *self.machine_of.entry(node.id.get()).or_insert(node.machine_key);
-                if self.minds(Check::Numbers) && machine != node.machine_key {
-                    return violation(Check::Numbers, format!("node {} went to another machine", node.id));
-                }
+                self.must(Check::Numbers, machine == node.machine_key, || {
+                    format!("node {} went to another machine", node.id)
+                })?;
             }
         }
         Ok(())
@@ -188,7 +199,7 @@ impl World {
                 return Ok(());
             }
         }
-        violation(Check::Deadlines, "due rows never come to an end")
+        self.must(Check::Deadlines, false, || "due rows never come to an end".into())
     }
 
     /// The process ends and starts again, on a disk that works: the streams are gone, the policy file is read.

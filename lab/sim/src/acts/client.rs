@@ -6,7 +6,7 @@ use headsail_wire::capver::CapVer;
 use headsail_wire::keys::NodeKey;
 use headsail_wire::time::Time;
 
-use crate::check::{Check, Violation, told_is_ought, violation};
+use crate::check::{Check, Violation, told_is_ought};
 use crate::clerk::Answer;
 use crate::machine::Machine;
 use crate::world::{Asker, World};
@@ -102,10 +102,9 @@ pub fn log_out(world: &mut World) -> Result<(), Violation> {
     let answer = register(world, at, registration)?;
     let left =
         world.clerk.published.node_by_key(&world.machines[at].node_key).is_some_and(|n| !n.expiry.is_past());
-    if answer == Answer::Done && left {
-        return violation(Check::OwnNodesOnly, "a node that has logged out is still good");
-    }
-    Ok(())
+    world.must(Check::OwnNodesOnly, answer != Answer::Done || !left, || {
+        "a node that has logged out is still good".into()
+    })
 }
 
 /// A client asks that its key expires soon.
@@ -127,10 +126,10 @@ pub fn come_with_old_client(world: &mut World) -> Result<(), Violation> {
     let (at, key) = (somebody(world), shown_key(world));
     let mut registration = world.machines[at].registration(Some(key), None, false);
     registration.cap = CapVer(112);
-    match register(world, at, registration)? {
-        Answer::Rejected(Rejection::TooOld(_)) => Ok(()),
-        other => violation(Check::OwnNodesOnly, format!("a client below the floor was answered {other:?}")),
-    }
+    let answer = register(world, at, registration)?;
+    world.must(Check::OwnNodesOnly, matches!(answer, Answer::Rejected(Rejection::TooOld(_))), || {
+        format!("a client below the floor was answered {answer:?}")
+    })
 }
 
 /// A machine uses the node key of another, to take it, to log it out, or as the key that it had before.
@@ -161,19 +160,16 @@ fn register(
     let let_in = registration.auth_key.is_some() && registration.expiry.is_none();
     let held_by = world.clerk.published.node_by_key(&node_key).map(|n| n.machine_key);
     let answer = world.ask(Asker::Machine(machine), Command::Register(registration))?;
-    if !world.minds(Check::OwnNodesOnly) {
-        return Ok(answer);
-    }
     let foreign = held_by.is_some_and(|holder| holder != machine);
     let refused = matches!(answer, Answer::Rejected(Rejection::Foreign | Rejection::TooOld(_)));
-    if foreign && !refused {
-        return violation(Check::OwnNodesOnly, format!("a foreign node key was answered {answer:?}"));
-    }
+    world.must(Check::OwnNodesOnly, !foreign || refused, || {
+        format!("a foreign node key was answered {answer:?}")
+    })?;
     let node = world.clerk.published.node_by_key(&node_key);
-    if answer == Answer::Done && let_in && node.is_none_or(|n| n.machine_key != machine || n.expiry.is_past())
-    {
-        return violation(Check::OwnNodesOnly, format!("a machine was let in, but its node is {node:?}"));
-    }
+    let is_in = node.is_some_and(|n| n.machine_key == machine && !n.expiry.is_past());
+    world.must(Check::OwnNodesOnly, answer != Answer::Done || !let_in || is_in, || {
+        format!("a machine was let in, but its node is {node:?}")
+    })?;
     Ok(answer)
 }
 
@@ -210,12 +206,9 @@ pub fn speaks_for(
     };
     let Ok(node) = (world.parts.node_of)(&world.clerk.published, &machine, &key) else { return Ok(None) };
     let own = world.clerk.published.node(node).is_some_and(|n| n.machine_key == machine);
-    if world.minds(Check::OwnNodesOnly) && !own {
-        return violation(
-            Check::OwnNodesOnly,
-            format!("{machine:?} speaks for node {node} of another machine"),
-        );
-    }
+    world.must(Check::OwnNodesOnly, own, || {
+        format!("{machine:?} speaks for node {node} of another machine")
+    })?;
     Ok(Some((Asker::Machine(machine), node)))
 }
 

@@ -4,7 +4,7 @@ use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::NodeId;
 
-use crate::check::{Check, Violation, violation};
+use crate::check::{Check, Violation};
 use crate::clerk::Answer;
 use crate::world::{Asker, World};
 
@@ -51,14 +51,13 @@ const BAD: [&str; 4] = [
 pub fn set(world: &mut World) -> Result<(), Violation> {
     let text = world.rng.pick(&GOOD).copied().unwrap_or_default().to_owned();
     let command = Command::SetPolicy { text: text.clone(), kept: world.keeps_policy };
-    match world.ask(Asker::Server, command)? {
-        Answer::Done => world.policy_file = Some(text),
-        Answer::Fault => {}
-        Answer::Rejected(why) => {
-            return violation(Check::GoodPolicy, format!("a good policy was refused: {}\n{text}", why.text()));
-        }
+    let answer = world.ask(Asker::Server, command)?;
+    if answer == Answer::Done {
+        world.policy_file = Some(text);
     }
-    Ok(())
+    world.must(Check::GoodPolicy, !matches!(answer, Answer::Rejected(_)), || {
+        format!("a good policy was answered {answer:?}")
+    })
 }
 
 /// A policy that can't hold.
@@ -69,15 +68,12 @@ pub fn break_it(world: &mut World) -> Result<(), Violation> {
     let text = world.rng.pick(&BAD).copied().unwrap_or_default().to_owned();
     let before = world.clerk.published.policy().cloned();
     let answer = world.ask(Asker::Server, Command::SetPolicy { text, kept: world.keeps_policy })?;
-    if world.minds(Check::GoodPolicy) {
-        if !matches!(answer, Answer::Rejected(Rejection::BadPolicy(_))) {
-            return violation(Check::GoodPolicy, format!("a bad policy was answered {answer:?}"));
-        }
-        if world.clerk.published.policy() != before.as_ref() {
-            return violation(Check::GoodPolicy, "a bad policy has replaced a good one");
-        }
-    }
-    Ok(())
+    world.must(Check::GoodPolicy, matches!(answer, Answer::Rejected(Rejection::BadPolicy(_))), || {
+        format!("a bad policy was answered {answer:?}")
+    })?;
+    world.must(Check::GoodPolicy, world.clerk.published.policy() == before.as_ref(), || {
+        "a bad policy has replaced a good one".into()
+    })
 }
 
 /// A node asks whether a session is allowed, or a person decides about one.

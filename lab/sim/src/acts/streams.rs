@@ -6,7 +6,7 @@ use headsail_tailnet::model::node::{Presence, StreamNo};
 use headsail_wire::ids::NodeId;
 
 use crate::acts::client::{somebody, speaks_for};
-use crate::check::{Check, Violation, delta_is_diff, told_is_ought, violation};
+use crate::check::{Check, Violation, delta_is_diff, told_is_ought};
 use crate::clerk::Answer;
 use crate::stream::Stream;
 use crate::world::{Asker, World};
@@ -56,12 +56,9 @@ pub fn read_at(world: &mut World, at: usize) -> Result<(), Violation> {
         }
         Some(Presence::Online { stream, .. }) if stream == no => {}
         Some(presence) => {
-            if world.minds(Check::Presence) && !world.streams[at].superseded {
-                return violation(
-                    Check::Presence,
-                    format!("node {viewer} has a stream, but is {presence:?}"),
-                );
-            }
+            world.must(Check::Presence, world.streams[at].superseded, || {
+                format!("node {viewer} has a stream, but is {presence:?}")
+            })?;
             let stream = world.streams.remove(at);
             return superseded(world, stream);
         }
@@ -70,14 +67,18 @@ pub fn read_at(world: &mut World, at: usize) -> Result<(), Violation> {
     let (mut map, frame) = match told {
         None => match (world.parts.project)(&now, viewer) {
             Some(map) => (None, Some((world.parts.first)(&map))),
-            None => return violation(Check::FirstFrame, format!("node {viewer} has no view")),
+            None => {
+                return world.must(Check::FirstFrame, false, || format!("node {viewer} has no view"));
+            }
         },
         Some((then, map)) => {
             if world.minds(Check::Told) {
                 delta_is_diff(world, &then, &now, viewer)?;
             }
             match (world.parts.delta)(&then, &now, viewer) {
-                Delta::Gone => return violation(Check::Told, format!("node {viewer} is told to be gone")),
+                Delta::Gone => {
+                    return world.must(Check::Told, false, || format!("node {viewer} is told to be gone"));
+                }
                 Delta::Nothing => (Some(map), None),
                 Delta::Frame(frame) => (Some(map), Some(*frame)),
             }
@@ -92,10 +93,9 @@ pub fn read_at(world: &mut World, at: usize) -> Result<(), Violation> {
 fn superseded(world: &mut World, stream: Stream) -> Result<(), Violation> {
     let before = presence(world, stream.node);
     close(world, stream.node, stream.no, stream.machine)?;
-    if world.minds(Check::Presence) && presence(world, stream.node) != before {
-        return violation(Check::Presence, format!("the end of an old stream changed node {}", stream.node));
-    }
-    Ok(())
+    world.must(Check::Presence, presence(world, stream.node) == before, || {
+        format!("the end of an old stream changed node {}", stream.node)
+    })
 }
 
 fn presence(world: &World, node: NodeId) -> Option<Presence> {
