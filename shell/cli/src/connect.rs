@@ -1,14 +1,19 @@
 //! Finding the server: by the configuration, by the environment, by the data directory.
 
 use headsail_api::client::{ApiSecret, Client, Endpoint, Remote};
-use headsail_server::config::{self, ClientSettings, Source};
+use headsail_server::config::{self, ClientSettings, Settings, Source};
 
 use crate::args::Globals;
 use crate::output::Failure;
 
 /// What the flags say about the configuration.
-pub fn source(globals: &Globals) -> Source {
+fn source(globals: &Globals) -> Source {
     Source { config: globals.config.clone(), data_dir: globals.data_dir.clone() }
+}
+
+/// The whole configuration of the server that flags and environment lead to.
+pub fn settings(globals: &Globals) -> Result<Settings, Failure> {
+    config::load(&source(globals), &config::process_env()).map_err(|e| Failure::new(e.to_string()))
 }
 
 /// A client of the server that flags, environment and configuration lead to.

@@ -1,6 +1,6 @@
 //! `serve` and `configtest`: handing the flags to the server.
 
-use headsail_server::{ServeOptions, config};
+use headsail_server::ServeOptions;
 
 use crate::args::Globals;
 use crate::commands::Outcome;
@@ -18,8 +18,7 @@ pub fn serve(globals: &Globals) -> Outcome {
 
 /// `configtest`
 pub fn configtest(globals: &Globals) -> Outcome {
-    let settings =
-        config::load(&connect::source(globals), &config::process_env()).map_err(|e| Failure::new(e.to_string()))?;
+    let settings = connect::settings(globals)?;
     for warning in &settings.warnings {
         output::remark(&format!("warning: {warning}"));
     }

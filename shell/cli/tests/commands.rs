@@ -1,9 +1,10 @@
 //! The built program against a server that answers from a table and notes what it is asked.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
+
+use support::Outcome;
 
 /// A server in a data directory of its own; both go when the test ends.
 struct Server {
@@ -57,15 +60,7 @@ impl Server {
     }
 
     fn run_as(&self, program: &Path, words: &str) -> Outcome {
-        let output = Command::new(program)
-            .args(words.split_whitespace())
-            .env_clear()
-            .env("HEADSAIL_DATA_DIR", &self.dir)
-            .env("HEADSCALE_CLI_TIMEOUT", "20s")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        Outcome::from(output)
+        support::run(program, &self.dir, words)
     }
 
     /// What was asked since the last time: request lines with bodies.
@@ -91,33 +86,6 @@ async fn answer(
     let nothing = (404, json!({"title": "Not Found", "status": 404, "detail": "no such thing"}).to_string());
     let (status, body) = answers.get(&line).cloned().unwrap_or(nothing);
     Ok(Response::builder().status(status).body(Full::new(Bytes::from(body))).unwrap())
-}
-
-/// What a run came to.
-#[derive(Debug, PartialEq)]
-struct Outcome {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl From<Output> for Outcome {
-    fn from(o: Output) -> Outcome {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Outcome { code: o.status.code(), stdout: text(o.stdout), stderr: text(o.stderr) }
-    }
-}
-
-impl Outcome {
-    fn ok(self) -> String {
-        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
-        self.stdout
-    }
-
-    fn failed(self) -> String {
-        assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{self:?}");
-        self.stderr
-    }
 }
 
 fn network() -> Server {

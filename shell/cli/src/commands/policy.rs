@@ -7,10 +7,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use headsail_api::client::ClientError;
-use headsail_api::v1::policy::{ExplainRequest, PolicyRequest};
+use headsail_api::v1::policy::{CheckPolicyResponse, ExplainRequest, PolicyRequest, PolicyResponse};
+use headsail_server::admin::offline::{self, Offline};
+use serde_json::json;
 
 use super::{Ctx, Outcome};
+use crate::args::Globals;
 use crate::output::{self, Answer, Failure};
+use crate::{connect, prompt};
 
 /// The commands on the policy.
 #[derive(Debug, Subcommand)]
@@ -43,7 +47,7 @@ pub enum PolicyCommand {
     },
     /// Tell whether a connection is allowed, and why
     Explain {
-        /// Who connects: a node or a user
+        /// Who connects: a node, user, tag, group or host
         source: String,
         /// Where to, such as server:22
         #[arg(value_name = "DESTINATION:PORT")]
@@ -103,16 +107,15 @@ pub async fn run(command: PolicyCommand, ctx: &Ctx) -> Outcome {
         PolicyCommand::Set { file, .. } => {
             let (policy, origin) = read(&file.file)?;
             let set = ctx.client.set_policy(&PolicyRequest { policy: policy.clone() }).await;
-            let set = set.map_err(|e| Failure::of_policy(e, &policy, &origin))?;
-            warn(&set.warnings, &policy, &origin);
-            Ok(Answer::new(&set, "The policy is in force."))
+            in_force(set, &policy, &origin)
         }
         PolicyCommand::Check { file, .. } => {
             let (policy, origin) = read(&file.file)?;
             let checked = ctx.client.check_policy(&PolicyRequest { policy: policy.clone() }).await;
-            let checked = checked.map_err(|e| Failure::of_policy(e, &policy, &origin))?;
-            warn(&checked.warnings, &policy, &origin);
-            Ok(Answer::new(&checked, "The policy is valid."))
+            match checked {
+                Err(ClientError::Unreachable(why)) => check_alone(&policy, &origin, &why),
+                checked => valid(checked, &policy, &origin),
+            }
         }
         PolicyCommand::Preview { file } => {
             let (policy, origin) = read(&file.file)?;
@@ -125,10 +128,61 @@ pub async fn run(command: PolicyCommand, ctx: &Ctx) -> Outcome {
             let (policy, origin) = file.map_or_else(|| Ok(Default::default()), |f| read(&f))?;
             let request = ExplainRequest { source, destination, proto, policy: policy.clone() };
             let explained = ctx.client.explain_policy(&request).await;
-            let explained = explained.map_err(|e: ClientError| Failure::of_policy(e, &policy, &origin))?;
+            let explained = explained.map_err(|e| Failure::of_policy(e, &policy, &origin))?;
             Ok(Answer::new(&explained, show::explain(&explained)))
         }
     }
+}
+
+/// Runs a command on the database itself, if it asks for that.
+pub fn bypass(command: &PolicyCommand, globals: &Globals) -> Option<Outcome> {
+    let (PolicyCommand::Get { bypass }
+    | PolicyCommand::Set { bypass, .. }
+    | PolicyCommand::Check { bypass, .. }) = command
+    else {
+        return None;
+    };
+    bypass.bypass.then(|| go_around(command, globals))
+}
+
+fn go_around(command: &PolicyCommand, globals: &Globals) -> Outcome {
+    let open = || -> Result<Offline, Failure> { Ok(Offline::open(connect::settings(globals)?)?) };
+    match command {
+        PolicyCommand::Set { file, .. } => {
+            let (policy, origin) = read(&file.file)?;
+            if !prompt::confirm("Write the policy into the database, around the server?", globals.force)? {
+                return Ok(Answer::new(&json!({ "Result": "Policy not set" }), "Nothing was changed."));
+            }
+            in_force(open()?.set(&policy).map_err(ClientError::Refused), &policy, &origin)
+        }
+        PolicyCommand::Check { file, .. } => {
+            let (policy, origin) = read(&file.file)?;
+            valid(open()?.check(&policy).map_err(ClientError::Refused), &policy, &origin)
+        }
+        PolicyCommand::Get { .. } | PolicyCommand::Preview { .. } | PolicyCommand::Explain { .. } => {
+            Ok(Answer::verbatim(open()?.policy().map_err(ClientError::Refused)?.policy))
+        }
+    }
+}
+
+/// What is left to check without a server: the text alone.
+fn check_alone(policy: &str, origin: &str, why: &str) -> Outcome {
+    let checked = offline::check_text(policy).map_err(ClientError::Refused);
+    let answer = valid(checked, policy, origin)?;
+    output::remark(&format!("note: only the text was checked, not its tests and users: {why}"));
+    Ok(answer)
+}
+
+fn in_force(set: Result<PolicyResponse, ClientError>, policy: &str, origin: &str) -> Outcome {
+    let set = set.map_err(|e| Failure::of_policy(e, policy, origin))?;
+    warn(&set.warnings, policy, origin);
+    Ok(Answer::new(&set, "The policy is in force."))
+}
+
+fn valid(checked: Result<CheckPolicyResponse, ClientError>, policy: &str, origin: &str) -> Outcome {
+    let checked = checked.map_err(|e| Failure::of_policy(e, policy, origin))?;
+    warn(&checked.warnings, policy, origin);
+    Ok(Answer::new(&checked, "The policy is valid."))
 }
 
 /// Shows warnings to people; programs get them in the answer.

@@ -9,6 +9,7 @@ mod error;
 mod health;
 mod key;
 mod nodes;
+pub mod offline;
 mod policy;
 mod preauthkeys;
 mod read;

@@ -116,7 +116,7 @@ fn candidate(t: &Tailnet, text: &str) -> Result<(PolicyRow, Engine), Refusal> {
     Ok(check_policy(t, text, clock::now(), true)?)
 }
 
-fn shown(row: &PolicyRow) -> PolicyResponse {
+pub(super) fn shown(row: &PolicyRow) -> PolicyResponse {
     PolicyResponse {
         policy: row.text().to_owned(),
         updated_at: Some(row.updated).filter(|_| row.kept).and_then(view::time),
@@ -124,11 +124,11 @@ fn shown(row: &PolicyRow) -> PolicyResponse {
     }
 }
 
-fn warnings(row: &PolicyRow) -> Vec<Fault> {
+pub(super) fn warnings(row: &PolicyRow) -> Vec<Fault> {
     row.policy.warnings().iter().map(fault).collect()
 }
 
-fn fault(d: &Diagnostic) -> Fault {
+pub(super) fn fault(d: &Diagnostic) -> Fault {
     let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
     Fault {
         message: d.message.clone(),

@@ -1,0 +1,186 @@
+//! The built program against itself: a server, and the commands that administer it.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use support::Outcome;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_headsail");
+
+/// A configured installation in a directory of its own.
+struct Installation {
+    dir: PathBuf,
+    server: Option<Child>,
+}
+
+impl Installation {
+    fn new(name: &str) -> Installation {
+        let dir = std::env::temp_dir().join(format!("headsail-live-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let at = dir.display();
+        let config = format!(
+            "server_url: http://127.0.0.1:8080\nlisten_addr: 127.0.0.1:0\nnoise: {{private_key_path: {at}/noise.key}}\n\
+             prefixes: {{v4: 100.64.0.0/10, v6: 'fd7a:115c:a1e0::/48'}}\n\
+             database: {{type: sqlite, sqlite: {{path: {at}/db.sqlite}}}}\n\
+             dns: {{magic_dns: true, base_domain: mesh.test, override_local_dns: false}}\n\
+             policy: {{mode: database}}\nunix_socket: {at}/s.sock\n"
+        );
+        std::fs::write(dir.join("config.yaml"), config).unwrap();
+        Installation { dir, server: None }
+    }
+
+    fn start(&mut self) {
+        let server = Command::new(PROGRAM)
+            .args(["serve", "--config"])
+            .arg(self.dir.join("config.yaml"))
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.server = Some(server.unwrap());
+        // The command itself waits for the socket.
+        self.run("health").ok();
+    }
+
+    /// Ends the server; it has time to do so politely.
+    fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let asked = Command::new("kill").arg(server.id().to_string()).status();
+            assert!(asked.unwrap().success());
+            assert!(server.wait().unwrap().success());
+        }
+    }
+
+    fn run(&self, words: &str) -> Outcome {
+        let words = format!("--config {} {words}", self.dir.join("config.yaml").display());
+        support::run(Path::new(PROGRAM), &self.dir, &words)
+    }
+
+    fn json(&self, words: &str) -> Value {
+        serde_json::from_str(&self.run(&format!("{words} -o json")).ok()).unwrap()
+    }
+
+    /// A file with this policy.
+    fn policy(&self, text: &str) -> String {
+        let file = self.dir.join("policy.hujson");
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    }
+
+    /// A node of alice with a route.
+    fn with_router(&self) {
+        self.run("users create alice").ok();
+        let id = format!("hskey-authreq-{}", "a".repeat(24));
+        let node = format!("debug create-node --name router --user alice --key {id} --route 192.168.1.0/24");
+        self.run(&node).ok();
+        assert_eq!(
+            self.run(&format!("auth register --user alice --auth-id {id}")).ok(),
+            "Node `router` registered.\n"
+        );
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+const POLICY: &str = r#"{
+  "tagOwners": {"tag:router": ["alice@"]},
+  "autoApprovers": {"routes": {"192.168.0.0/16": ["tag:router"]}},
+  "acls": [{"action": "accept", "src": ["alice@"], "dst": ["tag:router:22"]}],
+}
+"#;
+
+#[test]
+fn the_networking_guide_on_a_real_server() {
+    let mut here = Installation::new("guide");
+    here.start();
+    here.with_router();
+    let id = here.json("routes list")[0]["id"].as_str().unwrap().to_owned();
+    let enabled = here.run(&format!("routes enable --route-id {id}")).ok();
+    assert_eq!(enabled, format!("Route {id} (192.168.1.0/24 of `router`) is approved.\n"));
+    assert_eq!(here.json("routes list")[0]["enabled"], true);
+    here.run(&format!("routes disable -r {id}")).ok();
+    assert_eq!(here.json("nodes list-routes")[0]["approvedRoutes"], serde_json::json!([]));
+
+    here.run(&format!("policy set -f {}", here.policy(POLICY))).ok();
+    here.run("nodes tag --identifier 1 --tags tag:router").ok();
+    let node = here.json("nodes list")[0].clone();
+    assert_eq!(node["tags"], serde_json::json!(["tag:router"]));
+    assert_eq!(
+        node["approvedRoutes"],
+        serde_json::json!(["192.168.1.0/24"]),
+        "the tag's routes are approved"
+    );
+    assert!(here.run("nodes list").ok().contains("tagged-devices"));
+    assert!(here.run("nodes tag -i 1 -t tag:other").failed().contains("tag:other"));
+}
+
+#[test]
+fn policies_are_checked_explained_previewed_and_kept() {
+    let mut here = Installation::new("policy");
+    here.start();
+    here.with_router();
+    let file = here.policy(POLICY);
+    assert_eq!(here.run(&format!("policy check -f {file}")).ok(), "The policy is valid.\n");
+    here.run(&format!("policy preview -f {file}")).ok();
+    here.run(&format!("policy set -f {file}")).ok();
+    assert_eq!(here.run("policy get").ok(), POLICY);
+    here.run("nodes tag -i router -t tag:router").ok();
+    let yes = here.run("policy explain alice@ router:22").ok();
+    assert!(yes.starts_with("yes: ") && yes.contains("acls[0]"), "{yes}");
+    assert!(here.run("policy explain alice@ router:80").ok().starts_with("no: "));
+
+    let bad = here.policy(&POLICY.replace("alice@", "alice"));
+    let told = here.run(&format!("policy set -f {bad}")).failed();
+    assert!(told.starts_with("error: ") && told.contains("policy.hujson:2:"), "{told}");
+    assert_eq!(here.run("policy get").ok(), POLICY);
+
+    here.stop();
+    here.start();
+    assert_eq!(here.run("policy get").ok(), POLICY);
+}
+
+#[test]
+fn policies_without_a_server() {
+    const BYPASS: &str = "--bypass-server-and-access-database-directly";
+    let mut here = Installation::new("offline");
+    let file = here.policy(POLICY);
+    assert!(here.run(&format!("policy get {BYPASS}")).failed().contains("there is no database"));
+    here.start();
+    here.with_router();
+    assert!(here.run(&format!("policy get {BYPASS}")).failed().contains("db.sqlite"), "a server uses it");
+    here.stop();
+
+    assert!(here.run(&format!("policy get {BYPASS}")).failed().contains("keeps no policy"));
+    assert!(here.run(&format!("policy set -f {file} {BYPASS}")).failed().contains("--force"));
+    here.run(&format!("policy set -f {file} --force {BYPASS}")).ok();
+    assert_eq!(here.run("policy get --bypass-grpc-and-access-database-directly").ok(), POLICY);
+    assert_eq!(here.run(&format!("policy check -f {file} {BYPASS}")).ok(), "The policy is valid.\n");
+    let failing =
+        POLICY.replace("\"acls\"", r#""tests": [{"src": "alice@", "deny": ["tag:router:22"]}], "acls""#);
+    let failing = here.policy(&failing);
+    assert!(here.run(&format!("policy set -f {failing} --force {BYPASS}")).failed().contains("error: "));
+
+    let alone =
+        support::run_with(Path::new(PROGRAM), &here.dir, &format!("policy check -f {failing}"), "50ms");
+    assert_eq!((alone.code, alone.stdout.as_str()), (Some(0), "The policy is valid.\n"), "{alone:?}");
+    assert!(alone.stderr.contains("only the text was checked"), "{alone:?}");
+    let bad = here.policy("{\"acls\": 7}");
+    let alone = support::run_with(Path::new(PROGRAM), &here.dir, &format!("policy check -f {bad}"), "50ms");
+    assert!(alone.failed().contains("policy.hujson:1:"));
+
+    here.start();
+    assert_eq!(here.run("policy get").ok(), POLICY);
+}

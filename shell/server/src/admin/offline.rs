@@ -1,0 +1,106 @@
+//! The policy while no server runs: read and written in the database itself, by the rules of the server.
+//!
+//! This is the way back where a policy keeps a server from doing its work. The lock of the database keeps two from
+//! writing at once.
+
+use std::sync::Arc;
+
+use headsail_api::Problem;
+use headsail_api::v1::policy::{CheckPolicyResponse, PolicyResponse};
+use headsail_policy::Policy;
+use headsail_store::sqlite::{Options, SqliteStore};
+use headsail_store::{Batch, Revision, Store};
+use headsail_tailnet::command::{Command, Env, PolicyFaults, Rejection};
+use headsail_tailnet::decide::decide;
+use headsail_tailnet::decide::policy::check as check_policy;
+use headsail_tailnet::model::settings::Settings as TailnetSettings;
+use headsail_tailnet::tailnet::Tailnet;
+
+use super::error::Refusal;
+use super::policy::{fault, shown, warnings};
+use crate::clock;
+use crate::config::{self, Settings};
+
+/// The database of a server that does not run.
+pub struct Offline {
+    settings: Settings,
+    store: SqliteStore,
+    stored: Revision,
+    tailnet: Tailnet,
+}
+
+impl Offline {
+    /// Opens the database of this configuration.
+    ///
+    /// # Errors
+    /// There is none, a server uses it, or it cannot be read.
+    pub fn open(settings: Settings) -> Result<Offline, String> {
+        let path = &settings.database.path;
+        if !path.exists() {
+            return Err(format!(
+                "there is no database `{}`; a server makes one when it starts",
+                path.display()
+            ));
+        }
+        let mut store = SqliteStore::open(path, Options::default()).map_err(|e| e.to_string())?;
+        let loaded = store.load().map_err(|e| e.to_string())?;
+        let mut tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
+        tailnet.apply(&loaded.changes);
+        Ok(Offline { settings, store, stored: loaded.revision, tailnet })
+    }
+
+    /// The policy that the database keeps.
+    ///
+    /// # Errors
+    /// None is kept.
+    pub fn policy(&self) -> Result<PolicyResponse, Problem> {
+        let row = self.tailnet.policy().ok_or_else(|| Problem::not_found("the database keeps no policy"))?;
+        Ok(shown(row))
+    }
+
+    /// Checks a policy against the users and nodes of the database, its tests included.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn check(&self, text: &str) -> Result<CheckPolicyResponse, Problem> {
+        let (row, _) = check_policy(&self.tailnet, text, clock::now(), true).map_err(problem)?;
+        Ok(CheckPolicyResponse { warnings: warnings(&row) })
+    }
+
+    /// Puts another policy in force, as of the next start.
+    ///
+    /// # Errors
+    /// What is wrong with it, or with the database.
+    pub fn set(&mut self, text: &str) -> Result<PolicyResponse, Problem> {
+        if let config::Policy::File(_) = self.settings.policy {
+            return Err(Problem::bad_request(
+                "the policy is read from a file: edit that, or set `policy.mode: database`",
+            ));
+        }
+        let command = Command::SetPolicy { text: text.to_owned(), kept: true };
+        let mut env = Env { now: clock::now(), rng: &mut clock::random };
+        let changes = decide(&self.tailnet, command, &mut env).map_err(problem)?;
+        let batch = Batch { expected: self.stored, actor: "cli, offline", at: env.now, changes: &changes };
+        self.stored = self.store.commit(&batch).map_err(|e| Problem::new(503, e.to_string()))?;
+        self.tailnet.apply(&changes);
+        self.policy()
+    }
+}
+
+/// Checks a policy text alone: its grammar, not what it means for users and nodes, nor its tests.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check_text(text: &str) -> Result<CheckPolicyResponse, Problem> {
+    match Policy::parse(text, &headsail_policy::Settings::default()) {
+        Ok(policy) => Ok(CheckPolicyResponse { warnings: policy.warnings().iter().map(fault).collect() }),
+        Err(refusal) => Err(problem(Rejection::BadPolicy(PolicyFaults {
+            diagnostics: refusal.diagnostics,
+            tests: Vec::new(),
+        }))),
+    }
+}
+
+fn problem(rejection: Rejection) -> Problem {
+    Refusal::from(rejection).0
+}
