@@ -7,24 +7,34 @@ use headsail_netmap::NetMap;
 use headsail_wire::ids::NodeId;
 use headsail_wire::user::UserProfile;
 
+use crate::model::node::Node;
 use crate::tailnet::Tailnet;
 use crate::view;
 
 /// Everything that a node ought to know; `None` if there is no such node.
 pub fn project(t: &Tailnet, viewer: NodeId) -> Option<NetMap> {
     let me = t.node(viewer)?;
-    let mut profiles: BTreeMap<_, UserProfile> = BTreeMap::new();
+    let peers =
+        visible(t, viewer).filter_map(|node| Some((node.id, Arc::new(view::peer(t, me, node)?)))).collect();
+    Some(NetMap { peers, ..without_peers(t, viewer)? })
+}
+
+/// The nodes that a viewer is told of, by number.
+pub fn visible(t: &Tailnet, viewer: NodeId) -> impl Iterator<Item = &Arc<Node>> {
+    t.access().engine().visible(viewer).filter_map(|id| t.node(id))
+}
+
+/// Everything but the peers: what is rendered for each viewer anew. The profiles are those of its peers' owners too.
+pub fn without_peers(t: &Tailnet, viewer: NodeId) -> Option<NetMap> {
+    let me = t.node(viewer)?;
     let own = t.profile(&me.owner);
-    profiles.insert(own.id, own);
-    let mut peers = BTreeMap::new();
-    for node in t.nodes() {
-        let Some(peer) = view::peer(t, me, node) else { continue };
-        profiles.entry(peer.user).or_insert_with(|| t.profile(&node.owner));
-        peers.insert(node.id, Arc::new(peer));
+    let mut profiles: BTreeMap<_, UserProfile> = BTreeMap::from([(own.id, own)]);
+    for node in visible(t, viewer) {
+        profiles.entry(view::shown_owner(node)).or_insert_with(|| t.profile(&node.owner));
     }
     Some(NetMap {
         me: Arc::new(view::me(t, me)),
-        peers,
+        peers: BTreeMap::new(),
         filters: view::filters(t, me),
         dns: view::dns(t, me),
         derp: t.settings().derp.clone(),

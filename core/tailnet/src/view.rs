@@ -8,7 +8,7 @@ use headsail_policy::is_exit_route;
 use headsail_wire::dns::DnsConfig;
 use headsail_wire::filter::{CapMap, FilterRule};
 use headsail_wire::hostinfo::Hostinfo;
-use headsail_wire::ids::TAGGED_DEVICES;
+use headsail_wire::ids::{TAGGED_DEVICES, UserId};
 use headsail_wire::map::Node as WireNode;
 use headsail_wire::ssh::SshPolicy;
 use ipnet::IpNet;
@@ -40,7 +40,10 @@ pub fn peer(t: &Tailnet, viewer: &Node, node: &Node) -> Option<WireNode> {
     if !sees(t, viewer, node) {
         return None;
     }
-    let mut out = common(t, node, node.hostinfo.for_peers());
+    let mut out = peer_for_all(t, node);
+    if is_alike_for_all(t, node) {
+        return Some(out);
+    }
     let engine = t.access().engine();
     let addresses: Vec<IpNet> = engine.addresses(viewer.id, node.id).into_iter().map(IpNet::from).collect();
     let routes =
@@ -50,6 +53,16 @@ pub fn peer(t: &Tailnet, viewer: &Node, node: &Node) -> Option<WireNode> {
     out.addresses = addresses;
     out.cap_map = engine.peer_caps(viewer.id, node.id);
     Some(out)
+}
+
+/// Whether everyone who is told of a node is told the same: it serves no routes, and no address is kept from anyone.
+pub fn is_alike_for_all(t: &Tailnet, node: &Node) -> bool {
+    node.approved_routes.is_empty() && !t.access().engine().hides_addresses()
+}
+
+/// What is told of a node for which [`is_alike_for_all`] holds.
+pub fn peer_for_all(t: &Tailnet, node: &Node) -> WireNode {
+    common(t, node, node.hostinfo.for_peers())
 }
 
 /// What a node is told of itself.
@@ -78,16 +91,21 @@ pub fn served_routes(t: &Tailnet, node: &Node) -> Vec<IpNet> {
     node.live_routes().into_iter().filter(|r| is_exit_route(r) || primary.contains(r)).collect()
 }
 
+/// The user that is shown as the owner of a node.
+pub fn shown_owner(node: &Node) -> UserId {
+    match &node.owner {
+        Owner::User(id) => *id,
+        Owner::Tags(_) => TAGGED_DEVICES,
+    }
+}
+
 fn common(t: &Tailnet, node: &Node, hostinfo: Hostinfo) -> WireNode {
     let addresses = node.addresses();
     WireNode {
         id: node.id,
         stable_id: node.id.stable(),
         name: fqdn(t, node),
-        user: match &node.owner {
-            Owner::User(id) => *id,
-            Owner::Tags(_) => TAGGED_DEVICES,
-        },
+        user: shown_owner(node),
         key: node.node_key,
         key_expiry: node.expiry.time(),
         machine: Default::default(),

@@ -319,7 +319,6 @@ fn the_names_of_filter_parts_are_told_even_where_their_rules_are_the_same() {
 fn what_the_configuration_makes_of_a_node_is_not_told_to_its_class() {
     let (mut town, a, b) = two();
     let then = town.t.clone();
-    town.make(Command::CreateUser(NewUser { name: "quiet".into(), ..NewUser::default() }));
     let next = Settings { taildrop: false, ..Settings::clone(town.t.settings()) };
     town.make(Command::Configure(Arc::new(next)));
     for client in [a, b] {

@@ -9,6 +9,7 @@ use headsail_tailnet::model::node::StreamNo;
 use crate::clerk::Clerk;
 use crate::config::Settings;
 use crate::control::encode::Encoder;
+use crate::control::full_map::FullMaps;
 use crate::relay::Relay;
 
 /// The parts of a running server that handlers need.
@@ -23,13 +24,15 @@ pub struct App {
     pub relay: Option<Relay>,
     /// Renders frames of map streams, and shares what is the same for many.
     pub encoder: Encoder,
+    /// First frames of map streams.
+    pub full_maps: FullMaps,
     streams: AtomicU64,
 }
 
 impl App {
     /// Puts the parts together.
     pub fn new(settings: Arc<Settings>, clerk: Clerk, noise: Responder, relay: Option<Relay>) -> App {
-        App { settings, clerk, noise, relay, encoder: Encoder::default(), streams: AtomicU64::new(1) }
+        App { settings, clerk, noise, relay, encoder: Encoder::default(), full_maps: FullMaps::default(), streams: AtomicU64::new(1) }
     }
 
     /// A number for a new map stream.

@@ -50,7 +50,8 @@ fn framed(json: &[u8], compression: Compression) -> Bytes {
     out.into()
 }
 
-fn compress(json: &[u8]) -> Option<Vec<u8>> {
+/// One zstd frame of some text; `None` where the library fails, as without memory.
+pub(super) fn compress(json: &[u8]) -> Option<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|slot| {
         if slot.is_none() {
             *slot = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
-use headsail_netmap::diff;
 use headsail_tailnet::command::{Command, Rejection, Telling};
 use headsail_tailnet::decide::map_update::node_of;
-use headsail_tailnet::project::project;
 use headsail_wire::ids::NodeId;
 use headsail_wire::json;
 use headsail_wire::keys::MachineKey;
@@ -15,7 +13,7 @@ use headsail_wire::map::MapRequest;
 
 use crate::app::App;
 use crate::clerk::Failure;
-use crate::control::encode::{Compression, frame};
+use crate::control::encode::Compression;
 use crate::control::inner::text;
 use crate::control::stream;
 
@@ -69,12 +67,8 @@ fn update(node: NodeId, request: MapRequest) -> Command {
 }
 
 fn one_map(app: &App, node: NodeId, compression: Compression) -> Response<Body> {
-    match project(&app.clerk.snapshot(), node) {
-        Some(map) => {
-            let mut response = diff::full(&map);
-            response.control_time = Some(crate::clock::now());
-            Response::new(Body::from(frame(&response, compression)))
-        }
+    match app.full_maps.frame(&app.clerk.snapshot(), node, compression) {
+        Some(frame) => Response::new(Body::from(frame)),
         None => refuse(Failure::Rejected(Rejection::NotFound("this node was deleted".into()))),
     }
 }

@@ -11,11 +11,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Response;
 use bytes::Bytes;
-use headsail_netmap::diff;
 use headsail_tailnet::command::{Command, Telling};
 use headsail_tailnet::delta::{Delta, delta, tells_of_itself};
 use headsail_tailnet::model::node::{Presence, StreamNo, Tombstone};
-use headsail_tailnet::project::project;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
@@ -26,7 +24,6 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::clock;
 use crate::control::encode::{Compression, ShareKey, frame, keep_alive};
 use crate::control::map::refuse;
 
@@ -132,7 +129,7 @@ enum Next {
 impl Teller {
     async fn run(self, mut told: Arc<Tailnet>) {
         let mut snapshots = self.app.clerk.follow();
-        let Some(first) = self.first_frame(&told) else { return };
+        let Some(first) = self.app.full_maps.frame(&told, self.node, self.compression) else { return };
         if let Next::End = self.send(first).await {
             return;
         }
@@ -184,12 +181,6 @@ impl Teller {
     fn keep_alive_after(&self) -> Duration {
         let spread = self.node.get().wrapping_mul(7919) % (KEEP_ALIVE_SPREAD_SECS * 1000);
         KEEP_ALIVE + Duration::from_millis(spread)
-    }
-
-    fn first_frame(&self, snapshot: &Tailnet) -> Option<Bytes> {
-        let mut response = diff::full(&project(snapshot, self.node)?);
-        response.control_time = Some(clock::now());
-        Some(frame(&response, self.compression))
     }
 
     fn is_superseded(&self, now: &Tailnet) -> bool {

@@ -1,0 +1,231 @@
+//! The first frame of a stream, put together from pieces that many streams share.
+//!
+//! A full map is mostly peers, and most peers are told to everyone in the same words. So peers are rendered, and for most
+//! clients compressed, in pieces of up to 64; a piece is good for every viewer that sees the same rows of it. What
+//! differs by viewer stands in front: itself, its filter, the routers as it sees them. Clients take several zstd frames
+//! behind each other for one (util/zstdframe of the Go client), and JSON pieces for the text that they make.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use headsail_netmap::diff;
+use headsail_tailnet::model::node::Node;
+use headsail_tailnet::project::{visible, without_peers};
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_tailnet::view;
+use headsail_wire::ids::NodeId;
+
+use crate::clock;
+use crate::control::encode::{Compression, compress};
+
+/// Peers in a piece: their numbers agree but for the last 6 bits.
+const PIECE: u64 = 64;
+/// How many pieces are kept; a tailnet of 10,000 nodes has 157 for each way to see it.
+const MAX_PIECES: usize = 4096;
+
+/// Which piece: its place, which of its rows are in it, and how it is encoded.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct PieceKey {
+    place: u64,
+    mask: u64,
+    compression: Compression,
+}
+
+/// A rendered piece, and the rows that it was made of.
+struct Piece {
+    rows: Vec<Arc<Node>>,
+    domain: String,
+    bytes: Bytes,
+}
+
+/// Pieces of full maps, shared by all streams.
+#[derive(Default)]
+pub struct FullMaps {
+    pieces: Mutex<BTreeMap<PieceKey, Piece>>,
+}
+
+impl FullMaps {
+    /// The whole first frame for a node, with its length in front; `None` if there is no such node.
+    pub fn frame(&self, t: &Tailnet, viewer: NodeId, compression: Compression) -> Option<Bytes> {
+        let me = t.node(viewer)?;
+        let mut head = diff::full(&without_peers(t, viewer)?);
+        head.control_time = Some(clock::now());
+        let mut own = Vec::new();
+        let mut shared: BTreeMap<u64, Vec<Arc<Node>>> = BTreeMap::new();
+        for node in visible(t, viewer) {
+            if view::is_alike_for_all(t, node) {
+                shared.entry(node.id.get() / PIECE).or_default().push(node.clone());
+            } else {
+                own.extend(view::peer(t, me, node));
+            }
+        }
+        let mut text = serde_json::to_vec(&head).ok()?;
+        // Every peer has a comma behind it but the last, which is rendered for this viewer alone.
+        let Some(last) = own.pop().or_else(|| pop_last(&mut shared).map(|n| view::peer_for_all(t, &n))) else {
+            return Some(joined(&[encode(text, compression)?]));
+        };
+        text.pop();
+        text.extend_from_slice(br#","Peers":["#);
+        for peer in &own {
+            serde_json::to_writer(&mut text, peer).ok()?;
+            text.push(b',');
+        }
+        let mut parts = vec![encode(text, compression)?];
+        for (place, rows) in shared {
+            parts.push(self.piece(t, place, rows, compression)?);
+        }
+        let mut tail = serde_json::to_vec(&last).ok()?;
+        tail.extend_from_slice(b"]}");
+        parts.push(encode(tail, compression)?);
+        Some(joined(&parts))
+    }
+
+    fn piece(&self, t: &Tailnet, place: u64, rows: Vec<Arc<Node>>, compression: Compression) -> Option<Bytes> {
+        let mask = rows.iter().fold(0u64, |mask, n| mask | 1 << (n.id.get() % PIECE));
+        let key = PieceKey { place, mask, compression };
+        let domain = &t.settings().base_domain;
+        let fits = |p: &Piece| {
+            p.domain == *domain && p.rows.len() == rows.len() && p.rows.iter().zip(&rows).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        // A poisoned lock means that a renderer panicked; the pieces in it are whole all the same.
+        if let Some(known) = self.pieces.lock().unwrap_or_else(|e| e.into_inner()).get(&key).filter(|p| fits(p)) {
+            return Some(known.bytes.clone());
+        }
+        let mut text = Vec::with_capacity(rows.len() * 700);
+        for node in &rows {
+            // Writing into memory can't fail, nor can a node be anything but JSON.
+            let _ = serde_json::to_writer(&mut text, &view::peer_for_all(t, node));
+            text.push(b',');
+        }
+        let bytes = encode(text, compression)?;
+        let mut pieces = self.pieces.lock().unwrap_or_else(|e| e.into_inner());
+        if pieces.len() >= MAX_PIECES && !pieces.contains_key(&key) {
+            pieces.clear();
+        }
+        pieces.insert(key, Piece { rows, domain: domain.clone(), bytes: bytes.clone() });
+        Some(bytes)
+    }
+}
+
+/// Takes the last row of the last piece.
+fn pop_last(shared: &mut BTreeMap<u64, Vec<Arc<Node>>>) -> Option<Arc<Node>> {
+    let mut rows = shared.last_entry()?;
+    let last = rows.get_mut().pop();
+    if rows.get().is_empty() {
+        rows.remove();
+    }
+    last
+}
+
+/// `None` where the compressor fails, as without memory: a map with a hole in it would be worse than none.
+fn encode(text: Vec<u8>, compression: Compression) -> Option<Bytes> {
+    match compression {
+        Compression::Plain => Some(text.into()),
+        Compression::Zstd => compress(&text).map(Bytes::from),
+    }
+}
+
+/// The parts behind each other, with the length of them all in front.
+fn joined(parts: &[Bytes]) -> Bytes {
+    let len: usize = parts.iter().map(Bytes::len).sum();
+    let mut out = Vec::with_capacity(4 + len);
+    out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headsail_tailnet::change::Change;
+    use headsail_tailnet::command::{Command, Env, NewUser, Registration};
+    use headsail_tailnet::decide::decide;
+    use headsail_tailnet::model::settings::Settings;
+    use headsail_tailnet::project::project;
+    use headsail_wire::capver::CapVer;
+    use headsail_wire::hostinfo::Hostinfo;
+    use headsail_wire::keys::{MachineKey, NodeKey};
+    use headsail_wire::map::MapResponse;
+    use headsail_wire::time::Time;
+
+    fn run(t: &mut Tailnet, command: Command) {
+        let mut zero = |buffer: &mut [u8]| buffer.fill(7);
+        let changes = decide(t, command, &mut Env { now: Time::from_secs(1_000_000), rng: &mut zero });
+        t.apply(&changes.unwrap_or_else(|r| panic!("{}", r.text())));
+    }
+
+    /// A tailnet of so many nodes, one of which routes.
+    fn tailnet(nodes: u8) -> Tailnet {
+        let mut t = Tailnet::empty(Arc::new(Settings::basic()));
+        run(&mut t, Command::CreateUser(NewUser { name: "ann".into(), ..NewUser::default() }));
+        let user = t.users().next().unwrap().id;
+        for n in 1..=nodes {
+            let routes = if n == 3 { vec!["10.0.0.0/8".parse().unwrap()] } else { Vec::new() };
+            let registration = Registration {
+                machine_key: MachineKey::from_bytes([n; 32]),
+                cap: CapVer::FLOOR,
+                node_key: NodeKey::from_bytes([n; 32]),
+                old_node_key: NodeKey::default(),
+                auth_key: None,
+                expiry: None,
+                hostinfo: Hostinfo { hostname: format!("host{n}"), routable_ips: routes, ..Hostinfo::default() },
+                ephemeral: false,
+            };
+            run(&mut t, Command::Register(Box::new(registration)));
+            let ticket = t.tickets().next().unwrap().id.clone();
+            run(&mut t, Command::GrantTicket { ticket: ticket.clone(), user });
+            t.apply(&[Change::TicketGone(ticket)]);
+        }
+        let router = t.nodes().nth(2).map(|n| n.id);
+        if let Some(router) = router {
+            let routes = ["10.0.0.0/8".parse().unwrap()].into();
+            run(&mut t, Command::ApproveRoutes { node: router, routes });
+        }
+        t
+    }
+
+    fn read(frame: &[u8], compression: Compression) -> MapResponse {
+        let (len, body) = frame.split_at(4);
+        assert_eq!(u32::from_le_bytes(len.try_into().unwrap()) as usize, body.len());
+        let text = match compression {
+            Compression::Plain => body.to_vec(),
+            Compression::Zstd => zstd::stream::decode_all(body).unwrap(),
+        };
+        let mut map: MapResponse = serde_json::from_slice(&text).unwrap();
+        map.peers.sort_by_key(|p| p.id);
+        map.control_time = None;
+        map
+    }
+
+    #[test]
+    fn i2_the_first_frame_is_the_projection_whatever_was_rendered_before() {
+        let maps = FullMaps::default();
+        for nodes in [1, 2, 3, 64, 70, 130] {
+            let mut t = tailnet(nodes);
+            for round in 0..2 {
+                for viewer in t.nodes().map(|n| n.id).collect::<Vec<_>>() {
+                    let ought = diff::full(&project(&t, viewer).unwrap());
+                    for compression in [Compression::Plain, Compression::Zstd] {
+                        let told = read(&maps.frame(&t, viewer, compression).unwrap(), compression);
+                        assert_eq!(told, ought, "{nodes} nodes, round {round}, viewer {viewer}");
+                    }
+                }
+                let node = t.nodes().last().unwrap().id;
+                run(&mut t, Command::RenameNode { node, name: format!("renamed{round}") });
+            }
+        }
+    }
+
+    #[test]
+    fn viewers_share_pieces() {
+        let (maps, t) = (FullMaps::default(), tailnet(200));
+        for viewer in t.nodes().map(|n| n.id).skip(5).take(50) {
+            maps.frame(&t, viewer, Compression::Zstd).unwrap();
+        }
+        // Each viewer of the first piece lacks itself in it; all other pieces are the same for everyone.
+        assert_eq!(maps.pieces.lock().unwrap().len(), 50 + 3);
+    }
+}
