@@ -149,6 +149,12 @@ fn correspondents_hear_when_a_node_leaves() {
     let again = world.join(1);
     world.leave(again);
     assert!(world.take(b).is_empty(), "told once; a new connection starts afresh");
+
+    let again = world.join(1);
+    world.send(again, &[Frame::SendPacket(key(2), b"hello again")]).unwrap();
+    world.take(b);
+    world.leave(again);
+    assert_eq!(world.take(b), [Got::Gone(key(1), GoneReason::Disconnected)], "told each time");
 }
 
 #[test]
@@ -162,8 +168,11 @@ fn a_reused_connection_number_inherits_nothing() {
     world.send(a, &[Frame::SendPacket(key(2), &disco(1)), Frame::SendPacket(key(3), b"you")]).unwrap();
     assert_eq!(world.take(c), [Got::Packet(key(1), b"you".to_vec())]);
     assert_eq!(world.take(a), [Got::Gone(key(2), GoneReason::NotHere)]);
+    world.leave(c);
+    let d = world.join(4);
+    assert_eq!(d, c);
     world.leave(a);
-    assert_eq!(world.take(c), [Got::Gone(key(1), GoneReason::Disconnected)]);
+    assert!(world.take(d).is_empty(), "it never heard from the one that left");
 }
 
 #[test]

@@ -60,13 +60,30 @@ fn whatever_is_not_a_whole_request_of_a_client_is_ignored() {
         assert_eq!(parse_request(&good[..len]), None);
     }
     assert_eq!(parse_request(&[&good[..], &[0; 4]].concat()), None);
-    // Without SOFTWARE, without FINGERPRINT, with FINGERPRINT before SOFTWARE: any of them, with lengths made to fit.
+    // Without SOFTWARE, without FINGERPRINT, with FINGERPRINT before SOFTWARE, and all in order, with right sums.
     let header = |len: u8| [&[0, 1, 0, len, 0x21, 0x12, 0xa4, 0x42][..], &TX].concat();
-    let (software, print) = (&good[20..32], &good[32..40]);
-    for body in [vec![], software.to_vec(), print.to_vec(), [print, software].concat()] {
-        let packet = [header(body.len() as u8), body].concat();
+    let software = &good[20..32];
+    let print = |before: &[u8]| [&[0x80, 0x28, 0, 4][..], &fingerprint(before).to_be_bytes()].concat();
+    let none = [header(8), print(&header(8))].concat();
+    let unsigned = [&header(12), software].concat();
+    let early = [&header(20)[..], &print(&header(20)), software].concat();
+    for packet in [header(0), none, unsigned, early] {
         assert_eq!(parse_request(&packet), None);
     }
+    let signed = [&header(20), software].concat();
+    assert_eq!(parse_request(&[&signed[..], &print(&signed)].concat()), Some(TX));
+}
+
+/// RFC 5389 section 15.5, a bit at a time.
+fn fingerprint(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc ^ 0x5354_554e
 }
 
 proptest! {
