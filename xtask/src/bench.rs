@@ -1,21 +1,39 @@
 //! `cargo xtask bench NAME`: the benchmarks behind `docs/bench.md`, always in a release build.
 
-use crate::process::{cargo, run};
+use crate::process::{cargo, release_binary, run};
 use std::path::Path;
 
-/// One benchmark: how it is called, the cargo command behind it, and what it measures.
+/// One benchmark.
 struct Bench {
+    /// How it is called.
     name: &'static str,
+    /// The cargo command behind it, up to the `--`.
     cargo: &'static [&'static str],
+    /// Its own arguments.
+    args: &'static [&'static str],
+    /// The flag by which it is told where a release build of the server is, if it needs one.
+    server_flag: Option<&'static str>,
+    /// What it measures.
     measures: &'static str,
 }
 
-/// All benchmarks. A new one is one more line here.
-const BENCHES: [Bench; 1] = [Bench {
-    name: "policy",
-    cargo: &["run", "--release", "--package", "headsail-policy", "--example", "bench"],
-    measures: "compiling a large policy, one node joining, a one-rule edit, memory",
-}];
+/// All benchmarks. A new one is one more entry here.
+const BENCHES: [Bench; 2] = [
+    Bench {
+        name: "policy",
+        cargo: &["run", "--release", "--package", "headsail-policy", "--example", "bench"],
+        args: &[],
+        server_flag: None,
+        measures: "compiling a large policy, one node joining, a one-rule edit, memory",
+    },
+    Bench {
+        name: "control",
+        cargo: &["run", "--release", "--package", "headsail-load"],
+        args: &["suite"],
+        server_flag: Some("--server-bin"),
+        measures: "nodes that join, come late, move, reconnect and idle, over real sockets",
+    },
+];
 
 /// Runs one benchmark; its own arguments follow its name.
 pub fn bench(root: &Path, args: &[String]) -> Result<(), String> {
@@ -25,7 +43,12 @@ pub fn bench(root: &Path, args: &[String]) -> Result<(), String> {
     };
     let found = BENCHES.iter().find(|b| b.name == name);
     let bench = found.ok_or_else(|| format!("unknown benchmark `{name}`; there are:\n{}", list()))?;
-    run(cargo(root, bench.cargo).arg("--").args(rest))
+    let mut command = cargo(root, bench.cargo);
+    command.arg("--").args(bench.args);
+    if let Some(flag) = bench.server_flag {
+        command.arg(flag).arg(release_binary(root)?);
+    }
+    run(command.args(rest))
 }
 
 fn list() -> String {
