@@ -58,6 +58,9 @@ impl Machine {
             cap: CapVer(113 + rng.below(30) as u32),
         };
         machine.rename_host(rng);
+        if rng.chance(40) {
+            machine.hostinfo.routable_ips = routes(rng);
+        }
         machine
     }
 

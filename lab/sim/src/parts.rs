@@ -5,7 +5,7 @@ use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, Env, Rejection};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::{self, map_update};
-use headsail_tailnet::delta::{self, Delta};
+use headsail_tailnet::delta::{self, Delta, tells_of_itself};
 use headsail_tailnet::project;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::NodeId;
@@ -25,6 +25,8 @@ pub struct Parts {
     pub first: fn(&NetMap) -> MapResponse,
     /// The frames after it.
     pub delta: fn(&Tailnet, &Tailnet, NodeId) -> Delta,
+    /// Whether a delta is about the viewer alone, and not shared by its class.
+    pub is_own: fn(&Tailnet, &Tailnet, NodeId) -> bool,
     /// Keeps the due dates up to date.
     pub note: fn(&mut Deadlines, &Tailnet, &[Change]),
     /// What a start makes of the rows on disk.
@@ -44,6 +46,7 @@ impl Parts {
             project: project::project,
             first: diff::full,
             delta: delta::delta,
+            is_own: tells_of_itself,
             note: |deadlines, tailnet, changes| deadlines.note(tailnet, changes),
             load: |rows| rows,
             commits_first: true,

@@ -1,5 +1,6 @@
 //! The checks are checked: each broken piece must be noticed within a few histories, by the check it offends.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headsail_netmap::diff;
@@ -7,10 +8,13 @@ use headsail_sim::check::Check;
 use headsail_sim::parts::Parts;
 use headsail_sim::run::noticed;
 use headsail_tailnet::change::Change;
-use headsail_tailnet::command::Rejection;
+use headsail_tailnet::command::{Command, Env, Rejection};
+use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
 use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::model::node::Node;
 use headsail_tailnet::project::project;
+use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::map::MapResponse;
 
 /// Histories within which a breakage must be noticed.
@@ -75,14 +79,57 @@ fn a_delta_that_ignores_the_configuration_is_noticed() {
 
 #[test]
 fn a_delta_that_says_nothing_to_those_who_lag_is_noticed() {
-    let delta =
-        |then: &headsail_tailnet::tailnet::Tailnet, now: &headsail_tailnet::tailnet::Tailnet, viewer| {
-            match now.revision() > then.revision() + 3 {
-                true => Delta::Nothing,
-                false => delta(then, now, viewer),
-            }
-        };
+    let delta = |then: &Tailnet, now: &Tailnet, viewer| match now.revision() > then.revision() + 3 {
+        true => Delta::Nothing,
+        false => delta(then, now, viewer),
+    };
     must_be_noticed(Parts { delta, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_delta_that_is_shared_although_it_is_about_one_node_is_noticed() {
+    must_be_noticed(Parts { is_own: |_, _, _| false, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_policy_that_is_not_compared_is_noticed() {
+    let open = |then: &_, now: &_, viewer| frame_with(delta(then, now, viewer), |f| f.packet_filters = None);
+    must_be_noticed(Parts { delta: open, ..Parts::real() }, Check::Told);
+    let deaf = |then: &_, now: &_, viewer| frame_with(delta(then, now, viewer), |f| f.ssh_policy = None);
+    must_be_noticed(Parts { delta: deaf, ..Parts::real() }, Check::Told);
+}
+
+#[test]
+fn a_bad_policy_that_is_taken_is_noticed() {
+    let decide = |t: &_, command, env: &mut Env<'_>| match command {
+        Command::SetPolicy { .. } => decide(t, Command::SetPolicy { text: "{}".into(), kept: true }, env),
+        other => decide(t, other, env),
+    };
+    must_be_noticed(Parts { decide, ..Parts::real() }, Check::GoodPolicy);
+}
+
+#[test]
+fn a_table_without_a_bound_is_noticed() {
+    let decide = |t: &_, command, env: &mut Env<'_>| {
+        let mut changes = decide(t, command, env)?;
+        changes.retain(|change| !matches!(change, Change::TicketGone(_)));
+        Ok(changes)
+    };
+    must_be_noticed(Parts { decide, ..Parts::real() }, Check::Bounds);
+}
+
+#[test]
+fn two_nodes_with_one_name_are_noticed() {
+    let decide = |t: &_, command, env: &mut Env<'_>| {
+        let mut changes = decide(t, command, env)?;
+        for change in &mut changes {
+            if let Change::Node(node) = change {
+                *change = Change::Node(Arc::new(Node { name: "same".into(), ..Node::clone(node) }));
+            }
+        }
+        Ok(changes)
+    };
+    must_be_noticed(Parts { decide, ..Parts::real() }, Check::Unique);
 }
 
 #[test]
@@ -142,16 +189,16 @@ fn chance_that_is_not_from_the_seed_is_noticed() {
     fn by_the_count(bytes: &mut [u8]) {
         bytes.fill(CALLS.fetch_add(1, Ordering::Relaxed) as u8);
     }
-    let decide = |t: &_, command, env: &mut headsail_tailnet::command::Env<'_>| {
+    let decide = |t: &_, command, env: &mut Env<'_>| {
         let mut chance = by_the_count;
-        decide(t, command, &mut headsail_tailnet::command::Env { now: env.now, rng: &mut chance })
+        decide(t, command, &mut Env { now: env.now, rng: &mut chance })
     };
     must_be_noticed(Parts { decide, ..Parts::real() }, Check::SameBytes);
 }
 
 #[test]
 fn a_map_request_that_nobody_compares_with_its_machine_is_noticed() {
-    let node_of = |t: &headsail_tailnet::tailnet::Tailnet, _: &_, key: &_| {
+    let node_of = |t: &Tailnet, _: &_, key: &_| {
         t.node_by_key(key).map(|n| n.id).ok_or_else(|| Rejection::NotFound(String::new()))
     };
     must_be_noticed(Parts { node_of, ..Parts::real() }, Check::OwnNodesOnly);
@@ -159,7 +206,7 @@ fn a_map_request_that_nobody_compares_with_its_machine_is_noticed() {
 
 #[test]
 fn due_dates_that_forget_logins_are_noticed() {
-    let note = |deadlines: &mut headsail_tailnet::deadline::Deadlines, t: &_, changes: &[Change]| {
+    let note = |deadlines: &mut Deadlines, t: &_, changes: &[Change]| {
         let kept: Vec<Change> = changes.iter().filter(|c| !matches!(c, Change::Ticket(_))).cloned().collect();
         deadlines.note(t, &kept);
     };

@@ -163,8 +163,8 @@ pub fn tag_node(world: &mut World) -> Outcome {
 /// # Errors
 /// What doesn't hold after it.
 pub fn approve_routes(world: &mut World) -> Outcome {
-    let routes = ["10.1.0.0/16", "0.0.0.0/0", "10.9.0.3/24"];
-    let routes = routes.iter().filter(|_| world.rng.chance(50)).filter_map(|r| r.parse().ok()).collect();
+    let routes = ["10.1.0.0/16", "10.2.0.0/24", "0.0.0.0/0", "10.9.0.3/24"];
+    let routes = routes.iter().filter(|_| world.rng.chance(70)).filter_map(|r| r.parse().ok()).collect();
     any_node(world).map_or(Ok(()), |node| command(world, Command::ApproveRoutes { node, routes }))
 }
 
