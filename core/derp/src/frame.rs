@@ -20,7 +20,7 @@ pub const DISCO_MAGIC: [u8; 6] = [0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac];
 
 /// The type bytes.
 pub mod kind {
-    #![allow(missing_docs)]
+    #![allow(missing_docs, reason = "the names are those of the protocol and say all there is")]
     pub const SERVER_KEY: u8 = 0x01;
     pub const CLIENT_INFO: u8 = 0x02;
     pub const SERVER_INFO: u8 = 0x03;

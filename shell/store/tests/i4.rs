@@ -247,6 +247,7 @@ impl World {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "a table: one arm a step")]
     fn command(&mut self, step: Step) -> Option<Command> {
         Some(match step {
             Step::User => Command::CreateUser(NewUser {

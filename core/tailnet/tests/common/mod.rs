@@ -1,5 +1,5 @@
 //! A small tailnet to tell stories about.
-#![allow(dead_code)] // every story uses another part of it
+#![allow(dead_code, reason = "every story uses another part of it")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
