@@ -7,7 +7,7 @@ use headsail_policy::{
     Engine, NodeFacts, Owner as PolicyOwner, Policy, Role, UserFacts, is_exit_route, routes,
 };
 use headsail_wire::ids::{NodeId, UserId};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::model::node::{Node, Owner};
 use crate::model::user::User;
@@ -167,6 +167,14 @@ impl Access {
         }
     }
 
+    /// Where nodes of an owner get their IPv4 addresses, if the policy says so.
+    pub fn ip_pool(&self, owner: &Owner) -> Option<Ipv4Net> {
+        match self.engine.ip_pool(&policy_owner(owner))? {
+            IpNet::V4(net) => Some(net),
+            IpNet::V6(_) => None,
+        }
+    }
+
     /// Whether the policy lets a node serve a route, the node being as given.
     pub fn would_approve(&self, node: &Node, routes: &[IpNet]) -> Vec<IpNet> {
         let mut engine = self.engine.clone();
@@ -180,13 +188,17 @@ fn subnets(node: &Node) -> BTreeSet<IpNet> {
     node.live_routes().into_iter().filter(|r| !is_exit_route(r)).collect()
 }
 
+fn policy_owner(owner: &Owner) -> PolicyOwner {
+    match owner {
+        Owner::User(id) => PolicyOwner::User(*id),
+        Owner::Tags(tags) => PolicyOwner::Tags(tags.iter().cloned().collect()),
+    }
+}
+
 fn facts(node: &Node, primary: Vec<IpNet>) -> NodeFacts {
     NodeFacts {
         id: node.id,
-        owner: match &node.owner {
-            Owner::User(id) => PolicyOwner::User(*id),
-            Owner::Tags(tags) => PolicyOwner::Tags(tags.iter().cloned().collect()),
-        },
+        owner: policy_owner(&node.owner),
         v4: node.v4,
         v6: node.v6,
         advertised: node.advertised_routes().to_vec(),

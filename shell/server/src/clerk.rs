@@ -3,6 +3,7 @@
 //! Commands that wait together are decided one after the other and committed together. Readers never lock: they hold
 //! a snapshot, or wait for the next one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -147,11 +148,11 @@ impl Worker {
     fn carry_out(&mut self, jobs: &mut Vec<Job>) {
         let mut next = self.tailnet.clone();
         let mut decided: Vec<(Answer, Result<Vec<Change>, Failure>)> = Vec::with_capacity(jobs.len());
-        let mut actor = "";
+        let mut actors = BTreeSet::new();
         for job in jobs.drain(..) {
             let (command, answer) = match job {
                 Job::Carry { command, actor: asker, answer } => {
-                    actor = asker;
+                    actors.insert(asker);
                     (command, answer)
                 }
                 Job::Ping(answer) => {
@@ -167,7 +168,8 @@ impl Worker {
             decided.push((answer, verdict));
         }
         let all: Vec<Change> = decided.iter().filter_map(|(_, v)| v.as_ref().ok()).flatten().cloned().collect();
-        match self.commit(actor, &all) {
+        let actors = actors.into_iter().collect::<Vec<_>>().join(", ");
+        match self.commit(&actors, &all) {
             Ok(()) => self.accept(next, &all),
             Err(fault) => self.accept_volatile(&mut decided, &fault),
         }

@@ -1,11 +1,12 @@
 //! The public face: every page and endpoint of the HTTP and TLS listeners.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -34,6 +35,7 @@ pub fn public(app: Arc<App>) -> Router {
         .route("/verify", post(verify).layer(DefaultBodyLimit::max(MAX_VERIFY)))
         .route("/register/{ticket}", get(login::pages::register))
         .route("/auth/{check}", get(login::pages::auth))
+        .route("/machine/ping-response", any(ping_response))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
         .route("/", get(|| async { Html(login::pages::HOME) }))
         .with_state(app.clone())
@@ -73,6 +75,15 @@ async fn health(State(app): State<Arc<App>>) -> Response {
 /// Whether the clerk answers and its store does.
 pub async fn is_healthy(app: &App) -> bool {
     tokio::time::timeout(HEALTH_TIMEOUT, app.clerk.is_healthy()).await.unwrap_or(false)
+}
+
+/// Where clients answer pings of this server. None is outstanding as long as the server sends none.
+async fn ping_response(method: Method, Query(query): Query<BTreeMap<String, String>>) -> StatusCode {
+    match (method, query.get("id")) {
+        (Method::HEAD, Some(_)) => StatusCode::NOT_FOUND,
+        (Method::HEAD, None) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::METHOD_NOT_ALLOWED,
+    }
 }
 
 async fn version() -> Json<serde_json::Value> {

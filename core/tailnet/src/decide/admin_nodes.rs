@@ -127,7 +127,8 @@ pub(super) fn backfill_ips(t: &Tailnet, env: &mut Env<'_>) -> Result<Vec<Change>
     for node in t.nodes() {
         let settings = t.settings();
         let (wants_v4, wants_v6) = (settings.v4.is_some(), settings.v6.is_some());
-        let (v4, v6) = addresses(&next, env, wants_v4 && node.v4.is_none(), wants_v6 && node.v6.is_none())?;
+        let (v4, v6) =
+            addresses(&next, env, &node.owner, wants_v4 && node.v4.is_none(), wants_v6 && node.v6.is_none())?;
         let edit = edited(node, |n| {
             n.v4 = n.v4.filter(|_| wants_v4).or(v4);
             n.v6 = n.v6.filter(|_| wants_v6).or(v6);

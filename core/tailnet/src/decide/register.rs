@@ -197,7 +197,7 @@ fn same_node<'a>(t: &'a Tailnet, e: &Entry<'_>) -> Option<&'a Arc<Node>> {
 fn new_node(t: &Tailnet, e: &Entry<'_>, env: &mut Env<'_>) -> Result<Node, Rejection> {
     let id = NodeId::new(t.next_id(Sequence::Nodes))
         .ok_or_else(|| Rejection::Full("there are no node ids left".into()))?;
-    let (v4, v6) = addresses(t, env, true, true)?;
+    let (v4, v6) = addresses(t, env, &e.owner, true, true)?;
     let label = name::label_of(&e.hostinfo.hostname);
     Ok(Node {
         id,
@@ -222,10 +222,11 @@ fn new_node(t: &Tailnet, e: &Entry<'_>, env: &mut Env<'_>) -> Result<Node, Rejec
     })
 }
 
-/// Free addresses of the configured prefixes.
+/// Free addresses of the configured prefixes, or of the pool that the policy has for an owner.
 pub(super) fn addresses(
     t: &Tailnet,
     env: &mut Env<'_>,
+    owner: &Owner,
     want_v4: bool,
     want_v6: bool,
 ) -> Result<(Option<std::net::Ipv4Addr>, Option<std::net::Ipv6Addr>), Rejection> {
@@ -240,7 +241,8 @@ pub(super) fn addresses(
         Allocation::Sequential => None,
         Allocation::Random => Some(&mut draw),
     };
-    let v4 = match settings.v4.filter(|_| want_v4) {
+    let pool = t.access().ip_pool(owner).filter(|_| settings.v4.is_some());
+    let v4 = match pool.or(settings.v4).filter(|_| want_v4) {
         None => None,
         Some(net) => {
             let search = Search { last: last_v4, taken: &taken, random: reborrow(&mut random) };
