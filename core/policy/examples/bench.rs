@@ -31,7 +31,8 @@ fn policy_text(users: u64, own: bool, edit: u64) -> String {
     let mut d = Dice(42);
     let mut t = String::from("{\"groups\": {");
     for g in 0..GROUPS {
-        let members: Vec<String> = (0..20).map(|_| format!("\"u{}@example.org\"", 1 + d.roll(users))).collect();
+        let members: Vec<String> =
+            (0..20).map(|_| format!("\"u{}@example.org\"", 1 + d.roll(users))).collect();
         t += &format!("\"group:g{g}\": [{}],", members.join(","));
     }
     t += "}, \"tagOwners\": {";
@@ -109,46 +110,65 @@ fn run(users: u64, own: bool) {
     let people: Vec<UserFacts> = (1..=users).map(user).collect();
     let nodes: Vec<NodeFacts> = (1..=NODES).map(|i| node(i, users, &mut d)).collect();
     let before = resident();
-    let (engine, t) = timed(|| Engine::new(policy, people, nodes.iter().cloned()));
-    println!("full compile                   {:9.2} ms", t.as_secs_f64() * 1e3);
+    let engine = Engine::new(policy.clone(), people.clone(), nodes.iter().cloned());
     println!("memory of the policy facts     {:9.2} MiB", resident() - before);
+    let compile = || timed(|| Engine::new(policy.clone(), people.clone(), nodes.iter().cloned())).1;
+    let best = (0..5).map(|_| compile()).min().unwrap_or_default();
+    println!("full compile, best of five     {:9.2} ms", best.as_secs_f64() * 1e3);
 
     let (_, t) = timed(|| (0..1000).map(|_| engine.clone()).collect::<Vec<_>>().len());
     println!("clone                          {:9.2} us", t.as_secs_f64() * 1e3);
 
     let mut next = engine.clone();
-    let mut worst = Duration::ZERO;
-    let mut total = Duration::ZERO;
-    for i in 0..200 {
+    let mut times = Vec::new();
+    for i in 0..500 {
         let snapshot = next.clone();
         let joins = node(NODES + 1 + i, users, &mut d);
         let id = joins.id;
-        let ((), t) = timed(|| next.upsert_node(joins));
-        (worst, total) = (worst.max(t), total + t);
+        times.push(timed(|| next.upsert_node(joins)).1);
         let mut moved = nodes[(i * 37 % NODES) as usize].clone();
         moved.owner = Owner::Tags(vec![format!("tag:t{}", i % TAGS), format!("tag:t{}", (i + 7) % TAGS)]);
-        let ((), t) = timed(|| next.upsert_node(moved));
-        (worst, total) = (worst.max(t), total + t);
+        times.push(timed(|| next.upsert_node(moved)).1);
         assert!(snapshot.node(id).is_none() && next.node(id).is_some());
     }
-    println!("one node joins or is retagged  {:9.3} ms, worst {:.3} ms", total.as_secs_f64() * 1e3 / 400.0, worst.as_secs_f64() * 1e3);
+    times.sort();
+    let at = |part: usize| times[times.len() * part / 1000].as_secs_f64() * 1e3;
+    println!(
+        "one node joins or is retagged  {:9.3} ms, 90 %: {:.3} ms, 99 %: {:.3} ms",
+        at(500),
+        at(900),
+        at(990)
+    );
 
-    let joined = { let mut e = engine.clone(); e.upsert_node(node(NODES + 500, users, &mut d)); e };
+    let mut joined = engine.clone();
+    joined.upsert_node(node(NODES + 900, users, &mut d));
+    let (_, t) = timed(|| (0..100).map(|_| Comparison::new(&engine, &joined)).count());
+    println!("compare two values             {:9.2} us", t.as_secs_f64() * 1e4);
     let (touched, t) = timed(|| Comparison::new(&engine, &joined).touched().count());
     println!("find {touched:5} touched by a join    {:9.2} ms", t.as_secs_f64() * 1e3);
 
-    let edited = Arc::new(Policy::parse(&policy_text(users, own, 1), &Settings::default()).expect("a good policy"));
+    let edited =
+        Arc::new(Policy::parse(&policy_text(users, own, 1), &Settings::default()).expect("a good policy"));
     let (after, t) = timed(|| engine.with_policy(edited));
     println!("one rule edited                {:9.2} ms", t.as_secs_f64() * 1e3);
     let (touched, t) = timed(|| Comparison::new(&engine, &after).touched().count());
     println!("find {touched:5} touched by the edit  {:9.2} ms", t.as_secs_f64() * 1e3);
 
-    let (rules, t) = timed(|| (1..=NODES).filter_map(NodeId::new).map(|n| engine.filter(n).len()).sum::<usize>());
+    let (rules, t) =
+        timed(|| (1..=NODES).filter_map(NodeId::new).map(|n| engine.filter(n).len()).sum::<usize>());
     println!("all {NODES} filters ({rules} rules) {:9.2} ms", t.as_secs_f64() * 1e3);
-    let (seen, t) = timed(|| (1..=NODES).filter_map(NodeId::new).map(|n| engine.visible(n).count()).sum::<usize>());
+    let (seen, t) =
+        timed(|| (1..=NODES).filter_map(NodeId::new).map(|n| engine.visible(n).count()).sum::<usize>());
     println!("all visible sets ({seen} pairs) {:9.2} ms", t.as_secs_f64() * 1e3);
     let ids: Vec<NodeId> = (1..=NODES).filter_map(NodeId::new).collect();
-    let (yes, t) = timed(|| ids.iter().zip(ids.iter().rev()).cycle().take(1_000_000).filter(|(a, b)| engine.sees(**a, **b)).count());
+    let (yes, t) = timed(|| {
+        ids.iter()
+            .zip(ids.iter().rev())
+            .cycle()
+            .take(1_000_000)
+            .filter(|(a, b)| engine.sees(**a, **b))
+            .count()
+    });
     println!("sees ({yes} of 1000000 yes)      {:9.2} ns each\n", t.as_secs_f64() * 1e3);
 }
 

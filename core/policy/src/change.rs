@@ -1,5 +1,6 @@
 //! What differs for a node between two values of an engine, found without rendering anything where nothing changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headsail_wire::filter::same_caps;
@@ -32,10 +33,11 @@ impl Touch {
     }
 }
 
-/// Two values of an engine, compared once for all nodes.
-pub struct Comparison<'a> {
-    before: &'a Engine,
-    after: &'a Engine,
+/// Two values of an engine, compared once for all nodes. It keeps (cheap) copies of both, so that it can be shared by all
+/// who move from the one to the other.
+pub struct Comparison {
+    before: Engine,
+    after: Engine,
     /// Whether selectors, lists and classes have the same numbers in both.
     related: bool,
     /// Sections that were edited, by index before and after.
@@ -56,16 +58,16 @@ struct Edited {
     sections: bool,
 }
 
-impl<'a> Comparison<'a> {
+impl Comparison {
     /// Compares two values. Cheap when one came from the other by updates.
-    pub fn new(before: &'a Engine, after: &'a Engine) -> Comparison<'a> {
+    pub fn new(before: &Engine, after: &Engine) -> Comparison {
         let (old, new) = (&before.program, &after.program);
         let same = Arc::ptr_eq(old, new);
         let related = before.is_related(after)
             && (same || (new.sels.starts_with(&old.sels) && new.lists.starts_with(&old.lists)));
         let mut c = Comparison {
-            before,
-            after,
+            before: before.clone(),
+            after: after.clone(),
             related,
             sections: Default::default(),
             moved: Vec::new(),
@@ -77,8 +79,9 @@ impl<'a> Comparison<'a> {
             return c;
         }
         c.edited.attrs = !same && (old.attrs != new.attrs || !same_caps(&old.switches, &new.switches));
-        let moved: Vec<bool> = (0..old.lists.len()).map(|l| c.list_moved(l)).collect();
-        let moved = |l: ListId| moved.get(l).copied().unwrap_or(true);
+        let facts_moved = !before.nodes.is_same(&after.nodes) || !before.users.is_same(&after.users);
+        let lists = c.moved_lists(facts_moved);
+        let moved = |l: ListId| lists.contains(&l) || l >= old.lists.len();
         let ends = if same { (old.sections.len(), 0) } else { common(&old.sections, &new.sections) };
         c.edited.sections = ends.0 + ends.1 < old.sections.len().max(new.sections.len());
         let section =
@@ -95,17 +98,25 @@ impl<'a> Comparison<'a> {
         };
         let (old_ssh, new_ssh) = (rules(before), rules(after));
         let ends = if same { (old_ssh.len(), 0) } else { common(&old_ssh, &new_ssh) };
-        let facts_moved = !before.nodes.is_same(&after.nodes) || !before.users.is_same(&after.users);
         let ssh = |(s, _): &(SshSection, SshRule)| moved(s.src) || (s.apart && facts_moved);
         c.ssh = (differing(&old_ssh, ends, ssh), differing(&new_ssh, ends, ssh));
         let ids = |e: &Engine, i: usize| e.classes.get(i).map_or(0, |class| class.ids);
-        let deltas = (0..after.classes.len()).map(|i| (i, ids(after, i).wrapping_sub(ids(before, i))));
+        let unshared = after.classes.unshared(&before.classes);
+        let deltas = unshared.map(|i| (i, ids(after, i).wrapping_sub(ids(before, i))));
         c.members = deltas.filter(|(_, delta)| *delta != 0).collect();
         c
     }
 
-    fn list_moved(&self, list: ListId) -> bool {
-        self.before.print_of(Sources::List(list)) != self.after.print_of(Sources::List(list))
+    /// Lists whose sources are not the same in both.
+    fn moved_lists(&self, facts_moved: bool) -> BTreeSet<ListId> {
+        let (before, after) = (&self.before, &self.after);
+        let routed = before.routes_sum != after.routes_sum;
+        let lists = before.program.lists.iter().enumerate();
+        let special = lists
+            .filter(|(_, l)| (l.any && routed) || (!l.nets.is_empty() && !l.who.is_empty() && facts_moved));
+        let candidates = special.map(|(i, _)| i).chain(after.sums.unshared(&before.sums));
+        let print = |e: &Engine, l: ListId| e.print_of(Sources::List(l));
+        candidates.filter(|l| print(before, *l) != print(after, *l)).collect()
     }
 
     /// What changed for a node that is in both; everything for one that is not.
@@ -118,15 +129,19 @@ impl<'a> Comparison<'a> {
             && (Arc::ptr_eq(a, b) || a.facts == b.facts)
             && self.same_owner(a);
         let class = a.class as usize;
-        let hit = |e: &Engine, i: &usize| e.program.sections.get(*i).is_some_and(|s| e.concerns(*i, s, class));
+        let hit =
+            |e: &Engine, i: &usize| e.program.sections.get(*i).is_some_and(|s| e.concerns(*i, s, class));
         let edited = |(was, is): &(Vec<usize>, Vec<usize>)| {
-            was.iter().any(|i| hit(self.before, i)) || is.iter().any(|i| hit(self.after, i))
+            was.iter().any(|i| hit(&self.before, i)) || is.iter().any(|i| hit(&self.after, i))
         };
         let filter_differs = || self.before.filter_print(node) != self.after.filter_print(node);
         Touch {
             visible: self.visible_changed(a, b, same),
             filter: match same {
-                true => self.moved.iter().any(|i| hit(self.after, i)) || (edited(&self.sections) && filter_differs()),
+                true => {
+                    self.moved.iter().any(|i| hit(&self.after, i))
+                        || (edited(&self.sections) && filter_differs())
+                }
                 false => filter_differs(),
             },
             ssh: (!same || self.ssh_hit(class)) && self.before.ssh_print(node) != self.after.ssh_print(node),
@@ -152,7 +167,8 @@ impl<'a> Comparison<'a> {
     }
 
     fn visible_changed(&self, a: &NodeRow, b: &NodeRow, same: bool) -> bool {
-        let (old, new) = (self.before.classes.get(a.class as usize), self.after.classes.get(b.class as usize));
+        let (old, new) =
+            (self.before.classes.get(a.class as usize), self.after.classes.get(b.class as usize));
         let (Some(old), Some(new)) = (old, new) else { return true };
         match same && Arc::ptr_eq(&old.sees, &new.sees) {
             true => {
@@ -170,7 +186,7 @@ impl<'a> Comparison<'a> {
             let id = crate::engine::mix(u128::from(row.facts.id.get()));
             e.visible_print(row.class).wrapping_sub(if own { id } else { 0 })
         };
-        seen(self.before, a) == seen(self.after, b)
+        seen(&self.before, a) == seen(&self.after, b)
     }
 
     /// Whether an edited section lets the nodes of a class reach something, or be reached.
@@ -179,14 +195,15 @@ impl<'a> Comparison<'a> {
             let section = e.program.sections.get(*i);
             section.is_some_and(|s| e.in_list(s.src, class) || e.concerns(*i, s, class))
         };
-        self.sections.0.iter().any(|i| on(self.before, i)) || self.sections.1.iter().any(|i| on(self.after, i))
+        self.sections.0.iter().any(|i| on(&self.before, i))
+            || self.sections.1.iter().any(|i| on(&self.after, i))
     }
 
     fn ssh_hit(&self, class: usize) -> bool {
         let on = |e: &Engine, i: &usize| {
             e.program.ssh.get(*i).is_some_and(|s| e.in_list(s.dst, class) || e.in_list(s.src, class))
         };
-        self.ssh.0.iter().any(|i| on(self.before, i)) || self.ssh.1.iter().any(|i| on(self.after, i))
+        self.ssh.0.iter().any(|i| on(&self.before, i)) || self.ssh.1.iter().any(|i| on(&self.after, i))
     }
 }
 
@@ -211,6 +228,9 @@ pub(crate) fn differing<T>(
 impl Engine {
     /// What changed for one node between two values. For many nodes use one [`Comparison`].
     pub fn changed(before: &Engine, after: &Engine, node: NodeId) -> Touch {
+        if before.is_same(after) {
+            return Touch::default();
+        }
         Comparison::new(before, after).touch(node)
     }
 }

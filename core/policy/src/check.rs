@@ -25,11 +25,7 @@ const GRANTABLE: [&str; 8] = [
 ];
 
 pub(crate) fn check(doc: &Document, settings: &Settings, findings: &mut Findings) {
-    let mut c = Check {
-        doc,
-        settings,
-        findings,
-    };
+    let mut c = Check { doc, settings, findings };
     c.groups();
     c.tag_owners();
     c.hosts();
@@ -70,14 +66,23 @@ impl Check<'_> {
         };
         let places = self.doc.rules.iter().map(ports).fold(0, usize::saturating_add);
         if places > MAX_PLACES {
-            let message = format!("the rules open {places} combinations of destination and port; at most {MAX_PLACES} are allowed");
-            self.findings.error("too-large", Span::default(), message, "use ranges of ports, groups and tags");
+            let message = format!(
+                "the rules open {places} combinations of destination and port; at most {MAX_PLACES} are allowed"
+            );
+            self.findings.error(
+                "too-large",
+                Span::default(),
+                message,
+                "use ranges of ports, groups and tags",
+            );
         }
         let tests = self.doc.tests.iter().map(|t| t.accept.len() + t.deny.len());
-        let ssh = self.doc.ssh_tests.iter().map(|t| t.dst.len() * (t.accept.len() + t.check.len() + t.deny.len()));
+        let ssh =
+            self.doc.ssh_tests.iter().map(|t| t.dst.len() * (t.accept.len() + t.check.len() + t.deny.len()));
         let expected: usize = tests.chain(ssh).fold(0, usize::saturating_add);
         if expected > MAX_EXPECTATIONS {
-            let message = format!("the tests expect {expected} things; at most {MAX_EXPECTATIONS} are allowed");
+            let message =
+                format!("the tests expect {expected} things; at most {MAX_EXPECTATIONS} are allowed");
             self.findings.error("too-large", Span::default(), message, "test what matters most");
         }
     }

@@ -124,6 +124,18 @@ impl<T: Clone> CowVec<T> {
         }
     }
 
+    /// The numbers of items that may not be the same in both: those in chunks that are not shared.
+    pub fn unshared(&self, other: &CowVec<T>) -> impl Iterator<Item = usize> {
+        let chunks = self.chunks.len().max(other.chunks.len());
+        let shared = |i: &usize| match (self.chunks.get(*i), other.chunks.get(*i)) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        let len = self.len.max(other.len);
+        let apart = (0..chunks).filter(|i| !shared(i)).collect::<Vec<_>>();
+        apart.into_iter().flat_map(move |i| i * CHUNK..len.min((i + 1) * CHUNK))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flat_map(|c| c.iter())
     }

@@ -168,7 +168,13 @@ impl Engine {
         }
     }
 
-    fn refusal(&self, src: (&str, &Party), dst: (&str, &Party), protocol: Option<u8>, port: u16) -> Explanation {
+    fn refusal(
+        &self,
+        src: (&str, &Party),
+        dst: (&str, &Party),
+        protocol: Option<u8>,
+        port: u16,
+    ) -> Explanation {
         let mut reasons = Vec::new();
         let (mut from_some, mut to_some) = (Vec::new(), Vec::new());
         for (i, s) in self.program.sections.iter().enumerate() {
@@ -181,7 +187,12 @@ impl Engine {
                 (true, false) => {
                     let ports: Vec<PortRange> = met.iter().flat_map(|(_, p)| p.iter().copied()).collect();
                     let proto = opened.map(|p| format!("{}:", protocol_name(p))).unwrap_or_default();
-                    let text = format!("{} (line {}) opens only {proto}{}", rule.name, rule.line, print_ports(&ports));
+                    let text = format!(
+                        "{} (line {}) opens only {proto}{}",
+                        rule.name,
+                        rule.line,
+                        print_ports(&ports)
+                    );
                     reasons.push(text);
                 }
                 (true, true) => from_some.push(rule),
@@ -196,11 +207,15 @@ impl Engine {
             };
             reasons.push(match to_some.is_empty() {
                 true => format!("no rule has `{}` as a destination", dst.0),
-                false => format!("`{}` is not a source of the rules that reach it: {}", src.0, names(&to_some)),
+                false => {
+                    format!("`{}` is not a source of the rules that reach it: {}", src.0, names(&to_some))
+                }
             });
             reasons.push(match from_some.is_empty() {
                 true => format!("no rule has `{}` as a source", src.0),
-                false => format!("rules of which `{}` is a source go elsewhere: {}", src.0, names(&from_some)),
+                false => {
+                    format!("rules of which `{}` is a source go elsewhere: {}", src.0, names(&from_some))
+                }
             });
         } else {
             let asked = protocol.map(|p| format!("{}:", protocol_name(p))).unwrap_or_default();

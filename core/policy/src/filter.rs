@@ -223,7 +223,9 @@ impl Engine {
                 out.extend(ANY_SOURCE.iter().map(|s| s.to_string()));
                 out.extend(self.subnet_routes().map(|r| r.to_string()));
             }
-            out.extend(l.nets.iter().filter_map(|s| self.program.net(*s)).map(|n| n.to_string()));
+            let mut nets: Vec<Net> = l.nets.iter().filter_map(|s| self.program.net(*s)).collect();
+            nets.sort();
+            out.extend(nets.iter().map(Net::to_string));
         }
         let literals = out.len();
         out.reserve(nodes.len() * 2);

@@ -90,7 +90,10 @@ impl Rule {
         match self.kind {
             RuleKind::Grant => {
                 out.insert("src".into(), src);
-                out.insert("dst".into(), self.dst.iter().map(|d| Value::from(d.value.target.to_string())).collect());
+                out.insert(
+                    "dst".into(),
+                    self.dst.iter().map(|d| Value::from(d.value.target.to_string())).collect(),
+                );
                 put(&mut out, "ip", self.ip.iter().map(|i| Value::from(i.to_string())).collect());
                 put(&mut out, "app", caps(&self.app));
                 put(&mut out, "via", texts(&self.via));

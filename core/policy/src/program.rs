@@ -377,7 +377,8 @@ impl Builder<'_> {
             let src = self.list(r.src.iter().map(|s| &s.value));
             let tag = |s: &&At<Selector>| matches!(s.value, Selector::Tag(_));
             let named = r.users.iter().any(|u| matches!(u, SshUser::LocalPart(_)));
-            let tags = r.src.iter().any(|s| s.value == Selector::Auto(Auto::Tagged)) || r.src.iter().filter(tag).count() > 1;
+            let tags = r.src.iter().any(|s| s.value == Selector::Auto(Auto::Tagged))
+                || r.src.iter().filter(tag).count() > 1;
             let to_self = Selector::Auto(Auto::SelfOwned);
             let others = r.dst.iter().map(|d| &d.value).filter(|d| **d != to_self);
             let dst = self.list(others);

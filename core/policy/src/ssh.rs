@@ -42,8 +42,11 @@ impl Engine {
     fn ssh_sources(&self, section: &SshSection) -> Vec<NodeId> {
         let Some(list) = self.list(section.src) else { return Vec::new() };
         let every_tag = self.program.tagged.is_some_and(|t| list.who.contains(&t));
-        let meant = |t: &&String| every_tag || self.program.by_tag.get(*t).is_some_and(|s| list.who.contains(s));
-        let times = |n: &NodeId| self.node(*n).filter(|f| f.user().is_none()).map_or(1, |f| f.tags().iter().filter(meant).count());
+        let meant =
+            |t: &&String| every_tag || self.program.by_tag.get(*t).is_some_and(|s| list.who.contains(s));
+        let times = |n: &NodeId| {
+            self.node(*n).filter(|f| f.user().is_none()).map_or(1, |f| f.tags().iter().filter(meant).count())
+        };
         self.named_nodes(section.src).into_iter().flat_map(|n| std::iter::repeat_n(n, times(&n))).collect()
     }
 

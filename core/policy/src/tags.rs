@@ -25,7 +25,11 @@ pub(crate) fn cycles(doc: &Document) -> Vec<At<String>> {
     owned.retain(|o, _| owners.contains_key(o));
     owned.values_mut().for_each(|tags| tags.retain(|t| owners.contains_key(t)));
     trim(&mut owned, &owners);
-    doc.tag_owners.iter().filter(|t| owned.contains_key(t.name.value.as_str())).map(|t| t.name.clone()).collect()
+    doc.tag_owners
+        .iter()
+        .filter(|t| owned.contains_key(t.name.value.as_str()))
+        .map(|t| t.name.clone())
+        .collect()
 }
 
 /// Takes away what leads to nothing that is left.

@@ -67,8 +67,10 @@ fn captures() -> Option<PathBuf> {
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let inside = |d: PathBuf| std::fs::read_dir(d).into_iter().flatten().flatten().map(|e| e.path());
-    let mut all: Vec<PathBuf> =
-        inside(dir.to_path_buf()).flat_map(inside).filter(|f| f.extension().is_some_and(|e| e == "json")).collect();
+    let mut all: Vec<PathBuf> = inside(dir.to_path_buf())
+        .flat_map(inside)
+        .filter(|f| f.extension().is_some_and(|e| e == "json"))
+        .collect();
     all.sort();
     all
 }
@@ -84,9 +86,8 @@ fn question(case: &Value, people: &Value) -> Value {
 /// which the nodes were registered, which only the answers tell.
 fn ordered_nodes(case: &Value) -> Value {
     let nodes = case["nodes"].as_object().cloned().unwrap_or_default();
-    let elected = |name: &str| {
-        case["want"][name]["self"]["primary"].as_array().is_some_and(|p| !p.is_empty())
-    };
+    let elected =
+        |name: &str| case["want"][name]["self"]["primary"].as_array().is_some_and(|p| !p.is_empty());
     let (first, rest): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|(name, _)| elected(name));
     Value::Object(first.into_iter().chain(rest).collect())
 }
@@ -97,9 +98,9 @@ fn raced(case: &Value) -> bool {
     let nodes = case["nodes"].as_object().into_iter().flatten();
     let without = nodes.filter(|(_, n)| n["approved_routes"].as_array().is_none_or(Vec::is_empty));
     let wants = || case["want"].as_object().into_iter().flatten().map(|(_, w)| w);
-    without.into_iter().any(|(name, _)| {
-        serves(&case["want"][name]["self"]) || wants().any(|w| serves(&w["peers"][name]))
-    })
+    without
+        .into_iter()
+        .any(|(name, _)| serves(&case["want"][name]["self"]) || wants().any(|w| serves(&w["peers"][name])))
 }
 
 /// Whether a refusal says what the service said. Where the service names a domain that is not in the policy (the data was
@@ -107,7 +108,8 @@ fn raced(case: &Value) -> bool {
 fn same_refusal(case: &Value, error: &str) -> bool {
     let message = case["message"].as_str().unwrap_or_default();
     let foreign = message.split_once(' ').filter(|(domain, rest)| {
-        rest.starts_with("is not associated") && !case["policy"].as_str().unwrap_or_default().contains(*domain)
+        rest.starts_with("is not associated")
+            && !case["policy"].as_str().unwrap_or_default().contains(*domain)
     });
     case["kind"] == "nodeattrs" || error.contains(foreign.map_or(message, |(_, rest)| rest))
 }
@@ -142,7 +144,9 @@ fn compare(case: &Value, got: &Value, peers_known: bool) -> Option<String> {
 }
 
 fn compare_node(kind: &str, want: &Value, have: &Value, peers_known: bool) -> Option<String> {
-    let differ = |what: &str, w: Vec<String>, h: Vec<String>| (w != h).then(|| format!("{what}: want {w:?} got {h:?}"));
+    let differ = |what: &str, w: Vec<String>, h: Vec<String>| {
+        (w != h).then(|| format!("{what}: want {w:?} got {h:?}"))
+    };
     let rules = |v: &Value| v["rules"].as_array().into_iter().flatten().map(rule).collect::<Vec<_>>();
     if let Some(d) = differ("rules", rules(want), rules(have)) {
         return Some(d);
@@ -159,13 +163,19 @@ fn compare_node(kind: &str, want: &Value, have: &Value, peers_known: bool) -> Op
         }
     }
     let (true, Some(peers)) = (peers_known, want["peers"].as_object()) else { return None };
-    let names = |v: &Value| v.as_object().into_iter().flatten().map(|(n, _)| n.clone()).collect::<BTreeSet<_>>();
-    if let Some(d) = differ("peers", names(&want["peers"]).into_iter().collect(), names(&have["peers"]).into_iter().collect()) {
+    let names =
+        |v: &Value| v.as_object().into_iter().flatten().map(|(n, _)| n.clone()).collect::<BTreeSet<_>>();
+    if let Some(d) = differ(
+        "peers",
+        names(&want["peers"]).into_iter().collect(),
+        names(&have["peers"]).into_iter().collect(),
+    ) {
         return Some(d);
     }
     for (name, w) in peers {
         let h = &have["peers"][name];
-        let words = |v: &Value| v.as_array().into_iter().flatten().map(Value::to_string).collect::<BTreeSet<_>>();
+        let words =
+            |v: &Value| v.as_array().into_iter().flatten().map(Value::to_string).collect::<BTreeSet<_>>();
         let same = ["allowed_ips", "primary"].iter().all(|k| words(&w[*k]) == words(&h[*k]));
         if !same || (kind == "nodeattrs" && caps(&w["capmap"]) != caps(&h["capmap"])) {
             return Some(format!("peer {name}: want {w} got {h}"));
@@ -181,7 +191,9 @@ fn sorted(v: &Value) -> Vec<String> {
 }
 
 fn rule(r: &Value) -> String {
-    let grant = |g: &Value| format!("{:?} {:?} {:?}", sorted(&g["Dsts"]), caps_exact(&g["CapMap"]), sorted(&g["Caps"]));
+    let grant = |g: &Value| {
+        format!("{:?} {:?} {:?}", sorted(&g["Dsts"]), caps_exact(&g["CapMap"]), sorted(&g["Caps"]))
+    };
     let grants: Vec<String> = r["CapGrant"].as_array().into_iter().flatten().map(grant).collect();
     let ports: BTreeSet<String> = r["DstPorts"].as_array().into_iter().flatten().map(port).collect();
     let count = r["DstPorts"].as_array().map_or(0, Vec::len);
@@ -220,6 +232,12 @@ fn canonical(v: &Value) -> String {
 }
 
 fn ssh(r: &Value) -> String {
-    let action: BTreeSet<String> = r["action"].as_object().into_iter().flatten().map(|(k, v)| format!("{k}={v}")).collect();
-    format!("{:?} {} {action:?} {}", sorted(&r["principals"]), canonical(&r["sshUsers"]), canonical(&r["acceptEnv"]))
+    let action: BTreeSet<String> =
+        r["action"].as_object().into_iter().flatten().map(|(k, v)| format!("{k}={v}")).collect();
+    format!(
+        "{:?} {} {action:?} {}",
+        sorted(&r["principals"]),
+        canonical(&r["sshUsers"]),
+        canonical(&r["acceptEnv"])
+    )
 }

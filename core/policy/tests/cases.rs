@@ -15,7 +15,8 @@ fn pages_say_what_holds() {
     let mut pages: Vec<_> = std::fs::read_dir(dir).expect("the pages").flatten().map(|e| e.path()).collect();
     pages.sort();
     let (mut checked, mut wrong) = (0, Vec::new());
-    for page in pages.iter().filter(|p| p.extension().is_some_and(|e| e == "md") && !p.ends_with("README.md")) {
+    for page in pages.iter().filter(|p| p.extension().is_some_and(|e| e == "md") && !p.ends_with("README.md"))
+    {
         let text = std::fs::read_to_string(page).expect("a page");
         let name = page.file_stem().and_then(|n| n.to_str()).unwrap_or_default();
         for section in sections(&text) {
@@ -54,14 +55,19 @@ fn sections(text: &str) -> Vec<Section> {
             }
             match kind.as_str() {
                 "policy" => now.policy = Some(std::mem::take(&mut block)),
-                "expect" => now.expected = block.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect(),
+                "expect" => {
+                    now.expected =
+                        block.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect()
+                }
                 _ => {}
             }
             (block, in_block) = (String::new(), None);
             continue;
         }
         if line.starts_with('|') {
-            table.push(line.trim_matches('|').split('|').map(|c| c.trim().trim_matches('`').to_string()).collect());
+            table.push(
+                line.trim_matches('|').split('|').map(|c| c.trim().trim_matches('`').to_string()).collect(),
+            );
             continue;
         }
         if !table.is_empty() {
@@ -83,11 +89,18 @@ fn sections(text: &str) -> Vec<Section> {
 impl Section {
     fn read(&mut self, table: &[Vec<String>]) {
         let head: Vec<&str> = table[0].iter().map(String::as_str).collect();
-        let rows: Vec<BTreeMap<&str, &str>> =
-            table[2..].iter().map(|r| head.iter().copied().zip(r.iter().map(String::as_str)).collect()).collect();
-        let cell = |row: &BTreeMap<&str, &str>, name: &str| row.get(name).copied().unwrap_or_default().to_string();
+        let rows: Vec<BTreeMap<&str, &str>> = table[2..]
+            .iter()
+            .map(|r| head.iter().copied().zip(r.iter().map(String::as_str)).collect())
+            .collect();
+        let cell =
+            |row: &BTreeMap<&str, &str>, name: &str| row.get(name).copied().unwrap_or_default().to_string();
         if head[0] == "user" {
-            self.users = rows.iter().zip(1..).map(|(row, id)| user(id, &cell(row, "user"), &cell(row, "email"), &cell(row, "role"))).collect();
+            self.users = rows
+                .iter()
+                .zip(1..)
+                .map(|(row, id)| user(id, &cell(row, "user"), &cell(row, "email"), &cell(row, "role")))
+                .collect();
         } else {
             self.nodes = rows.iter().zip(1..).map(|(row, id)| self.node(id, row)).collect();
             self.elect();
@@ -114,7 +127,8 @@ impl Section {
 
     fn elect(&mut self) {
         let served = |n: &NodeFacts, r: &IpNet| n.serves().any(|s| s == r);
-        let all: Vec<IpNet> = self.nodes.iter().flat_map(|n| n.serves().copied()).filter(|r| !is_exit_route(r)).collect();
+        let all: Vec<IpNet> =
+            self.nodes.iter().flat_map(|n| n.serves().copied()).filter(|r| !is_exit_route(r)).collect();
         for r in all {
             let winner = routes::elect(None, self.nodes.iter().filter(|n| served(n, &r)).map(|n| n.id));
             self.nodes.iter_mut().filter(|n| Some(n.id) == winner).for_each(|n| n.primary.push(r));
@@ -141,7 +155,8 @@ impl Section {
             return contains(&all.join("\n"), message);
         }
         if let Some(rest) = line.strip_prefix("tests fail: ") {
-            let all: Vec<String> = e.run_tests().into_iter().map(|f| format!("line {}: {}", f.line, f.message)).collect();
+            let all: Vec<String> =
+                e.run_tests().into_iter().map(|f| format!("line {}: {}", f.line, f.message)).collect();
             return contains(&all.join("\n"), rest);
         }
         if line == "tests pass" {
@@ -159,7 +174,8 @@ impl Section {
     }
 
     fn names(&self, ids: impl Iterator<Item = NodeId>) -> String {
-        let name = |id: NodeId| self.nodes.iter().find(|n| n.id == id).map(|n| n.name.clone()).unwrap_or_default();
+        let name =
+            |id: NodeId| self.nodes.iter().find(|n| n.id == id).map(|n| n.name.clone()).unwrap_or_default();
         let names: Vec<String> = ids.map(name).collect();
         if names.is_empty() { "nobody".into() } else { names.join(", ") }
     }
@@ -191,7 +207,10 @@ impl Section {
                         (a, b) if a == b => format!("{}:{a}", d.ip),
                         (a, b) => format!("{}:{a}-{b}", d.ip),
                     });
-                    let grants = r.cap_grant.iter().flat_map(|g| g.cap_map.keys().map(|k| format!("{} {k}", g.dsts.join(" "))));
+                    let grants = r
+                        .cap_grant
+                        .iter()
+                        .flat_map(|g| g.cap_map.keys().map(|k| format!("{} {k}", g.dsts.join(" "))));
                     let to: Vec<String> = ports.chain(grants).collect();
                     let proto: Vec<String> = r.ip_proto.iter().map(|p| format!(" proto {p}")).collect();
                     format!("{} > {}{}", r.src_ips.join(" "), to.join(" "), proto.concat())
@@ -201,8 +220,11 @@ impl Section {
             }
             "gets" => {
                 let (routes, from) = object.rsplit_once(" from ").ok_or("no `from`")?;
-                let got: Vec<String> =
-                    e.allowed_routes(self.id(subject)?, self.id(from)?).iter().map(IpNet::to_string).collect();
+                let got: Vec<String> = e
+                    .allowed_routes(self.id(subject)?, self.id(from)?)
+                    .iter()
+                    .map(IpNet::to_string)
+                    .collect();
                 same(&if got.is_empty() { "nothing".into() } else { got.join(" ") }, routes)
             }
             "may" => {
@@ -238,7 +260,9 @@ impl Section {
     fn check_ssh(&self, e: &Engine, rest: &str) -> Result<(), String> {
         let (who, expected) = rest.split_once(": ").ok_or("no `:`")?;
         let words: Vec<&str> = who.split(' ').collect();
-        let [a, "to", b, "as", account] = words[..] else { return Err("write `A to B as ACCOUNT: …`".into()) };
+        let [a, "to", b, "as", account] = words[..] else {
+            return Err("write `A to B as ACCOUNT: …`".into());
+        };
         let (a, b) = (self.id(a)?, self.id(b)?);
         let seconds = e.ssh_check(a, b, account).map(|ns| ns / 1_000_000_000);
         let address = e.node(a).and_then(|n| n.v4).map(|v| v.to_string()).unwrap_or_default();
@@ -272,7 +296,14 @@ fn user(id: u64, name: &str, email: &str, role: &str) -> UserFacts {
         _ => Role::Member,
     };
     let id = UserId::new(id).expect("an id");
-    UserFacts { id, name: name.into(), email: email.into(), provider_id: String::new(), display: String::new(), role }
+    UserFacts {
+        id,
+        name: name.into(),
+        email: email.into(),
+        provider_id: String::new(),
+        display: String::new(),
+        role,
+    }
 }
 
 fn settings() -> Settings {

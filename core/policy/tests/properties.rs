@@ -32,7 +32,8 @@ impl Dice {
 }
 
 const TAGS: [&str; 4] = ["tag:a", "tag:b", "tag:c", "tag:r"];
-const ROUTES: [&str; 6] = ["10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "192.168.7.0/24", "0.0.0.0/0", "::/0"];
+const ROUTES: [&str; 6] =
+    ["10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "192.168.7.0/24", "0.0.0.0/0", "::/0"];
 const SRC: [&str; 14] = [
     "*",
     "ann@example.org",
@@ -80,15 +81,31 @@ fn rule(d: &mut Dice) -> String {
         1 => {
             let app = d.pick(&["example.org/cap/x", "tailscale.com/cap/drive"]);
             let dst: Vec<&str> = d.some(&DST).into_iter().filter(|w| *w != "autogroup:internet").collect();
-            format!("{{\"src\": [{}], \"dst\": [{}], \"app\": {{\"{app}\": [{{\"n\": {}}}]}}}}", quoted(&d.some(&SRC)), quoted(&dst), d.roll(3))
+            format!(
+                "{{\"src\": [{}], \"dst\": [{}], \"app\": {{\"{app}\": [{{\"n\": {}}}]}}}}",
+                quoted(&d.some(&SRC)),
+                quoted(&dst),
+                d.roll(3)
+            )
         }
         2 => {
             let dst = d.pick(&["10.1.0.0/16", "10.1.2.0/24", "autogroup:internet"]);
             let via = d.pick(&["tag:r", "tag:a"]);
-            format!("{{\"src\": [{}], \"dst\": [\"{dst}\"], \"ip\": [\"{ports}\"], \"via\": [\"{via}\"]}}", quoted(&d.some(&SRC)))
+            format!(
+                "{{\"src\": [{}], \"dst\": [\"{dst}\"], \"ip\": [\"{ports}\"], \"via\": [\"{via}\"]}}",
+                quoted(&d.some(&SRC))
+            )
         }
-        3 => format!("{{\"src\": [{}], \"dst\": [{}], \"ip\": [\"udp:{ports}\", \"22\"]}}", quoted(&d.some(&SRC)), quoted(&d.some(&DST))),
-        _ => format!("{{\"src\": [{}], \"dst\": [{}], \"ip\": [\"{ports}\"]}}", quoted(&d.some(&SRC)), quoted(&d.some(&DST))),
+        3 => format!(
+            "{{\"src\": [{}], \"dst\": [{}], \"ip\": [\"udp:{ports}\", \"22\"]}}",
+            quoted(&d.some(&SRC)),
+            quoted(&d.some(&DST))
+        ),
+        _ => format!(
+            "{{\"src\": [{}], \"dst\": [{}], \"ip\": [\"{ports}\"]}}",
+            quoted(&d.some(&SRC)),
+            quoted(&d.some(&DST))
+        ),
     }
 }
 
@@ -96,7 +113,10 @@ fn ssh_rule(d: &mut Dice) -> String {
     let src = quoted(&d.some(&["ann@example.org", "group:dev", "autogroup:member"]));
     let dst = quoted(&d.some(&["tag:a", "tag:b", "autogroup:self"]));
     let users = quoted(&d.some(&["root", "autogroup:nonroot", "localpart:*@example.org", "web"]));
-    format!("{{\"action\": \"{}\", \"src\": [{src}], \"dst\": [{dst}], \"users\": [{users}]}}", d.pick(&["accept", "check"]))
+    format!(
+        "{{\"action\": \"{}\", \"src\": [{src}], \"dst\": [{dst}], \"users\": [{users}]}}",
+        d.pick(&["accept", "check"])
+    )
 }
 
 /// A policy text; `rules` is kept apart so that it can be edited.
@@ -124,7 +144,11 @@ fn users(d: &mut Dice) -> Vec<UserFacts> {
         role,
     };
     let role = if d.roll(2) == 0 { Role::Admin } else { Role::Member };
-    vec![user(1, "ann", "example.org", role), user(2, "bob", "example.com", Role::Owner), user(3, "cid", "example.net", Role::Member)]
+    vec![
+        user(1, "ann", "example.org", role),
+        user(2, "bob", "example.com", Role::Owner),
+        user(3, "cid", "example.net", Role::Member),
+    ]
 }
 
 fn node(i: u64, d: &mut Dice) -> NodeFacts {
@@ -132,14 +156,19 @@ fn node(i: u64, d: &mut Dice) -> NodeFacts {
         0 => Owner::User(UserId::new(1 + d.roll(3)).expect("an id")),
         _ => Owner::Tags(d.some(&TAGS).into_iter().map(String::from).collect()),
     };
-    let (v4, v6) = (Ipv4Addr::new(100, 64, 0, i as u8), Ipv6Addr::new(0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, i as u16));
+    let (v4, v6) =
+        (Ipv4Addr::new(100, 64, 0, i as u8), Ipv6Addr::new(0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, i as u16));
     let mut n = NodeFacts::new(NodeId::new(i).expect("an id"), owner, Some(v4), Some(v6));
     n.name = format!("node{i}");
     if d.roll(3) == 0 {
         let routes: Vec<IpNet> = d.some(&ROUTES).iter().map(|r| r.parse().expect("a prefix")).collect();
         n.advertised = routes.clone();
         n.approved = routes.clone();
-        n.primary = if d.roll(2) == 0 { routes.into_iter().filter(|r| r.prefix_len() > 0).collect() } else { Vec::new() };
+        n.primary = if d.roll(2) == 0 {
+            routes.into_iter().filter(|r| r.prefix_len() > 0).collect()
+        } else {
+            Vec::new()
+        };
     }
     n
 }
@@ -198,7 +227,8 @@ fn ids(e: &Engine) -> Vec<NodeId> {
 
 /// Everything that a node is told, as text.
 fn told(e: &Engine, id: NodeId) -> BTreeMap<&'static str, String> {
-    let routes: Vec<_> = e.visible(id).map(|p| (p, e.allowed_routes(id, p))).filter(|(_, r)| !r.is_empty()).collect();
+    let routes: Vec<_> =
+        e.visible(id).map(|p| (p, e.allowed_routes(id, p))).filter(|(_, r)| !r.is_empty()).collect();
     BTreeMap::from([
         ("visible", format!("{:?}", e.visible(id).collect::<Vec<_>>())),
         ("filter", serde_json::to_string(&e.filter(id)).expect("JSON")),
