@@ -40,6 +40,7 @@ func TestMesh(t *testing.T) {
 	t.Run("late join", func(t *testing.T) { lateJoin(t, s, clients, authKey) })
 	t.Run("endpoint change", func(t *testing.T) { endpointChange(t, clients) })
 	t.Run("rename", func(t *testing.T) { rename(t, s, clients) })
+	t.Run("down and up", func(t *testing.T) { downAndUp(t, clients) })
 	t.Run("logout and login", func(t *testing.T) { logoutAndLogin(t, s, clients, authKey) })
 	t.Run("expiry", func(t *testing.T) { expiry(t, s, clients) })
 	t.Run("delete", func(t *testing.T) { deletion(t, s, clients) })
@@ -332,6 +333,31 @@ func rename(t *testing.T, s *harness.Server, clients []*harness.Client) {
 	}
 	if err := s.RenameNode(idOfClient(t, s, subject), subject.Name); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// downAndUp switches a client off and on again: the others see it go offline, with the time, and come back.
+func downAndUp(t *testing.T, clients []*harness.Client) {
+	subject := clients[1]
+	begin := time.Now()
+	subject.MustRun("down")
+	othersSee(t, clients, subject, "it is offline", func(st *harness.Status) error {
+		p, ok := st.PeerNamed(subject.Name)
+		if !ok || p.Online || p.LastSeen.Before(begin.Add(-time.Minute)) {
+			return harness.Errorf("peer %+v", p)
+		}
+		return nil
+	})
+	t.Logf("offline for all %v after `down`", time.Since(begin).Round(time.Millisecond))
+	subject.MustRun("up")
+	othersSee(t, clients, subject, "it is online", func(st *harness.Status) error {
+		if p, ok := st.PeerNamed(subject.Name); !ok || !p.Online {
+			return harness.Errorf("not online")
+		}
+		return nil
+	})
+	if _, err := clients[0].Ping(subject.Name, pingLimit); err != nil {
+		t.Error(err)
 	}
 }
 
