@@ -32,7 +32,15 @@ pub struct App {
 impl App {
     /// Puts the parts together.
     pub fn new(settings: Arc<Settings>, clerk: Clerk, noise: Responder, relay: Option<Relay>) -> App {
-        App { settings, clerk, noise, relay, encoder: Encoder::default(), full_maps: FullMaps::default(), streams: AtomicU64::new(1) }
+        App {
+            settings,
+            clerk,
+            noise,
+            relay,
+            encoder: Encoder::default(),
+            full_maps: FullMaps::default(),
+            streams: AtomicU64::new(1),
+        }
     }
 
     /// A number for a new map stream.

@@ -67,7 +67,9 @@ impl Clerk {
         let deadlines = Deadlines::of(&tailnet);
         let mut worker = Worker { tailnet, store, stored, deadlines, publish, retry_at: None };
         let runtime = tokio::runtime::Handle::current();
-        let spawned = std::thread::Builder::new().name("clerk".into()).spawn(move || runtime.block_on(worker.run(queue)));
+        let spawned = std::thread::Builder::new()
+            .name("clerk".into())
+            .spawn(move || runtime.block_on(worker.run(queue)));
         if let Err(error) = spawned {
             tracing::error!("the clerk's thread can't be started: {error}");
         }
@@ -125,7 +127,10 @@ impl Worker {
     async fn run(&mut self, mut queue: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(BATCH);
         loop {
-            let pause = self.retry_at.take().map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+            let pause = self
+                .retry_at
+                .take()
+                .map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
             let sleep = self.deadlines.deadline().map_or(LONGEST_SLEEP, until).max(pause);
             match tokio::time::timeout(sleep, queue.recv_many(&mut jobs, BATCH)).await {
                 Ok(0) => return,
@@ -167,7 +172,8 @@ impl Worker {
             }
             decided.push((answer, verdict));
         }
-        let all: Vec<Change> = decided.iter().filter_map(|(_, v)| v.as_ref().ok()).flatten().cloned().collect();
+        let all: Vec<Change> =
+            decided.iter().filter_map(|(_, v)| v.as_ref().ok()).flatten().cloned().collect();
         let actors = actors.into_iter().collect::<Vec<_>>().join(", ");
         match self.commit(&actors, &all) {
             Ok(()) => self.accept(next, &all),

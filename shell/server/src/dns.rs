@@ -19,7 +19,6 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 const MAX_FILE_BYTES: u64 = 4 << 20;
 const MAX_RECORDS: usize = 10_000;
 
-
 /// The settings that every node gets, in the form that the official client expects (`tailcfg.DNSConfig`).
 ///
 /// Global resolvers replace those of the client's system only with `override_local_dns`; otherwise they serve names for

@@ -100,7 +100,10 @@ struct VerifyRequest {
 }
 
 /// Tells other relays whether a node key is registered here (`tailcfg.DERPAdmitClientRequest`).
-async fn verify(State(app): State<Arc<App>>, body: Result<Bytes, axum::extract::rejection::BytesRejection>) -> Response {
+async fn verify(
+    State(app): State<Arc<App>>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response {
     let body = match body {
         Ok(body) => body,
         Err(rejection) => return rejection.into_response(),
@@ -110,7 +113,8 @@ async fn verify(State(app): State<Arc<App>>, body: Result<Bytes, axum::extract::
             let allow = app.clerk.snapshot().node_by_key(&request.node_public).is_some();
             Json(serde_json::json!({ "Allow": allow })).into_response()
         }
-        Err(error) => (StatusCode::BAD_REQUEST, format!("the request can't be read: {error}\n")).into_response(),
+        Err(error) => {
+            (StatusCode::BAD_REQUEST, format!("the request can't be read: {error}\n")).into_response()
+        }
     }
 }
-

@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -36,6 +36,10 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const MAX_HEAD: usize = 8 * 1024;
 /// Pause after the system refused a connection, as when it has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection's place among [`MAX_CONNECTIONS`]. Whoever takes a connection over from HTTP holds it as long as that.
+#[derive(Clone)]
+pub struct Seat(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
 
 /// What every connection is served with.
 #[derive(Clone)]
@@ -62,8 +66,7 @@ pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Se
             Ok((socket, remote)) => {
                 let (tls, service) = (tls.clone(), service.clone());
                 tokio::spawn(async move {
-                    let _permit = permit;
-                    if let Err(error) = connection(socket, remote, tls, service).await {
+                    if let Err(error) = connection(socket, remote, tls, service, permit).await {
                         tracing::debug!("a connection from {remote} ended: {error}");
                     }
                 });
@@ -81,14 +84,15 @@ async fn connection(
     remote: SocketAddr,
     tls: Option<TlsAcceptor>,
     service: Service,
+    permit: OwnedSemaphorePermit,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     tune(&socket)?;
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     match tls {
-        None => serve(socket, remote, service).await,
+        None => serve(socket, remote, service, permit).await,
         Some(acceptor) => {
             let stream = tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(socket)).await??;
-            serve(stream, remote, service).await
+            serve(stream, remote, service, permit).await
         }
     }
 }
@@ -106,6 +110,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     mut stream: S,
     remote: SocketAddr,
     service: Service,
+    permit: OwnedSemaphorePermit,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let head = match &service.relay {
         Some(_) => tokio::time::timeout(HEAD_TIMEOUT, head_of_relay(&mut stream)).await??,
@@ -113,13 +118,20 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     let stream = Rewound { head, taken: 0, stream };
     if let Some(relay) = service.relay.filter(|_| wants_fast_start(&stream.head)) {
-        relay.serve_stream(stream.past_head(), remote).await;
+        // A task of its own, so that a relay connection doesn't keep the memory in which an HTTP one would be served.
+        tokio::spawn(async move {
+            relay.serve_stream(stream.past_head(), remote).await;
+            drop(permit);
+        });
         return Ok(());
     }
-    let router = service.router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(remote));
-        request
-    });
+    let seat = Seat(Arc::new(permit));
+    let router =
+        service.router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(remote));
+            request.extensions_mut().insert(seat.clone());
+            request
+        });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_TIMEOUT));
@@ -154,7 +166,10 @@ fn wants_fast_start(head: &[u8]) -> bool {
     let mut request = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(_)) = request.parse(head) else { return false };
     let has = |name: &str, value: &[u8]| {
-        request.headers.iter().any(|h| h.name.eq_ignore_ascii_case(name) && h.value.eq_ignore_ascii_case(value))
+        request
+            .headers
+            .iter()
+            .any(|h| h.name.eq_ignore_ascii_case(name) && h.value.eq_ignore_ascii_case(value))
     };
     request.path == Some("/derp") && has("Derp-Fast-Start", b"1") && has("Upgrade", b"derp")
 }
@@ -224,7 +239,9 @@ pub async fn accept_local(listener: UnixListener, router: Router) {
         };
         let service = TowerToHyperService::new(router.clone());
         tokio::spawn(async move {
-            let served = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+            let served = auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(socket), service)
+                .await;
             if let Err(error) = served {
                 tracing::debug!("a local connection ended: {error}");
             }

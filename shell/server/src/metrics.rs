@@ -53,15 +53,35 @@ impl Collector for Numbers {
         gauge(&mut out, "headsail_nodes_online", "nodes with a map stream", online)?;
         gauge(&mut out, "headsail_nodes_expired", "nodes whose key has expired", expired)?;
         gauge(&mut out, "headsail_users", "users", t.users().count())?;
-        gauge(&mut out, "headsail_pending_logins", "logins and sessions that wait, or were decided lately", pending)?;
+        gauge(
+            &mut out,
+            "headsail_pending_logins",
+            "logins and sessions that wait, or were decided lately",
+            pending,
+        )?;
         counter(&mut out, "headsail_snapshots", "snapshots published", t.revision())?;
         let stun = &self.stun;
-        counter(&mut out, "headsail_stun_answered", "STUN requests answered", stun.answered.load(Ordering::Relaxed))?;
-        counter(&mut out, "headsail_stun_ignored", "datagrams that were no request", stun.ignored.load(Ordering::Relaxed))?;
+        counter(
+            &mut out,
+            "headsail_stun_answered",
+            "STUN requests answered",
+            stun.answered.load(Ordering::Relaxed),
+        )?;
+        counter(
+            &mut out,
+            "headsail_stun_ignored",
+            "datagrams that were no request",
+            stun.ignored.load(Ordering::Relaxed),
+        )?;
         let Some(relay) = self.app.relay.as_ref().map(|r| r.stats()) else { return Ok(()) };
         gauge(&mut out, "headsail_derp_connections", "relay connections", relay.core.connections)?;
         gauge(&mut out, "headsail_derp_homes", "relay clients that have their home here", relay.core.homes)?;
-        gauge(&mut out, "headsail_derp_queued_bytes", "bytes that wait in relay queues", relay.core.queued_bytes)?;
+        gauge(
+            &mut out,
+            "headsail_derp_queued_bytes",
+            "bytes that wait in relay queues",
+            relay.core.queued_bytes,
+        )?;
         counter(&mut out, "headsail_derp_joined", "relay connections ever", relay.core.joined)?;
         counter(&mut out, "headsail_derp_packets", "packets relayed", relay.core.packets)?;
         counter(&mut out, "headsail_derp_bytes", "bytes relayed", relay.core.bytes)?;
@@ -71,13 +91,23 @@ impl Collector for Numbers {
     }
 }
 
-fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: usize) -> Result<(), std::fmt::Error> {
+fn gauge(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: usize,
+) -> Result<(), std::fmt::Error> {
     let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
     let encoder = out.encode_descriptor(name, help, None, metric.metric_type())?;
     metric.encode(encoder)
 }
 
-fn counter(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+fn counter(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> Result<(), std::fmt::Error> {
     let metric = ConstCounter::new(value);
     let encoder = out.encode_descriptor(name, help, None, metric.metric_type())?;
     metric.encode(encoder)

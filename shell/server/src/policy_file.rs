@@ -19,12 +19,17 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// The file can't be read, or what is wrong with the policy, with the places in the text.
 pub fn first(path: &Path, domains: &[String]) -> Result<PolicyRow, String> {
     let text = read(path)?;
-    PolicyRow::parse(&text, domains, clock::now(), false)
-        .map_err(|refusal| format!("the policy is refused:\n{}", render(&path.display().to_string(), &text, &refusal.diagnostics)))
+    PolicyRow::parse(&text, domains, clock::now(), false).map_err(|refusal| {
+        format!(
+            "the policy is refused:\n{}",
+            render(&path.display().to_string(), &text, &refusal.diagnostics)
+        )
+    })
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    files::read_bounded(path, MAX_TEXT as u64 + 1).map_err(|e| format!("cannot read the policy `{}`: {e}", path.display()))
+    files::read_bounded(path, MAX_TEXT as u64 + 1)
+        .map_err(|e| format!("cannot read the policy `{}`: {e}", path.display()))
 }
 
 /// Reads the policy again and, if it is a good one, makes it hold; a bad one is named and the old one stays.

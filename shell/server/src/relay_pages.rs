@@ -17,6 +17,7 @@ use axum::routing::any;
 use hyper_util::rt::TokioIo;
 
 use crate::app::App;
+use crate::listen::Seat;
 use crate::relay::Relay;
 use crate::relay::http::{self, Entry};
 
@@ -47,8 +48,10 @@ async fn derp(
         Entry::Refuse(answer) => return answer.into_response(),
         Entry::FastStart => return Response::new(Body::empty()),
     };
+    let seat = request.extensions().get::<Seat>().cloned();
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
+        let _seat = seat;
         let Ok(Ok(connection)) = tokio::time::timeout(UPGRADE_TIMEOUT, upgraded).await else { return };
         let io = TokioIo::new(connection);
         if websocket {
@@ -64,7 +67,8 @@ async fn bootstrap_dns(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -
     let snapshot = app.clerk.snapshot();
     let mut hosts: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     for node in snapshot.settings().derp.regions.values().flat_map(|r| &r.nodes) {
-        let pinned = [&node.ipv4, &node.ipv6, &node.host_name].into_iter().filter_map(|text| text.parse().ok());
+        let pinned =
+            [&node.ipv4, &node.ipv6, &node.host_name].into_iter().filter_map(|text| text.parse().ok());
         let addresses: Vec<IpAddr> = pinned.collect();
         if !addresses.is_empty() {
             hosts.entry(node.host_name.clone()).or_default().extend(addresses);

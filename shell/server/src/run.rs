@@ -25,8 +25,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
 use crate::clerk::Clerk;
+use crate::config::{self, ListenAddr, Listeners, Settings, Source};
 use crate::derp_map::{MapSource, RelayAddress};
-use crate::config::{self, Listeners, ListenAddr, Settings, Source};
 use crate::listen::{self, Service};
 use crate::relay::{Admission, Relay, stun};
 use crate::tls::{self, Certificates};
@@ -71,8 +71,10 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
 
     let noise_key = keys::load_or_create(&settings.noise_private_key_path)?;
     let noise = Responder::new(noise_key.bytes()).map_err(|e| format!("cannot use the noise key: {e}"))?;
-    let relay_key = settings.derp.server.as_ref().map(|d| keys::load_or_create(&d.private_key_path)).transpose()?;
-    let mut store: Box<dyn Store> = Box::new(SqliteStore::open(&settings.database.path, store_options(&settings))?);
+    let relay_key =
+        settings.derp.server.as_ref().map(|d| keys::load_or_create(&d.private_key_path)).transpose()?;
+    let mut store: Box<dyn Store> =
+        Box::new(SqliteStore::open(&settings.database.path, store_options(&settings))?);
     let loaded = store.load()?;
 
     let sockets = Sockets::open(&mut settings).await?;
@@ -82,7 +84,11 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         true => None,
         false => {
             let names = tls::certificate_names(&settings.server_url.host, &addresses);
-            Some(Certificates::open(&settings.certificate, &names, relay_public.as_ref().map(NodeKey::bytes))?)
+            Some(Certificates::open(
+                &settings.certificate,
+                &names,
+                relay_public.as_ref().map(NodeKey::bytes),
+            )?)
         }
     };
     let pin = certificates.as_ref().and_then(|c| c.pin());
@@ -125,7 +131,8 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
 fn start_log(log: &config::Log) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HEADSAIL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(log.level.as_str()));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let builder = builder.with_ansi(colours);
     // A second start in one process, as in tests, keeps the first log.
@@ -151,7 +158,8 @@ fn restore(rows: &[Change], settings: TailnetSettings) -> Tailnet {
     let mut tailnet = Tailnet::empty(Arc::new(settings));
     tailnet.apply(rows);
     let now = clock::now();
-    let back: Vec<Change> = tailnet.nodes().map(|n| Change::Presence(n.id, revive(n.presence, now, grace))).collect();
+    let back: Vec<Change> =
+        tailnet.nodes().map(|n| Change::Presence(n.id, revive(n.presence, now, grace))).collect();
     tailnet.apply(&back);
     tailnet
 }
@@ -284,7 +292,8 @@ impl Sockets {
     fn relay_region(&self, settings: &Settings, pin: Option<String>) -> Option<DerpRegion> {
         let server = settings.derp.server.as_ref()?;
         let tls = self.tls.first().and_then(|l| l.local_addr().ok()).map(|a| a.port());
-        let stun = self.stun.first().and_then(|s| s.local_addr().ok()).map_or(server.stun_listen.port, |a| a.port());
+        let stun =
+            self.stun.first().and_then(|s| s.local_addr().ok()).map_or(server.stun_listen.port, |a| a.port());
         Some(derp_map::embedded_region(server, &RelayAddress::of(settings, tls, stun, pin)))
     }
 

@@ -187,7 +187,10 @@ fn read_text(file: &Path) -> Result<String, String> {
 /// The URL under which neighbours reach a listener: its own address, or for all interfaces this machine's private one.
 fn url_of_listener(listen: &str) -> String {
     let (host, port) = listen.rsplit_once(':').unwrap_or(("", "8080"));
-    let all = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().map_or(host.is_empty(), |ip| ip.is_unspecified());
+    let all = host
+        .trim_matches(['[', ']'])
+        .parse::<std::net::IpAddr>()
+        .map_or(host.is_empty(), |ip| ip.is_unspecified());
     let host = match private_addresses().first() {
         Some(std::net::IpAddr::V4(ip)) if all => ip.to_string(),
         Some(std::net::IpAddr::V6(ip)) if all => format!("[{ip}]"),

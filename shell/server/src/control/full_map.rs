@@ -62,7 +62,8 @@ impl FullMaps {
         }
         let mut text = serde_json::to_vec(&head).ok()?;
         // Every peer has a comma behind it but the last, which is rendered for this viewer alone.
-        let Some(last) = own.pop().or_else(|| pop_last(&mut shared).map(|n| view::peer_for_all(t, &n))) else {
+        let Some(last) = own.pop().or_else(|| pop_last(&mut shared).map(|n| view::peer_for_all(t, &n)))
+        else {
             return Some(joined(&[encode(text, compression)?]));
         };
         text.pop();
@@ -81,15 +82,25 @@ impl FullMaps {
         Some(joined(&parts))
     }
 
-    fn piece(&self, t: &Tailnet, place: u64, rows: Vec<Arc<Node>>, compression: Compression) -> Option<Bytes> {
+    fn piece(
+        &self,
+        t: &Tailnet,
+        place: u64,
+        rows: Vec<Arc<Node>>,
+        compression: Compression,
+    ) -> Option<Bytes> {
         let mask = rows.iter().fold(0u64, |mask, n| mask | 1 << (n.id.get() % PIECE));
         let key = PieceKey { place, mask, compression };
         let domain = &t.settings().base_domain;
         let fits = |p: &Piece| {
-            p.domain == *domain && p.rows.len() == rows.len() && p.rows.iter().zip(&rows).all(|(a, b)| Arc::ptr_eq(a, b))
+            p.domain == *domain
+                && p.rows.len() == rows.len()
+                && p.rows.iter().zip(&rows).all(|(a, b)| Arc::ptr_eq(a, b))
         };
         // A poisoned lock means that a renderer panicked; the pieces in it are whole all the same.
-        if let Some(known) = self.pieces.lock().unwrap_or_else(|e| e.into_inner()).get(&key).filter(|p| fits(p)) {
+        if let Some(known) =
+            self.pieces.lock().unwrap_or_else(|e| e.into_inner()).get(&key).filter(|p| fits(p))
+        {
             return Some(known.bytes.clone());
         }
         let mut text = Vec::with_capacity(rows.len() * 700);
@@ -171,7 +182,11 @@ mod tests {
                 old_node_key: NodeKey::default(),
                 auth_key: None,
                 expiry: None,
-                hostinfo: Hostinfo { hostname: format!("host{n}"), routable_ips: routes, ..Hostinfo::default() },
+                hostinfo: Hostinfo {
+                    hostname: format!("host{n}"),
+                    routable_ips: routes,
+                    ..Hostinfo::default()
+                },
                 ephemeral: false,
             };
             run(&mut t, Command::Register(Box::new(registration)));

@@ -30,7 +30,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const SEND_BUFFER: usize = 256 * 1024;
 
 /// Serves requests until the connection ends.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(app: Arc<App>, machine: MachineKey, io: S) {
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    app: Arc<App>,
+    machine: MachineKey,
+    io: S,
+) {
     let service = service_fn(move |request| {
         let app = app.clone();
         async move {
@@ -65,11 +69,19 @@ async fn route(app: Arc<App>, machine: MachineKey, request: Request<Incoming>) -
             Ok(body) => map::post(app, machine, &body).await,
             Err(refusal) => refusal,
         },
-        (&Method::GET, path) if path.starts_with(ssh_action::PATH) => ssh_action::get(app, machine, request.uri()).await,
+        (&Method::GET, path) if path.starts_with(ssh_action::PATH) => {
+            ssh_action::get(app, machine, request.uri()).await
+        }
         (
             _,
-            "/machine/set-dns" | "/machine/id-token" | "/machine/feature/query" | "/machine/update-health"
-            | "/machine/audit-log" | "/machine/set-device-attr" | "/machine/whoami" | "/machine/c2n",
+            "/machine/set-dns"
+            | "/machine/id-token"
+            | "/machine/feature/query"
+            | "/machine/update-health"
+            | "/machine/audit-log"
+            | "/machine/set-device-attr"
+            | "/machine/whoami"
+            | "/machine/c2n",
         ) => text(StatusCode::NOT_IMPLEMENTED, "this server does not offer that"),
         _ => text(StatusCode::NOT_FOUND, "there is no such page"),
     }

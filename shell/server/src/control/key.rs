@@ -25,7 +25,9 @@ struct Keys {
 pub async fn get(State(app): State<Arc<App>>, Query(query): Query<BTreeMap<String, String>>) -> Response {
     let version = query.get("v").and_then(|v| v.parse().ok()).map(CapVer);
     match version {
-        None => (StatusCode::BAD_REQUEST, "the capability version `v` of the client is missing\n").into_response(),
+        None => {
+            (StatusCode::BAD_REQUEST, "the capability version `v` of the client is missing\n").into_response()
+        }
         Some(v) if !v.is_supported() => {
             let text = headsail_tailnet::command::Rejection::TooOld(v).text();
             (StatusCode::BAD_REQUEST, text).into_response()

@@ -21,7 +21,9 @@ use crate::control::stream;
 pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<Body> {
     let request: MapRequest = match json::decode(body) {
         Ok(request) => request,
-        Err(error) => return text(StatusCode::BAD_REQUEST, format!("the map request can't be read: {error}")),
+        Err(error) => {
+            return text(StatusCode::BAD_REQUEST, format!("the map request can't be read: {error}"));
+        }
     };
     if !request.version.is_supported() {
         return refuse(Failure::Rejected(Rejection::TooOld(request.version)));
@@ -79,10 +81,13 @@ pub(super) fn refuse(failure: Failure) -> Response<Body> {
         Failure::Rejected(rejection) => {
             let status = match &rejection {
                 Rejection::NotFound(_) => StatusCode::NOT_FOUND,
-                Rejection::Foreign | Rejection::Refused(_) | Rejection::KeyExpired => StatusCode::UNAUTHORIZED,
-                Rejection::Invalid(_) | Rejection::TooOld(_) | Rejection::Conflict(_) | Rejection::BadPolicy(_) => {
-                    StatusCode::BAD_REQUEST
+                Rejection::Foreign | Rejection::Refused(_) | Rejection::KeyExpired => {
+                    StatusCode::UNAUTHORIZED
                 }
+                Rejection::Invalid(_)
+                | Rejection::TooOld(_)
+                | Rejection::Conflict(_)
+                | Rejection::BadPolicy(_) => StatusCode::BAD_REQUEST,
                 Rejection::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
             text(status, rejection.text())

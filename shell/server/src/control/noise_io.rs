@@ -32,7 +32,13 @@ impl<S> NoiseIo<S> {
     ///
     /// # Errors
     /// Bytes behind the handshake that are no records.
-    pub fn new(socket: S, transport: Transport, received: Vec<u8>, response: &[u8], first: &[u8]) -> io::Result<NoiseIo<S>> {
+    pub fn new(
+        socket: S,
+        transport: Transport,
+        received: Vec<u8>,
+        response: &[u8],
+        first: &[u8],
+    ) -> io::Result<NoiseIo<S>> {
         let Transport { sealer, opener } = transport;
         let mut io = NoiseIo {
             socket,

@@ -26,7 +26,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<Body> {
     let request: RegisterRequest = match json::decode(body) {
         Ok(request) => request,
-        Err(error) => return text(StatusCode::BAD_REQUEST, format!("the registration can't be read: {error}")),
+        Err(error) => {
+            return text(StatusCode::BAD_REQUEST, format!("the registration can't be read: {error}"));
+        }
     };
     let followup = request.followup.clone();
     let node_key = request.node_key;

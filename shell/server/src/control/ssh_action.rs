@@ -41,7 +41,9 @@ pub async fn get(app: Arc<App>, machine: MachineKey, uri: &Uri) -> Response<Body
         return text(StatusCode::NOT_FOUND, "the path must read /machine/ssh/action/SOURCE/to/DESTINATION");
     };
     let snapshot = app.clerk.snapshot();
-    let Some(node) = snapshot.node(dst) else { return text(StatusCode::NOT_FOUND, "there is no such destination") };
+    let Some(node) = snapshot.node(dst) else {
+        return text(StatusCode::NOT_FOUND, "there is no such destination");
+    };
     if node.machine_key != machine {
         return text(StatusCode::UNAUTHORIZED, "only the destination may ask");
     }
@@ -123,7 +125,8 @@ async fn wait(app: &App, id: &str, session: Session) -> Response<Body> {
     match tokio::time::timeout(LONGEST_WAIT, settled).await {
         Ok(Some(TicketState::Granted)) => accept(),
         Ok(Some(TicketState::Refused(why))) => {
-            Json(SshAction { message: format!("# {why}\n"), reject: true, ..SshAction::default() }).into_response()
+            Json(SshAction { message: format!("# {why}\n"), reject: true, ..SshAction::default() })
+                .into_response()
         }
         Ok(Some(TicketState::Waiting)) | Ok(None) | Err(_) => delegate(app, session).await,
     }

@@ -208,7 +208,12 @@ impl Teller {
     fn share_key(&self, then: &Tailnet, now: &Tailnet) -> Option<ShareKey> {
         let class = (then.access().engine().class_of(self.node)?, now.access().engine().class_of(self.node)?);
         let own = tells_of_itself(then, now, self.node);
-        (!own).then(|| ShareKey { then: then.revision(), now: now.revision(), class, compression: self.compression })
+        (!own).then(|| ShareKey {
+            then: then.revision(),
+            now: now.revision(),
+            class,
+            compression: self.compression,
+        })
     }
 }
 

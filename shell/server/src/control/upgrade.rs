@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::clock;
 use crate::control::inner;
 use crate::control::noise_io::NoiseIo;
+use crate::listen::Seat;
 
 const PROTOCOL: &str = "tailscale-control-protocol";
 const HANDSHAKE_HEADER: &str = "x-tailscale-handshake";
@@ -31,7 +32,8 @@ const PIPE: usize = 64 * 1024;
 
 /// Takes a handshake and, once the connection is ours, serves the control protocol over it.
 pub async fn ts2021(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    let upgrade = request.headers().get(header::UPGRADE).and_then(|v| v.to_str().ok()).map(str::to_ascii_lowercase);
+    let upgrade =
+        request.headers().get(header::UPGRADE).and_then(|v| v.to_str().ok()).map(str::to_ascii_lowercase);
     match upgrade.as_deref() {
         Some("websocket") => websocket(app, request).await,
         Some(PROTOCOL) if request.method() == Method::POST => plain(app, request),
@@ -45,12 +47,15 @@ fn refuse(text: &str) -> Response {
 }
 
 fn plain(app: Arc<App>, mut request: Request<Body>) -> Response {
-    let initiation = match handshake_of(request.headers().get(HANDSHAKE_HEADER).and_then(|v| v.to_str().ok())) {
+    let initiation = match handshake_of(request.headers().get(HANDSHAKE_HEADER).and_then(|v| v.to_str().ok()))
+    {
         Ok(bytes) => bytes,
         Err(text) => return refuse(text),
     };
+    let seat = request.extensions().get::<Seat>().cloned();
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
+        let _seat = seat;
         if let Ok(Ok(connection)) = tokio::time::timeout(UPGRADE_TIMEOUT, upgraded).await {
             serve(app, TokioIo::new(connection), &initiation).await;
         }
@@ -67,12 +72,18 @@ fn handshake_of(text: Option<&str>) -> Result<Vec<u8>, &'static str> {
 }
 
 /// Makes the connection a Noise connection and serves HTTP/2 in it until it ends.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(app: Arc<App>, mut socket: S, initiation: &[u8]) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    app: Arc<App>,
+    mut socket: S,
+    initiation: &[u8],
+) {
     let handshake = match app.noise.read_initiation(initiation) {
         Ok(handshake) => handshake,
         Err(error) => {
             tracing::debug!("a Noise handshake failed: {error}");
-            let _ = socket.write_all(&headsail_noise::handshake::refusal("the handshake is not for this server's key")).await;
+            let _ = socket
+                .write_all(&headsail_noise::handshake::refusal("the handshake is not for this server's key"))
+                .await;
             let _ = socket.shutdown().await;
             return;
         }
@@ -121,7 +132,11 @@ async fn websocket(app: Arc<App>, request: Request<Body>) -> Response {
     };
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => {
-            upgrade.protocols([PROTOCOL]).on_upgrade(move |socket| websocket_as_bytes(app, socket, initiation))
+            let seat = parts.extensions.get::<Seat>().cloned();
+            upgrade.protocols([PROTOCOL]).on_upgrade(async move |socket| {
+                let _seat = seat;
+                websocket_as_bytes(app, socket, initiation).await;
+            })
         }
         Err(rejection) => rejection.into_response(),
     }

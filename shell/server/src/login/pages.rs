@@ -16,7 +16,11 @@ pub const HOME: &str = "<!doctype html><html lang=en><title>Headsail</title><p>T
 pub async fn register(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let snapshot = app.clerk.snapshot();
     let Some(ticket) = snapshot.ticket(&id) else {
-        return page(StatusCode::NOT_FOUND, "This login is gone", "<p>It may have timed out. Start it again on your machine.");
+        return page(
+            StatusCode::NOT_FOUND,
+            "This login is gone",
+            "<p>It may have timed out. Start it again on your machine.",
+        );
     };
     let host = escape(&ticket.asking.hostinfo.hostname);
     match &ticket.state {
@@ -28,7 +32,9 @@ pub async fn register(State(app): State<Arc<App>>, Path(id): Path<String>) -> Re
             );
             page(StatusCode::OK, "Machine registration", &body)
         }
-        TicketState::Granted => page(StatusCode::OK, "Welcome", &format!("<p><b>{host}</b> is in. You may close this page.")),
+        TicketState::Granted => {
+            page(StatusCode::OK, "Welcome", &format!("<p><b>{host}</b> is in. You may close this page."))
+        }
         TicketState::Refused(why) => page(StatusCode::FORBIDDEN, "Refused", &format!("<p>{}", escape(why))),
     }
 }
@@ -48,7 +54,9 @@ pub async fn auth(State(app): State<Arc<App>>, Path(id): Path<String>) -> Respon
             );
             page(StatusCode::OK, "SSH session", &body)
         }
-        TicketState::Granted => page(StatusCode::OK, "Allowed", "<p>The session was let in. You may close this page."),
+        TicketState::Granted => {
+            page(StatusCode::OK, "Allowed", "<p>The session was let in. You may close this page.")
+        }
         TicketState::Refused(why) => page(StatusCode::FORBIDDEN, "Refused", &format!("<p>{}", escape(why))),
     }
 }
