@@ -16,7 +16,7 @@ use crate::program::{Body, ListId, Section, SshSection};
 pub struct Touch {
     /// The set of nodes that it sees.
     pub visible: bool,
-    /// Its packet filter.
+    /// Its packet filter, or the names of its parts.
     pub filter: bool,
     /// Its SSH policy.
     pub ssh: bool,
@@ -189,10 +189,11 @@ impl Comparison {
         seen(&self.before, a) == seen(&self.after, b)
     }
 
-    /// Whether an edited section lets the nodes of a class reach something, or be reached.
+    /// Whether an edited section that speaks of addresses lets the nodes of a class reach something, or be reached.
     fn reach_edited(&self, class: usize) -> bool {
+        let routed = |e: &Engine, l: ListId| e.list(l).is_some_and(|l| l.all() || !l.nets.is_empty());
         let on = |e: &Engine, i: &usize| {
-            let section = e.program.sections.get(*i);
+            let section = e.program.sections.get(*i).filter(|s| routed(e, s.src) || routed(e, s.dst));
             section.is_some_and(|s| e.in_list(s.src, class) || e.concerns(*i, s, class))
         };
         self.sections.0.iter().any(|i| on(&self.before, i))

@@ -81,17 +81,22 @@ impl Engine {
         self.parts(node).into_iter().map(write).collect()
     }
 
-    /// The packet filter of a node as named parts (`MapResponse.PacketFilters`), in the order of the policy. Names sort in
-    /// that order, and a rule keeps its name while its sources or ports change, so that only parts that changed travel.
+    /// The packet filter of a node as named parts (`MapResponse.PacketFilters`), in the order of the policy. A part is named
+    /// after what its rule says: the name stays while sources come and go and while other rules are edited, so that only
+    /// parts that changed travel. The order of rules does not matter to a client: a packet passes that any rule lets pass.
     pub fn parts(&self, node: NodeId) -> Vec<Part> {
         let part = |p: Piece| Part {
-            name: format!("rule-{:06}", p.section),
+            name: self.part_name(&p),
             sources: SourceKey { print: p.print, sources: p.sources },
             dst_ports: p.ports,
             ip_proto: p.protocol.map(i32::from).into_iter().collect(),
             cap_grant: p.caps.into_iter().collect(),
         };
         self.pieces(node).into_iter().map(part).collect()
+    }
+
+    fn part_name(&self, p: &Piece) -> String {
+        self.program.sections.get(p.section).map_or_else(String::new, |s| format!("rule-{:016x}", s.key))
     }
 
     /// The sources of a part, written out.
@@ -274,11 +279,12 @@ impl Engine {
         class.is_some_and(|c| list.who.iter().any(|s| c.signature.has(*s)))
     }
 
-    /// A number that differs, but for chance, when the filter differs.
+    /// A number that differs, but for chance, when the filter differs, or the names of its parts.
     pub(crate) fn filter_print(&self, node: NodeId) -> u128 {
         let mut sum = u128::from(self.policy.is_none());
         for p in self.pieces(node) {
-            sum = mix(sum ^ p.print) ^ mix(u128::from(p.protocol.unwrap_or(255)));
+            let key = self.program.sections.get(p.section).map_or(0, |s| s.key);
+            sum = mix(sum ^ p.print ^ u128::from(key)) ^ mix(u128::from(p.protocol.unwrap_or(255)));
             for port in &p.ports {
                 sum = mix(sum
                     ^ text_mix(&port.ip)

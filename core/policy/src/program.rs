@@ -9,8 +9,9 @@ use headsail_wire::filter::{CapMap, PortRange, same_caps};
 use ipnet::IpNet;
 
 use crate::document::*;
+use crate::engine::text_mix;
 use crate::net::Net;
-use crate::ports::ALL_PORTS;
+use crate::ports::{ALL_PORTS, print_ports};
 use crate::selector::{Auto, Role, Selector};
 
 pub(crate) type SelId = u32;
@@ -67,6 +68,8 @@ pub(crate) struct Section {
     /// Tags of the routers through which it goes.
     pub via: Vec<SelId>,
     pub body: Body,
+    /// A number made of what the section says, so that it stays while other rules are edited.
+    pub key: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -338,8 +341,10 @@ impl Builder<'_> {
             let own = dst.iter().all(|d| d.target == Selector::Auto(Auto::SelfOwned));
             self.p.own |= own;
             let list = self.list(dst.iter().map(|d| &d.target));
-            let section =
-                |body: Body| Section { rule: Some(index), src, dst: list, own, via: via.clone(), body };
+            let section = |body: Body| {
+                let key = section_key(rule, &dst, &body);
+                Section { rule: Some(index), src, dst: list, own, via: via.clone(), body, key }
+            };
             for (protocol, ports) in by_protocol(&rule.ip) {
                 let mut to = Vec::new();
                 let shared: Arc<[PortRange]> = ports.into();
@@ -367,7 +372,15 @@ impl Builder<'_> {
     fn allow_all(&mut self) {
         let all = self.list_id(List { any: true, ..List::default() });
         let body = Body::Ports { protocol: None, to: vec![(Target::Any, [ALL_PORTS].into())] };
-        self.p.sections.push(Section { rule: None, src: all, dst: all, own: false, via: Vec::new(), body });
+        self.p.sections.push(Section {
+            rule: None,
+            src: all,
+            dst: all,
+            own: false,
+            via: Vec::new(),
+            body,
+            key: 0,
+        });
     }
 
     fn ssh(&mut self) {
@@ -424,6 +437,27 @@ impl Builder<'_> {
         }
         self.p
     }
+}
+
+fn section_key(rule: &Rule, dst: &[Destination], body: &Body) -> u64 {
+    let mut text = String::new();
+    rule.src.iter().for_each(|s| text += &format!("{} ", s.value));
+    rule.via.iter().for_each(|v| text += &format!("via {} ", v.value));
+    dst.iter().for_each(|d| text += &format!("> {}:{} ", d.target, print_ports(&d.ports)));
+    match body {
+        Body::Ports { protocol, .. } => {
+            let opened = rule.ip.iter().filter(|i| i.protocol == *protocol);
+            text += &format!("{protocol:?} ");
+            opened.for_each(|i| text += &format!("{} ", print_ports(&i.ports)));
+        }
+        Body::Caps { caps, .. } | Body::Companion { caps } => {
+            for (name, values) in caps.iter() {
+                text += &format!("{name} ");
+                values.iter().for_each(|v| text += v.get());
+            }
+        }
+    }
+    text_mix(&text) as u64
 }
 
 /// Capabilities that come with another, for the way back.

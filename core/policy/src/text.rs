@@ -94,7 +94,7 @@ pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
         Ok(result) => match result.value {
             Some(value) => Some(lower(&value, findings)),
             None => {
-                let help = "write at least `{}`, which allows nothing to be restricted";
+                let help = "write `{}` for a policy that restricts nothing";
                 findings.error("syntax", Span::default(), "the policy is empty", help);
                 None
             }

@@ -1,0 +1,139 @@
+//! Policies made to hurt: refused with a reason, or carried out within bounds; never a panic.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use headsail_policy::{Engine, MAX_TEXT, NodeFacts, Owner, Policy, Role, Settings, UserFacts, render};
+use headsail_wire::ids::{NodeId, UserId};
+
+fn parse(text: &str) -> Result<Policy, String> {
+    Policy::parse(text, &Settings::default()).map_err(|e| e.to_string())
+}
+
+fn engine(policy: Policy) -> Engine {
+    let id = UserId::new(1).expect("an id");
+    let user = UserFacts {
+        id,
+        name: "ann".into(),
+        email: "ann@example.org".into(),
+        provider_id: String::new(),
+        display: String::new(),
+        role: Role::Member,
+    };
+    let node = |i: u64| {
+        let owner = if i == 1 { Owner::User(id) } else { Owner::Tags(vec![format!("tag:t{i}")]) };
+        let v4 = format!("100.64.0.{i}").parse().ok();
+        NodeFacts::new(NodeId::new(i).expect("an id"), owner, v4, None)
+    };
+    Engine::new(Arc::new(policy), [user], (1..=3).map(node))
+}
+
+#[test]
+fn a_text_that_is_too_long_is_refused_before_it_is_read() {
+    let error = parse(&" ".repeat(10 << 20)).expect_err("ten megabytes");
+    assert_eq!(
+        error,
+        format!("line 1, column 1: the policy has {} bytes; at most {MAX_TEXT} are read", 10 << 20)
+    );
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for open in ["[", "{\"a\":"] {
+        let error = parse(&open.repeat(200_000)).expect_err("nothing closes it");
+        assert!(error.contains("not valid HuJSON"), "{error}");
+    }
+}
+
+#[test]
+fn a_huge_group_and_a_rule_for_each_of_many_groups() {
+    let mut text = String::from("{\"groups\": {\"group:big\": [");
+    (0..50_000).for_each(|i| write!(text, "\"u{i}@example.org\",").expect("memory"));
+    text += "\"ann@example.org\"],";
+    (0..5_000).for_each(|i| write!(text, "\"group:g{i}\": [],").expect("memory"));
+    text += "}, \"grants\": [";
+    let rule = |i| {
+        format!("{{\"src\":[\"group:g{i}\",\"group:big\"],\"dst\":[\"group:g{i}\"],\"ip\":[\"{}\"]}},", i + 1)
+    };
+    (0..5_000).for_each(|i| text += &rule(i));
+    text += "{\"src\":[\"group:big\"],\"dst\":[\"*\"],\"ip\":[\"22\"]}]}";
+    let e = engine(parse(&text).expect("large, but fine"));
+    assert_eq!(e.filter(NodeId::new(2).expect("an id")).len(), 1);
+}
+
+#[test]
+fn tags_that_own_each_other_end() {
+    let n = 20_000;
+    let mut text = String::from("{\"tagOwners\": {");
+    (0..n).for_each(|i| write!(text, "\"tag:t{i}\": [\"tag:t{}\"],", (i + 1) % n).expect("memory"));
+    let policy = parse(&(text + "}}")).expect("the service accepts cycles");
+    assert!(policy.warnings().iter().any(|w| w.code == "tag-cycle"));
+    let e = engine(policy);
+    assert!(!e.owns_tag(UserId::new(1).expect("an id"), "tag:t0"));
+    assert!(e.owns_tag_by_tags(&["tag:t19999".into()], "tag:t0"));
+}
+
+#[test]
+fn sets_of_addresses_that_contain_each_other_end() {
+    let names: Vec<String> = (0..200).map(|i| format!("\"ipset:s{i}\"")).collect();
+    let all = names.join(",");
+    let sets: Vec<String> = names.iter().map(|n| format!("{n}: [{all}, \"10.0.0.1\"]")).collect();
+    let text = format!(
+        "{{\"ipsets\": {{{}}}, \"grants\": [{{\"src\":[\"*\"],\"dst\":[\"ipset:s0\"],\"ip\":[\"*\"]}}]}}",
+        sets.join(",")
+    );
+    engine(parse(&text).expect("odd, but fine"));
+}
+
+#[test]
+fn too_many_ports_are_refused() {
+    let ports: Vec<String> = (1..60_000).map(|p| format!("\"{p}\"")).collect();
+    let tags: Vec<String> = (0..50).map(|t| format!("\"tag:t{t}\"")).collect();
+    let owners: Vec<String> = tags.iter().map(|t| format!("{t}: []")).collect();
+    let text = format!(
+        "{{\"tagOwners\": {{{}}}, \"grants\": [{{\"src\":[\"*\"],\"dst\":[{}],\"ip\":[{}]}}]}}",
+        owners.join(","),
+        tags.join(","),
+        ports.join(",")
+    );
+    let error = parse(&text).expect_err("three million combinations");
+    assert!(error.contains("combinations of destination and port"), "{error}");
+}
+
+#[test]
+fn findings_are_bounded_and_the_first_ones_kept() {
+    let rules = "{\"src\":[\"tag:no\"],\"dst\":[\"*\"],\"ip\":[\"*\"]},".repeat(20_000);
+    let text = format!("{{\"grants\": [{rules}]}}");
+    let refusal = Policy::parse(&text, &Settings::default()).expect_err("unknown tags");
+    assert!(refusal.diagnostics.len() < 300, "{}", refusal.diagnostics.len());
+    assert!(refusal.to_string().starts_with("line 1, column 21: src=tag not found: \"tag:no\""));
+}
+
+#[test]
+fn findings_are_shown_with_their_line() {
+    let text = "{\n\t// who may what\n\t\"acls\": [{\"action\": \"deny\", \"src\": [\"*\"], \"dst\": [\"*:*\"]}],\n}\n";
+    let refusal = Policy::parse(text, &Settings::default()).expect_err("deny");
+    let shown = render("policy.hujson", text, &refusal.diagnostics);
+    let expected = "error[invalid-action]: action=\"deny\" is not supported
+ --> policy.hujson:3:22
+  |
+3 |  \"acls\": [{\"action\": \"deny\", \"src\": [\"*\"], \"dst\": [\"*:*\"]}],
+  |                      ^^^^^^
+  = help: the only action is `accept`; what no rule accepts is refused
+";
+    assert_eq!(shown, expected);
+    let fields = serde_json::to_value(&refusal.diagnostics[0]).expect("JSON");
+    assert_eq!(
+        (fields["line"].as_u64(), fields["column"].as_u64(), fields["length"].as_u64()),
+        (Some(3), Some(22), Some(6))
+    );
+}
+
+#[test]
+fn a_question_that_is_none_is_answered() {
+    for line in ["", "{}", "[]", "{\"policy\": 1}", "{\"policy\": \"{}\", \"nodes\": {\"a\": 3}}"] {
+        let answer: serde_json::Value =
+            serde_json::from_str(&headsail_policy::eval::answer(line)).expect("JSON");
+        assert!(answer["error"].is_string(), "{line}: {answer}");
+    }
+}
