@@ -73,7 +73,7 @@ fn peers(seen: i64) -> impl Strategy<Value = BTreeMap<NodeId, Arc<Node>>> {
 
 fn filters() -> impl Strategy<Value = Filters> {
     let rules = prop_oneof![Just(vec![]), Just(vec![FilterRule::allow_all()])];
-    proptest::collection::btree_map("[ab]", rules.prop_map(|rules| Arc::from(rules)), 0..3)
+    proptest::collection::btree_map("[ab]", rules.prop_map(Arc::from), 0..3)
 }
 
 fn view(seen: i64) -> impl Strategy<Value = NetMap> {

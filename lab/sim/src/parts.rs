@@ -6,6 +6,7 @@ use headsail_tailnet::command::{Command, Env, Rejection};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::{self, map_update};
 use headsail_tailnet::delta::{self, Delta, tells_of_itself};
+use headsail_tailnet::model::node::{Presence, StreamNo};
 use headsail_tailnet::project;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::NodeId;
@@ -27,6 +28,8 @@ pub struct Parts {
     pub delta: fn(&Tailnet, &Tailnet, NodeId) -> Delta,
     /// Whether a delta is about the viewer alone, and not shared by its class.
     pub is_own: fn(&Tailnet, &Tailnet, NodeId) -> bool,
+    /// Whether a stream ends, seeing its node in this presence.
+    pub is_superseded: fn(Presence, StreamNo) -> bool,
     /// Keeps the due dates up to date.
     pub note: fn(&mut Deadlines, &Tailnet, &[Change]),
     /// What a start makes of the rows on disk.
@@ -35,6 +38,11 @@ pub struct Parts {
     pub commits_first: bool,
     /// Whether a stream says that it has ended even where a newer one has taken over.
     pub ends_by_number: bool,
+}
+
+/// Whether a node is online by this very stream.
+pub fn is_of(presence: Presence, no: StreamNo) -> bool {
+    matches!(presence, Presence::Online { stream, .. } if stream == no)
 }
 
 impl Parts {
@@ -47,6 +55,7 @@ impl Parts {
             first: diff::full,
             delta: delta::delta,
             is_own: tells_of_itself,
+            is_superseded: |presence, no| !is_of(presence, no),
             note: |deadlines, tailnet, changes| deadlines.note(tailnet, changes),
             load: |rows| rows,
             commits_first: true,

@@ -12,7 +12,7 @@ use headsail_tailnet::command::{Command, Env, Rejection};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
 use headsail_tailnet::delta::{Delta, delta};
-use headsail_tailnet::model::node::Node;
+use headsail_tailnet::model::node::{Node, Presence};
 use headsail_tailnet::project::project;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::map::MapResponse;
@@ -216,4 +216,10 @@ fn due_dates_that_forget_logins_are_noticed() {
 #[test]
 fn an_old_stream_that_takes_its_node_offline_is_noticed() {
     must_be_noticed(Parts { ends_by_number: false, ..Parts::real() }, Check::Presence);
+}
+
+#[test]
+fn an_old_stream_that_outlives_the_newer_one_is_noticed() {
+    let is_superseded = |presence, no| matches!(presence, Presence::Online { stream, .. } if stream != no);
+    must_be_noticed(Parts { is_superseded, ..Parts::real() }, Check::Presence);
 }

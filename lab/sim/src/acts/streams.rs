@@ -8,6 +8,7 @@ use headsail_wire::ids::NodeId;
 use crate::acts::client::{somebody, speaks_for};
 use crate::check::{Check, Violation, delta_is_diff, told_is_ought};
 use crate::clerk::Answer;
+use crate::parts::is_of;
 use crate::stream::Stream;
 use crate::world::{Asker, World};
 
@@ -49,20 +50,20 @@ pub fn read(world: &mut World) -> Result<(), Violation> {
 pub fn read_at(world: &mut World, at: usize) -> Result<(), Violation> {
     let now = world.clerk.published.clone();
     let (no, viewer) = (world.streams[at].no, world.streams[at].node);
-    match now.node(viewer).map(|n| n.presence) {
-        None => {
-            world.streams.remove(at);
-            return Ok(());
-        }
-        Some(Presence::Online { stream, .. }) if stream == no => {}
-        Some(presence) => {
-            world.must(Check::Presence, world.streams[at].superseded, || {
-                format!("node {viewer} has a stream, but is {presence:?}")
-            })?;
-            let stream = world.streams.remove(at);
-            return superseded(world, stream);
-        }
+    let Some(presence) = now.node(viewer).map(|n| n.presence) else {
+        world.streams.remove(at);
+        return Ok(());
+    };
+    if (world.parts.is_superseded)(presence, no) {
+        world.must(Check::Presence, world.streams[at].superseded, || {
+            format!("node {viewer} has a stream, but is {presence:?}")
+        })?;
+        let stream = world.streams.remove(at);
+        return superseded(world, stream);
     }
+    world.must(Check::Presence, is_of(presence, no), || {
+        format!("a stream of node {viewer} goes on, which is {presence:?}")
+    })?;
     let told = world.streams[at].told.take();
     let (mut map, frame) = match told {
         None => match (world.parts.project)(&now, viewer) {
