@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headsail_tailnet::change::{Change, Durability};
+use headsail_tailnet::change::{Change, Durability, Sequence};
 use headsail_tailnet::command::{Command, Env, Rejection};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::model::settings::Settings;
@@ -39,10 +39,13 @@ pub struct Clerk {
 }
 
 impl Clerk {
-    /// A clerk on an empty disk.
-    pub fn new(settings: Arc<Settings>, parts: Parts, rng: Rng, now: Time) -> Clerk {
-        let disk = Disk::default();
-        Clerk { now, published: Tailnet::empty(settings), disk, deadlines: Deadlines::default(), parts, rng }
+    /// A clerk on a disk without rows, where nodes are numbered from `first` on.
+    pub fn new(settings: Arc<Settings>, first: u64, parts: Parts, rng: Rng, now: Time) -> Clerk {
+        let numbers = [Change::NextId(Sequence::Nodes, first)];
+        let disk = Disk::with(&numbers);
+        let mut published = Tailnet::empty(settings);
+        published.apply(&numbers);
+        Clerk { now, published, disk, deadlines: Deadlines::default(), parts, rng }
     }
 
     /// Decides commands one on top of the other and commits them as one transaction. If the disk refuses, whatever

@@ -33,6 +33,13 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// A disk with these rows.
+    pub fn with(rows: &[Change]) -> Disk {
+        let mut disk = Disk::default();
+        rows.iter().for_each(|row| disk.write(row));
+        disk
+    }
+
     /// Writes a list of changes, all or nothing, with whatever was written along before.
     ///
     /// # Errors

@@ -72,8 +72,10 @@ impl World {
         let mut rng = Rng::new(seed);
         let settings = Arc::new(acts::fate::settings(&mut rng));
         let clerk_rng = Rng::new(rng.bits());
+        // Some tailnets are old: rows are kept in chunks of 64, and the step from one to the next belongs to the test.
+        let first = if seed.is_multiple_of(3) { 60 } else { 1 };
         World {
-            clerk: Clerk::new(settings.clone(), parts, clerk_rng, Time::from_secs(1_750_000_000)),
+            clerk: Clerk::new(settings.clone(), first, parts, clerk_rng, Time::from_secs(1_750_000_000)),
             rng,
             check_rng: Rng::new(!seed),
             parts,
