@@ -8,7 +8,7 @@ use crate::parts::Parts;
 use crate::world::World;
 
 /// How many histories a check is given unless the environment says otherwise.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 250;
 /// How many things happen in a history.
 const STEPS: u64 = 120;
 
