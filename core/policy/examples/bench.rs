@@ -78,7 +78,7 @@ fn node(i: u64, users: u64, d: &mut Dice) -> NodeFacts {
     let v4 = Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 0, 0)) + i as u32);
     let v6 = Ipv6Addr::from(u128::from(Ipv6Addr::new(0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, 0)) + u128::from(i));
     let mut facts = NodeFacts::new(NodeId::new(i).expect("ids start at 1"), owner, Some(v4), Some(v6));
-    if i % 100 == 0 {
+    if i.is_multiple_of(100) {
         let route = format!("10.{}.0.0/16", i / 100).parse().expect("a prefix");
         facts.advertised = vec![route];
         facts.approved = vec![route];
@@ -142,8 +142,12 @@ fn run(users: u64, own: bool) {
 
     let mut joined = engine.clone();
     joined.upsert_node(node(NODES + 900, users, &mut d));
-    let (_, t) = timed(|| (0..100).map(|_| Comparison::new(&engine, &joined)).count());
+    let (_, t) = timed(|| (0..100).for_each(|_| drop(Comparison::new(&engine, &joined))));
     println!("compare two values             {:9.2} us", t.as_secs_f64() * 1e4);
+    let (_, t) = timed(|| {
+        (1..=NODES).filter_map(NodeId::new).filter(|n| Engine::changed(&engine, &joined, *n).any()).count()
+    });
+    println!("ask for one node what changed  {:9.2} us", t.as_secs_f64() * 1e6 / NODES as f64);
     let (touched, t) = timed(|| Comparison::new(&engine, &joined).touched().count());
     println!("find {touched:5} touched by a join    {:9.2} ms", t.as_secs_f64() * 1e3);
 

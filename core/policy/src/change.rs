@@ -9,7 +9,7 @@ use headsail_wire::ids::NodeId;
 use crate::document::SshRule;
 use crate::engine::{Engine, NodeRow};
 use crate::filter::Sources;
-use crate::program::{Body, ListId, Section, SshSection};
+use crate::program::{Body, List, ListId, Section, SshSection};
 
 /// Which of the things that a node is told by the policy changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Comparison {
     ssh: (Vec<usize>, Vec<usize>),
     /// Classes whose members changed, and by how much the sum over their ids differs.
     members: Vec<(usize, u128)>,
+    /// Whether anything is known otherwise of any node or user.
+    facts_moved: bool,
     edited: Edited,
 }
 
@@ -61,62 +63,78 @@ struct Edited {
 impl Comparison {
     /// Compares two values. Cheap when one came from the other by updates.
     pub fn new(before: &Engine, after: &Engine) -> Comparison {
-        let (old, new) = (&before.program, &after.program);
-        let same = Arc::ptr_eq(old, new);
-        let related = before.is_related(after)
-            && (same || (new.sels.starts_with(&old.sels) && new.lists.starts_with(&old.lists)));
-        let mut c = Comparison {
-            before: before.clone(),
-            after: after.clone(),
-            related,
-            sections: Default::default(),
-            moved: Vec::new(),
-            ssh: Default::default(),
-            members: Vec::new(),
-            edited: Edited::default(),
-        };
-        if !related {
+        let mut c = Comparison::unlooked(before, after);
+        if !c.related {
             return c;
         }
+        let (old, new) = (&before.program, &after.program);
+        let same = Arc::ptr_eq(old, new);
         c.edited.attrs = !same && (old.attrs != new.attrs || !same_caps(&old.switches, &new.switches));
-        let facts_moved = !before.nodes.is_same(&after.nodes) || !before.users.is_same(&after.users);
-        let lists = c.moved_lists(facts_moved);
+        let lists = c.moved_lists();
         let moved = |l: ListId| lists.contains(&l) || l >= old.lists.len();
         let ends = if same { (old.sections.len(), 0) } else { common(&old.sections, &new.sections) };
         c.edited.sections = ends.0 + ends.1 < old.sections.len().max(new.sections.len());
-        let section =
-            |s: &Section| moved(s.src) || (matches!(s.body, Body::Companion { .. }) && moved(s.dst));
         c.sections = (differing(&old.sections, ends, |_| false), differing(&new.sections, ends, |_| false));
-        c.moved = differing(&new.sections, (new.sections.len(), 0), section);
+        c.moved = differing(&new.sections, (new.sections.len(), 0), |s| has_moved(s, moved));
         c.moved.retain(|i| !c.sections.1.contains(i));
         let rules = |e: &Engine| -> Vec<_> {
-            e.program
-                .ssh
-                .iter()
-                .filter_map(|s| Some((s.clone(), e.policy.document.ssh.get(s.rule)?.clone())))
-                .collect()
+            let rule = |s: &SshSection| Some((s.clone(), e.policy.document.ssh.get(s.rule)?.clone()));
+            e.program.ssh.iter().filter_map(rule).collect()
         };
         let (old_ssh, new_ssh) = (rules(before), rules(after));
         let ends = if same { (old_ssh.len(), 0) } else { common(&old_ssh, &new_ssh) };
+        let facts_moved = c.facts_moved;
         let ssh = |(s, _): &(SshSection, SshRule)| moved(s.src) || (s.apart && facts_moved);
         c.ssh = (differing(&old_ssh, ends, ssh), differing(&new_ssh, ends, ssh));
-        let ids = |e: &Engine, i: usize| e.classes.get(i).map_or(0, |class| class.ids);
-        let unshared = after.classes.unshared(&before.classes);
-        let deltas = unshared.map(|i| (i, ids(after, i).wrapping_sub(ids(before, i))));
-        c.members = deltas.filter(|(_, delta)| *delta != 0).collect();
         c
     }
 
+    /// Compares two values under one policy, as far as one class is concerned: little work for one node.
+    fn for_class(before: &Engine, after: &Engine, class: usize) -> Comparison {
+        let mut c = Comparison::unlooked(before, after);
+        let program = &after.program;
+        let moved = |l: ListId| c.list_moved(l);
+        let sections = program.sections.iter().enumerate();
+        let concerned = sections.filter(|(i, s)| after.concerns(*i, s, class) && has_moved(s, moved));
+        let concerned: Vec<usize> = concerned.map(|(i, _)| i).collect();
+        let ssh = program.ssh.iter().enumerate().filter(|(_, s)| after.ssh_concerns(s, class));
+        c.ssh.1 = ssh.filter(|(_, s)| (s.apart && c.facts_moved) || moved(s.src)).map(|(i, _)| i).collect();
+        c.moved = concerned;
+        c
+    }
+
+    /// A comparison that has looked at the members of classes only.
+    fn unlooked(before: &Engine, after: &Engine) -> Comparison {
+        let (old, new) = (&before.program, &after.program);
+        let lineage = || new.sels.starts_with(&old.sels) && new.lists.starts_with(&old.lists);
+        let ids = |e: &Engine, i: usize| e.classes.get(i).map_or(0, |class| class.ids);
+        let unshared = after.classes.unshared(&before.classes);
+        let deltas = unshared.map(|i| (i, ids(after, i).wrapping_sub(ids(before, i))));
+        Comparison {
+            before: before.clone(),
+            after: after.clone(),
+            related: before.is_related(after) && (Arc::ptr_eq(old, new) || lineage()),
+            facts_moved: !before.nodes.is_same(&after.nodes) || !before.users.is_same(&after.users),
+            sections: Default::default(),
+            moved: Vec::new(),
+            ssh: Default::default(),
+            members: deltas.filter(|(_, delta)| *delta != 0).collect(),
+            edited: Edited::default(),
+        }
+    }
+
+    fn list_moved(&self, list: ListId) -> bool {
+        self.before.print_of(Sources::List(list)) != self.after.print_of(Sources::List(list))
+    }
+
     /// Lists whose sources are not the same in both.
-    fn moved_lists(&self, facts_moved: bool) -> BTreeSet<ListId> {
+    fn moved_lists(&self) -> BTreeSet<ListId> {
         let (before, after) = (&self.before, &self.after);
         let routed = before.routes_sum != after.routes_sum;
+        let mixed = |l: &List| !l.nets.is_empty() && !l.who.is_empty() && self.facts_moved;
         let lists = before.program.lists.iter().enumerate();
-        let special = lists
-            .filter(|(_, l)| (l.any && routed) || (!l.nets.is_empty() && !l.who.is_empty() && facts_moved));
-        let candidates = special.map(|(i, _)| i).chain(after.sums.unshared(&before.sums));
-        let print = |e: &Engine, l: ListId| e.print_of(Sources::List(l));
-        candidates.filter(|l| print(before, *l) != print(after, *l)).collect()
+        let special = lists.filter(|(_, l)| (l.any && routed) || mixed(l)).map(|(i, _)| i);
+        special.chain(after.sums.unshared(&before.sums)).filter(|l| self.list_moved(*l)).collect()
     }
 
     /// What changed for a node that is in both; everything for one that is not.
@@ -201,11 +219,14 @@ impl Comparison {
     }
 
     fn ssh_hit(&self, class: usize) -> bool {
-        let on = |e: &Engine, i: &usize| {
-            e.program.ssh.get(*i).is_some_and(|s| e.in_list(s.dst, class) || e.in_list(s.src, class))
-        };
+        let on = |e: &Engine, i: &usize| e.program.ssh.get(*i).is_some_and(|s| e.ssh_concerns(s, class));
         self.ssh.0.iter().any(|i| on(&self.before, i)) || self.ssh.1.iter().any(|i| on(&self.after, i))
     }
+}
+
+/// Whether the sources of what a section puts on nodes moved.
+fn has_moved(s: &Section, moved: impl Fn(ListId) -> bool) -> bool {
+    moved(s.src) || (matches!(s.body, Body::Companion { .. }) && moved(s.dst))
 }
 
 /// How many items two lists have in common at the start and at the end.
@@ -232,6 +253,16 @@ impl Engine {
         if before.is_same(after) {
             return Touch::default();
         }
-        Comparison::new(before, after).touch(node)
+        match after.nodes.get(&node) {
+            Some(row) if before.is_related(after) && Arc::ptr_eq(&before.program, &after.program) => {
+                Comparison::for_class(before, after, row.class as usize).touch(node)
+            }
+            _ => Comparison::new(before, after).touch(node),
+        }
+    }
+
+    /// Whether an SSH rule can put something on the nodes of a class, as destinations or among a user's own nodes.
+    fn ssh_concerns(&self, s: &SshSection, class: usize) -> bool {
+        self.in_list(s.dst, class) || self.in_list(s.src, class)
     }
 }

@@ -317,10 +317,10 @@ impl Engine {
         let signature = Arc::new(signature);
         let program = self.program.clone();
         for (id, list) in program.lists.iter().enumerate() {
-            if list.all() || list.sels().any(|s| signature.has(s)) {
-                if let Some(bits) = self.hits.get_mut(id) {
-                    Arc::make_mut(bits).set(class as usize);
-                }
+            if (list.all() || list.sels().any(|s| signature.has(s)))
+                && let Some(bits) = self.hits.get_mut(id)
+            {
+                Arc::make_mut(bits).set(class as usize);
             }
         }
         for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| !s.via.is_empty()) {

@@ -286,6 +286,7 @@ proptest! {
             let c = Comparison::new(&before, &w.engine);
             for id in ids(&before).into_iter().filter(|id| w.engine.node(*id).is_some()) {
                 let (was, is, touch) = (told(&before, id), told(&w.engine, id), c.touch(id));
+                prop_assert_eq!(touch, Engine::changed(&before, &w.engine, id), "node {}, seed {}", id, seed);
                 for (what, flag) in [("visible", touch.visible), ("filter", touch.filter), ("ssh", touch.ssh), ("caps", touch.caps)] {
                     prop_assert!(flag || was[what] == is[what], "{} of node {} changed, seed {}:\n{}\n{}", what, id, seed, was[what], is[what]);
                 }
