@@ -6,6 +6,28 @@
 //! [`Engine::may_approve`]), capabilities ([`Engine::self_caps`]), tags ([`Engine::owns_tag`]). An engine is a value:
 //! cloning it is cheap, so every snapshot of the tailnet holds its own.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use headsail_policy::{Engine, NodeFacts, Owner, Policy, Settings};
+//! use headsail_wire::ids::NodeId;
+//!
+//! let text = r#"{
+//!     "tagOwners": {"tag:ci": [], "tag:db": []},
+//!     "acls": [{"action": "accept", "src": ["tag:ci"], "dst": ["tag:db:5432"]}],
+//! }"#;
+//! let policy = Policy::parse(text, &Settings::default())?;
+//! let node = |id, tag: &str| {
+//!     let v4 = format!("100.64.0.{id}").parse().ok();
+//!     Some(NodeFacts::new(NodeId::new(id)?, Owner::Tags(vec![tag.into()]), v4, None))
+//! };
+//! let nodes = [node(1, "tag:ci"), node(2, "tag:db")].into_iter().flatten();
+//! let engine = Engine::new(Arc::new(policy), [], nodes);
+//!
+//! let seen: Vec<_> = NodeId::new(1).map(|ci| engine.visible(ci).collect()).unwrap_or_default();
+//! assert_eq!(seen, Vec::from_iter(NodeId::new(2)));
+//! # Ok::<(), headsail_policy::Refusal>(())
+//! ```
+//!
 //! Nodes that no rule can tell apart share a class ([`Engine::class_of`]); visibility is a bit per pair of classes, and a
 //! change costs work for the classes and rules that it touches.
 
@@ -22,6 +44,7 @@ mod explain;
 mod facts;
 mod filter;
 mod net;
+mod notes;
 mod ports;
 mod preview;
 mod print;

@@ -154,6 +154,11 @@ impl Section {
             let all: Vec<String> = e.policy().warnings().iter().map(|w| w.message.clone()).collect();
             return contains(&all.join("\n"), message);
         }
+        if let Some(message) = line.strip_prefix("noted: ") {
+            let all: Vec<String> =
+                e.notes().iter().map(|n| format!("line {}: {}", n.line, n.message)).collect();
+            return contains(&all.join("\n"), message);
+        }
         if let Some(rest) = line.strip_prefix("tests fail: ") {
             let all: Vec<String> =
                 e.run_tests().into_iter().map(|f| format!("line {}: {}", f.line, f.message)).collect();
@@ -243,17 +248,18 @@ impl Section {
                 let names: Vec<&str> = got.keys().map(String::as_str).collect();
                 same(&if names.is_empty() { "nothing".into() } else { names.join(", ") }, caps)
             }
-            "owns" | "disowns" => {
-                let user = self.users.iter().find(|u| u.name == subject).ok_or("no such user")?;
-                same(&e.owns_tag(user.id, object).to_string(), &(verb == "owns").to_string())
-            }
-            "pool" => {
-                let user = self.users.iter().find(|u| u.name == subject).ok_or("no such user")?;
-                let pool = e.ip_pool(&Owner::User(user.id)).map_or("none".to_string(), |p| p.to_string());
-                same(&pool, object)
-            }
+            "owns" | "disowns" | "pool" => self.check_user(e, subject, verb, object),
             other => Err(format!("`{other}` is not a word of expectations")),
         }
+    }
+
+    fn check_user(&self, e: &Engine, name: &str, verb: &str, object: &str) -> Result<(), String> {
+        let user = self.users.iter().find(|u| u.name == name).ok_or("no such user")?;
+        if verb == "pool" {
+            let pool = e.ip_pool(&Owner::User(user.id)).map_or("none".to_string(), |p| p.to_string());
+            return same(&pool, object);
+        }
+        same(&e.owns_tag(user.id, object).to_string(), &(verb == "owns").to_string())
     }
 
     /// `A to B as ACCOUNT: accept | check PERIOD | refuse`
