@@ -76,7 +76,9 @@ pub fn me(t: &Tailnet, node: &Node) -> WireNode {
     out.allowed_ips.extend(served_routes(t, node));
     out.primary_routes = t.access().primary_routes(node.id).to_vec();
     out.machine = node.machine_key;
-    // Its own endpoints, relay and presence are the client's to know; telling them would rebuild its map for nothing.
+    // Its own endpoints, keys of discovery, relay and presence are the client's to know; telling them would rebuild its
+    // map for nothing.
+    out.disco_key = Default::default();
     out.endpoints = Vec::new();
     out.home_derp = 0;
     out.online = Some(true);

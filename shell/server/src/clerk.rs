@@ -140,8 +140,11 @@ impl Worker {
                     if rows.is_empty() {
                         continue;
                     }
-                    let (answer, _) = oneshot::channel();
-                    jobs.push(Job::Carry { command: Command::Due(rows), actor: "clock", answer });
+                    // One command for each row: where the disk refuses, those that need it hold up no others.
+                    jobs.extend(rows.into_iter().map(|row| {
+                        let (answer, _) = oneshot::channel();
+                        Job::Carry { command: Command::Due(vec![row]), actor: "clock", answer }
+                    }));
                 }
             }
             self.carry_out(&mut jobs);

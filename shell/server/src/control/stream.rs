@@ -183,9 +183,10 @@ impl Teller {
         KEEP_ALIVE + Duration::from_millis(spread)
     }
 
+    /// Whether the node is connected by another stream, or was since: then this one is over.
     fn is_superseded(&self, now: &Tailnet) -> bool {
         let (Some(ours), Some(node)) = (self.stream, now.node(self.node)) else { return false };
-        matches!(node.presence, Presence::Online { stream, .. } if stream != ours)
+        !matches!(node.presence, Presence::Online { stream, .. } if stream == ours)
     }
 
     fn tell(&self, then: &Tailnet, now: &Tailnet) -> Told {
