@@ -3,21 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::NodeId;
 use headsail_wire::time::Time;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use crate::change::Change;
 use crate::command::{Env, Rejection};
+use crate::decide::entry::addresses;
 use crate::decide::policy;
-use crate::decide::register::addresses;
 use crate::model::name;
-use crate::model::node::{Expiry, MAX_TOMBSTONES, Node, Owner, Tags, Tombstone};
+use crate::model::node::{Expiry, MAX_TOMBSTONES, Node, Owner, Tags, Tombstone, with_both_defaults};
 use crate::tailnet::Tailnet;
-
-/// What a client may tell at most of lists that it fills itself.
-const MAX_LIST: usize = 1024;
 
 fn known(t: &Tailnet, id: NodeId) -> Result<&Arc<Node>, Rejection> {
     t.node(id).ok_or_else(|| Rejection::NotFound(format!("there is no node with id `{id}`")))
@@ -102,15 +98,6 @@ pub(super) fn tag(t: &Tailnet, id: NodeId, tags: BTreeSet<String>) -> Result<Vec
     }))
 }
 
-/// One default route stands for both: an exit node has IPv4 and IPv6 or is none.
-pub(super) fn with_both_defaults(mut routes: BTreeSet<IpNet>) -> BTreeSet<IpNet> {
-    let defaults = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
-    if defaults.iter().any(|d| routes.contains(d)) {
-        routes.extend(defaults);
-    }
-    routes
-}
-
 pub(super) fn approve_routes(
     t: &Tailnet,
     id: NodeId,
@@ -137,29 +124,4 @@ pub(super) fn backfill_ips(t: &Tailnet, env: &mut Env<'_>) -> Result<Vec<Change>
         changes.extend(edit);
     }
     Ok(changes)
-}
-
-/// Cuts the lists that a client fills itself, and masks its routes.
-pub(super) fn bound_hostinfo(node: &mut Node) {
-    let h = &node.hostinfo;
-    let untidy = h.routable_ips.iter().any(|r| r.trunc() != *r)
-        || [
-            h.routable_ips.len(),
-            h.request_tags.len(),
-            h.services.len(),
-            h.ssh_host_keys.len(),
-            h.wol_macs.len(),
-        ]
-        .iter()
-        .any(|len| *len > MAX_LIST);
-    if !untidy {
-        return;
-    }
-    let mut h = Hostinfo::clone(h);
-    h.routable_ips = h.routable_ips.iter().map(IpNet::trunc).take(MAX_LIST).collect();
-    h.request_tags.truncate(MAX_LIST);
-    h.services.truncate(MAX_LIST);
-    h.ssh_host_keys.truncate(MAX_LIST);
-    h.wol_macs.truncate(MAX_LIST);
-    node.hostinfo = Arc::new(h);
 }

@@ -7,7 +7,7 @@ use headsail_wire::time::Time;
 
 use crate::change::Change;
 use crate::command::{Env, Registration, Rejection};
-use crate::decide::register::{Entry, admit, tags_refused};
+use crate::decide::entry::{Entry, admit, tags_refused};
 use crate::model::node::{Owner, RegisterMethod, Tags};
 use crate::model::ticket::{Asking, TICKET_LEN, TICKET_PREFIX, Ticket, TicketState, ticket_id};
 use crate::tailnet::Tailnet;

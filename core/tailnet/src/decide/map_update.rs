@@ -7,7 +7,7 @@ use headsail_wire::keys::{MachineKey, NodeKey};
 
 use crate::change::Change;
 use crate::command::{Rejection, Telling};
-use crate::decide::register::take_hostinfo;
+use crate::decide::host::take_hostinfo;
 use crate::model::node::Node;
 use crate::tailnet::Tailnet;
 

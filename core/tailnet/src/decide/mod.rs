@@ -8,6 +8,8 @@ mod admin_keys;
 mod admin_nodes;
 mod admin_users;
 mod clock;
+mod entry;
+mod host;
 mod login;
 pub mod map_update;
 pub mod policy;

@@ -8,8 +8,7 @@ use ipnet::IpNet;
 
 use crate::change::Change;
 use crate::command::{PolicyFaults, Rejection};
-use crate::decide::admin_nodes::with_both_defaults;
-use crate::model::node::Node;
+use crate::model::node::{Node, with_both_defaults};
 use crate::model::policy::PolicyRow;
 use crate::tailnet::Tailnet;
 

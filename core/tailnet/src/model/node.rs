@@ -9,7 +9,7 @@ use headsail_wire::hostinfo::{Hostinfo, NetInfo};
 use headsail_wire::ids::{AuthKeyId, NodeId, UserId};
 use headsail_wire::keys::{DiscoKey, MachineKey, NodeKey};
 use headsail_wire::time::Time;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A set of tags that is never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,3 +255,12 @@ pub struct Tombstone {
 pub const TOMBSTONE_SECS: i64 = 30 * 24 * 3600;
 /// How many tombstones are kept at most; the oldest give way.
 pub const MAX_TOMBSTONES: usize = 10_000;
+
+/// One default route stands for both: an exit node has IPv4 and IPv6 or is none.
+pub fn with_both_defaults(mut routes: BTreeSet<IpNet>) -> BTreeSet<IpNet> {
+    let defaults = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    if defaults.iter().any(|d| routes.contains(d)) {
+        routes.extend(defaults);
+    }
+    routes
+}
