@@ -87,7 +87,7 @@ struct FleetArgs {
     #[arg(long)]
     pid: Option<u32>,
     /// Nodes that join
-    #[arg(long = "n", default_value_t = 100)]
+    #[arg(short = 'n', long = "n", default_value_t = 100)]
     nodes: usize,
     /// Nodes that join at a time
     #[arg(long, default_value_t = 64)]
@@ -100,7 +100,7 @@ struct SuiteArgs {
     #[arg(long, value_name = "FILE")]
     server_bin: PathBuf,
     /// Sizes of the fleets
-    #[arg(long = "n", value_delimiter = ',', default_value = "200,1000")]
+    #[arg(short = 'n', long = "n", value_delimiter = ',', default_value = "200,1000")]
     sizes: Vec<usize>,
     /// Nodes that join at a time
     #[arg(long, default_value_t = 64)]

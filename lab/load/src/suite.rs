@@ -136,14 +136,14 @@ impl Server {
 
     fn configure(&self) -> Result<()> {
         let (dir, port) = (self.dir.path().display(), self.port);
-        let (stun, metrics) = (free_port()?, free_port()?);
+        let (tls, stun, metrics) = (free_port()?, free_port()?, free_port()?);
         let text = format!(
-            "server_url: http://127.0.0.1:{port}\nlisten_addr: 127.0.0.1:{port}\n\
+            "server_url: http://127.0.0.1:{port}\nlisten_addr: 127.0.0.1:{port}\ntls_listen_addr: 127.0.0.1:{tls}\n\
              metrics_listen_addr: 127.0.0.1:{metrics}\nunix_socket: {dir}/socket\n\
              noise: {{private_key_path: {dir}/noise.key}}\nprefixes: {{v4: 100.64.0.0/10, v6: 'fd7a:115c:a1e0::/48'}}\n\
              database: {{type: sqlite, sqlite: {{path: {dir}/db.sqlite}}}}\n\
-             derp:\n  auto_update_enabled: false\n  server: {{enabled: true, region_id: 999, region_code: load, region_name: Load, \
-             stun_listen_addr: '127.0.0.1:{stun}', private_key_path: {dir}/derp.key, ipv4: 127.0.0.1}}\n\
+             derp:\n  auto_update_enabled: false\n  server: {{enabled: true, region_id: 999, region_code: load, \
+             region_name: Load, stun_listen_addr: '127.0.0.1:{stun}', private_key_path: {dir}/derp.key, ipv4: 127.0.0.1}}\n\
              dns: {{magic_dns: true, base_domain: load.internal, override_local_dns: false}}\n\
              policy: {{mode: database}}\nlog: {{level: warn}}\n"
         );
