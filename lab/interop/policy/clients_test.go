@@ -2,32 +2,48 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tailscale/netlink"
 	"headsail.invalid/interop/harness"
 	"tailscale.com/tailcfg"
 )
 
 const pingLimit = 25 * time.Second
 
-// loopbackAddress gives the loopback interface one more address for the time of the test: a place behind a subnet router
-// that is reached without leaving the machine. It needs root.
-func loopbackAddress(t *testing.T, addr string) {
+// loopbackAddress gives the loopback interface one more address for the time of the test, in 192.0.2.0/24: a place behind a
+// subnet router that is reached without leaving the machine. It needs root.
+func loopbackAddress(t *testing.T) string {
 	t.Helper()
-	if out, err := exec.Command("ip", "addr", "add", addr+"/32", "dev", "lo").CombinedOutput(); err != nil {
-		if harness.InCI() {
-			t.Fatalf("ip addr add: %v %s", err, out)
+	var failure error
+	for range 20 { // another run on this machine may have taken the same one
+		addr := fmt.Sprintf("192.0.2.%d", 1+rand.IntN(254))
+		loopback, err := netlink.LinkByName("lo")
+		if err != nil {
+			t.Fatal(err)
 		}
-		t.Skipf("cannot add an address to loopback here: %v %s", err, out)
+		label, err := netlink.ParseAddr(addr + "/32")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if failure = netlink.AddrAdd(loopback, label); failure == nil {
+			t.Cleanup(func() { netlink.AddrDel(loopback, label) })
+			return addr
+		}
 	}
-	t.Cleanup(func() { exec.Command("ip", "addr", "del", addr+"/32", "dev", "lo").Run() })
+	if harness.InCI() {
+		t.Fatalf("add an address to loopback: %v", failure)
+	}
+	t.Skipf("cannot add an address to loopback here: %v", failure)
+	return ""
 }
 
 // sentTo is how many bytes a client has sent to a peer.
@@ -61,8 +77,7 @@ func passes(t *testing.T, c *harness.Client, router, addr string) error {
 
 func TestRoutesOfficial(t *testing.T) {
 	t.Parallel()
-	const behind = "192.0.2.77"
-	loopbackAddress(t, behind)
+	behind := loopbackAddress(t)
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
 	router := s.NewClient(t, "router")
