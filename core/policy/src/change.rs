@@ -155,7 +155,8 @@ impl Comparison {
         let filter_differs = || self.before.filter_print(node) != self.after.filter_print(node);
         Touch {
             visible: self.visible_changed(a, b, same),
-            filter: match same {
+            // Without a policy sources are written as `*`, which is more than the same rule says in one.
+            filter: match same && self.before.policy.is_none() == self.after.policy.is_none() {
                 true => {
                     self.moved.iter().any(|i| hit(&self.after, i))
                         || (edited(&self.sections) && filter_differs())

@@ -136,7 +136,7 @@ pub(crate) struct Program {
 }
 
 impl PartialEq for Section {
-    /// Whether two sections do the same, whichever rule they come from.
+    /// Whether two sections do the same under the same name, whichever rule they come from.
     fn eq(&self, other: &Section) -> bool {
         let body = match (&self.body, &other.body) {
             (Body::Ports { protocol: p, to: a }, Body::Ports { protocol: q, to: b }) => p == q && a == b,
@@ -144,7 +144,8 @@ impl PartialEq for Section {
             (Body::Companion { caps: x }, Body::Companion { caps: y }) => same_caps(x, y),
             _ => false,
         };
-        body && (self.src, self.dst, self.own) == (other.src, other.dst, other.own) && self.via == other.via
+        body && (self.src, self.dst, self.own, self.key) == (other.src, other.dst, other.own, other.key)
+            && self.via == other.via
     }
 }
 

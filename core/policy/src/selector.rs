@@ -1,6 +1,7 @@
 //! The names by which a policy speaks of users and nodes: one parser, one printer.
 
 use std::fmt;
+use std::str::FromStr;
 
 use headsail_wire::ids::UserId;
 
@@ -91,9 +92,30 @@ impl Role {
         }
     }
 
+    /// All of them, from the least to the most.
+    pub const ALL: [Role; 7] = [
+        Role::Member,
+        Role::Auditor,
+        Role::BillingAdmin,
+        Role::NetworkAdmin,
+        Role::ItAdmin,
+        Role::Admin,
+        Role::Owner,
+    ];
+
     /// Whether a user with this role belongs to the role's autogroup: owners are admins too.
     pub fn includes(self, group: Role) -> bool {
         self == group || (self == Role::Owner && group == Role::Admin)
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Role, String> {
+        Role::ALL.into_iter().find(|r| r.name() == text).ok_or_else(|| {
+            let all = Role::ALL.map(|r| format!("`{}`", r.name())).join(", ");
+            format!("`{text}` is not a role; choose one of {all}")
+        })
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Access {
     /// For each router the subnet routes for which it is in charge. A row is put anew whenever others may be given other
     /// routes of that router, so that a delta looks at it.
     routers: Table<Vec<IpNet>>,
+    /// The users who are more than members.
+    roles: Arc<BTreeMap<UserId, Role>>,
     stamp: u64,
     epoch: u64,
 }
@@ -39,6 +41,7 @@ impl Access {
             engine: Engine::new(Arc::new(Policy::none()), [], []),
             prefixes: Arc::default(),
             routers: Table::default(),
+            roles: Arc::default(),
             stamp: 0,
             epoch: 0,
         }
@@ -75,6 +78,16 @@ impl Access {
         self.prefixes.get(route)?.primary
     }
 
+    /// What a user may do.
+    pub fn role(&self, user: UserId) -> Role {
+        self.roles.get(&user).copied().unwrap_or_default()
+    }
+
+    /// Whether anybody is more than a member.
+    pub fn has_roles(&self) -> bool {
+        !self.roles.is_empty()
+    }
+
     /// Another policy holds.
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
         self.engine = self.engine.with_policy(policy);
@@ -89,14 +102,28 @@ impl Access {
             email: user.email.clone(),
             provider_id: user.provider_id.clone(),
             display: user.display_name.clone(),
-            role: Role::Member,
+            role: user.role,
         };
+        if self.role(user.id) != user.role {
+            self.put_role(user.id, user.role);
+        }
         self.engine.upsert_user(facts);
         self.stamp += 1;
         self.epoch += 1;
     }
 
+    fn put_role(&mut self, user: UserId, role: Role) {
+        let roles = Arc::make_mut(&mut self.roles);
+        match role {
+            Role::Member => roles.remove(&user),
+            more => roles.insert(user, more),
+        };
+    }
+
     pub(crate) fn remove_user(&mut self, id: UserId) {
+        if self.role(id) != Role::Member {
+            self.put_role(id, Role::Member);
+        }
         self.engine.remove_user(id);
         self.stamp += 1;
         self.epoch += 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use headsail_policy::{Diagnostic, Refusal, TestFailure};
+use headsail_policy::{Diagnostic, Refusal, Role, TestFailure};
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
@@ -161,6 +161,13 @@ pub enum Command {
         user: UserId,
         /// The name.
         name: String,
+    },
+    /// A user gets another role.
+    SetRole {
+        /// The user.
+        user: UserId,
+        /// The role; at most one user is the owner.
+        role: Role,
     },
     /// A user goes, with all its keys; only without nodes.
     DestroyUser(UserId),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headsail_netmap::diff::{changed, diff_filters};
 use headsail_netmap::peer::{PeerDiff, compare};
-use headsail_policy::{Engine, Touch};
+use headsail_policy::{Comparison, Touch};
 use headsail_wire::ids::{NodeId, UserId};
 use headsail_wire::map::MapResponse;
 use headsail_wire::user::UserProfile;
@@ -28,101 +28,138 @@ pub enum Delta {
 /// Says the same as `diff(project(then), project(now))`, and looks only at rows that differ, unless the viewer itself
 /// or something that concerns everyone has changed.
 pub fn delta(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Delta {
-    let (Some(was), Some(me)) = (then.node(viewer), now.node(viewer)) else { return Delta::Gone };
-    let mut out = MapResponse::default();
-    let mut profiles: BTreeMap<UserId, UserProfile> = BTreeMap::new();
-    for id in to_look_at(then, now, viewer) {
-        let old = then.nodes.get(id).and_then(|n| view::peer(then, was, n));
-        let row = now.nodes.get(id);
-        let new = row.and_then(|n| view::peer(now, me, n));
-        match (old, new) {
-            (None, None) => {}
-            (Some(old), None) => out.peers_removed.push(old.id),
-            (old, Some(new)) => {
-                let same_user = old.as_ref().is_some_and(|o| o.user == new.user);
-                if let Some(row) = row.filter(|_| !same_user) {
-                    profiles.insert(new.user, now.profile(&row.owner));
-                }
-                match old.map_or(PeerDiff::Replace, |old| compare(&old, &new)) {
-                    PeerDiff::Same => {}
-                    PeerDiff::Patch(patch) => out.peers_changed_patch.push(*patch),
-                    PeerDiff::Replace => out.peers_changed.push(Arc::new(new)),
+    Step::new(Arc::new(then.clone()), Arc::new(now.clone())).delta(viewer)
+}
+
+/// Whether a delta may say something that concerns this viewer alone; see [`Step::tells_of_itself`].
+pub fn tells_of_itself(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> bool {
+    Step::new(Arc::new(then.clone()), Arc::new(now.clone())).tells_of_itself(viewer)
+}
+
+/// The way from one snapshot to another, with what is the same for everyone who goes it found once.
+pub struct Step {
+    then: Arc<Tailnet>,
+    now: Arc<Tailnet>,
+    /// What the policy says of nodes, compared; `None` where nothing of it differs.
+    comparison: Option<Comparison>,
+    /// Whether something changed on which everything depends that anybody is told.
+    wide: bool,
+    /// The rows of which somebody may be told something else, where `wide` does not hold.
+    touched: Vec<u64>,
+}
+
+impl Step {
+    /// Compares two snapshots.
+    pub fn new(then: Arc<Tailnet>, now: Arc<Tailnet>) -> Step {
+        let (was, is) = (then.access(), now.access());
+        let comparison = (was.stamp() != is.stamp()).then(|| Comparison::new(was.engine(), is.engine()));
+        let wide = then.settings().base_domain != now.settings().base_domain || was.epoch() != is.epoch();
+        let mut touched = now.nodes.touched_since(&then.nodes);
+        touched.extend(is.routers_touched_since(was));
+        touched.sort_unstable();
+        touched.dedup();
+        Step { then, now, comparison, wide, touched }
+    }
+
+    /// What a viewer must be told.
+    pub fn delta(&self, viewer: NodeId) -> Delta {
+        let (then, now) = (&*self.then, &*self.now);
+        let (Some(was), Some(me)) = (then.node(viewer), now.node(viewer)) else { return Delta::Gone };
+        let mut out = MapResponse::default();
+        let mut profiles: BTreeMap<UserId, UserProfile> = BTreeMap::new();
+        match self.is_wide_for(viewer) {
+            true => self.tell_of_peers(was, me, &self.all_rows(), &mut out, &mut profiles),
+            false => self.tell_of_peers(was, me, &self.touched, &mut out, &mut profiles),
+        }
+        tell_of_itself(then, now, self.touch(viewer), (was, me), &mut out, &mut profiles);
+        renamed_users(then, now, me, &mut profiles);
+        out.user_profiles = profiles.into_values().collect();
+        if out == MapResponse::default() { Delta::Nothing } else { Delta::Frame(Box::new(out)) }
+    }
+
+    fn tell_of_peers(
+        &self,
+        was: &Node,
+        me: &Node,
+        rows: &[u64],
+        out: &mut MapResponse,
+        profiles: &mut BTreeMap<UserId, UserProfile>,
+    ) {
+        let (then, now) = (&*self.then, &*self.now);
+        for id in rows {
+            let old = then.nodes.get(*id).and_then(|n| view::peer(then, was, n));
+            let row = now.nodes.get(*id);
+            let new = row.and_then(|n| view::peer(now, me, n));
+            match (old, new) {
+                (None, None) => {}
+                (Some(old), None) => out.peers_removed.push(old.id),
+                (old, Some(new)) => {
+                    let same_user = old.as_ref().is_some_and(|o| o.user == new.user);
+                    if let Some(row) = row.filter(|_| !same_user) {
+                        profiles.insert(new.user, now.profile(&row.owner));
+                    }
+                    match old.map_or(PeerDiff::Replace, |old| compare(&old, &new)) {
+                        PeerDiff::Same => {}
+                        PeerDiff::Patch(patch) => out.peers_changed_patch.push(*patch),
+                        PeerDiff::Replace => out.peers_changed.push(Arc::new(new)),
+                    }
                 }
             }
         }
     }
-    tell_of_itself(then, now, was, me, &mut out, &mut profiles);
-    renamed_users(then, now, me, &mut profiles);
-    out.user_profiles = profiles.into_values().collect();
-    if out == MapResponse::default() { Delta::Nothing } else { Delta::Frame(Box::new(out)) }
-}
 
-/// The rows of which the viewer may be told something else: all, or those that were touched.
-fn to_look_at(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Vec<u64> {
-    let mut rows: Vec<u64> = if is_wide(then, now, viewer) {
-        then.nodes().chain(now.nodes()).map(|n| n.id.get()).collect()
-    } else {
-        let routers = now.access().routers_touched_since(then.access());
-        now.nodes.touched_since(&then.nodes).into_iter().chain(routers).collect()
-    };
-    rows.sort_unstable();
-    rows.dedup();
-    rows
-}
-
-/// Whether something changed on which everything depends that the viewer is told: the policy, or what the policy knows of
-/// the viewer.
-fn is_wide(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> bool {
-    then.settings().base_domain != now.settings().base_domain
-        || then.access().epoch() != now.access().epoch()
-        || then.access().engine().node(viewer) != now.access().engine().node(viewer)
-}
-
-/// What the policy says of a viewer, compared.
-fn touch(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Touch {
-    if then.access().stamp() == now.access().stamp() {
-        return Touch::default();
+    fn all_rows(&self) -> Vec<u64> {
+        let mut rows: Vec<u64> = self.then.nodes().chain(self.now.nodes()).map(|n| n.id.get()).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
     }
-    let (was, is) = (then.access().engine(), now.access().engine());
-    let touch = Engine::changed(was, is, viewer);
-    // The parts of a filter are named by the rules that they come from: under another policy, or in another class, the
-    // same filter may have other names, and the client must not keep the old ones beside them.
-    let names = !Arc::ptr_eq(was.policy(), is.policy()) || was.class_of(viewer) != is.class_of(viewer);
-    Touch { filter: touch.filter || names, ..touch }
-}
 
-/// Whether a delta may say something that concerns this viewer alone: its row, its filter, its SSH policy, or what the
-/// configuration makes of it. Where it doesn't, all viewers of its class are told the same.
-pub fn tells_of_itself(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> bool {
-    let same_row = match (then.node(viewer), now.node(viewer)) {
-        (Some(was), Some(me)) => Arc::ptr_eq(was, me),
-        _ => false,
-    };
-    let touch = touch(then, now, viewer);
-    !same_row
-        || !Arc::ptr_eq(then.settings(), now.settings())
-        || touch.caps
-        || touch.ssh
-        || touch.filter
-        || is_wide(then, now, viewer)
-        || then.access().primary_routes(viewer) != now.access().primary_routes(viewer)
+    /// Whether anything may differ that the viewer is told: because of everyone, or because the policy knows something
+    /// else of the viewer.
+    fn is_wide_for(&self, viewer: NodeId) -> bool {
+        let known = |t: &Tailnet| t.access().engine().node(viewer).cloned();
+        self.wide || (self.comparison.is_some() && known(&self.then) != known(&self.now))
+    }
+
+    /// What the policy says of a viewer, compared.
+    fn touch(&self, viewer: NodeId) -> Touch {
+        self.comparison.as_ref().map(|c| c.touch(viewer)).unwrap_or_default()
+    }
+
+    /// Whether a delta may say something that concerns this viewer alone: its row, its filter, its SSH policy, or what
+    /// the configuration makes of it. Where it doesn't, all viewers of its class are told the same.
+    pub fn tells_of_itself(&self, viewer: NodeId) -> bool {
+        let (then, now) = (&*self.then, &*self.now);
+        let same_row = match (then.node(viewer), now.node(viewer)) {
+            (Some(was), Some(me)) => Arc::ptr_eq(was, me),
+            _ => false,
+        };
+        if !same_row || !Arc::ptr_eq(then.settings(), now.settings()) || self.is_wide_for(viewer) {
+            return true;
+        }
+        let touch = self.touch(viewer);
+        let same_routes = then.access().primary_routes(viewer) == now.access().primary_routes(viewer);
+        touch.caps || touch.ssh || touch.filter || !same_routes
+    }
 }
 
 fn tell_of_itself(
     then: &Tailnet,
     now: &Tailnet,
-    was: &Node,
-    me: &Node,
+    touch: Touch,
+    (was, me): (&Node, &Node),
     out: &mut MapResponse,
     profiles: &mut BTreeMap<UserId, UserProfile>,
 ) {
-    let touch = touch(then, now, me.id);
     let same_routes = then.access().primary_routes(me.id) == now.access().primary_routes(me.id);
     let same_row = std::ptr::eq(was, me) && Arc::ptr_eq(then.settings(), now.settings());
     if touch.caps || !same_row {
         out.dns_config = changed(&view::dns(then, was), &view::dns(now, me));
     }
-    if touch.caps || !same_routes || !same_row {
+    // Roles of others decide whether a node is an admin's.
+    let same_epoch = then.access().epoch() == now.access().epoch();
+    if touch.caps || !same_routes || !same_row || !same_epoch {
         let (old, new) = (view::me(then, was), view::me(now, me));
         if old != new {
             if old.user != new.user {

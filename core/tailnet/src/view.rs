@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headsail_netmap::Filters;
-use headsail_policy::is_exit_route;
+use headsail_policy::{Role, is_exit_route};
 use headsail_wire::dns::DnsConfig;
 use headsail_wire::filter::{CapMap, FilterRule};
 use headsail_wire::hostinfo::Hostinfo;
@@ -129,11 +129,24 @@ fn common(t: &Tailnet, node: &Node, hostinfo: Hostinfo) -> WireNode {
     }
 }
 
+/// Whether a client shows what is for admins: on nodes of admins and on tagged nodes, and on all while nobody in the
+/// tailnet is more than a member. So it depends on users who own other nodes; where a role changes, the epoch does.
+fn is_admin(t: &Tailnet, node: &Node) -> bool {
+    let admins = [Role::Owner, Role::Admin, Role::ItAdmin, Role::NetworkAdmin];
+    let Some(user) = node.owner.user() else { return true };
+    !t.access().has_roles() || admins.contains(&t.access().role(user))
+}
+
 /// The capabilities that a node has of itself: those of every node, and those that the policy gives.
 fn self_caps(t: &Tailnet, node: &Node) -> CapMap {
     let flag = |name: &str| (name.to_owned(), Vec::new());
-    let mut caps =
-        CapMap::from([flag("https://tailscale.com/cap/is-admin"), flag("https://tailscale.com/cap/ssh")]);
+    let mut caps = CapMap::from([flag("https://tailscale.com/cap/ssh")]);
+    if is_admin(t, node) {
+        caps.extend([flag("https://tailscale.com/cap/is-admin")]);
+    }
+    if node.owner.user().is_some_and(|user| t.access().role(user) == Role::Owner) {
+        caps.extend([flag("https://tailscale.com/cap/is-owner")]);
+    }
     if t.settings().taildrop {
         caps.insert("https://tailscale.com/cap/file-sharing".into(), Vec::new());
     }

@@ -1,7 +1,8 @@
-//! Users are made, renamed and destroyed.
+//! Users are made, renamed and destroyed, and get roles.
 
 use std::sync::Arc;
 
+use headsail_policy::Role;
 use headsail_wire::ids::UserId;
 use headsail_wire::time::Time;
 
@@ -24,6 +25,7 @@ pub(super) fn create(t: &Tailnet, new: NewUser, now: Time) -> Result<Vec<Change>
         provider: String::new(),
         provider_id: String::new(),
         picture_url: new.picture_url,
+        role: Role::Member,
         created: now,
     }))])
 }
@@ -47,6 +49,22 @@ pub(super) fn rename(t: &Tailnet, id: UserId, name: String) -> Result<Vec<Change
     }
     free(t, &name)?;
     Ok(vec![Change::User(Arc::new(User { name, ..User::clone(user) }))])
+}
+
+pub(super) fn set_role(t: &Tailnet, id: UserId, role: Role) -> Result<Vec<Change>, Rejection> {
+    let user = known(t, id)?;
+    if user.role == role {
+        return Ok(Vec::new());
+    }
+    if role == Role::Owner
+        && let Some(owner) = t.users().find(|u| u.role == Role::Owner)
+    {
+        return Err(Rejection::Conflict(format!(
+            "the tailnet belongs to user `{}` already, and has one owner; give `{}` another role first",
+            owner.name, owner.name
+        )));
+    }
+    Ok(vec![Change::User(Arc::new(User { role, ..User::clone(user) }))])
 }
 
 pub(super) fn destroy(t: &Tailnet, id: UserId) -> Result<Vec<Change>, Rejection> {

@@ -37,6 +37,7 @@ pub fn decide(tailnet: &Tailnet, command: Command, env: &mut Env<'_>) -> Result<
         Command::MakeTicket { ticket, asking } => login::make(tailnet, ticket, *asking, env.now),
         Command::CreateUser(user) => admin_users::create(tailnet, user, env.now),
         Command::RenameUser { user, name } => admin_users::rename(tailnet, user, name),
+        Command::SetRole { user, role } => admin_users::set_role(tailnet, user, role),
         Command::DestroyUser(user) => admin_users::destroy(tailnet, user),
         Command::CreateAuthKey(key) => admin_keys::create_auth_key(tailnet, *key, env.now),
         Command::ExpireAuthKey(id) => admin_keys::expire_auth_key(tailnet, id, env.now),

@@ -1,5 +1,6 @@
 //! Users.
 
+use headsail_policy::Role;
 use headsail_wire::ids::{TAGGED_DEVICES, UserId};
 use headsail_wire::time::Time;
 use headsail_wire::user::UserProfile;
@@ -21,6 +22,8 @@ pub struct User {
     pub provider_id: String,
     /// May be empty.
     pub picture_url: String,
+    /// What the user may do in the tailnet.
+    pub role: Role,
     /// When the user was made.
     pub created: Time,
 }

@@ -94,6 +94,7 @@ fn users_and_keys(router: Router<Admin>) -> Router<Admin> {
         .op(paths::USER_CREATE, users::create)
         .op(paths::USER_DELETE, users::delete)
         .op(paths::USER_RENAME, users::rename)
+        .op(paths::USER_ROLE, users::set_role)
         .op(paths::PREAUTHKEY_LIST, preauthkeys::list)
         .op(paths::PREAUTHKEY_CREATE, preauthkeys::create)
         .op(paths::PREAUTHKEY_EXPIRE, preauthkeys::expire)

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use headsail_api::v1::Empty;
-use headsail_api::v1::user::{CreateUserRequest, ListUsersQuery, ListUsersResponse, UserResponse};
+use headsail_api::v1::user::{
+    CreateUserRequest, ListUsersQuery, ListUsersResponse, SetRoleRequest, UserResponse,
+};
 use headsail_api::{Problem, UserRef};
 use headsail_tailnet::command::{Command, NewUser, Rejection};
 use headsail_wire::ids::UserId;
@@ -61,6 +63,19 @@ pub async fn rename(
 ) -> Answer<UserResponse> {
     let user = named(&admin, &who)?;
     let t = admin.submit(Command::RenameUser { user, name }).await?;
+    let user = t.user(user).ok_or_else(|| Problem::not_found("the user was deleted by somebody else"))?;
+    Ok(Json(UserResponse { user: view::user(user) }))
+}
+
+/// [`headsail_api::paths::USER_ROLE`]
+pub async fn set_role(
+    State(admin): State<Admin>,
+    Path(who): Path<String>,
+    Read(r): Read<SetRoleRequest>,
+) -> Answer<UserResponse> {
+    let user = named(&admin, &who)?;
+    let role = r.role.parse().map_err(Problem::bad_request)?;
+    let t = admin.submit(Command::SetRole { user, role }).await?;
     let user = t.user(user).ok_or_else(|| Problem::not_found("the user was deleted by somebody else"))?;
     Ok(Json(UserResponse { user: view::user(user) }))
 }

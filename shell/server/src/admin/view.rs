@@ -8,6 +8,7 @@ use headsail_api::v1::auth::{PendingAuth, PendingKind};
 use headsail_api::v1::node::{Node, RegisterMethod};
 use headsail_api::v1::preauthkey::PreAuthKey;
 use headsail_api::v1::user::User;
+use headsail_policy::Role;
 use headsail_tailnet::model::key::{API_KEY_PREFIX, AUTH_KEY_PREFIX};
 use headsail_tailnet::model::node::Owner;
 use headsail_tailnet::model::{key, node, ssh_check, ticket, user};
@@ -36,6 +37,7 @@ pub fn user(u: &user::User) -> User {
         provider_id: u.provider_id.clone(),
         provider: u.provider.clone(),
         profile_pic_url: u.picture_url.clone(),
+        role: Some(u.role).filter(|r| *r != Role::Member).map(|r| r.name().to_owned()).unwrap_or_default(),
     }
 }
 

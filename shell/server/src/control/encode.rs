@@ -1,11 +1,13 @@
 //! Road 6: frames of a map stream as bytes: JSON, zstd for whoever asks, and a little-endian length in front.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use headsail_policy::ClassKey;
+use headsail_tailnet::delta::Step;
+use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::map::MapResponse;
 
 /// zstd at level 1: on maps, level 3 is slower and no smaller.
@@ -73,44 +75,67 @@ pub fn keep_alive(compression: Compression) -> Bytes {
     }
 }
 
-/// How many rendered frames are kept for streams that are about to need the same one.
-const SHARED_FRAMES: usize = 64;
+/// How many steps between two snapshots are kept for streams that are about to take the same one.
+const SHARED_STEPS: usize = 8;
+/// How many rendered frames of one step are kept; classes beyond that render their own.
+const SHARED_FRAMES: usize = 1024;
 
-/// What makes two streams' deltas the same bytes: the revisions between which they lie, who is told alike, and how.
-#[derive(Clone, PartialEq, Eq)]
+/// Who is told the same bytes: the viewers of one class, then and now, that want the same encoding.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShareKey {
-    /// Revision that was told before.
-    pub then: u64,
-    /// Revision that is told now.
-    pub now: u64,
-    /// Viewers of one class are told the same of others: the class then and now.
-    pub class: (ClassKey, ClassKey),
+    /// The class in the snapshot that was told before.
+    pub then: ClassKey,
+    /// The class in the snapshot that is told now.
+    pub now: ClassKey,
     /// How it is encoded.
     pub compression: Compression,
 }
 
-/// Rendered deltas, shared by all streams that are told the same.
+/// A step between two snapshots, and what was rendered of it.
+pub struct SharedStep {
+    revisions: (u64, u64),
+    /// The step.
+    pub step: Step,
+    frames: Mutex<BTreeMap<ShareKey, Option<Bytes>>>,
+}
+
+impl SharedStep {
+    /// The frame for `key`, rendered by `render` unless another stream has done so already. `None` is "nothing to say".
+    pub fn frame(&self, key: ShareKey, render: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+        // A poisoned lock means that a renderer panicked; the frames in it are whole all the same.
+        let frames = || self.frames.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(known) = frames().get(&key) {
+            return known.clone();
+        }
+        let bytes = render();
+        let mut frames = frames();
+        if frames.len() < SHARED_FRAMES {
+            frames.insert(key, bytes.clone());
+        }
+        bytes
+    }
+}
+
+/// The steps that streams take at the moment.
 #[derive(Default)]
 pub struct Encoder {
-    shared: Mutex<VecDeque<(ShareKey, Option<Bytes>)>>,
+    steps: Mutex<VecDeque<Arc<SharedStep>>>,
 }
 
 impl Encoder {
-    /// The frame for `key`, rendered by `render` unless another stream has done so already. `None` is "nothing to say".
-    pub fn shared(&self, key: ShareKey, render: impl FnOnce() -> Option<Arc<MapResponse>>) -> Option<Bytes> {
-        // A poisoned lock means that a renderer panicked; the frames in it are whole all the same.
-        let find = |frames: &VecDeque<(ShareKey, Option<Bytes>)>| {
-            frames.iter().rev().find(|(k, _)| *k == key).map(|(_, bytes)| bytes.clone())
-        };
-        if let Some(found) = find(&self.shared.lock().unwrap_or_else(|e| e.into_inner())) {
-            return found;
+    /// The step from one snapshot to another, compared once for all streams that take it.
+    pub fn step(&self, then: &Arc<Tailnet>, now: &Arc<Tailnet>) -> Arc<SharedStep> {
+        let revisions = (then.revision(), now.revision());
+        let mut steps = self.steps.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(known) = steps.iter().rev().find(|s| s.revisions == revisions) {
+            return known.clone();
         }
-        let bytes = render().map(|response| frame(&response, key.compression));
-        let mut frames = self.shared.lock().unwrap_or_else(|e| e.into_inner());
-        if frames.len() >= SHARED_FRAMES {
-            frames.pop_front();
+        let step = Step::new(then.clone(), now.clone());
+        let step = Arc::new(SharedStep { revisions, step, frames: Mutex::default() });
+        if steps.len() >= SHARED_STEPS {
+            steps.pop_front();
         }
-        frames.push_back((key, bytes.clone()));
-        bytes
+        steps.push_back(step.clone());
+        step
     }
 }

@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::Response;
 use bytes::Bytes;
 use headsail_tailnet::command::{Command, Telling};
-use headsail_tailnet::delta::{Delta, delta, tells_of_itself};
+use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::{Presence, StreamNo, Tombstone};
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::capver::CapVer;
@@ -189,32 +189,27 @@ impl Teller {
         !matches!(node.presence, Presence::Online { stream, .. } if stream == ours)
     }
 
-    fn tell(&self, then: &Tailnet, now: &Tailnet) -> Told {
-        let (Some(was), Some(me)) = (then.node(self.node), now.node(self.node)) else {
+    fn tell(&self, then: &Arc<Tailnet>, now: &Arc<Tailnet>) -> Told {
+        let (Some(_), Some(_)) = (then.node(self.node), now.node(self.node)) else {
             let stone = then.node(self.node).and_then(|n| now.tombstone(&n.node_key));
             return stone.map_or(Told::Gone, |s| Told::Last(frame(&farewell_map(s), self.compression)));
         };
-        let render = || match delta(then, now, self.node) {
-            Delta::Frame(response) => Some(Arc::new(*response)),
+        let shared = self.app.encoder.step(then, now);
+        let render = || match shared.step.delta(self.node) {
+            Delta::Frame(response) => Some(frame(&response, self.compression)),
             Delta::Nothing | Delta::Gone => None,
         };
-        let bytes = match self.share_key(then, now).filter(|_| Arc::ptr_eq(was, me)) {
-            Some(key) => self.app.encoder.shared(key, render),
-            None => render().map(|response| frame(&response, self.compression)),
+        let bytes = match self.share_key(then, now).filter(|_| !shared.step.tells_of_itself(self.node)) {
+            Some(key) => shared.frame(key, render),
+            None => render(),
         };
         bytes.map_or(Told::Nothing, Told::Frame)
     }
 
-    /// What this stream is told is told to all of its class, unless something of the node itself differs.
+    /// Viewers with equal keys are told the same, unless something of the node itself differs.
     fn share_key(&self, then: &Tailnet, now: &Tailnet) -> Option<ShareKey> {
-        let class = (then.access().engine().class_of(self.node)?, now.access().engine().class_of(self.node)?);
-        let own = tells_of_itself(then, now, self.node);
-        (!own).then(|| ShareKey {
-            then: then.revision(),
-            now: now.revision(),
-            class,
-            compression: self.compression,
-        })
+        let class = |t: &Tailnet| t.access().engine().class_of(self.node);
+        Some(ShareKey { then: class(then)?, now: class(now)?, compression: self.compression })
     }
 }
 

@@ -14,6 +14,7 @@ fn operations() -> Vec<String> {
         USER_CREATE,
         USER_DELETE,
         USER_RENAME,
+        USER_ROLE,
         PREAUTHKEY_LIST,
         PREAUTHKEY_CREATE,
         PREAUTHKEY_EXPIRE,

@@ -41,6 +41,24 @@ async fn are_created_listed_renamed_and_deleted() {
 }
 
 #[tokio::test]
+async fn get_roles() {
+    let s = Server::new();
+    s.user("alice").await;
+    s.user("bob").await;
+    let role = |role: &str| json!({"role": role});
+    assert_eq!(s.ok("POST /user/1/role", role("owner")).await["user"]["role"], "owner");
+    assert_eq!(s.ok("POST /user/bob/role", role("it-admin")).await["user"]["role"], "it-admin");
+    let told = s.refused(400, "POST /user/bob/role", role("owner")).await;
+    assert!(told.contains("`alice`"), "{told}");
+    let told = s.refused(400, "POST /user/bob/role", role("boss")).await;
+    assert!(told.contains("`boss` is not a role") && told.contains("`billing-admin`"), "{told}");
+    s.refused(400, "POST /user/bob/role", json!({})).await;
+    s.refused(404, "POST /user/carol/role", role("admin")).await;
+    let bob = s.ok("POST /user/2/role", role("member")).await;
+    assert!(bob["user"].get("role").is_none(), "members look as in Headscale: {bob}");
+}
+
+#[tokio::test]
 async fn bad_requests_are_refused() {
     let s = Server::new();
     s.user("alice").await;

@@ -1,0 +1,125 @@
+//! What users may do, and what follows from it for their nodes.
+
+mod common;
+
+use common::{Client, Town, tags, words};
+use headsail_netmap::NetMap;
+use headsail_netmap::apply::apply;
+use headsail_policy::Role;
+use headsail_tailnet::command::Command;
+use headsail_tailnet::delta::{Delta, delta, tells_of_itself};
+use headsail_wire::ids::UserId;
+
+const ADMIN: &str = "https://tailscale.com/cap/is-admin";
+const OWNER: &str = "https://tailscale.com/cap/is-owner";
+
+/// One node each of alice and bob, and a tagged one.
+fn three() -> (Town, [UserId; 2], [Client; 3]) {
+    let mut town = Town::new();
+    let users = [town.user("alice"), town.user("bob")];
+    let clients = [Client::new(1, "a"), Client::new(2, "b"), Client::new(3, "web")];
+    for (client, user) in clients.iter().zip([users[0], users[1], users[1]]) {
+        let key = town.key(user, |_| {});
+        town.join(client, &key);
+    }
+    let web = town.node(&clients[2]).id;
+    town.make(Command::TagNode { node: web, tags: tags(&["tag:web"]) });
+    (town, users, clients)
+}
+
+fn has(map: &NetMap, cap: &str) -> bool {
+    map.me.cap_map.contains_key(cap)
+}
+
+#[test]
+fn everyone_is_shown_what_is_for_admins_until_somebody_is_one() {
+    let (mut town, [alice, bob], clients) = three();
+    let shown = |town: &Town, cap: &str| clients.each_ref().map(|c| has(&town.map(c), cap));
+    assert_eq!((shown(&town, ADMIN), shown(&town, OWNER)), ([true; 3], [false; 3]));
+    for (user, role, admin, owner) in [
+        (bob, Role::Auditor, [false, false, true], [false; 3]),
+        (bob, Role::NetworkAdmin, [false, true, true], [false; 3]),
+        (alice, Role::Owner, [true; 3], [true, false, false]),
+        (bob, Role::BillingAdmin, [true, false, true], [true, false, false]),
+        (bob, Role::ItAdmin, [true; 3], [true, false, false]),
+        (alice, Role::Member, [false, true, true], [false; 3]),
+        (bob, Role::Admin, [false, true, true], [false; 3]),
+        (bob, Role::Member, [true; 3], [false; 3]),
+    ] {
+        let (then, mut maps) = (town.t.clone(), clients.each_ref().map(|c| Some(town.map(c))));
+        town.make(Command::SetRole { user, role });
+        assert_eq!((shown(&town, ADMIN), shown(&town, OWNER)), (admin, owner), "{role:?}");
+        for (client, map) in clients.iter().zip(&mut maps) {
+            let id = town.node(client).id;
+            apply(map, town.told_since(&then, id)).unwrap();
+            assert_eq!(
+                map.as_ref(),
+                Some(&town.map(client)),
+                "the role of one is told to the nodes of others"
+            );
+            assert!(tells_of_itself(&then, &town.t, id));
+        }
+    }
+}
+
+#[test]
+fn the_only_admin_goes() {
+    let (mut town, _, [a, ..]) = three();
+    let boss = town.user("boss");
+    town.make(Command::SetRole { user: boss, role: Role::Admin });
+    assert!(!has(&town.map(&a), ADMIN));
+    town.make(Command::DestroyUser(boss));
+    assert!(has(&town.map(&a), ADMIN));
+}
+
+#[test]
+fn a_tailnet_has_one_owner() {
+    let (mut town, [alice, bob], [a, ..]) = three();
+    town.make(Command::SetRole { user: alice, role: Role::Owner });
+    let told = words(town.try_to(Command::SetRole { user: bob, role: Role::Owner }));
+    assert!(told.contains("`alice`"), "{told}");
+    let then = town.t.clone();
+    assert_eq!(town.try_to(Command::SetRole { user: alice, role: Role::Owner }), Ok(Vec::new()));
+    assert_eq!(delta(&then, &town.t, town.node(&a).id), Delta::Nothing);
+    town.make(Command::SetRole { user: alice, role: Role::Admin });
+    town.make(Command::SetRole { user: bob, role: Role::Owner });
+    town.make(Command::RenameUser { user: bob, name: "robert".into() });
+    assert_eq!(town.t.user(bob).map(|u| u.role), Some(Role::Owner), "a new name takes no role away");
+    let nobody = UserId::new(77).unwrap();
+    assert!(words(town.try_to(Command::SetRole { user: nobody, role: Role::Admin })).contains("`77`"));
+}
+
+#[test]
+fn role_groups_of_the_policy_are_those_who_carry_the_role() {
+    let (mut town, [alice, bob], [a, b, web]) = three();
+    let text = r#"{"acls": [{"action": "accept", "src": ["autogroup:admin"], "dst": ["tag:web:22"]},
+                {"action": "accept", "src": ["autogroup:owner"], "dst": ["tag:web:443"]}],
+        "tagOwners": {"tag:web": []}}"#;
+    town.make(Command::SetPolicy { text: text.into(), kept: true });
+    let ip = |town: &Town, client: &Client| town.node(client).v4.expect("it has an address").to_string();
+    let (of_alice, of_bob) = (ip(&town, &a), ip(&town, &b));
+    // For each port of the tagged node: may alice, may bob?
+    let opened = |town: &Town| {
+        let map = town.map(&web);
+        [22, 443].map(|port| {
+            let rules = map.filters.values().flat_map(|rules| rules.iter());
+            let fits = rules.filter(|r| r.dst_ports.iter().any(|d| d.ports.first == port));
+            let sources: Vec<String> = fits.flat_map(|r| r.src_ips.clone()).collect();
+            [&of_alice, &of_bob].map(|ip| sources.contains(ip))
+        })
+    };
+    assert_eq!(opened(&town), [[false, false], [false, false]]);
+    for (user, role, expected) in [
+        (alice, Role::Admin, [[true, false], [false, false]]),
+        (bob, Role::Owner, [[true, true], [false, true]]),
+        (alice, Role::Member, [[false, true], [false, true]]),
+        (bob, Role::ItAdmin, [[false, false], [false, false]]),
+    ] {
+        let (then, mut map) = (town.t.clone(), Some(town.map(&web)));
+        town.make(Command::SetRole { user, role });
+        assert_eq!(opened(&town), expected, "{role:?}");
+        apply(&mut map, town.told_since(&then, town.node(&web).id)).unwrap();
+        let (told, ought) = (map.expect("there is a map"), town.map(&web));
+        assert_eq!((told.filters, told.peers), (ought.filters, ought.peers));
+    }
+}
