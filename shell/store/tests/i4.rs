@@ -29,6 +29,7 @@ use proptest::prelude::*;
 enum Step {
     User,
     RenameUser(u8),
+    SetRole(u8, u8),
     DestroyUser(u8),
     AuthKey {
         user: u8,
@@ -96,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => Just(User),
         1 => byte().prop_map(RenameUser),
+        1 => (byte(), byte()).prop_map(|(user, role)| SetRole(user, role)),
         1 => byte().prop_map(DestroyUser),
         3 => (byte(), any::<bool>(), any::<bool>(), any::<bool>())
             .prop_map(|(user, tagged, reusable, ephemeral)| AuthKey { user, tagged, reusable, ephemeral }),
@@ -256,6 +258,11 @@ impl World {
                 ..NewUser::default()
             }),
             Step::RenameUser(u) => Command::RenameUser { user: self.user(u)?, name: format!("other{u}") },
+            Step::SetRole(u, role) => {
+                let names = ["member", "auditor", "admin", "owner"];
+                let role = names[usize::from(role) % names.len()].parse().unwrap();
+                Command::SetRole { user: self.user(u)?, role }
+            }
             Step::DestroyUser(u) => Command::DestroyUser(self.user(u)?),
             Step::AuthKey { user, tagged, reusable, ephemeral } => {
                 let (prefix, digest) = self.mint(AUTH_KEY_PREFIX);

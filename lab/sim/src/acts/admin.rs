@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use headsail_policy::Role;
 use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
 use headsail_tailnet::model::key::{API_KEY_PREFIX, AUTH_KEY_PREFIX, mint};
 use headsail_tailnet::model::ticket::TicketState;
@@ -56,6 +57,16 @@ pub fn rename_user(world: &mut World) -> Outcome {
         Some(user) => command(world, Command::RenameUser { user, name }),
         None => make_user(world),
     }
+}
+
+/// A user gets a role, as likely as not none.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn set_role(world: &mut World) -> Outcome {
+    let wanted = if world.rng.chance(50) { world.rng.pick(&Role::ALL).copied() } else { None };
+    let role = wanted.unwrap_or_default();
+    any_user(world).map_or(Ok(()), |user| command(world, Command::SetRole { user, role }))
 }
 
 /// A user goes, if it has no nodes.

@@ -29,6 +29,7 @@ const MIX: &[(u64, Act)] = &[
     (5, streams::lose),
     (2, admin::make_user),
     (2, admin::rename_user),
+    (2, admin::set_role),
     (1, admin::destroy_user),
     (6, admin::make_key),
     (2, admin::end_key),

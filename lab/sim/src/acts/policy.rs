@@ -9,7 +9,7 @@ use crate::clerk::Answer;
 use crate::world::{Asker, World};
 
 /// Policies that are well-formed. What they name may or may not be there.
-const GOOD: [&str; 8] = [
+const GOOD: [&str; 9] = [
     r#"{}"#,
     r#"{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
         "tagOwners": {"tag:web": ["alice@"], "tag:db": ["group:staff"], "tag:ci": []},
@@ -34,6 +34,9 @@ const GOOD: [&str; 8] = [
         "tagOwners": {"tag:web": ["alice@"], "tag:db": ["bob@"]}}"#,
     r#"{"hosts": {"printer": "100.64.0.3", "lan": "10.2.0.0/24"},
         "acls": [{"action": "accept", "src": ["carol@", "printer"], "dst": ["lan:*", "alice@:*"]}]}"#,
+    r#"{"acls": [{"action": "accept", "src": ["autogroup:admin"], "dst": ["*:*"]},
+                {"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:owner:443"]}],
+        "tagOwners": {"tag:web": ["autogroup:it-admin"], "tag:db": []}}"#,
 ];
 
 /// Policies that must never hold.

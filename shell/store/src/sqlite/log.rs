@@ -95,6 +95,7 @@ fn tell(change: &Change) -> Value {
     match change {
         Change::User(user) => json!({
             "change": "user", "id": user.id, "name": user.name, "email": user.email, "provider": user.provider,
+            "role": user.role,
         }),
         Change::UserGone(id) => json!({"change": "user gone", "id": id}),
         Change::Node(node) => tell_node(node),

@@ -75,6 +75,7 @@ fn user(row: &Fields<'_>) -> Result<Change, String> {
         provider: row.get("provider")?,
         provider_id: row.get("provider_identifier")?,
         picture_url: row.get("profile_pic_url")?,
+        role: row.text("role")?,
         created: row.time("created_at")?,
     })))
 }

@@ -28,8 +28,14 @@ fn user(id: u64) -> Change {
         provider: String::new(),
         provider_id: String::new(),
         picture_url: String::new(),
+        role: Default::default(),
         created: NOW,
     }))
+}
+
+fn with_role(change: Change, role: &str) -> Change {
+    let Change::User(user) = change else { panic!("{change:?}") };
+    Change::User(Arc::new(User { role: role.parse().unwrap(), ..User::clone(&user) }))
 }
 
 fn node(id: u64, owner: u64) -> Change {
@@ -296,6 +302,21 @@ fn a_row_that_cannot_be_read_is_named() {
         desk.store.connection.execute(&set, [was]).unwrap();
     }
     desk.store.load().unwrap();
+}
+
+#[test]
+fn roles_are_kept_logged_and_checked() {
+    let mut desk = Desk::new();
+    let (owner, member) = (with_role(user(1), "owner"), user(2));
+    desk.commit(&[owner.clone(), member.clone()]).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&desk.store.log(1).unwrap()[0].changes).unwrap();
+    assert_eq!((&told[0]["role"], &told[1]["role"]), (&"owner".into(), &"member".into()));
+    let loaded = desk.store.load().unwrap().changes;
+    let users: Vec<Change> = loaded.into_iter().filter(|c| matches!(c, Change::User(_))).collect();
+    assert_eq!(users, [owner, member]);
+    desk.store.connection.execute("UPDATE users SET role = 'boss' WHERE id = 2", []).unwrap();
+    let text = desk.store.load().unwrap_err().to_string();
+    assert!(text.contains("`2` of table `users`") && text.contains("`boss` is not a role"), "{text}");
 }
 
 #[test]

@@ -92,6 +92,7 @@ fn put_user(tx: &Connection, user: &User) -> Result<()> {
             ("provider", &user.provider),
             ("provider_identifier", &user.provider_id),
             ("profile_pic_url", &user.picture_url),
+            ("role", &user.role.name()),
             ("created_at", &user.created.micros()),
         ],
     )

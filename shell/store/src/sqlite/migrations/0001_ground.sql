@@ -19,6 +19,7 @@ CREATE TABLE users (
     provider            TEXT NOT NULL,
     provider_identifier TEXT NOT NULL,
     profile_pic_url     TEXT NOT NULL,
+    role                TEXT NOT NULL DEFAULT 'member',
     created_at          INTEGER NOT NULL
 ) STRICT;
 
