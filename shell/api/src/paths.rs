@@ -81,6 +81,8 @@ pub const USER_CREATE: Route = Route::post("/api/v1/user");
 pub const USER_DELETE: Route = Route::delete("/api/v1/user/{id}");
 /// Renames a user; `{oldId}` may also be a name, as before 0.26.
 pub const USER_RENAME: Route = Route::post("/api/v1/user/{oldId}/rename/{newName}");
+/// Gives a user a role ([`crate::v1::user::SetRoleRequest`]); `{id}` may also be a name.
+pub const USER_ROLE: Route = Route::post("/api/v1/user/{id}/role");
 
 /// Lists auth keys.
 pub const PREAUTHKEY_LIST: Route = Route::get("/api/v1/preauthkey");

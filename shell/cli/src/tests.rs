@@ -45,7 +45,7 @@ fn every_spelling_of_every_command_is_read() {
     let lines = "serve; configtest; health; version; generate private-key; gen private-key; completion bash; \
         completion zsh; completion fish; completion powershell; \
         users create a; user c a; users new a; users list; users ls; users show; users destroy -i 1; \
-        users delete -n a; users rename -i 1 -r b; users mv -n a -r b; namespaces list; namespace create a; ns ls; \
+        users delete -n a; users role a admin; users set-role -i 1 owner; users rename -i 1 -r b; users mv -n a -r b; namespaces list; namespace create a; ns ls; \
         nodes list; node ls; nodes show; nodes list-routes; nodes lsr; nodes routes -i 1; nodes register -u a -k x; \
         nodes expire -i 1; nodes logout -i 1; nodes exp -i 1; nodes e -i 1; nodes rename -i 1 b; nodes delete -i 1; \
         nodes del -i 1; nodes tag -i 1 -t tag:a; nodes tags -i 1 -t tag:a; nodes t -i 1 -t tag:a; \
@@ -133,6 +133,17 @@ fn users_old_and_new() {
     );
     assert!(matches!(users("users rename -n old --new-name new"), UsersCommand::Rename { who, new_name, .. }
         if who.name.as_deref() == Some("old") && new_name.as_deref() == Some("new")));
+    for (line, words) in [
+        ("users role alice it-admin", vec!["alice", "it-admin"]),
+        ("users set-role -i 7 it-admin", vec!["it-admin"]),
+        ("users role --name alice it-admin", vec!["it-admin"]),
+    ] {
+        assert!(matches!(users(line), UsersCommand::Role { words: read, .. } if read == words), "{line}");
+    }
+    refused("users role");
+    refused("users role -i 1");
+    refused("users role alice admin owner");
+    refused("users role -i 1 -n a admin");
     refused("users destroy bob -i 1");
     refused("users rename -i 1 -n a -r b");
     refused("users create");

@@ -118,6 +118,7 @@ fn network() -> Server {
                 json!({"title": "Conflict", "status": 409, "detail": "user `alice` exists"}),
             ),
             ("POST /api/v1/user/2/rename/robert", 200, json!({"user": {"id": "2", "name": "robert"}})),
+            ("POST /api/v1/user/2/role", 200, json!({"user": {"id": "2", "name": "bob", "role": "admin"}})),
             ("POST /api/v1/preauthkey", 200, json!({"preAuthKey": {"id": "5", "key": "hskey-auth-x-y"}})),
             ("POST /api/v1/preauthkey/expire", 200, json!({})),
             ("POST /api/v1/apikey", 200, json!({"apiKey": "hskey-api-x-y"})),
@@ -193,6 +194,14 @@ fn users_are_found_by_name_and_by_id() {
          1  |      | alice    | alice@example.com | 2026-01-31 12:00:00\n\
          2  |      | bob      |                   | -\n"
     );
+    server.asked();
+    for words in ["users role bob admin", "users set-role -i 2 admin", "users role -n bob admin"] {
+        assert_eq!(server.run(words).ok(), "The role of user `bob` is now `admin`.\n");
+        let asked = server.asked();
+        assert_eq!(asked.last().unwrap(), r#"POST /api/v1/user/2/role {"role":"admin"}"#, "{words}");
+    }
+    assert!(server.run("users role admin").failed().contains("say which user"));
+    assert!(server.run("users role -i 2 bob admin").failed().contains("once"));
     server.run("users rename bob robert").ok();
     server.run("users rename -i 2 -r robert").ok();
     assert!(server.run("users rename carol x").failed().contains("there is no user `carol`"));

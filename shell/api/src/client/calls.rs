@@ -22,7 +22,7 @@ use crate::v1::preauthkey::{
     ListPreAuthKeysQuery, ListPreAuthKeysResponse,
 };
 use crate::v1::route::ListRoutesResponse;
-use crate::v1::user::{CreateUserRequest, ListUsersQuery, ListUsersResponse, UserResponse};
+use crate::v1::user::{CreateUserRequest, ListUsersQuery, ListUsersResponse, SetRoleRequest, UserResponse};
 
 type Answer<T> = Result<T, ClientError>;
 
@@ -46,6 +46,11 @@ impl Client {
     /// [`paths::USER_RENAME`]
     pub async fn rename_user(&self, id: u64, new_name: &str) -> Answer<UserResponse> {
         self.ask(paths::USER_RENAME, &[&id.to_string(), new_name], &()).await
+    }
+
+    /// [`paths::USER_ROLE`]
+    pub async fn set_role(&self, id: u64, request: &SetRoleRequest) -> Answer<UserResponse> {
+        self.send(paths::USER_ROLE, &[&id.to_string()], request).await
     }
 }
 

@@ -28,6 +28,8 @@ fn user_view() {
         )
     );
     assert_eq!(serde_json::from_str::<User>(&serde_json::to_string(&user).unwrap()).unwrap(), user);
+    let admin = serde_json::to_value(User { role: "admin".into(), ..user }).unwrap();
+    assert_eq!(admin["role"], "admin", "a role is told where there is one");
 }
 
 #[test]

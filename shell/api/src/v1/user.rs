@@ -33,6 +33,9 @@ pub struct User {
     /// A picture.
     #[serde(alias = "profile_pic_url")]
     pub profile_pic_url: String,
+    /// What it may do in the tailnet, as in `autogroup:…`; empty for a member. Headscale has no roles.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub role: String,
 }
 
 /// Id and name under which lists show the owner of tagged nodes.
@@ -141,7 +144,17 @@ pub struct CreateUserRequest {
     pub picture_url: String,
 }
 
-/// The user that was created or renamed.
+/// The role that a user gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SetRoleRequest {
+    /// The role, as in `autogroup:…`: `member`, `auditor`, `billing-admin`, `network-admin`, `it-admin`, `admin` or
+    /// `owner`.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub role: String,
+}
+
+/// The user that was created, renamed or given a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UserResponse {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use headsail_api::UserRef;
-use headsail_api::v1::user::{CreateUserRequest, ListUsersQuery, User};
+use headsail_api::v1::user::{CreateUserRequest, ListUsersQuery, SetRoleRequest, User};
 use serde_json::json;
 
 use super::{Ctx, Outcome, resolve};
@@ -68,6 +68,15 @@ pub enum UsersCommand {
         #[arg(value_name = "USER NEW_NAME", num_args = 0..=2)]
         words: Vec<String>,
     },
+    /// Give a user a role: member, auditor, billing-admin, network-admin, it-admin, admin or owner
+    #[command(visible_alias = "set-role")]
+    Role {
+        #[command(flatten)]
+        who: Who,
+        /// Name or id, where no flag says it, and the role
+        #[arg(value_name = "USER ROLE", num_args = 1..=2, required = true)]
+        words: Vec<String>,
+    },
 }
 
 /// Which user, by flags.
@@ -121,6 +130,26 @@ pub async fn run(command: UsersCommand, ctx: &Ctx) -> Outcome {
             let user = ctx.client.rename_user(id, &new_name).await?.user;
             Ok(Answer::new(&user, format!("User `{wanted}` is now called `{}`.", user.name)))
         }
+        UsersCommand::Role { who, words } => {
+            let (wanted, role) = role_of(who, words)?;
+            let id = resolve::user_id(ctx, &wanted).await?;
+            let user = ctx.client.set_role(id, &SetRoleRequest { role: role.clone() }).await?.user;
+            Ok(Answer::new(&user, format!("The role of user `{}` is now `{role}`.", user.name)))
+        }
+    }
+}
+
+/// User and role from flags and words: `role USER ROLE`, `role -i 1 ROLE`.
+fn role_of(who: Who, words: Vec<String>) -> Result<(UserRef, String), Failure> {
+    let mut words = words.into_iter();
+    let wanted = match who.flagged() {
+        Some(user) => user,
+        None if words.len() == 1 => return Err(Failure::new(NOBODY)),
+        None => words.next().and_then(|w| w.parse().ok()).ok_or_else(|| Failure::new(NOBODY))?,
+    };
+    match (words.next(), words.next()) {
+        (Some(role), None) => Ok((wanted, role)),
+        _ => Err(Failure::new("say the user once and the role once, like `users role alice admin`")),
     }
 }
 
@@ -149,15 +178,26 @@ fn renaming(who: Who, new_name: Option<String>, words: Vec<String>) -> Result<(U
 }
 
 fn table(users: &[User]) -> Table {
-    let mut table = Table::new(["ID", "Name", "Username", "Email", "Created"]);
-    for u in users {
-        table.row([
+    let cells = |u: &User| {
+        [
             u.id.into(),
             (&u.display_name).into(),
             (&u.name).into(),
             (&u.email).into(),
             output::time(u.created_at).into(),
-        ]);
+        ]
+    };
+    // Scripts expect the columns of Headscale, which has no roles.
+    if users.iter().all(|u| u.role.is_empty()) {
+        let mut table = Table::new(["ID", "Name", "Username", "Email", "Created"]);
+        users.iter().for_each(|u| table.row(cells(u)));
+        return table;
+    }
+    let mut table = Table::new(["ID", "Name", "Username", "Email", "Created", "Role"]);
+    for u in users {
+        let [id, name, username, email, created] = cells(u);
+        let role = if u.role.is_empty() { "member" } else { &u.role };
+        table.row([id, name, username, email, created, role.into()]);
     }
     table
 }
