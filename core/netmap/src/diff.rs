@@ -17,7 +17,9 @@ pub fn full(map: &NetMap) -> MapResponse {
         dns_config: Some(map.dns.clone()),
         domain: map.domain.clone(),
         collect_services: Some(false),
-        packet_filters: Some(map.filters.iter().map(|(name, rules)| (name.clone(), Some(rules.clone()))).collect()),
+        packet_filters: Some(
+            map.filters.iter().map(|(name, rules)| (name.clone(), Some(rules.clone()))).collect(),
+        ),
         user_profiles: map.profiles.values().cloned().collect(),
         ssh_policy: Some(map.ssh.clone()),
         debug: Some(Debug { disable_log_tail: true }),
