@@ -9,9 +9,8 @@ use headsail_wire::filter::{CapMap, PortRange, same_caps};
 use ipnet::IpNet;
 
 use crate::document::*;
-use crate::engine::text_mix;
 use crate::net::Net;
-use crate::ports::{ALL_PORTS, print_ports};
+use crate::ports::ALL_PORTS;
 use crate::selector::{Auto, Role, Selector};
 
 pub(crate) type SelId = u32;
@@ -68,7 +67,7 @@ pub(crate) struct Section {
     /// Tags of the routers through which it goes.
     pub via: Vec<SelId>,
     pub body: Body,
-    /// A number made of what the section says, so that it stays while other rules are edited.
+    /// Grows from section to section, and stays while other rules are edited: the name under which clients keep it.
     pub key: u64,
 }
 
@@ -135,17 +134,23 @@ pub(crate) struct Program {
     pub ranges: Vec<(Net, SelId)>,
 }
 
-impl PartialEq for Section {
-    /// Whether two sections do the same under the same name, whichever rule they come from.
-    fn eq(&self, other: &Section) -> bool {
+impl Section {
+    /// Whether two sections do the same, whichever rule they come from and under whatever name.
+    fn says_the_same(&self, other: &Section) -> bool {
         let body = match (&self.body, &other.body) {
             (Body::Ports { protocol: p, to: a }, Body::Ports { protocol: q, to: b }) => p == q && a == b,
             (Body::Caps { caps: x, to: a }, Body::Caps { caps: y, to: b }) => a == b && same_caps(x, y),
             (Body::Companion { caps: x }, Body::Companion { caps: y }) => same_caps(x, y),
             _ => false,
         };
-        body && (self.src, self.dst, self.own, self.key) == (other.src, other.dst, other.own, other.key)
-            && self.via == other.via
+        body && (self.src, self.dst, self.own) == (other.src, other.dst, other.own) && self.via == other.via
+    }
+}
+
+impl PartialEq for Section {
+    /// Whether two sections do the same under the same name.
+    fn eq(&self, other: &Section) -> bool {
+        self.key == other.key && self.says_the_same(other)
     }
 }
 
@@ -180,6 +185,7 @@ impl Program {
         if !doc.restricts {
             b.allow_all();
         }
+        name_sections(&old.sections, &mut b.p.sections);
         b.ssh();
         for a in &doc.attrs {
             let target = b.list(a.target.iter().map(|t| &t.value));
@@ -342,9 +348,14 @@ impl Builder<'_> {
             let own = dst.iter().all(|d| d.target == Selector::Auto(Auto::SelfOwned));
             self.p.own |= own;
             let list = self.list(dst.iter().map(|d| &d.target));
-            let section = |body: Body| {
-                let key = section_key(rule, &dst, &body);
-                Section { rule: Some(index), src, dst: list, own, via: via.clone(), body, key }
+            let section = |body: Body| Section {
+                rule: Some(index),
+                src,
+                dst: list,
+                own,
+                via: via.clone(),
+                body,
+                key: 0,
             };
             for (protocol, ports) in by_protocol(&rule.ip) {
                 let mut to = Vec::new();
@@ -440,25 +451,30 @@ impl Builder<'_> {
     }
 }
 
-fn section_key(rule: &Rule, dst: &[Destination], body: &Body) -> u64 {
-    let mut text = String::new();
-    rule.src.iter().for_each(|s| text += &format!("{} ", s.value));
-    rule.via.iter().for_each(|v| text += &format!("via {} ", v.value));
-    dst.iter().for_each(|d| text += &format!("> {}:{} ", d.target, print_ports(&d.ports)));
-    match body {
-        Body::Ports { protocol, .. } => {
-            let opened = rule.ip.iter().filter(|i| i.protocol == *protocol);
-            text += &format!("{protocol:?} ");
-            opened.for_each(|i| text += &format!("{} ", print_ports(&i.ports)));
-        }
-        Body::Caps { caps, .. } | Body::Companion { caps } => {
-            for (name, values) in caps.iter() {
-                text += &format!("{name} ");
-                values.iter().for_each(|v| text += v.get());
-            }
-        }
+/// Space between the keys of neighbours, for sections that are put between them later.
+const KEY_STEP: u64 = 1 << 32;
+
+/// Gives sections keys that grow in their order. Those at both ends that say the same as in the older program keep theirs,
+/// so that clients are told of the ones in between alone; all get new ones where there is no room left in between.
+fn name_sections(old: &[Section], new: &mut [Section]) {
+    let same = |(a, b): &(&Section, &Section)| a.says_the_same(b);
+    let prefix = old.iter().zip(new.iter()).take_while(same).count();
+    let rest = old.len().min(new.len()) - prefix;
+    let suffix = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(same).count();
+    let (old_end, new_end) = (old.len() - suffix, new.len() - suffix);
+    let between = (new_end - prefix) as u64 + 1;
+    let low = prefix.checked_sub(1).and_then(|i| old.get(i)).map_or(0, |s| s.key);
+    let high = old.get(old_end).map_or(low.saturating_add(between.saturating_mul(KEY_STEP)), |s| s.key);
+    let step = high.saturating_sub(low) / between;
+    for (i, section) in new.iter_mut().enumerate() {
+        let kept =
+            if i < prefix { old.get(i) } else { (i + old_end).checked_sub(new_end).and_then(|i| old.get(i)) };
+        section.key = match (step, kept) {
+            (0, _) => (i as u64 + 1) * KEY_STEP,
+            (_, Some(kept)) if i < prefix || i >= new_end => kept.key,
+            _ => low + step * ((i - prefix) as u64 + 1),
+        };
     }
-    text_mix(&text) as u64
 }
 
 /// Capabilities that come with another, for the way back.
