@@ -55,6 +55,10 @@ impl Step {
         let comparison = (was.stamp() != is.stamp()).then(|| Comparison::new(was.engine(), is.engine()));
         let wide = then.settings().base_domain != now.settings().base_domain || was.epoch() != is.epoch();
         let mut touched = now.nodes.touched_since(&then.nodes);
+        touched.retain(|id| match (then.nodes.get(*id), now.nodes.get(*id)) {
+            (Some(was), Some(is)) => !was.same_to_others(is),
+            _ => true,
+        });
         touched.extend(is.routers_touched_since(was));
         touched.sort_unstable();
         touched.dedup();

@@ -8,11 +8,17 @@ use subtle::ConstantTimeEq;
 
 /// Writes bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(2 * bytes.len());
+    push_hex(bytes, &mut out);
+    out
+}
+
+fn push_hex(bytes: &[u8], out: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|b| [DIGITS[usize::from(b >> 4)] as char, DIGITS[usize::from(b & 15)] as char])
-        .collect()
+    for b in bytes {
+        out.push(DIGITS[usize::from(b >> 4)] as char);
+        out.push(DIGITS[usize::from(b & 15)] as char);
+    }
 }
 
 /// Reads exactly 64 hex digits.
@@ -80,7 +86,11 @@ macro_rules! public_key {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.collect_str(self)
+                // Every rendered node has keys: one allocation, and nothing of the formatting machinery.
+                let mut text = String::with_capacity($prefix.len() + 64);
+                text.push_str($prefix);
+                push_hex(&self.0, &mut text);
+                s.serialize_str(&text)
             }
         }
 

@@ -213,6 +213,39 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether everyone else is told the same of this row and of another version of it, and the policy knows the same of
+    /// both. A stream that takes another's place, for one, is nobody's business.
+    pub fn same_to_others(&self, other: &Node) -> bool {
+        let Node {
+            id,
+            machine_key: _,
+            node_key,
+            owner,
+            hostname: _,
+            name,
+            name_pinned: _,
+            v4,
+            v6,
+            hostinfo,
+            cap,
+            contact: Contact { endpoints, disco_key, net_info: _ },
+            presence,
+            expiry,
+            ephemeral: _,
+            method: _,
+            auth_key: _,
+            approved_routes,
+            created,
+        } = self;
+        let host = Arc::ptr_eq(hostinfo, &other.hostinfo) || *hostinfo == other.hostinfo;
+        host && (id, node_key, owner, name, v4, v6)
+            == (&other.id, &other.node_key, &other.owner, &other.name, &other.v4, &other.v6)
+            && (cap, endpoints, disco_key) == (&other.cap, &other.contact.endpoints, &other.contact.disco_key)
+            && self.contact.home_derp() == other.contact.home_derp()
+            && (presence.is_online(), presence.seen()) == (other.presence.is_online(), other.presence.seen())
+            && (expiry, approved_routes, created) == (&other.expiry, &other.approved_routes, &other.created)
+    }
+
     /// Its addresses as host prefixes, IPv4 first.
     pub fn addresses(&self) -> Vec<IpNet> {
         self.ips().map(IpNet::from).collect()

@@ -99,7 +99,7 @@ impl Identity {
     fn endpoints(&self) -> Vec<String> {
         let n = u32::try_from(self.index).unwrap_or(u32::MAX);
         let (public, private) =
-            (Ipv4Addr::from(0xcb00_7100 | n % 250), Ipv4Addr::from(0x0a00_0000 | (n & 0xffff)));
+            (Ipv4Addr::from(0xcb00_7100 | (n % 250)), Ipv4Addr::from(0x0a00_0000 | (n & 0xffff)));
         let port = 20_000 + n % 40_000;
         vec![
             format!("{public}:{port}"),

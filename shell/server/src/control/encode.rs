@@ -76,7 +76,7 @@ pub fn keep_alive(compression: Compression) -> Bytes {
 }
 
 /// How many steps between two snapshots are kept for streams that are about to take the same one.
-const SHARED_STEPS: usize = 8;
+const SHARED_STEPS: usize = 32;
 /// How many rendered frames of one step are kept; classes beyond that render their own.
 const SHARED_FRAMES: usize = 1024;
 
