@@ -7,8 +7,8 @@ use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 
 use crate::app::App;
 use crate::clerk::Failure;
-use crate::clock;
 use crate::run::ServeError;
+use crate::{clock, config};
 
 /// The user that a tailnet without users gets.
 const FIRST_USER: &str = "default";
@@ -32,8 +32,16 @@ pub async fn greet(app: &App) -> Result<(), ServeError> {
     println!("\nHeadsail is ready. On a machine with Tailscale (1.86 or later), run:\n");
     println!("    tailscale up --login-server {url} --auth-key {key}\n");
     println!("The key is good for one hour and for any number of machines. Another one:");
-    println!("    headsail preauthkeys create --user {FIRST_USER}\n");
+    println!("    headsail{} preauthkeys create --user {FIRST_USER}\n", where_to_look(app));
     Ok(())
+}
+
+/// The flag with which the command line finds this server, where it needs one.
+fn where_to_look(app: &App) -> String {
+    let usual = config::default_data_dir(&config::process_env());
+    let ours = &app.settings.data_dir;
+    let same = std::path::absolute(&usual).is_ok_and(|usual| usual == *ours);
+    if same { String::new() } else { format!(" --data-dir {}", ours.display()) }
 }
 
 async fn first_key(app: &App) -> Result<String, Failure> {
