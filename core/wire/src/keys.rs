@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use subtle::ConstantTimeEq;
 
 /// Writes bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
@@ -127,43 +126,3 @@ public_key! {
     /// A node's tailnet-lock key (ed25519).
     LockKey, "nlpub:"
 }
-
-/// A 32-byte secret. It has no `Debug` and no `Display`; equality takes constant time.
-#[derive(Clone)]
-pub struct Secret32([u8; 32]);
-
-impl Secret32 {
-    /// What the text form in key files starts with.
-    pub const PREFIX: &'static str = "privkey:";
-
-    /// From its bytes.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Secret32 {
-        Secret32(bytes)
-    }
-
-    /// Its bytes, for the one place that computes with them.
-    pub const fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Reads the text form of a key file, surrounding white space allowed. The error does not repeat the text.
-    pub fn parse(text: &str) -> Result<Secret32, &'static str> {
-        text.trim()
-            .strip_prefix(Self::PREFIX)
-            .and_then(unhex32)
-            .map(Secret32)
-            .ok_or("a private key is written privkey:<64 hex digits>")
-    }
-
-    /// The text form for a key file.
-    pub fn to_file_text(&self) -> String {
-        format!("{}{}", Self::PREFIX, hex(&self.0))
-    }
-}
-
-impl PartialEq for Secret32 {
-    fn eq(&self, other: &Secret32) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-impl Eq for Secret32 {}
