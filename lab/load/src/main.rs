@@ -27,6 +27,8 @@ enum Load {
     Suite(SuiteArgs),
     /// Nodes join
     Join(FleetArgs),
+    /// A small fleet joins, moves and is cut; every view is compared with a fresh map
+    Check(FleetArgs),
     /// Nodes join, then one more, again and again
     LateJoin {
         #[command(flatten)]
@@ -144,13 +146,17 @@ async fn run(load: Load) -> Result<()> {
             suite::run(&plan).await
         }
         Load::Join(args) => args.fleet(0).await.map(|_| ()),
+        Load::Check(args) => {
+            let mut fleet = args.empty_fleet(0).await?;
+            show(scenario::check(&mut fleet, args.how()).await?)
+        }
         Load::LateJoin { fleet: args, late } => {
             let mut fleet = args.fleet(late).await?;
             show(scenario::late_join(&mut fleet, args.meter()).await?)
         }
         Load::Endpoints { fleet: args, rates, updates } => {
             let mut fleet = args.fleet(0).await?;
-            show(scenario::endpoints(&mut fleet, args.meter(), &rates, updates, 1).await?)
+            show(scenario::endpoints(&mut fleet, args.meter(), &rates, updates).await?)
         }
         Load::Reconnect { fleet: args, repeats, restart } => {
             let mut fleet = args.fleet(0).await?;
@@ -182,11 +188,18 @@ impl FleetArgs {
 
     /// The fleet after its join, with so many nodes more that have not joined.
     async fn fleet(&self, more: usize) -> Result<Fleet> {
-        let target = Target::find(&self.server).await?;
-        let mut fleet = Fleet::new(target, &self.auth_key, self.nodes + more)?;
-        let how = Join { nodes: self.nodes, in_flight: self.in_flight };
-        show(scenario::join(&mut fleet, self.meter(), how).await?)?;
+        let mut fleet = self.empty_fleet(more).await?;
+        show(scenario::join(&mut fleet, self.meter(), self.how()).await?)?;
         Ok(fleet)
+    }
+
+    fn how(&self) -> Join {
+        Join { nodes: self.nodes, in_flight: self.in_flight }
+    }
+
+    async fn empty_fleet(&self, more: usize) -> Result<Fleet> {
+        let target = Target::find(&self.server).await?;
+        Fleet::new(target, &self.auth_key, self.nodes + more)
     }
 }
 

@@ -71,7 +71,7 @@ async fn one_size(plan: &Plan, size: usize, pinned: bool) -> Result<Vec<Report>>
     keep(scenario::join(&mut fleet, Some(meter), how).await?);
     keep(scenario::idle(&fleet, meter, empty, plan.pause).await);
     keep(scenario::full_map(&fleet, Some(meter), 50).await?);
-    keep(scenario::endpoints(&mut fleet, Some(meter), &[1, 10, 20], 20, 1).await?);
+    keep(scenario::endpoints(&mut fleet, Some(meter), &[1, 10, 20], 20).await?);
     let mut late = scenario::late_join(&mut fleet, Some(meter)).await?;
     late.nodes = size;
     keep(late);

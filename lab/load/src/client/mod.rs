@@ -9,6 +9,7 @@ mod target;
 
 pub use connection::Connection;
 pub use identity::{Identity, probe_endpoint};
+pub use noise_io::NoiseIo;
 pub use reader::{Received, StreamReader};
 pub use scan::{Directory, Scan};
 pub use target::Target;

@@ -1,4 +1,4 @@
-//! The client's end of a Noise connection as a stream of bytes.
+//! A Noise connection as a stream of bytes, as a client sees it: without an early payload.
 
 use std::io;
 use std::pin::Pin;
@@ -33,6 +33,9 @@ pub struct NoiseIo {
 
 impl NoiseIo {
     /// `received` came behind the handshake.
+    ///
+    /// # Errors
+    /// Bytes behind the handshake that are no records.
     pub fn new(socket: TcpStream, transport: Transport, received: Vec<u8>) -> io::Result<NoiseIo> {
         let Transport { sealer, opener } = transport;
         let (opened, unsent) = (Vec::new(), Vec::new());

@@ -5,7 +5,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use headsail_netmap::NetMap;
+use headsail_netmap::apply::apply;
 use headsail_wire::keys::{NodeKey, unhex32};
+use headsail_wire::map::MapResponse;
 use memchr::memmem::Finder;
 
 use crate::Result;
@@ -76,14 +79,29 @@ impl Directory {
         Ok(scan)
     }
 
-    /// Decodes a frame whole, for checks.
+    /// The length of a frame's text.
     ///
     /// # Errors
     /// A frame that is no zstd, or too large.
-    pub fn json(&self, frame: &[u8]) -> Result<Vec<u8>> {
+    pub fn text_len(&self, frame: &[u8]) -> Result<usize> {
+        self.with_text(frame, |text| Ok(text.len()))
+    }
+
+    /// Applies a frame to a view, as a client does.
+    ///
+    /// # Errors
+    /// A frame that no client could read.
+    pub fn apply(&self, view: &mut Option<NetMap>, frame: &[u8]) -> Result<()> {
+        self.with_text(frame, |text| {
+            let response: MapResponse = serde_json::from_slice(text)?;
+            apply(view, response).map_err(|unfit| format!("a frame does not fit: {unfit:?}").into())
+        })
+    }
+
+    fn with_text<T>(&self, frame: &[u8], read: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         let state = &mut *state;
-        Ok(decode(&mut state.decoder, &mut state.decoded, frame)?.to_vec())
+        read(decode(&mut state.decoder, &mut state.decoded, frame)?)
     }
 
     fn look_through(&self, json: &[u8]) -> Scan {

@@ -1,8 +1,11 @@
 //! What all viewers note down while a load runs.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use headsail_netmap::NetMap;
 
 use crate::client::{Directory, Received};
 use crate::{Error, Result};
@@ -51,6 +54,9 @@ pub struct Board {
     watched: AtomicU64,
     maps: Counter,
     deltas: Counter,
+    newest_probe: AtomicU16,
+    keeps_views: AtomicBool,
+    views: Mutex<BTreeMap<usize, NetMap>>,
 }
 
 #[derive(Default)]
@@ -95,6 +101,9 @@ impl Board {
             watched: AtomicU64::new(NOTHING),
             maps: Counter::default(),
             deltas: Counter::default(),
+            newest_probe: AtomicU16::new(0),
+            keeps_views: AtomicBool::new(false),
+            views: Mutex::default(),
         }
     }
 
@@ -123,6 +132,29 @@ impl Board {
     /// All later frames since the last wipe.
     pub fn deltas(&self) -> Traffic {
         self.deltas.traffic()
+    }
+
+    /// The number of the newest probe endpoint that any viewer was ever told of; 0 before the first.
+    pub fn newest_probe(&self) -> u16 {
+        self.newest_probe.load(Relaxed)
+    }
+
+    /// From now on every stream is decoded whole and applied as a client does: for small fleets.
+    pub fn keep_views(&self) {
+        self.keeps_views.store(true, Relaxed);
+    }
+
+    /// What a node's stream has made of its map, where views are kept.
+    pub fn view(&self, viewer: usize) -> Option<NetMap> {
+        self.views.lock().unwrap_or_else(|e| e.into_inner()).get(&viewer).cloned()
+    }
+
+    fn apply(&self, viewer: usize, frame: &Received, first: bool) -> Result<()> {
+        let mut views = self.views.lock().unwrap_or_else(|e| e.into_inner());
+        let mut view = views.remove(&viewer).filter(|_| !first);
+        self.directory.apply(&mut view, &frame.payload)?;
+        views.extend(view.map(|view| (viewer, view)));
+        Ok(())
     }
 
     /// The notes so far.
@@ -198,6 +230,9 @@ impl<'a> Viewer<'a> {
         }
         let first = !std::mem::replace(&mut self.began, true);
         if first { &self.board.maps } else { &self.board.deltas }.add(frame);
+        if self.board.keeps_views.load(Relaxed) {
+            self.board.apply(self.viewer, frame, first)?;
+        }
         if first {
             self.board.note(self.viewer, What::FirstMap, frame.at);
         }
@@ -209,6 +244,7 @@ impl<'a> Viewer<'a> {
         }
         if scan.probe > self.newest_probe {
             self.newest_probe = scan.probe;
+            self.board.newest_probe.fetch_max(scan.probe.unwrap_or_default(), Relaxed);
             self.board.note(self.viewer, What::Probe(scan.probe.unwrap_or_default()), frame.at);
         }
         Ok(first)

@@ -1,5 +1,6 @@
 //! C5: one node's endpoints change, so many times a second.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::{Cost, PATIENCE, each};
@@ -14,8 +15,8 @@ const MOVER: usize = 0;
 
 /// Sends `updates` lite updates at each of these rates per second, each with an endpoint that was never told before.
 ///
-/// A viewer that is told of a newer update has been told of the older ones too. `first` is the number of the first
-/// update; numbers are never used twice in the life of a server.
+/// A viewer that is told of a newer update has been told of the older ones too. Numbers go on where earlier loads on the
+/// same server have left off.
 ///
 /// # Errors
 /// A server that refuses an update.
@@ -24,17 +25,15 @@ pub async fn endpoints(
     server: Option<Meter>,
     rates: &[u32],
     updates: u16,
-    first: u16,
 ) -> Result<Report> {
     let viewers = fleet.online().saturating_sub(1);
     let mut report = Report::new("endpoint change", fleet.online());
-    let mut next = first;
     for rate in rates {
         fleet.board().wipe();
         let cost = Cost::begin(server);
-        let sent = send(fleet, *rate, updates, next).await?;
-        next = next.checked_add(updates).ok_or("there are no numbers left for endpoints")?;
-        let newest = next - 1;
+        let before = fleet.board().newest_probe();
+        let newest = before.checked_add(updates).ok_or("there are no numbers left for endpoints")?;
+        let sent = send(fleet, *rate, before + 1..=newest).await?;
         let done = fleet.board().gather(viewers, PATIENCE, |w| w == What::Probe(newest)).await;
         cost.settle().await;
 
@@ -60,12 +59,12 @@ pub async fn endpoints(
 }
 
 /// Sends updates at their times; gives each one's number and when it was sent.
-async fn send(fleet: &Fleet, rate: u32, updates: u16, first: u16) -> Result<Vec<(u16, Instant)>> {
+async fn send(fleet: &Fleet, rate: u32, numbers: RangeInclusive<u16>) -> Result<Vec<(u16, Instant)>> {
     let identity = fleet.identity(MOVER)?;
     let mut connection = fleet.connect(MOVER).await?;
     let mut pace = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
-    let mut sent = Vec::with_capacity(usize::from(updates));
-    for number in first..first.saturating_add(updates) {
+    let mut sent = Vec::with_capacity(numbers.len());
+    for number in numbers {
         pace.tick().await;
         sent.push((number, Instant::now()));
         connection.tell_endpoint(identity, &probe_endpoint(number)).await?;

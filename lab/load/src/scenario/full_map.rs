@@ -53,6 +53,5 @@ fn note(report: &mut Report, way: &str, cost: &Cost, took: Vec<Duration>) {
 async fn one(fleet: &Fleet, node: usize, connection: &mut Connection) -> Result<(usize, usize)> {
     let mut stream = connection.open_stream(fleet.identity(node)?, true).await?;
     let map = stream.next().await?.ok_or("the server ended the stream before the map")?;
-    let json = fleet.board().directory.json(&map.payload)?;
-    Ok((map.payload.len(), json.len()))
+    Ok((map.payload.len(), fleet.board().directory.text_len(&map.payload)?))
 }

@@ -16,7 +16,7 @@ pub async fn late_join(fleet: &mut Fleet, server: Option<Meter>) -> Result<Repor
     let nodes = fleet.online();
     let (mut registered, mut first_map, mut seen, mut last) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut missed, mut bytes) = (0, 0);
+    let (mut missed, mut bytes, mut frames) = (0, 0, 0);
     let cost = Cost::begin(server);
     for late in nodes..fleet.size() {
         let viewers = fleet.online();
@@ -30,7 +30,9 @@ pub async fn late_join(fleet: &mut Fleet, server: Option<Meter>) -> Result<Repor
         last.extend(saw.iter().map(|n| n.at.saturating_duration_since(arrival.connected)).max());
         seen.extend(saw.iter().map(|n| n.at.saturating_duration_since(arrival.connected)));
         missed += viewers - saw.len().min(viewers);
-        bytes += fleet.board().deltas().bytes;
+        let deltas = fleet.board().deltas();
+        bytes += deltas.bytes;
+        frames += deltas.frames;
     }
     let repeats = fleet.size() - nodes;
     let views = seen.len();
@@ -50,5 +52,6 @@ pub async fn late_join(fleet: &mut Fleet, server: Option<Meter>) -> Result<Repor
         report.time("server CPU", each(cpu, repeats)).time("server CPU per viewer", each(cpu, views));
     }
     report.bytes("bytes per viewer", bytes as f64 / views.max(1) as f64);
+    report.count("frames per 100 viewers", usize::try_from(frames)? * 100 / views.max(1));
     Ok(report)
 }

@@ -1,5 +1,6 @@
 //! The loads. Each is bounded, ends by itself, and gives a report.
 
+mod check;
 mod endpoints;
 mod full_map;
 mod idle;
@@ -9,6 +10,7 @@ mod reconnect;
 
 use std::time::{Duration, Instant};
 
+pub use check::check;
 pub use endpoints::endpoints;
 pub use full_map::full_map;
 pub use idle::idle;
