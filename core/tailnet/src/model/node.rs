@@ -25,11 +25,6 @@ impl Tags {
     pub fn iter(&self) -> impl Iterator<Item = &String> {
         self.0.iter()
     }
-
-    /// As a set.
-    pub fn as_set(&self) -> &BTreeSet<String> {
-        &self.0
-    }
 }
 
 /// Who a node belongs to: a user or tags, never both.

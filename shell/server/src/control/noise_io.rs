@@ -1,6 +1,7 @@
 //! A Noise connection as a stream of bytes. Idle, it owns no buffers.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -76,9 +77,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> NoiseIo<S> {
 impl<S: AsyncRead + Unpin> NoiseIo<S> {
     /// Reads until something is decrypted; without anything the stream has ended.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut chunk = [0u8; READ_CHUNK];
         while self.taken >= self.opened.len() {
-            let mut buffer = ReadBuf::new(&mut chunk);
+            // Not filled with zeros first: most polls read little, or find nothing.
+            let mut chunk = [MaybeUninit::uninit(); READ_CHUNK];
+            let mut buffer = ReadBuf::uninit(&mut chunk);
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
