@@ -1,13 +1,21 @@
 //! `cargo xtask interop`: the official clients, built from their published modules, against a release build.
 
-use crate::process::{release_binary, run};
+use crate::process::{announce, cannot_start, release_binary};
+use serde::Deserialize;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// How `go test` is called: one package at a time, because several of them measure times, and never an answer from its cache.
-const GO_TEST: [&str; 5] = ["test", "-count=1", "-p=1", "-timeout=30m", "./..."];
+const GO_TEST: [&str; 6] = ["test", "-json", "-count=1", "-p=1", "-timeout=30m", "./..."];
+
+/// The lines that are kept of what one test prints; the last ones say why it failed.
+const KEPT_LINES: usize = 120;
 
 /// `--all` takes in the slow programme (client versions between the oldest and the newest); everything else goes to `go test`.
+///
+/// What passing tests print (the clients are talkative) is left out, so that the end of the output is about the tests that failed.
 pub fn interop(root: &Path, args: &[String]) -> Result<(), String> {
     let binary = release_binary(root)?;
     let mut command = Command::new("go");
@@ -19,5 +27,116 @@ pub fn interop(root: &Path, args: &[String]) -> Result<(), String> {
             command.arg(arg);
         }
     }
-    run(&mut command)
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    announce(&command);
+    let mut child = command.spawn().map_err(|e| cannot_start(&command, &e))?;
+    let mut digest = Digest::default();
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line.map_err(|e| format!("cannot read the output of go test: {e}"))?;
+            if let Some(news) = digest.take(&String::from_utf8_lossy(&line)) {
+                println!("{news}");
+            }
+        }
+    }
+    let status = child.wait().map_err(|e| format!("cannot wait for go test: {e}"))?;
+    println!("official clients: {} tests passed, {} failed", digest.passed, digest.failed.len());
+    if status.success() {
+        return Ok(());
+    }
+    for name in &digest.failed {
+        println!("failed: {name}");
+    }
+    Err(format!("go test failed with {status}"))
+}
+
+/// One line of `go test -json`, as `go doc test2json` describes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Event {
+    action: String,
+    #[serde(default)]
+    package: String,
+    #[serde(default)]
+    test: String,
+    #[serde(default)]
+    output: String,
+    #[serde(default)]
+    elapsed: f64,
+}
+
+/// What the tests have said so far.
+#[derive(Default)]
+struct Digest {
+    passed: u64,
+    failed: Vec<String>,
+    /// The output of tests, and of packages as a whole (an empty test name), that have not ended yet.
+    open: BTreeMap<(String, String), VecDeque<String>>,
+}
+
+impl Digest {
+    /// Takes in one line and returns what to show of it.
+    fn take(&mut self, line: &str) -> Option<String> {
+        let Ok(event) = serde_json::from_str::<Event>(line) else {
+            return (!line.trim().is_empty()).then(|| line.to_owned());
+        };
+        let Event { action, package, test, output, elapsed } = event;
+        let place = if test.is_empty() { package.clone() } else { format!("{package} {test}") };
+        match (action.as_str(), test.is_empty()) {
+            ("build-output", _) => Some(output.trim_end().to_owned()),
+            ("output", _) => {
+                let kept = self.open.entry((package, test)).or_default();
+                if kept.len() == KEPT_LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(output);
+                None
+            }
+            ("pass", whole) => {
+                self.open.remove(&(package, test));
+                self.passed += u64::from(!whole);
+                whole.then(|| format!("pass {place} ({elapsed:.1} s)"))
+            }
+            ("skip", _) => {
+                let said = self.open.remove(&(package, test)).unwrap_or_default();
+                let why = said.iter().find(|line| line.starts_with("    ")).map_or("", |line| line.trim());
+                Some(format!("skip {place}: {why}"))
+            }
+            ("fail", _) => {
+                let said: String =
+                    self.open.remove(&(package, test)).unwrap_or_default().into_iter().collect();
+                self.failed.push(place.clone());
+                Some(format!("FAIL {place} ({elapsed:.1} s)\n{said}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Digest;
+
+    #[test]
+    fn only_what_failed_and_what_was_skipped_is_shown() {
+        let mut digest = Digest::default();
+        let mut shown = String::new();
+        for line in [
+            r#"{"Action":"output","Package":"p","Test":"A","Output":"chatter\n"}"#,
+            r#"{"Action":"output","Package":"p","Test":"B","Output":"b.go:1: wrong\n"}"#,
+            r#"{"Action":"output","Package":"p","Test":"C","Output":"    c.go:2: not here\n"}"#,
+            r#"{"Action":"pass","Package":"p","Test":"A","Elapsed":1}"#,
+            r#"{"Action":"fail","Package":"p","Test":"B","Elapsed":0.25}"#,
+            r#"{"Action":"skip","Package":"p","Test":"C","Elapsed":0}"#,
+            r#"{"Action":"fail","Package":"p","Elapsed":2}"#,
+            "go: downloading",
+        ] {
+            shown.extend(digest.take(line).map(|news| news + "\n"));
+        }
+        assert_eq!(
+            shown,
+            "FAIL p B (0.2 s)\nb.go:1: wrong\n\nskip p C: c.go:2: not here\nFAIL p (2.0 s)\n\ngo: downloading\n"
+        );
+        assert_eq!((digest.passed, digest.failed), (1, vec!["p B".to_owned(), "p".to_owned()]));
+    }
 }

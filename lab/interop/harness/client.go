@@ -70,7 +70,7 @@ func (s *Server) NewClient(t testing.TB, name string, opts ...ClientOption) *Cli
 	if c.bin, err = OfficialClient(c.Version); err != nil {
 		t.Fatal(err)
 	}
-	c.socks = "127.0.0.1:" + freePort(t, "tcp")
+	c.socks = "127.0.0.1:" + FreePort(t)
 	t.Cleanup(func() {
 		c.Kill()
 		if t.Failed() {

@@ -106,10 +106,10 @@ func Prepare(t testing.TB, opts ...Option) *Server {
 	}
 	s := &Server{
 		Dir:      dir,
-		URL:      "http://127.0.0.1:" + freePort(t, "tcp"),
-		TLSAddr:  "127.0.0.1:" + freePort(t, "tcp"),
-		STUNAddr: "127.0.0.1:" + freePort(t, "udp"),
-		Metrics:  "127.0.0.1:" + freePort(t, "tcp"),
+		URL:      "http://127.0.0.1:" + FreePort(t),
+		TLSAddr:  "127.0.0.1:" + FreePort(t),
+		STUNAddr: "127.0.0.1:" + FreePort(t),
+		Metrics:  "127.0.0.1:" + FreePort(t),
 		Socket:   filepath.Join(dir, "s.sock"),
 		t:        t,
 		binary:   binary,
@@ -397,32 +397,6 @@ func cleanEnv() []string {
 		return strings.HasPrefix(pair, "HEADSCALE_") || strings.HasPrefix(pair, "HEADSAIL_") || strings.HasPrefix(pair, "TS_")
 	})
 }
-
-// freePort finds a port that nothing listens on.
-func freePort(t testing.TB, network string) string {
-	t.Helper()
-	var addr net.Addr
-	if network == "udp" {
-		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		addr = conn.LocalAddr()
-	} else {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		addr = l.Addr()
-	}
-	_, port, _ := net.SplitHostPort(addr.String())
-	return port
-}
-
-// FreePort finds a TCP port that nothing listens on.
-func FreePort(t testing.TB) string { return freePort(t, "tcp") }
 
 // yamlOf writes dotted keys as nested YAML; leaves are written as JSON, which YAML includes.
 func yamlOf(dotted map[string]any) string {

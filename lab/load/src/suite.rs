@@ -1,9 +1,10 @@
 //! Starts a server of its own, runs every load against it, and stops it.
 
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -212,6 +213,19 @@ impl Server {
     }
 }
 
+/// A port below those that Linux gives to outgoing connections (ip_local_port_range in ip(7)): the thousands of clients of a load would take
+/// one of those while the server restarts. The search begins elsewhere in every process, so that two of them rarely try the same ports.
 fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 32_768 - FIRST;
+    let begin = std::process::id().wrapping_mul(101);
+    for _ in 0..COUNT {
+        let step = begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % u32::from(COUNT);
+        let port = FIRST + u16::try_from(step)?;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(format!("no port from {FIRST} on is free").into())
 }
