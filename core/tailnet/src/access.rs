@@ -96,18 +96,10 @@ impl Access {
     }
 
     pub(crate) fn put_user(&mut self, user: &User) {
-        let facts = UserFacts {
-            id: user.id,
-            name: user.name.clone(),
-            email: user.email.clone(),
-            provider_id: user.provider_id.clone(),
-            display: user.display_name.clone(),
-            role: user.role,
-        };
         if self.role(user.id) != user.role {
             self.put_role(user.id, user.role);
         }
-        self.engine.upsert_user(facts);
+        self.engine.upsert_user(user_facts(user));
         self.stamp += 1;
         self.epoch += 1;
     }
@@ -202,6 +194,13 @@ impl Access {
         }
     }
 
+    /// The engine as it would be with another row of a user.
+    pub fn engine_with_user(&self, user: &User) -> Engine {
+        let mut engine = self.engine.clone();
+        engine.upsert_user(user_facts(user));
+        engine
+    }
+
     /// Whether the policy lets a node serve a route, the node being as given.
     pub fn would_approve(&self, node: &Node, routes: &[IpNet]) -> Vec<IpNet> {
         let mut engine = self.engine.clone();
@@ -219,6 +218,17 @@ fn policy_owner(owner: &Owner) -> PolicyOwner {
     match owner {
         Owner::User(id) => PolicyOwner::User(*id),
         Owner::Tags(tags) => PolicyOwner::Tags(tags.iter().cloned().collect()),
+    }
+}
+
+fn user_facts(user: &User) -> UserFacts {
+    UserFacts {
+        id: user.id,
+        name: user.name.clone(),
+        email: user.email.clone(),
+        provider_id: user.provider_id.clone(),
+        display: user.display_name.clone(),
+        role: user.role,
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{Client, Town, tags, words};
 use headsail_netmap::NetMap;
 use headsail_netmap::apply::apply;
@@ -121,5 +123,27 @@ fn role_groups_of_the_policy_are_those_who_carry_the_role() {
         apply(&mut map, town.told_since(&then, town.node(&web).id)).unwrap();
         let (told, ought) = (map.expect("there is a map"), town.map(&web));
         assert_eq!((told.filters, told.peers), (ought.filters, ought.peers));
+    }
+}
+
+#[test]
+fn who_a_user_becomes_decides_what_is_approved() {
+    for become_approver in [
+        |user| Command::SetRole { user, role: Role::Admin },
+        |user| Command::RenameUser { user, name: "carol".into() },
+    ] {
+        let (mut town, [_, bob], [a, b, _]) = three();
+        let text = r#"{"autoApprovers": {"routes": {"10.0.0.0/8": ["autogroup:admin", "carol@"]}}}"#;
+        town.make(Command::SetPolicy { text: text.into(), kept: true });
+        for (client, route) in [(&a, "10.1.0.0/16"), (&b, "10.2.0.0/16")] {
+            let mut client = client.clone();
+            client.host.routable_ips = vec![route.parse().expect("a prefix")];
+            town.lite_update(&client);
+            assert!(town.node(&client).approved_routes.is_empty());
+        }
+        town.make(become_approver(bob));
+        assert!(town.node(&a).approved_routes.is_empty());
+        let approved = town.node(&b).approved_routes.clone();
+        assert_eq!(approved, BTreeSet::from(["10.2.0.0/16".parse().expect("a prefix")]));
     }
 }

@@ -1,7 +1,8 @@
 //! Road 4: the only writer. It decides, commits to the store, applies to memory, publishes a snapshot, and answers.
 //!
 //! Commands that wait together are decided one after the other and committed together. Readers never lock: they hold
-//! a snapshot, or wait for the next one.
+//! a snapshot, or wait for the next one. Askers are answered before streams are woken: a thousand streams that render
+//! their deltas would be in the way of the one whose client waits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -154,6 +155,7 @@ impl Worker {
     /// Decides, commits and publishes a batch. Where the disk refuses, commands that need it have not happened; the
     /// ones that tell volatile facts alone hold all the same.
     fn carry_out(&mut self, jobs: &mut Vec<Job>) {
+        let before = self.publish.borrow().clone();
         let mut next = self.tailnet.clone();
         let mut decided: Vec<(Answer, Result<Vec<Change>, Failure>)> = Vec::with_capacity(jobs.len());
         let mut actors = BTreeSet::new();
@@ -187,6 +189,9 @@ impl Worker {
             // Whoever asked may have gone away; what was decided holds all the same.
             let _ = answer.send(verdict.map(|_| snapshot.clone()));
         }
+        if !Arc::ptr_eq(&snapshot, &before) {
+            self.publish.send_modify(|_| {});
+        }
     }
 
     fn accept_volatile(&mut self, decided: &mut [(Answer, Result<Vec<Change>, Failure>)], fault: &Fault) {
@@ -215,13 +220,18 @@ impl Worker {
         Ok(())
     }
 
+    /// Makes the changes true for whoever looks. Those who wait for the next snapshot are woken by the caller.
     fn accept(&mut self, next: Tailnet, changes: &[Change]) {
         if changes.is_empty() {
             return;
         }
         self.deadlines.note(&next, changes);
         self.tailnet = next;
-        self.publish.send_replace(Arc::new(self.tailnet.clone()));
+        let snapshot = Arc::new(self.tailnet.clone());
+        self.publish.send_if_modified(|published| {
+            *published = snapshot;
+            false // nobody is woken yet
+        });
     }
 }
 

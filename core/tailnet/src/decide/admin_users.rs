@@ -9,6 +9,7 @@ use headsail_wire::time::Time;
 use crate::change::{Change, Sequence};
 use crate::command::{NewUser, Rejection};
 use crate::decide::admin_keys::without_auth_keys;
+use crate::decide::policy;
 use crate::model::user::User;
 use crate::tailnet::Tailnet;
 
@@ -48,7 +49,16 @@ pub(super) fn rename(t: &Tailnet, id: UserId, name: String) -> Result<Vec<Change
         return Ok(Vec::new());
     }
     free(t, &name)?;
-    Ok(vec![Change::User(Arc::new(User { name, ..User::clone(user) }))])
+    Ok(changed(t, User { name, ..User::clone(user) }))
+}
+
+/// Another row of a user, and what the policy approves for who the user is now.
+fn changed(t: &Tailnet, user: User) -> Vec<Change> {
+    let approved = match policy::holds(t) {
+        true => policy::approvals(t, &t.access().engine_with_user(&user)),
+        false => Vec::new(),
+    };
+    std::iter::once(Change::User(Arc::new(user))).chain(approved).collect()
 }
 
 pub(super) fn set_role(t: &Tailnet, id: UserId, role: Role) -> Result<Vec<Change>, Rejection> {
@@ -64,7 +74,7 @@ pub(super) fn set_role(t: &Tailnet, id: UserId, role: Role) -> Result<Vec<Change
             owner.name, owner.name
         )));
     }
-    Ok(vec![Change::User(Arc::new(User { role, ..User::clone(user) }))])
+    Ok(changed(t, User { role, ..User::clone(user) }))
 }
 
 pub(super) fn destroy(t: &Tailnet, id: UserId) -> Result<Vec<Change>, Rejection> {

@@ -43,6 +43,13 @@ fn domains(t: &Tailnet) -> Vec<String> {
 pub(super) fn set(t: &Tailnet, text: &str, kept: bool, now: Time) -> Result<Vec<Change>, Rejection> {
     let (row, engine) = check(t, text, now, kept)?;
     let mut changes = vec![Change::Policy(Arc::new(row))];
+    changes.extend(approvals(t, &engine));
+    Ok(changes)
+}
+
+/// What an engine that is about to hold approves of all nodes' routes.
+pub(super) fn approvals(t: &Tailnet, engine: &Engine) -> Vec<Change> {
+    let mut changes = Vec::new();
     for node in t.nodes() {
         let open = unapproved(node);
         let approved: Vec<IpNet> = open.into_iter().filter(|r| engine.may_approve(node.id, r)).collect();
@@ -52,17 +59,21 @@ pub(super) fn set(t: &Tailnet, text: &str, kept: bool, now: Time) -> Result<Vec<
             changes.push(Change::Node(Arc::new(next)));
         }
     }
-    Ok(changes)
+    changes
 }
 
 /// Approves the routes of a node that the policy lets it serve. Nothing is ever taken back here.
 pub(super) fn auto_approve(t: &Tailnet, node: &mut Node) {
     let open = unapproved(node);
-    let holds = t.policy().is_some_and(|row| !Policy::is_none(&row.policy));
-    if holds && !open.is_empty() {
+    if holds(t) && !open.is_empty() {
         let approved = t.access().would_approve(node, &open);
         approve(node, approved);
     }
+}
+
+/// Whether there is a policy at all.
+pub(super) fn holds(t: &Tailnet) -> bool {
+    t.policy().is_some_and(|row| !Policy::is_none(&row.policy))
 }
 
 fn unapproved(node: &Node) -> Vec<IpNet> {
