@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: the benchmarks behind `docs/bench.md`, always in a release build.
 
-use crate::process::{cargo, release_binary, run};
+use crate::process::{cargo, run};
+use crate::product::release_binary;
 use std::path::Path;
 
 /// One benchmark.

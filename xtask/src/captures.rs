@@ -2,7 +2,8 @@
 //!
 //! The captures and their scorer lie beside the repository and are no part of it.
 
-use crate::process::{announce, cannot_start, in_ci, release_binary, run, shared};
+use crate::process::{announce, cannot_start, in_ci, run, shared};
+use crate::product::release_binary;
 use std::path::Path;
 use std::process::{Command, Stdio};
 

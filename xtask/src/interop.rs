@@ -1,6 +1,7 @@
 //! `cargo xtask interop`: the official clients, built from their published modules, against a release build.
 
-use crate::process::{announce, cannot_start, release_binary};
+use crate::process::{announce, cannot_start};
+use crate::product::release_binary;
 use serde::Deserialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};

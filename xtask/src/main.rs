@@ -9,6 +9,7 @@ mod checks;
 mod interop;
 mod metadata;
 mod process;
+mod product;
 mod tests_run;
 mod tidy;
 

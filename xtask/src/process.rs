@@ -53,13 +53,6 @@ fn line(command: &Command) -> String {
     command.get_args().fold(name, |text, arg| text + " " + &arg.to_string_lossy())
 }
 
-/// Builds the product in release and returns the path of the binary.
-pub fn release_binary(root: &Path) -> Result<PathBuf, String> {
-    run(&mut cargo(root, &["build", "--release", "--package", "headsail"]))?;
-    let target = crate::metadata::load(root)?.target_directory;
-    Ok(target.join("release").join(format!("headsail{}", std::env::consts::EXE_SUFFIX)))
-}
-
 /// Whether a missing prerequisite is a failure (continuous integration) or a reason to skip (a person's machine).
 pub fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|v| !v.is_empty())

@@ -13,8 +13,9 @@ pub mod sealed;
 pub mod stun;
 
 pub use frame::{Frame, Malformed};
+pub use nodes::ConnId;
 pub use outbox::Chunk;
-pub use relay::{Close, ConnId, Relay, Stats};
+pub use relay::{Close, Relay, Stats};
 pub use sealed::{ClientInfo, Identity, ServerInfo};
 
 /// The protocol version that both sides name in their info frames.

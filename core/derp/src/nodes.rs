@@ -5,7 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use headsail_wire::keys::NodeKey;
 
 use crate::limits::MAX_DUPLICATES;
-use crate::relay::ConnId;
+
+/// A connection, from [`Relay::join`](crate::Relay::join) to [`Relay::leave`](crate::Relay::leave). Numbers are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnId(pub(crate) u32);
+
+impl ConnId {
+    /// A small number, fit to index a table that grows with the number of connections.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// The nodes that have at least one connection.
 #[derive(Default)]

@@ -12,20 +12,9 @@ use headsail_wire::time::Time;
 
 use crate::frame::{Frame, GoneReason, HEADER_LEN, Header, KEY_LEN, is_disco, kind};
 use crate::limits::*;
-use crate::nodes::Nodes;
+use crate::nodes::{ConnId, Nodes};
 use crate::outbox::{Chunk, DATA, DATA_WHEN_SCARCE, Outbox, Spare};
 use crate::{ClientInfo, Malformed};
-
-/// A connection, from [`Relay::join`] to [`Relay::leave`]. Numbers are used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConnId(u32);
-
-impl ConnId {
-    /// A small number, fit to index a table that grows with the number of connections.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// Why the relay ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use headsail_wire::filter::CapMap;
 use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
 
-use crate::engine::{Engine, mix, text_mix};
+use crate::engine::Engine;
 use crate::facts::{NodeFacts, Owner};
+use crate::mix::{mix, text_mix};
 use crate::net::is_exit_route;
 
 /// What comes with the attribute `funnel`: the ports on which the relays accept.

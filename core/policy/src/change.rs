@@ -202,7 +202,7 @@ impl Comparison {
     fn same_seen(&self, a: &NodeRow, b: &NodeRow) -> bool {
         let seen = |e: &Engine, row: &NodeRow| {
             let own = e.classes.get(row.class as usize).is_some_and(|c| c.sees.has(row.class as usize));
-            let id = crate::engine::mix(u128::from(row.facts.id.get()));
+            let id = crate::mix::mix(u128::from(row.facts.id.get()));
             e.visible_print(row.class).wrapping_sub(if own { id } else { 0 })
         };
         seen(&self.before, a) == seen(&self.after, b)

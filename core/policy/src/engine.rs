@@ -10,10 +10,12 @@ use ipnet::IpNet;
 use crate::Policy;
 use crate::cow::{Bits, CowMap, CowVec};
 use crate::facts::{NodeFacts, Owner, UserFacts};
+use crate::mix::{address_mix, mix};
 use crate::net::is_exit_route;
 use crate::program::{List, ListId, Program, Section, SelId};
-use crate::routes::RouteRow;
+use crate::route_row::{RouteRow, carries};
 use crate::selector::users_named;
+use crate::signature::Signature;
 
 /// The number of a class. Two nodes with equal keys of one engine value see the same nodes (apart from themselves) with
 /// the same routes, so what is rendered for one serves the other.
@@ -61,17 +63,6 @@ pub(crate) struct NodeRow {
     pub text: Vec<String>,
 }
 
-/// What the policy can tell about a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Signature {
-    /// Selectors that match; sorted.
-    pub sels: Vec<SelId>,
-    /// The owner, where `autogroup:self` is spoken of.
-    pub owner: Option<UserId>,
-    /// Routes that the node serves; sorted.
-    pub routes: Vec<IpNet>,
-}
-
 #[derive(Clone, Debug)]
 pub(crate) struct Class {
     pub signature: Arc<Signature>,
@@ -93,12 +84,6 @@ pub(crate) struct OwnerRow {
     pub nodes: Vec<NodeId>,
     pub classes: Vec<u32>,
     pub sum: u128,
-}
-
-impl Signature {
-    pub fn has(&self, sel: SelId) -> bool {
-        self.sels.binary_search(&sel).is_ok()
-    }
 }
 
 impl Engine {
@@ -324,7 +309,7 @@ impl Engine {
             }
         }
         for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| !s.via.is_empty()) {
-            if crate::routes::carries(&program, section, &signature) {
+            if carries(&program, section, &signature) {
                 let mut bits = self.via.get(&i).cloned().unwrap_or_default();
                 Arc::make_mut(&mut bits).set(class as usize);
                 self.via.insert(i, bits);
@@ -489,25 +474,6 @@ impl Engine {
             *self = Engine::new(self.policy.clone(), users, nodes);
         }
     }
-}
-
-/// Spreads a number over all bits, so that sums of such numbers tell sets apart.
-pub(crate) fn mix(mut x: u128) -> u128 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-    x = (x ^ (x >> 67)).wrapping_mul(0xbf58_476d_1ce4_e5b9_94d0_49bb_1331_11eb);
-    x = (x ^ (x >> 59)).wrapping_mul(0xda94_2042_e4dd_58b5_d6e8_feb8_6659_fd93);
-    x ^ (x >> 64)
-}
-
-pub(crate) fn address_mix(a: IpAddr) -> u128 {
-    match a {
-        IpAddr::V4(a) => mix(u128::from(u32::from(a)) | 1 << 127),
-        IpAddr::V6(a) => mix(u128::from(a)),
-    }
-}
-
-pub(crate) fn text_mix(text: &str) -> u128 {
-    text.bytes().fold(1 << 100, |sum, b| mix(sum ^ u128::from(b)))
 }
 
 fn address_sum(facts: &NodeFacts) -> u128 {

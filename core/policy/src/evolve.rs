@@ -64,7 +64,7 @@ impl Engine {
         for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| !s.via.is_empty()) {
             let mut bits = Bits::default();
             for (c, class) in self.classes.iter().enumerate() {
-                if crate::routes::carries(&program, section, &class.signature) {
+                if crate::route_row::carries(&program, section, &class.signature) {
                     bits.set(c);
                 }
             }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use headsail_wire::filter::{CapGrant, CapMap, FilterRule, NetPortRange, PortRange};
 use headsail_wire::ids::{NodeId, UserId};
 
-use crate::engine::{Engine, NodeRow, address_mix, mix, text_mix};
+use crate::engine::{Engine, NodeRow};
+use crate::mix::{address_mix, mix, text_mix};
 use crate::net::{ANY_SOURCE, INTERNET, Net, is_exit_route};
 use crate::program::{Body, ListId, Section, Target};
 

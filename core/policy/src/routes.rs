@@ -4,10 +4,12 @@ use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
 use std::sync::Arc;
 
-use crate::engine::{Engine, NodeRow, Signature, text_mix};
+use crate::engine::{Engine, NodeRow};
 use crate::facts::NodeFacts;
-use crate::net::{Net, is_exit_route, reaches_internet};
-use crate::program::{ListId, Program, Section};
+use crate::mix::text_mix;
+use crate::net::is_exit_route;
+use crate::program::Section;
+use crate::route_row::RouteRow;
 
 /// Who serves a prefix that several nodes offer: the one who did, as long as it can; else the lowest id.
 ///
@@ -23,60 +25,6 @@ pub fn elect(previous: Option<NodeId>, candidates: impl IntoIterator<Item = Node
         }
     }
     lowest
-}
-
-/// A route that is served, and the parts of the policy that speak of it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RouteRow {
-    /// Who serves it; sorted.
-    pub servers: Vec<NodeId>,
-    /// Source lists of the rules that reach it.
-    from: Vec<ListId>,
-    /// Sections that reach it through chosen routers.
-    steered: Vec<usize>,
-    /// Sections of which it is a source; one for each destination.
-    back: Vec<usize>,
-}
-
-/// Whether a router of this kind carries the traffic of a section with `via`.
-pub(crate) fn carries(program: &Program, section: &Section, signature: &Signature) -> bool {
-    section.via.iter().any(|t| signature.has(*t))
-        && signature.routes.iter().any(|r| covers(program, section.dst, r))
-}
-
-/// Whether a list of destinations, or sources, has addresses of a route in it.
-fn covers(program: &Program, list: ListId, route: &IpNet) -> bool {
-    let Some(list) = program.lists.get(list) else { return false };
-    let over = |s: &u32| match program.net(*s) {
-        Some(net) => net.overlaps(&Net::Prefix(*route)) && (!is_exit_route(route) || net.is_everything()),
-        None => Some(*s) == program.internet && reaches_internet(route),
-    };
-    list.all() || list.nets.iter().any(over)
-}
-
-impl RouteRow {
-    fn new(program: &Program, route: &IpNet) -> RouteRow {
-        let mut row = RouteRow::default();
-        let mut back_to = Vec::new();
-        for (i, s) in program.sections.iter().enumerate().filter(|(_, s)| !s.own) {
-            if covers(program, s.dst, route) {
-                match s.via.is_empty() {
-                    true => row.from.push(s.src),
-                    false => row.steered.push(i),
-                }
-            }
-            if !is_exit_route(route) && covers(program, s.src, route) {
-                let to = (s.dst, s.via.clone());
-                if !back_to.contains(&to) {
-                    back_to.push(to);
-                    row.back.push(i);
-                }
-            }
-        }
-        row.from.sort();
-        row.from.dedup();
-        row
-    }
 }
 
 impl Engine {

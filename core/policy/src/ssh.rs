@@ -7,7 +7,8 @@ use headsail_wire::ids::{NodeId, UserId};
 use headsail_wire::ssh::{SshAction, SshPolicy, SshPrincipal, SshRule};
 
 use crate::document::{SshUser, SshVerb};
-use crate::engine::{Engine, NodeRow, mix};
+use crate::engine::{Engine, NodeRow};
+use crate::mix::{mix, text_mix};
 use crate::program::SshSection;
 use crate::verdict::Party;
 
@@ -127,7 +128,7 @@ impl Engine {
     /// A number that differs, but for chance, when the SSH policy differs.
     pub(crate) fn ssh_print(&self, node: NodeId) -> u128 {
         let Some(policy) = self.ssh(node, "") else { return 0 };
-        crate::engine::text_mix(&serde_json::to_string(&*policy).unwrap_or_default()) ^ mix(1)
+        text_mix(&serde_json::to_string(&*policy).unwrap_or_default()) ^ mix(1)
     }
 }
 

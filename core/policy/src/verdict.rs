@@ -8,12 +8,13 @@ use headsail_wire::ids::{NodeId, UserId};
 use serde::Serialize;
 
 use crate::document::{SshTest, SshVerb, Test};
-use crate::engine::{Engine, Signature};
+use crate::engine::Engine;
 use crate::facts::{NodeFacts, Owner};
 use crate::net::{ANY_SOURCE, EXIT_ROUTES, Net, is_exit_route};
 use crate::ports::parse_protocol;
 use crate::program::{Body, List, Section, Target};
 use crate::selector::{Auto, Selector, users_named};
+use crate::signature::Signature;
 
 /// One end of a question.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! What must hold, whatever happens.
+//! Whether it holds: the laws, held against the world.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,90 +16,9 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::NodeId;
 use headsail_wire::map::{MapResponse, Node as WireNode};
 
+use crate::law::{Check, Violation, must};
 use crate::stream::{difference, fields_apart, over_the_wire};
-use crate::world::{Asker, World};
-
-/// The things that must hold; each is played by the test of its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Check {
-    /// I1: what a client was told is what it ought to know.
-    Told,
-    /// I2: the first frame is full.
-    FirstFrame,
-    /// I3: nothing is published that is not committed.
-    Committed,
-    /// I4: what is on disk rebuilds memory.
-    Replay,
-    /// I6: who sees whom goes both ways, and nobody is its own peer.
-    Visibility,
-    /// I7: a policy that does not compile, or whose tests fail, never replaces one that does.
-    GoodPolicy,
-    /// I8: the same seed and commands give the same bytes.
-    SameBytes,
-    /// I9: every table that a stranger can fill has a bound.
-    Bounds,
-    /// I10: a machine acts for its own nodes only.
-    OwnNodesOnly,
-    /// Names, addresses and keys belong to one node; every row that a row names is there.
-    Unique,
-    /// A number is never given twice.
-    Numbers,
-    /// Once the clerk has handled what is due, nothing is overdue, and the next deadline is the right one.
-    Deadlines,
-    /// Who has a stream is online, who has none is not for longer than the grace.
-    Presence,
-}
-
-impl Check {
-    /// All that one history is enough for: the comparison of two ([`Check::SameBytes`]) is not among them.
-    pub const ALL: [Check; 12] = [
-        Check::Told,
-        Check::FirstFrame,
-        Check::Committed,
-        Check::Replay,
-        Check::Visibility,
-        Check::GoodPolicy,
-        Check::Bounds,
-        Check::OwnNodesOnly,
-        Check::Unique,
-        Check::Numbers,
-        Check::Deadlines,
-        Check::Presence,
-    ];
-
-    /// The name of its test.
-    pub fn test(self) -> &'static str {
-        match self {
-            Check::Told => "i1_told_is_ought",
-            Check::FirstFrame => "i2_the_first_frame_is_full",
-            Check::Committed => "i3_nothing_is_published_that_is_not_committed",
-            Check::Replay => "i4_the_disk_rebuilds_memory",
-            Check::Visibility => "i6_visibility_goes_both_ways",
-            Check::GoodPolicy => "i7_a_bad_policy_never_replaces_a_good_one",
-            Check::SameBytes => "i8_same_seed_same_bytes",
-            Check::Bounds => "i9_tables_are_bounded",
-            Check::OwnNodesOnly => "i10_foreign_keys_are_refused",
-            Check::Unique => "names_addresses_and_keys_are_unique",
-            Check::Numbers => "numbers_are_never_given_twice",
-            Check::Deadlines => "nothing_stays_overdue",
-            Check::Presence => "presence_tells_the_truth",
-        }
-    }
-}
-
-/// Something that doesn't hold.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    /// What should have held.
-    pub check: Check,
-    /// What was seen.
-    pub text: String,
-}
-
-/// `text` is what was seen where `holds` is false.
-fn must(check: Check, holds: bool, text: impl FnOnce() -> String) -> Result<(), Violation> {
-    if holds { Ok(()) } else { Err(Violation { check, text: text() }) }
-}
+use crate::world::World;
 
 /// What is looked at after every step.
 ///
@@ -128,23 +47,6 @@ pub fn after_step(world: &mut World) -> Result<(), Violation> {
         presence(world)?;
     }
     Ok(())
-}
-
-/// What is looked at when a history is over: every stream reads all there is, and everything is checked once more.
-///
-/// # Errors
-/// What doesn't hold.
-pub fn at_the_end(world: &mut World) -> Result<(), Violation> {
-    for at in (0..world.streams.len()).rev() {
-        crate::acts::streams::read_at(world, at)?;
-    }
-    world.clerk.disk.broken = false;
-    world.handle_due()?;
-    if world.minds(Check::Replay) {
-        world.clerk.disk.flush();
-        replay(world, world.clerk.disk.missed)?;
-    }
-    after_step(world)
 }
 
 /// A frame goes out: applied to the client's map, it makes of it what the client ought to know.
@@ -344,21 +246,6 @@ fn bounds(world: &World) -> Result<(), Violation> {
         let (endpoints, routes) = (node.contact.endpoints.len(), node.hostinfo.routable_ips.len());
         must(Check::Bounds, endpoints <= 64 && routes <= 1024, || {
             format!("node {} has {endpoints} endpoints and {routes} routes", node.id)
-        })?;
-    }
-    Ok(())
-}
-
-/// Whatever is different belongs to one of those who asked.
-///
-/// # Errors
-/// A row of somebody else that is different.
-pub fn only_own_nodes(before: &Tailnet, after: &Tailnet, askers: &[Asker]) -> Result<(), Violation> {
-    let own = |node: &Node| askers.contains(&Asker::Machine(node.machine_key));
-    for node in before.nodes().chain(after.nodes()) {
-        let same = before.node(node.id) == after.node(node.id);
-        must(Check::OwnNodesOnly, same || own(node), || {
-            format!("a command of {askers:?} changed node {} of {:?}", node.id, node.machine_key)
         })?;
     }
     Ok(())

@@ -7,11 +7,21 @@ use headsail_tailnet::command::{Command, Env, Rejection};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::model::settings::Settings;
 use headsail_tailnet::tailnet::{Tailnet, revive};
+use headsail_wire::keys::MachineKey;
 use headsail_wire::time::Time;
 
 use crate::disk::Disk;
 use crate::parts::Parts;
 use crate::rng::Rng;
+
+/// Who issues a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A machine, by its key.
+    Machine(MachineKey),
+    /// An administrator, the clock, or the process itself.
+    Server,
+}
 
 /// What the asker hears.
 #[derive(Clone, Debug, PartialEq)]

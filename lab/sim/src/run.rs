@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use crate::check::{self, Check, Violation};
+use crate::acts;
+use crate::check::{after_step, replay};
+use crate::law::{Check, Violation};
 use crate::parts::Parts;
 use crate::world::World;
 
@@ -11,6 +13,9 @@ use crate::world::World;
 const SEEDS: u64 = 250;
 /// How many things happen in a history.
 const STEPS: u64 = 120;
+
+/// How many earlier snapshots are kept to tell deltas from.
+const PAST: usize = 8;
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -23,10 +28,35 @@ fn from_env(name: &str) -> Option<u64> {
 pub fn history(seed: u64, steps: u64, parts: Parts, checks: &[Check]) -> Result<Vec<u64>, (u64, Violation)> {
     let mut world = World::new(seed, parts, checks);
     for step in 0..steps {
-        world.step().map_err(|violation| (step, violation))?;
+        step_on(&mut world).map_err(|violation| (step, violation))?;
     }
-    check::at_the_end(&mut world).map_err(|violation| (steps, violation))?;
+    at_the_end(&mut world).map_err(|violation| (steps, violation))?;
     Ok(world.transcript)
+}
+
+/// One more thing happens, and what doesn't hold after it is the error.
+fn step_on(world: &mut World) -> Result<(), Violation> {
+    world.past.push_back(world.clerk.published.clone());
+    if world.past.len() > PAST {
+        world.past.pop_front();
+    }
+    acts::one(world)?;
+    world.handle_due()?;
+    after_step(world)
+}
+
+/// What is looked at when a history is over: every stream reads all there is, and everything is checked once more.
+fn at_the_end(world: &mut World) -> Result<(), Violation> {
+    for at in (0..world.streams.len()).rev() {
+        acts::streams::read_at(world, at)?;
+    }
+    world.clerk.disk.broken = false;
+    world.handle_due()?;
+    if world.minds(Check::Replay) {
+        world.clerk.disk.flush();
+        replay(world, world.clerk.disk.missed)?;
+    }
+    after_step(world)
 }
 
 /// The number of steps of a history: `HEADSAIL_SIM_STEPS`, or the usual number.

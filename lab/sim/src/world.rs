@@ -6,33 +6,22 @@ use std::sync::Arc;
 use headsail_tailnet::change::{Change, Sequence};
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::key::KeyDigest;
-use headsail_tailnet::model::node::StreamNo;
+use headsail_tailnet::model::node::{Node, StreamNo};
 use headsail_tailnet::model::settings::Settings;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::keys::MachineKey;
 use headsail_wire::time::Time;
 
-use crate::acts;
-use crate::check::{self, Check, Violation};
-use crate::clerk::{Answer, Clerk};
+use crate::clerk::{Answer, Asker, Clerk};
+use crate::law::{self, Check, Violation};
 use crate::machine::Machine;
 use crate::parts::Parts;
 use crate::rng::Rng;
+use crate::settings;
 use crate::stream::{Stream, digest};
 
-/// How many earlier snapshots are kept to tell deltas from.
-const PAST: usize = 8;
 /// How many rows the clerk handles of those that are due at once.
 const DUE_AT_ONCE: usize = 3;
-
-/// Who issues a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
-    /// A machine, by its key.
-    Machine(MachineKey),
-    /// An administrator, the clock, or the process itself.
-    Server,
-}
 
 /// Everything there is.
 pub struct World {
@@ -70,7 +59,7 @@ impl World {
     /// The beginning of a seed's history.
     pub fn new(seed: u64, parts: Parts, checks: &[Check]) -> World {
         let mut rng = Rng::new(seed);
-        let settings = Arc::new(acts::fate::settings(&mut rng));
+        let settings = Arc::new(settings::any(&mut rng));
         let clerk_rng = Rng::new(rng.bits());
         // Some tailnets are old: rows are kept in chunks of 64, and the step from one to the next belongs to the test.
         let first = if seed.is_multiple_of(3) { 60 } else { 1 };
@@ -113,20 +102,6 @@ impl World {
         StreamNo(self.last_stream)
     }
 
-    /// One more thing happens.
-    ///
-    /// # Errors
-    /// What doesn't hold after it.
-    pub fn step(&mut self) -> Result<(), Violation> {
-        self.past.push_back(self.clerk.published.clone());
-        if self.past.len() > PAST {
-            self.past.pop_front();
-        }
-        acts::one(self)?;
-        self.handle_due()?;
-        check::after_step(self)
-    }
-
     /// One asker, one command.
     ///
     /// # Errors
@@ -149,7 +124,7 @@ impl World {
         }
         self.remember(&applied)?;
         if self.minds(Check::OwnNodesOnly) && !askers.contains(&Asker::Server) {
-            check::only_own_nodes(&before, &self.clerk.published, &askers)?;
+            only_own_nodes(&before, &self.clerk.published, &askers)?;
         }
         Ok(answers)
     }
@@ -218,4 +193,19 @@ impl World {
             None => Ok(()),
         }
     }
+}
+
+/// Whatever is different belongs to one of those who asked.
+///
+/// # Errors
+/// A row of somebody else that is different.
+fn only_own_nodes(before: &Tailnet, after: &Tailnet, askers: &[Asker]) -> Result<(), Violation> {
+    let own = |node: &Node| askers.contains(&Asker::Machine(node.machine_key));
+    for node in before.nodes().chain(after.nodes()) {
+        let same = before.node(node.id) == after.node(node.id);
+        law::must(Check::OwnNodesOnly, same || own(node), || {
+            format!("a command of {askers:?} changed node {} of {:?}", node.id, node.machine_key)
+        })?;
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! `HEADSAIL_SIM_SEEDS` and `HEADSAIL_SIM_STEPS` ask for more histories and longer ones.
 
-use headsail_sim::check::Check;
+use headsail_sim::law::Check;
 use headsail_sim::run::{hold, hold_twice};
 
 macro_rules! invariant {

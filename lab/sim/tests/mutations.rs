@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headsail_netmap::diff;
-use headsail_sim::check::Check;
+use headsail_sim::law::Check;
 use headsail_sim::parts::Parts;
 use headsail_sim::run::noticed;
 use headsail_tailnet::change::Change;

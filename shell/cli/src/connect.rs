@@ -3,7 +3,7 @@
 use headsail_api::client::{ApiSecret, Client, Endpoint, Remote};
 use headsail_server::config::{self, ClientSettings, Settings, Source};
 
-use crate::args::Globals;
+use crate::flags::Globals;
 use crate::output::Failure;
 
 /// What the flags say about the configuration.

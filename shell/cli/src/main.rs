@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod connect;
+mod flags;
 mod output;
 mod prompt;
 mod serve;

@@ -2,9 +2,9 @@
 
 use headsail_server::ServeOptions;
 
-use crate::args::Globals;
-use crate::commands::Outcome;
 use crate::connect;
+use crate::flags::Globals;
+use crate::output::Outcome;
 use crate::output::{self, Answer, Failure};
 
 /// `serve`

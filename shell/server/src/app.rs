@@ -12,6 +12,9 @@ use crate::control::encode::Encoder;
 use crate::control::full_map::FullMaps;
 use crate::relay::Relay;
 
+/// Why the server does not start, or stopped; for people.
+pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
+
 /// The parts of a running server that handlers need.
 pub struct App {
     /// The configuration.

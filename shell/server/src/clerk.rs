@@ -27,6 +27,8 @@ const BATCH: usize = 256;
 const DUE_AT_ONCE: usize = 1024;
 /// The longest sleep of the clerk where nothing is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+/// How long a health check waits.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long due rows wait after the store refused.
 const RETRY_AFTER_FAULT: Duration = Duration::from_secs(1);
 
@@ -98,10 +100,13 @@ impl Clerk {
         wait.await.map_err(|_| stopped())?
     }
 
-    /// Whether the store could save something now.
+    /// Whether the clerk answers in time, and its store could save something now.
     pub async fn is_healthy(&self) -> bool {
-        let (answer, wait) = oneshot::channel();
-        self.jobs.send(Job::Ping(answer)).await.is_ok() && matches!(wait.await, Ok(Ok(())))
+        let asked = async {
+            let (answer, wait) = oneshot::channel();
+            self.jobs.send(Job::Ping(answer)).await.is_ok() && matches!(wait.await, Ok(Ok(())))
+        };
+        tokio::time::timeout(HEALTH_TIMEOUT, asked).await.unwrap_or(false)
     }
 
     /// Has a command carried out whose answer nobody waits for.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
@@ -22,8 +21,6 @@ use crate::login;
 
 /// Largest body of a question whether a node may relay.
 const MAX_VERIFY: usize = 4 * 1024;
-/// How long the health check waits for the database.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything that strangers may ask for, and the admin API for whoever has a key.
 pub fn public(app: Arc<App>) -> Router {
@@ -65,16 +62,11 @@ async fn guard_browsers(request: Request, next: Next) -> Response {
 }
 
 async fn health(State(app): State<Arc<App>>) -> Response {
-    let (status, body) = match is_healthy(&app).await {
+    let (status, body) = match app.clerk.is_healthy().await {
         true => (StatusCode::OK, r#"{"status":"pass"}"#),
         false => (StatusCode::INTERNAL_SERVER_ERROR, r#"{"status":"fail"}"#),
     };
     (status, [(header::CONTENT_TYPE, "application/health+json")], Body::from(body)).into_response()
-}
-
-/// Whether the clerk answers and its store does.
-pub async fn is_healthy(app: &App) -> bool {
-    tokio::time::timeout(HEALTH_TIMEOUT, app.clerk.is_healthy()).await.unwrap_or(false)
 }
 
 /// Where clients answer pings of this server. None is outstanding as long as the server sends none.

@@ -18,6 +18,7 @@ pub mod policy_file;
 pub mod relay;
 pub mod relay_pages;
 pub mod run;
+mod sockets;
 pub mod tls;
 mod welcome;
 

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
 use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 
-use crate::app::App;
+use crate::app::{App, ServeError};
 use crate::clerk::Failure;
-use crate::run::ServeError;
 use crate::{clock, config};
 
 /// The user that a tailnet without users gets.

@@ -8,9 +8,9 @@ use headsail_tailnet::model::key::{API_KEY_PREFIX, AUTH_KEY_PREFIX, mint};
 use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
 
-use crate::check::Violation;
-use crate::clerk::Answer;
-use crate::world::{Asker, World};
+use crate::clerk::{Answer, Asker};
+use crate::law::Violation;
+use crate::world::World;
 
 type Outcome = Result<(), Violation>;
 

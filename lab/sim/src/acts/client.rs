@@ -6,10 +6,11 @@ use headsail_wire::capver::CapVer;
 use headsail_wire::keys::NodeKey;
 use headsail_wire::time::Time;
 
-use crate::check::{Check, Violation, told_is_ought};
-use crate::clerk::Answer;
+use crate::check::told_is_ought;
+use crate::clerk::{Answer, Asker};
+use crate::law::{Check, Violation};
 use crate::machine::Machine;
-use crate::world::{Asker, World};
+use crate::world::World;
 
 /// More machines than this never come.
 const MACHINES: usize = 16;

@@ -3,50 +3,13 @@
 use std::sync::Arc;
 
 use headsail_tailnet::command::Command;
-use headsail_tailnet::model::settings::{Allocation, Settings};
-use headsail_wire::derp_map::{DerpMap, DerpRegion};
-use headsail_wire::dns::DnsConfig;
+use headsail_tailnet::model::settings::Settings;
 
-use crate::check::{Check, Violation, replay};
-use crate::rng::Rng;
-use crate::world::{Asker, World};
-
-/// How many logins may wait at once in the model world: few, so that the bound is met.
-const TICKETS: usize = 4;
-
-/// Any configuration.
-pub fn settings(rng: &mut Rng) -> Settings {
-    let (v4, v6) = match rng.below(8) {
-        0 => (Some("100.64.0.0/10"), None),
-        1 => (None, Some("fd7a:115c:a1e0::/48")),
-        2 => (Some("100.64.7.0/27"), Some("fd7a:115c:a1e0::/48")),
-        _ => (Some("100.64.0.0/10"), Some("fd7a:115c:a1e0::/48")),
-    };
-    let domains = ["mesh.internal", "mesh.internal", "other.example"];
-    Settings {
-        base_domain: rng.pick(&domains).copied().unwrap_or_default().into(),
-        v4: v4.and_then(|net| net.parse().ok()),
-        v6: v6.and_then(|net| net.parse().ok()),
-        allocation: if rng.chance(70) { Allocation::Sequential } else { Allocation::Random },
-        dns: Arc::new(DnsConfig { proxied: rng.chance(50), ..DnsConfig::default() }),
-        derp: Arc::new(derp_map(rng)),
-        node_expiry: rng.chance(40).then(|| 100 + rng.below(100_000) as i64),
-        ephemeral_timeout: 10 + rng.below(200) as i64,
-        grace_millis: rng.below(20_000) as i64,
-        taildrop: rng.chance(80),
-        auto_update: rng.chance(20),
-        ticket_secs: 60 + rng.below(900) as i64,
-        max_tickets: TICKETS,
-        ..Settings::basic()
-    }
-}
-
-fn derp_map(rng: &mut Rng) -> DerpMap {
-    let region =
-        |id: u32| DerpRegion { region_id: id, region_code: format!("r{id}"), ..DerpRegion::default() };
-    let regions = (1..4).filter(|_| rng.chance(60)).map(|id| (id, region(id))).collect();
-    DerpMap { regions, ..DerpMap::default() }
-}
+use crate::check::replay;
+use crate::clerk::Asker;
+use crate::law::{Check, Violation};
+use crate::settings;
+use crate::world::World;
 
 /// The configuration is read again.
 ///
@@ -54,7 +17,7 @@ fn derp_map(rng: &mut Rng) -> DerpMap {
 /// What doesn't hold after it.
 pub fn configure(world: &mut World) -> Result<(), Violation> {
     let mut next = Settings::clone(&world.settings);
-    let other = settings(&mut world.rng);
+    let other = settings::any(&mut world.rng);
     match world.rng.below(6) {
         0 => next.base_domain = other.base_domain,
         1 => next.dns = other.dns,

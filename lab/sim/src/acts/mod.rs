@@ -1,6 +1,6 @@
 //! Everything that may happen in the world, and how often.
 
-use crate::check::Violation;
+use crate::law::Violation;
 use crate::world::World;
 
 pub mod admin;

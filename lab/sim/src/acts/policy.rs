@@ -4,9 +4,9 @@ use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::NodeId;
 
-use crate::check::{Check, Violation};
-use crate::clerk::Answer;
-use crate::world::{Asker, World};
+use crate::clerk::{Answer, Asker};
+use crate::law::{Check, Violation};
+use crate::world::World;
 
 /// Policies that are well-formed. What they name may or may not be there.
 const GOOD: [&str; 9] = [

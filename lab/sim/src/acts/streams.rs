@@ -6,11 +6,12 @@ use headsail_tailnet::model::node::{Presence, StreamNo};
 use headsail_wire::ids::NodeId;
 
 use crate::acts::client::{somebody, speaks_for};
-use crate::check::{Check, Violation, delta_is_diff, told_is_ought};
-use crate::clerk::Answer;
+use crate::check::{delta_is_diff, told_is_ought};
+use crate::clerk::{Answer, Asker};
+use crate::law::{Check, Violation};
 use crate::parts::is_of;
 use crate::stream::Stream;
-use crate::world::{Asker, World};
+use crate::world::World;
 
 /// A client opens its stream; an older one is superseded and will find out.
 ///

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use headsail_api::Timestamp;
 use headsail_api::v1::apikey::{ApiKey, CreateApiKeyRequest, ExpireApiKeyRequest};
 
-use super::{Ctx, Outcome};
+use super::Ctx;
+use crate::output::Outcome;
 use crate::output::{self, Answer, Table};
 
 /// `apikeys …`

@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 use headsail_api::UserRef;
 use headsail_api::v1::auth::{AuthRegisterRequest, AuthRequest, PendingAuth, PendingKind};
 
-use super::{Ctx, Outcome, resolve};
+use super::{Ctx, resolve};
+use crate::output::Outcome;
 use crate::output::{self, Answer, Table};
 
 /// The commands on what waits for an administrator.

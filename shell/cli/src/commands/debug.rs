@@ -6,7 +6,8 @@ use clap::Subcommand;
 use headsail_api::UserRef;
 use headsail_api::v1::debug::CreateDebugNodeRequest;
 
-use super::{Ctx, Outcome, resolve};
+use super::{Ctx, resolve};
+use crate::output::Outcome;
 use crate::output::{Answer, Failure};
 
 /// Commands for tests.

@@ -14,12 +14,10 @@ pub mod users;
 
 use headsail_api::client::Client;
 
-use crate::args::{Cli, Command, Globals};
-use crate::output::{Answer, Failure};
+use crate::args::{Cli, Command};
+use crate::flags::Globals;
+use crate::output::{Failure, Outcome};
 use crate::{connect, serve};
-
-/// What a command comes to.
-pub type Outcome = Result<Answer, Failure>;
 
 /// What the commands that ask a server have at hand.
 pub struct Ctx {

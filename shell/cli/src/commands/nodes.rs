@@ -9,8 +9,9 @@ use headsail_api::v1::node::{
 use headsail_api::{Timestamp, UserRef};
 use serde_json::json;
 
-use super::{Ctx, Outcome, resolve};
-use crate::args::go_bool;
+use super::{Ctx, resolve};
+use crate::flags::go_bool;
+use crate::output::Outcome;
 use crate::output::{self, Answer, Failure};
 use crate::prompt;
 

@@ -11,8 +11,9 @@ use headsail_api::v1::policy::{CheckPolicyResponse, ExplainRequest, PolicyReques
 use headsail_server::admin::offline::{self, Offline};
 use serde_json::json;
 
-use super::{Ctx, Outcome};
-use crate::args::Globals;
+use super::Ctx;
+use crate::flags::Globals;
+use crate::output::Outcome;
 use crate::output::{self, Answer, Failure};
 use crate::{connect, prompt};
 

@@ -9,8 +9,9 @@ use headsail_api::v1::preauthkey::{
 };
 use headsail_api::{Timestamp, UserRef};
 
-use super::{Ctx, Outcome, resolve};
-use crate::args::go_bool;
+use super::{Ctx, resolve};
+use crate::flags::go_bool;
+use crate::output::Outcome;
 use crate::output::{self, Answer, Failure, Table};
 
 /// `preauthkeys …`

@@ -4,8 +4,9 @@ use clap::{ArgAction, Args, Subcommand};
 use headsail_api::v1::Empty;
 use headsail_api::v1::route::Route;
 
-use super::{Ctx, Outcome, resolve};
-use crate::args::go_bool;
+use super::{Ctx, resolve};
+use crate::flags::go_bool;
+use crate::output::Outcome;
 use crate::output::{Answer, Failure, Table};
 
 /// `routes …`

@@ -4,8 +4,9 @@ use clap::CommandFactory;
 use headsail_api::paths;
 use serde_json::json;
 
-use super::{Ctx, Outcome};
+use super::Ctx;
 use crate::args::{Cli, program_name};
+use crate::output::Outcome;
 use crate::output::{Answer, Failure};
 
 /// `health`

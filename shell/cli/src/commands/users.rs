@@ -5,7 +5,8 @@ use headsail_api::UserRef;
 use headsail_api::v1::user::{CreateUserRequest, ListUsersQuery, SetRoleRequest, User};
 use serde_json::json;
 
-use super::{Ctx, Outcome, resolve};
+use super::{Ctx, resolve};
+use crate::output::Outcome;
 use crate::output::{self, Answer, Failure, Table};
 use crate::prompt;
 

@@ -118,6 +118,9 @@ pub struct Failure {
     faults: Vec<Fault>,
 }
 
+/// What a command comes to.
+pub type Outcome = Result<Answer, Failure>;
+
 impl Failure {
     /// A failure with a sentence.
     pub fn new(message: impl Into<String>) -> Failure {

@@ -3,10 +3,10 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use headsail_api::Problem;
-use headsail_api::problem::CONTENT_TYPE;
-use headsail_tailnet::command::Rejection;
+use headsail_api::problem::{CONTENT_TYPE, Fault};
+use headsail_policy::Diagnostic;
+use headsail_tailnet::command::{PolicyFaults, Rejection};
 
-use super::policy;
 use crate::clerk::Failure;
 
 /// A refusal.
@@ -31,7 +31,7 @@ impl From<Rejection> for Refusal {
         };
         let problem = Problem::new(status, rejection.text());
         match &rejection {
-            Rejection::BadPolicy(found) => problem.with_errors(policy::faults(found)).into(),
+            Rejection::BadPolicy(found) => problem.with_errors(faults(found)).into(),
             _ => problem.into(),
         }
     }
@@ -52,4 +52,32 @@ impl IntoResponse for Refusal {
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
     }
+}
+
+pub(super) fn fault(d: &Diagnostic) -> Fault {
+    let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
+    Fault {
+        message: d.message.clone(),
+        code: d.code.to_owned(),
+        line: number(d.line),
+        column: number(d.column),
+        length: number(d.length),
+        help: d.help.clone(),
+        ..Fault::default()
+    }
+}
+
+/// Everything that is wrong with a policy, as fields.
+fn faults(found: &PolicyFaults) -> Vec<Fault> {
+    let tests = found.tests.iter().map(|t| Fault {
+        message: [t.src.as_str(), t.what.as_str(), t.message.as_str()]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(": "),
+        code: "test-failed".to_owned(),
+        line: u32::try_from(t.line).ok().filter(|n| *n > 0),
+        ..Fault::default()
+    });
+    found.diagnostics.iter().map(fault).chain(tests).collect()
 }

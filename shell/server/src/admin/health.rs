@@ -8,5 +8,5 @@ use super::{Admin, Answer};
 
 /// [`headsail_api::paths::HEALTH`]
 pub async fn get(State(admin): State<Admin>) -> Answer<HealthResponse> {
-    Ok(Json(HealthResponse { database_connectivity: crate::http::is_healthy(&admin.app).await }))
+    Ok(Json(HealthResponse { database_connectivity: admin.app.clerk.is_healthy().await }))
 }

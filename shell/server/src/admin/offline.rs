@@ -17,7 +17,8 @@ use headsail_tailnet::model::settings::Settings as TailnetSettings;
 use headsail_tailnet::tailnet::Tailnet;
 
 use super::error::Refusal;
-use super::policy::{fault, shown, warnings};
+use super::error::fault;
+use super::policy::{shown, warnings};
 use crate::clock;
 use crate::config::{self, Settings};
 

@@ -10,14 +10,14 @@ use headsail_api::v1::policy::{
     Access, CheckPolicyResponse, ExplainRequest, ExplainResponse, ExplainRule, PolicyRequest, PolicyResponse,
     PreviewNode, PreviewPolicyResponse,
 };
-use headsail_policy::{Diagnostic, Engine, PortChange, Preview};
-use headsail_tailnet::command::{Command, PolicyFaults};
+use headsail_policy::{Engine, PortChange, Preview};
+use headsail_tailnet::command::Command;
 use headsail_tailnet::decide::policy::check as check_policy;
 use headsail_tailnet::model::policy::PolicyRow;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::NodeId;
 
-use super::error::Refusal;
+use super::error::{Refusal, fault};
 use super::read::Read;
 use super::{Admin, Answer, view};
 use crate::{clock, config};
@@ -126,34 +126,6 @@ pub(super) fn shown(row: &PolicyRow) -> PolicyResponse {
 
 pub(super) fn warnings(row: &PolicyRow) -> Vec<Fault> {
     row.policy.warnings().iter().map(fault).collect()
-}
-
-pub(super) fn fault(d: &Diagnostic) -> Fault {
-    let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
-    Fault {
-        message: d.message.clone(),
-        code: d.code.to_owned(),
-        line: number(d.line),
-        column: number(d.column),
-        length: number(d.length),
-        help: d.help.clone(),
-        ..Fault::default()
-    }
-}
-
-/// Everything that is wrong with a policy, as fields.
-pub(super) fn faults(found: &PolicyFaults) -> Vec<Fault> {
-    let tests = found.tests.iter().map(|t| Fault {
-        message: [t.src.as_str(), t.what.as_str(), t.message.as_str()]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(": "),
-        code: "test-failed".to_owned(),
-        line: u32::try_from(t.line).ok().filter(|n| *n > 0),
-        ..Fault::default()
-    });
-    found.diagnostics.iter().map(fault).chain(tests).collect()
 }
 
 /// What changes, told of the nodes that gain and lose: the engine tells what others may reach on a node.

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::app::App;
+use crate::control::reply::text;
 use crate::control::{map, register, ssh_action};
 
 /// Largest request body.
@@ -97,11 +98,4 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Response<Body>> {
         Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "the request broke off")),
         Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")),
     }
-}
-
-/// A short answer for people.
-pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
-    let mut response = Response::new(Body::from(format!("{}\n", text.into())));
-    *response.status_mut() = status;
-    response
 }

@@ -14,7 +14,7 @@ use headsail_wire::map::MapRequest;
 use crate::app::App;
 use crate::clerk::Failure;
 use crate::control::encode::Compression;
-use crate::control::inner::text;
+use crate::control::reply::{refuse, text};
 use crate::control::stream;
 
 /// Answers a map request.
@@ -72,26 +72,5 @@ fn one_map(app: &App, node: NodeId, compression: Compression) -> Response<Body> 
     match app.full_maps.frame(&app.clerk.snapshot(), node, compression) {
         Some(frame) => Response::new(Body::from(frame)),
         None => refuse(Failure::Rejected(Rejection::NotFound("this node was deleted".into()))),
-    }
-}
-
-/// The status of a failed map request.
-pub(super) fn refuse(failure: Failure) -> Response<Body> {
-    match failure {
-        Failure::Rejected(rejection) => {
-            let status = match &rejection {
-                Rejection::NotFound(_) => StatusCode::NOT_FOUND,
-                Rejection::Foreign | Rejection::Refused(_) | Rejection::KeyExpired => {
-                    StatusCode::UNAUTHORIZED
-                }
-                Rejection::Invalid(_)
-                | Rejection::TooOld(_)
-                | Rejection::Conflict(_)
-                | Rejection::BadPolicy(_) => StatusCode::BAD_REQUEST,
-                Rejection::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            text(status, rejection.text())
-        }
-        Failure::Fault(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why),
     }
 }

@@ -7,6 +7,7 @@ pub mod key;
 pub mod map;
 pub mod noise_io;
 pub mod register;
+mod reply;
 pub mod ssh_action;
 pub mod stream;
 pub mod upgrade;

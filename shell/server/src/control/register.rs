@@ -17,7 +17,7 @@ use headsail_wire::register::{RegisterLogin, RegisterRequest, RegisterResponse, 
 
 use crate::app::App;
 use crate::clerk::Failure;
-use crate::control::inner::text;
+use crate::control::reply::text;
 
 /// A waiting follow-up is answered at the latest then; the client asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);

@@ -20,8 +20,7 @@ use headsail_wire::ssh::SshAction;
 
 use crate::app::App;
 use crate::clock;
-use crate::control::inner::text;
-use crate::control::map::refuse;
+use crate::control::reply::{refuse, text};
 
 /// Where the path of the question begins.
 pub const PATH: &str = "/machine/ssh/action/";

@@ -11,23 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::Shared;
-use super::socket::{Connection, End};
+use super::end::{End, Failure};
+use super::socket::Connection;
 use crate::clock;
 
 const STEP: Duration = Duration::from_secs(HANDSHAKE_SECS);
 /// Bytes to make room for at a time; a real ClientInfo frame fits at once.
 const READ: usize = 512;
-
-/// Why a handshake came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// A step took too long.
-    Timeout,
-    /// The client sent no ClientInfo frame, or a bad one.
-    Malformed,
-    /// The client does not hold the key it claims.
-    Unproven,
-}
 
 /// Greets a client, checks it, and gives its running connection.
 pub(super) async fn run<S>(shared: &Arc<Shared>, mut io: S) -> Result<Connection<S>, End>

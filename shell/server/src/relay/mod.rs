@@ -3,6 +3,7 @@
 //! A connection enters through [`http`], which decides how it begins, and is then one task in [`socket`]. All tasks
 //! share one state behind one lock, which is held for as long as it takes to copy a piece of input, some microseconds.
 
+mod end;
 mod handshake;
 pub mod http;
 mod socket;
@@ -23,7 +24,7 @@ use headsail_wire::time::Time;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-pub use socket::End;
+pub use end::End;
 
 /// Decides by its public key whether a node may use the relay.
 pub type Admission = Arc<dyn Fn(&[u8; 32]) -> bool + Send + Sync>;

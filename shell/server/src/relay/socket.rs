@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use headsail_derp::limits::{READ, WRITE_STALL_SECS};
 use headsail_derp::relay::Next;
-use headsail_derp::{Chunk, ClientInfo, Close, ConnId};
+use headsail_derp::{Chunk, ClientInfo, ConnId};
 use headsail_wire::keys::NodeKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Shared;
-use super::handshake::Failure;
+use super::end::End;
 use crate::clock;
 
 const WRITE_STALL: Duration = Duration::from_secs(WRITE_STALL_SECS);
@@ -25,40 +25,6 @@ thread_local! {
     /// Where a connection's input lies while it is parsed. Shared by all that run on a thread, so that those that wait
     /// own none.
     static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The client hung up.
-    Eof,
-    /// The connection broke.
-    Io(io::ErrorKind),
-    /// The handshake came to nothing.
-    Handshake(Failure),
-    /// The node may not use the relay.
-    Refused,
-    /// The client took no bytes for [`WRITE_STALL_SECS`].
-    Stalled,
-    /// The relay closed it.
-    Closed(Close),
-}
-
-impl std::fmt::Display for End {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            End::Eof => f.write_str("the client hung up"),
-            End::Io(kind) => write!(f, "the connection broke: {kind}"),
-            End::Handshake(Failure::Timeout) => f.write_str("the handshake took too long"),
-            End::Handshake(Failure::Malformed) => f.write_str("the handshake was malformed"),
-            End::Handshake(Failure::Unproven) => {
-                f.write_str("the client does not hold the key that it claims")
-            }
-            End::Refused => f.write_str("the node may not use this relay"),
-            End::Stalled => write!(f, "the client took no bytes for {WRITE_STALL_SECS} s"),
-            End::Closed(why) => why.fmt(f),
-        }
-    }
 }
 
 /// A connection that has joined the relay, and leaves it when dropped. The future runs until the connection ends.

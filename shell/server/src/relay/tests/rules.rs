@@ -6,7 +6,7 @@ use headsail_derp::Close;
 use headsail_derp::frame::kind;
 use tokio::time::Instant;
 
-use super::super::handshake::Failure;
+use super::super::end::Failure;
 use super::*;
 
 /// A pipe to the relay without a handshake.
