@@ -14,7 +14,8 @@ use headsail_tailnet::model::node::StreamNo;
 use headsail_tailnet::model::settings::Settings;
 use headsail_wire::capver::CapVer;
 use headsail_wire::dns::DnsConfig;
-use headsail_wire::hostinfo::Service;
+use headsail_wire::hostinfo::{Hostinfo, Service};
+use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::map::MapResponse;
 
 /// Two nodes of one user.
@@ -326,4 +327,38 @@ fn what_the_configuration_makes_of_a_node_is_not_told_to_its_class() {
         assert_eq!(town.told_since(&then, id).node.map(|n| n.id), Some(id));
         assert!(tells_of_itself(&then, &town.t, id));
     }
+}
+
+#[test]
+fn what_a_host_tells_is_cut_to_a_bound() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let long = "ü".repeat(200_000);
+    let mut client = Client::new(1, &long);
+    for text in client.host.texts_mut() {
+        text.clone_from(&long);
+    }
+    client.host.ssh_host_keys = vec![long.clone(); 100];
+    client.host.request_tags = Vec::new();
+    client.host.services =
+        vec![Service { proto: "peerapi4".into(), description: long.clone(), port: 1 }; 2000];
+    let size = |host: &Hostinfo| serde_json::to_vec(host).expect("it is JSON").len();
+    let node = town.join(&client, &key);
+    assert!(size(&node.hostinfo) < 400_000, "{}", size(&node.hostinfo));
+    assert!(node.hostname.len() <= 255 && node.hostname.starts_with('ü'));
+    let before = town.t.clone();
+    town.lite_update(&client);
+    assert_eq!(
+        town.node(&client),
+        before.node(node.id).expect("it is there").clone(),
+        "the same again changes nothing"
+    );
+
+    let mut stranger = client.clone();
+    (stranger.machine, stranger.node) = (MachineKey::from_bytes([9; 32]), NodeKey::from_bytes([9; 32]));
+    stranger.host.request_tags = vec![format!("tag:{long}"); 5000];
+    stranger.host.routable_ips = vec!["10.0.0.0/8".parse().expect("a prefix"); 5000];
+    town.register(stranger.asks()).expect("a login waits");
+    assert!(size(&town.waiting().asking.hostinfo) < 32_000);
 }

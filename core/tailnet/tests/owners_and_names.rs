@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::{Client, Town, tags, words};
-use headsail_tailnet::command::{Command, NewAuthKey, Rejection};
+use headsail_tailnet::command::{Command, NewAuthKey, NewUser, Rejection};
 use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 use headsail_tailnet::model::node::{Expiry, Owner};
 use headsail_tailnet::model::settings::{Allocation, Settings};
@@ -249,4 +249,34 @@ fn a_prefix_that_is_added_or_dropped_is_made_up_for() {
     town.make(Command::BackfillIps);
     assert!(clients.iter().all(|c| town.node(c).v4.is_none() && town.node(c).v6.is_some()));
     assert_eq!(town.try_to(Command::BackfillIps), Ok(Vec::new()), "once is enough");
+}
+
+#[test]
+fn what_people_are_shown_of_a_user_is_plain_text() {
+    let mut town = Town::new();
+    let new = |edit: fn(&mut NewUser)| {
+        let mut new = NewUser { name: "carol".into(), ..NewUser::default() };
+        edit(&mut new);
+        Command::CreateUser(new)
+    };
+    let bad: [(fn(&mut NewUser), &str); 9] = [
+        (|u| u.display_name = "d".repeat(900_000), "display name"),
+        (|u| u.display_name = "a\0b".into(), "`a?b`"),
+        (|u| u.display_name = "\u{202e}lorac".into(), "`?lorac`"),
+        (|u| u.email = "nobody".into(), "`nobody`"),
+        (|u| u.email = "a b@example.com".into(), "e-mail"),
+        (|u| u.email = format!("{}@example.com", "a".repeat(300_000)), "e-mail"),
+        (|u| u.picture_url = "javascript:alert(1)".into(), "picture"),
+        (|u| u.picture_url = "https://example.com/a b".into(), "picture"),
+        (|u| u.picture_url = format!("https://example.com/{}", "a".repeat(3000)), "picture"),
+    ];
+    for (edit, named) in bad {
+        let told = words(town.try_to(new(edit)));
+        assert!(told.contains(named) && told.len() < 300, "{told}");
+    }
+    town.make(new(|u| {
+        u.display_name = "Caról 👩\u{200d}🔬".into();
+        u.email = "carol@example.com".into();
+        u.picture_url = "https://example.com/carol.png".into();
+    }));
 }

@@ -145,6 +145,33 @@ pub struct Hostinfo {
 }
 
 impl Hostinfo {
+    /// Every text that a client fills in freely, for whoever has to bound them.
+    pub fn texts_mut(&mut self) -> [&mut String; 21] {
+        [
+            &mut self.ipn_version,
+            &mut self.frontend_log_id,
+            &mut self.backend_log_id,
+            &mut self.os,
+            &mut self.os_version,
+            &mut self.env,
+            &mut self.distro,
+            &mut self.distro_version,
+            &mut self.distro_code_name,
+            &mut self.app,
+            &mut self.package,
+            &mut self.device_model,
+            &mut self.push_device_token,
+            &mut self.hostname,
+            &mut self.machine,
+            &mut self.go_arch,
+            &mut self.go_arch_var,
+            &mut self.go_version,
+            &mut self.cloud,
+            &mut self.services_hash,
+            &mut self.exit_node_id,
+        ]
+    }
+
     /// The part that peers need, as the official service sends it: no log ids, tokens, models or network measurements.
     pub fn for_peers(&self) -> Hostinfo {
         Hostinfo {

@@ -15,6 +15,7 @@ use crate::tailnet::Tailnet;
 
 pub(super) fn create(t: &Tailnet, new: NewUser, now: Time) -> Result<Vec<Change>, Rejection> {
     User::check_name(&new.name).map_err(Rejection::Invalid)?;
+    User::check_shown(&new.display_name, &new.email, &new.picture_url).map_err(Rejection::Invalid)?;
     free(t, &new.name)?;
     let id = UserId::new(t.next_id(Sequence::Users))
         .ok_or_else(|| Rejection::Full("there are no user ids left".into()))?;

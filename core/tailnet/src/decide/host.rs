@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::hostinfo::{Hostinfo, NetInfo};
 use ipnet::IpNet;
 
 use crate::decide::policy;
@@ -10,14 +10,24 @@ use crate::model::name;
 use crate::model::node::Node;
 use crate::tailnet::Tailnet;
 
-/// What a client may tell at most of lists that it fills itself.
+/// The longest text of a host, in bytes; the longest name that DNS knows has 253.
+const MAX_TEXT: usize = 255;
+/// Routes and tags of a host.
 const MAX_LIST: usize = 1024;
+/// Services of a host; a client tells what listens on it, if asked to.
+const MAX_SERVICES: usize = 256;
+/// SSH host keys of a host, and hardware addresses: there is one for each kind, or port.
+const MAX_HOST_KEYS: usize = 32;
+/// The longest SSH host key, in bytes: RSA with 16,384 bits as text.
+const MAX_HOST_KEY: usize = 4096;
+/// Routes and tags of a host whose login waits for a person.
+const MAX_LIST_OF_A_STRANGER: usize = 64;
 
 /// Takes over what a client tells of its host. Network measurements that are missing stay as they were; the name follows
 /// the host's unless an administrator chose one.
 pub(super) fn take_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
     if let Some(net_info) = &told.net_info {
-        let mut net_info = net_info.clone();
+        let mut net_info = bounded_net_info(net_info);
         if net_info.preferred_derp == 0 {
             // Clients that know a peer's home relay can't be told that it has none any more; it keeps the last one.
             net_info.preferred_derp = node.contact.home_derp();
@@ -26,7 +36,7 @@ pub(super) fn take_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
             node.contact.net_info = Some(Arc::new(net_info));
         }
     }
-    let told = Hostinfo { net_info: None, ..told.clone() };
+    let told = bounded(told);
     if *node.hostinfo != told {
         node.hostinfo = Arc::new(told);
     }
@@ -37,31 +47,51 @@ pub(super) fn take_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
             node.name = name::unique(&label, |n| t.node_by_name(n).is_some_and(|other| other.id != node.id));
         }
     }
-    bound_hostinfo(node);
     policy::auto_approve(t, node);
 }
 
-/// Cuts the lists that a client fills itself, and masks its routes.
-fn bound_hostinfo(node: &mut Node) {
-    let h = &node.hostinfo;
-    let untidy = h.routable_ips.iter().any(|r| r.trunc() != *r)
-        || [
-            h.routable_ips.len(),
-            h.request_tags.len(),
-            h.services.len(),
-            h.ssh_host_keys.len(),
-            h.wol_macs.len(),
-        ]
-        .iter()
-        .any(|len| *len > MAX_LIST);
-    if !untidy {
-        return;
-    }
-    let mut h = Hostinfo::clone(h);
+/// What a client tells, with its routes masked and everything cut that is longer than any client has reason to tell. A
+/// row of a node is told to peers and kept on disk, so it has a bound whatever the client sends.
+fn bounded(told: &Hostinfo) -> Hostinfo {
+    let mut h = Hostinfo { net_info: None, ..told.clone() };
+    h.texts_mut().into_iter().for_each(|text| cut(text, MAX_TEXT));
     h.routable_ips = h.routable_ips.iter().map(IpNet::trunc).take(MAX_LIST).collect();
     h.request_tags.truncate(MAX_LIST);
-    h.services.truncate(MAX_LIST);
-    h.ssh_host_keys.truncate(MAX_LIST);
-    h.wol_macs.truncate(MAX_LIST);
-    node.hostinfo = Arc::new(h);
+    h.services.truncate(MAX_SERVICES);
+    h.ssh_host_keys.truncate(MAX_HOST_KEYS);
+    h.wol_macs.truncate(MAX_HOST_KEYS);
+    h.request_tags.iter_mut().chain(&mut h.wol_macs).for_each(|text| cut(text, MAX_TEXT));
+    h.ssh_host_keys.iter_mut().for_each(|text| cut(text, MAX_HOST_KEY));
+    for service in &mut h.services {
+        cut(&mut service.proto, MAX_TEXT);
+        cut(&mut service.description, MAX_TEXT);
+    }
+    h
+}
+
+/// What is kept of the host of a stranger whose login waits: enough to show it to a person and to let it in. Clients tell
+/// the rest with their first map request.
+pub(super) fn of_a_stranger(told: &Hostinfo) -> Hostinfo {
+    let mut h = bounded(told);
+    h.services.clear();
+    h.ssh_host_keys.clear();
+    h.wol_macs.clear();
+    h.routable_ips.truncate(MAX_LIST_OF_A_STRANGER);
+    h.request_tags.truncate(MAX_LIST_OF_A_STRANGER);
+    h
+}
+
+fn bounded_net_info(told: &NetInfo) -> NetInfo {
+    let mut n = told.clone();
+    cut(&mut n.link_type, MAX_TEXT);
+    cut(&mut n.firewall_mode, MAX_TEXT);
+    n.derp_latency.retain(|region, _| region.len() <= MAX_TEXT);
+    while n.derp_latency.len() > MAX_LIST {
+        n.derp_latency.pop_last();
+    }
+    n
+}
+
+fn cut(text: &mut String, most: usize) {
+    text.truncate(text.floor_char_boundary(most));
 }

@@ -8,6 +8,7 @@ use headsail_wire::time::Time;
 use crate::change::Change;
 use crate::command::{Env, Registration, Rejection};
 use crate::decide::entry::{Entry, admit, tags_refused};
+use crate::decide::host::of_a_stranger;
 use crate::model::node::{Owner, RegisterMethod, Tags};
 use crate::model::ticket::{Asking, TICKET_LEN, TICKET_PREFIX, Ticket, TicketState, ticket_id};
 use crate::tailnet::Tailnet;
@@ -18,7 +19,7 @@ pub(super) fn ask(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Result<Vec
         machine_key: r.machine_key,
         node_key: r.node_key,
         old_node_key: r.old_node_key,
-        hostinfo: Arc::new(r.hostinfo),
+        hostinfo: Arc::new(of_a_stranger(&r.hostinfo)),
         cap: r.cap,
         ephemeral: r.ephemeral,
         expiry: r.expiry,

@@ -28,8 +28,10 @@ pub struct User {
     pub created: Time,
 }
 
-/// Longest user name.
+/// Longest user name, display name and e-mail address.
 pub const MAX_USER_NAME: usize = 255;
+/// Longest address of a picture.
+const MAX_PICTURE_URL: usize = 2048;
 
 impl User {
     /// What the user logs in as: the e-mail address where there is one, else the name.
@@ -73,6 +75,48 @@ impl User {
         };
         Err(format!("user name `{name}` {rule}"))
     }
+
+    /// Checks what people and clients are shown of a user; each may be empty.
+    ///
+    /// # Errors
+    /// A sentence that says which one has to look like what.
+    pub fn check_shown(display_name: &str, email: &str, picture_url: &str) -> Result<(), String> {
+        if display_name.len() > MAX_USER_NAME || !display_name.chars().all(is_plain) {
+            return Err(format!(
+                "display name `{}` must be plain text of at most {MAX_USER_NAME} bytes",
+                legible(display_name)
+            ));
+        }
+        let is_address = |text: &str| {
+            text.split_once('@')
+                .is_some_and(|(who, at)| !who.is_empty() && !at.is_empty() && !at.contains('@'))
+                && text.chars().all(|c| is_plain(c) && !c.is_whitespace())
+        };
+        if !email.is_empty() && (email.len() > MAX_USER_NAME || !is_address(email)) {
+            return Err(format!("e-mail address `{}` must look like name@example.com", legible(email)));
+        }
+        let is_url = |text: &str| {
+            ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme))
+                && text.chars().all(|c| c.is_ascii_graphic())
+        };
+        if !picture_url.is_empty() && (picture_url.len() > MAX_PICTURE_URL || !is_url(picture_url)) {
+            return Err(
+                "the picture of a user must be an http or https URL of at most 2048 characters".into()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether a character is itself and nothing else: control characters and those that turn text around are not.
+fn is_plain(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The beginning of a text, fit to be shown.
+fn legible(text: &str) -> String {
+    text.chars().take(40).map(|c| if is_plain(c) { c } else { '?' }).collect()
 }
 
 /// The profile that stands for the owner of every tagged node.
