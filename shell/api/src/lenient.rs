@@ -3,11 +3,15 @@
 //! Every module here is meant for `#[serde(with = "…")]` or `#[serde(deserialize_with = "…")]`. They read from JSON and
 //! from query strings alike, where every value is text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 /// `null` as the default of the type.
 pub fn or_default<'de, D, T>(d: D) -> Result<T, D::Error>
@@ -70,25 +74,25 @@ impl<'de> Visitor<'de> for Number {
     }
 }
 
-/// A 64-bit id, written as text.
-pub mod id {
-    use serde::{Deserializer, Serializer};
+/// A 64-bit id, written as text because JavaScript loses digits of large numbers.
+pub struct Id;
 
-    /// Writes the id as text, because JavaScript loses digits of large numbers.
+impl Id {
+    /// Writes the id as text.
     pub fn serialize<S: Serializer>(id: &u64, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(id)
     }
 
     /// Reads a number or its text; nothing is 0.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
-        Ok(d.deserialize_any(super::Number)?.unwrap_or(0))
+        Ok(d.deserialize_any(Number)?.unwrap_or(0))
     }
 }
 
 /// An id that may be missing. Older clients send 0 for "none".
-pub mod opt_id {
-    use serde::{Deserializer, Serializer};
+pub struct OptId;
 
+impl OptId {
     /// Writes the id as text, or `null`.
     pub fn serialize<S: Serializer>(id: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
         match id {
@@ -99,18 +103,62 @@ pub mod opt_id {
 
     /// Reads a number or its text; nothing and 0 are `None`.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
-        Ok(d.deserialize_any(super::Number)?.filter(|&id| id != 0))
+        Ok(d.deserialize_any(Number)?.filter(|&id| id != 0))
     }
 }
 
-/// Reads a time that may be missing: RFC 3339 text; `null`, empty text and Go's zero time are `None`.
-pub fn opt_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<jiff::Timestamp>, D::Error> {
+/// What the schemas say of an id.
+const ID_PATTERN: &str = "^[0-9]{1,20}$";
+
+impl JsonSchema for Id {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Id".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "uint64", "pattern": ID_PATTERN })
+    }
+}
+
+impl JsonSchema for OptId {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "OptId".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "null"], "format": "uint64", "pattern": ID_PATTERN })
+    }
+}
+
+/// Reads a time that may be missing: RFC 3339 text; `null`, empty text and Go's zero time are `None`. What lies behind the
+/// last time that can be told, as 9999-12-31T23:59:59Z does, is that last time; what lies before year 1 is refused.
+pub fn opt_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
     let Some(text) = Option::<String>::deserialize(d)?.filter(|t| !t.is_empty()) else { return Ok(None) };
-    let time: jiff::Timestamp = text.parse().map_err(|_| {
-        D::Error::custom(format_args!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z"))
-    })?;
-    Ok(Some(time).filter(|t| *t != GO_ZERO_TIME))
+    match time(&text) {
+        None => {
+            Err(D::Error::custom(format_args!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z")))
+        }
+        Some(t) if t < GO_ZERO_TIME => Err(D::Error::custom(format_args!(
+            "`{text}` lies before the year 1; leave the time out, or send one from 0001-01-01T00:00:00Z on"
+        ))),
+        Some(t) => Ok(Some(t).filter(|t| *t != GO_ZERO_TIME)),
+    }
+}
+
+/// Reads RFC 3339 text. Dates that only local time has, in the last hours of the year 9999, are the last time there is.
+fn time(text: &str) -> Option<Timestamp> {
+    let of_last_year = || {
+        let pieces = Pieces::parse(text).ok()?;
+        let date = pieces.date();
+        (pieces.time().is_some() && pieces.offset().is_some() && date.year() == 9999)
+            .then_some(Timestamp::MAX)
+    };
+    text.parse().ok().or_else(of_last_year)
 }
 
 /// What Go writes for a time that was never set: 0001-01-01T00:00:00Z.
-pub const GO_ZERO_TIME: jiff::Timestamp = jiff::Timestamp::constant(-62_135_596_800, 0);
+pub const GO_ZERO_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);

@@ -1,12 +1,13 @@
 //! Errors as the API answers them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The content type of a [`Problem`].
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// An error answer (RFC 7807, content type [`CONTENT_TYPE`]).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Problem {
     /// The name of the status, such as `Not Found`.
@@ -21,7 +22,7 @@ pub struct Problem {
 }
 
 /// One fault of a request: of a field, or of a place in a policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Fault {
     /// What is wrong.

@@ -1,16 +1,17 @@
 //! API keys, which let programs use this API over the network.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lenient;
 
 /// An API key, without its secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ApiKey {
     /// Its id.
-    #[serde(with = "lenient::id")]
+    #[serde(with = "lenient::Id")]
     pub id: u64,
     /// Its public part, masked: `hskey-api-<prefix>-***`.
     pub prefix: String,
@@ -26,7 +27,7 @@ pub struct ApiKey {
 }
 
 /// API keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ListApiKeysResponse {
     /// In order of their ids.
@@ -35,7 +36,7 @@ pub struct ListApiKeysResponse {
 }
 
 /// An API key to create.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CreateApiKeyRequest {
     /// When it stops working; absent for never.
@@ -44,7 +45,7 @@ pub struct CreateApiKeyRequest {
 }
 
 /// The API key that was created.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CreateApiKeyResponse {
     /// The whole key, shown once.
@@ -53,22 +54,22 @@ pub struct CreateApiKeyResponse {
 }
 
 /// The API key to expire: by exactly one of the two.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExpireApiKeyRequest {
     /// By its public part, bare or as lists show it.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "String::is_empty")]
     pub prefix: String,
     /// By id.
-    #[serde(with = "lenient::opt_id", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
 }
 
 /// The API key to delete by id instead of by prefix; the prefix in the path then reads `-`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DeleteApiKeyQuery {
     /// By id.
-    #[serde(with = "lenient::opt_id", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
 }

@@ -1,13 +1,14 @@
 //! Logins and checks that wait for somebody's word.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::user::{UserRef, opt_user};
 use crate::lenient;
 
 /// A web login to complete.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AuthRegisterRequest {
     /// Who is to own the node.
@@ -19,7 +20,7 @@ pub struct AuthRegisterRequest {
 }
 
 /// A pending request to approve or to reject.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AuthRequest {
     /// Its id, `hskey-authreq-…`.
@@ -28,7 +29,7 @@ pub struct AuthRequest {
 }
 
 /// Something that waits for an approval.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PendingAuth {
     /// Its id, `hskey-authreq-…`.
@@ -46,7 +47,7 @@ pub struct PendingAuth {
 }
 
 /// What waits for an approval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PendingKind {
     /// The login of a node.
@@ -57,7 +58,7 @@ pub enum PendingKind {
 }
 
 /// Everything that waits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListPendingResponse {
     /// Oldest first.

@@ -1,12 +1,13 @@
 //! Help for tests.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::user::{UserRef, opt_user};
 use crate::lenient;
 
 /// A pending registration to make up, as if a client had asked for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CreateDebugNodeRequest {
     /// Who is to own the node.

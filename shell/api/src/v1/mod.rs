@@ -10,10 +10,11 @@ pub mod preauthkey;
 pub mod route;
 pub mod user;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The answer of operations that have nothing to say: `{}`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Empty {}
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Nodes.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::preauthkey::PreAuthKey;
@@ -8,11 +9,11 @@ use super::user::{User, UserRef, opt_user};
 use crate::lenient;
 
 /// A node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Node {
     /// Its id.
-    #[serde(with = "lenient::id")]
+    #[serde(with = "lenient::Id")]
     pub id: u64,
     /// The key of its machine, `mkey:` and hex.
     #[serde(alias = "machine_key")]
@@ -65,7 +66,7 @@ pub struct Node {
 }
 
 /// How a node came in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RegisterMethod {
     /// By an auth key.
     #[serde(rename = "REGISTER_METHOD_AUTH_KEY")]
@@ -83,7 +84,7 @@ pub enum RegisterMethod {
 }
 
 /// Which nodes to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListNodesQuery {
     /// Only the nodes of this user.
@@ -92,7 +93,7 @@ pub struct ListNodesQuery {
 }
 
 /// Nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListNodesResponse {
     /// In order of their ids.
@@ -100,7 +101,7 @@ pub struct ListNodesResponse {
 }
 
 /// One node, after whatever was done to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NodeResponse {
     /// The node.
@@ -108,7 +109,7 @@ pub struct NodeResponse {
 }
 
 /// When a node's login is to expire. Nothing means now; both fields at once are an error.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ExpireNodeRequest {
     /// Then.
@@ -124,7 +125,7 @@ pub struct ExpireNodeRequest {
 }
 
 /// The tags that a node is to have instead of its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SetTagsRequest {
     /// At least one.
@@ -133,7 +134,7 @@ pub struct SetTagsRequest {
 }
 
 /// The routes that are to be approved instead of those that are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ApproveRoutesRequest {
     /// Prefixes; one default route stands for both. Empty takes every approval back.
@@ -142,7 +143,7 @@ pub struct ApproveRoutesRequest {
 }
 
 /// A web login to complete.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RegisterNodeQuery {
     /// Who is to own the node.
@@ -154,7 +155,7 @@ pub struct RegisterNodeQuery {
 }
 
 /// Whether to fill in addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BackfillQuery {
     /// Must be true.
@@ -163,7 +164,7 @@ pub struct BackfillQuery {
 }
 
 /// What filling in addresses did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BackfillResponse {
     /// One sentence per change.

@@ -1,13 +1,14 @@
 //! The policy.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lenient;
 use crate::problem::Fault;
 
 /// A policy to set, to check or to preview.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PolicyRequest {
     /// HuJSON text.
@@ -16,7 +17,7 @@ pub struct PolicyRequest {
 }
 
 /// The policy in force.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PolicyResponse {
     /// HuJSON text, as it was set.
@@ -30,7 +31,7 @@ pub struct PolicyResponse {
 }
 
 /// The verdict on a policy that has no errors (errors come as a [`crate::Problem`]).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CheckPolicyResponse {
     /// What is accepted but has no effect, or not the one that may be expected. Not in Headscale.
@@ -39,7 +40,7 @@ pub struct CheckPolicyResponse {
 }
 
 /// What a policy would change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PreviewPolicyResponse {
     /// The nodes for which anything changes, in order of their ids.
@@ -50,11 +51,11 @@ pub struct PreviewPolicyResponse {
 }
 
 /// What a policy would change for one node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PreviewNode {
     /// The node's id.
-    #[serde(with = "lenient::id")]
+    #[serde(with = "lenient::Id")]
     pub id: u64,
     /// Its name.
     pub name: String,
@@ -69,7 +70,7 @@ pub struct PreviewNode {
 }
 
 /// Ports of a destination.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Access {
     /// The name of a node, or a network behind one.
@@ -79,7 +80,7 @@ pub struct Access {
 }
 
 /// Whether one node may reach another.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExplainRequest {
     /// Who: the name, id or address of a node, or a user, a tag, a group or a host of the policy.
@@ -95,7 +96,7 @@ pub struct ExplainRequest {
 }
 
 /// Whether one node may reach another, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExplainResponse {
     /// The verdict.
@@ -113,7 +114,7 @@ pub struct ExplainResponse {
 }
 
 /// A rule of the policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExplainRule {
     /// Where it stands, such as `acls[2]`.

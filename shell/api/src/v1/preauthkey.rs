@@ -1,19 +1,20 @@
 //! Auth keys, which let nodes in without a login.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::user::{User, UserRef, opt_user};
 use crate::lenient;
 
 /// An auth key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PreAuthKey {
     /// Who owns the nodes it lets in; `null` for a key that carries tags.
     pub user: Option<User>,
     /// Its id.
-    #[serde(with = "lenient::id")]
+    #[serde(with = "lenient::Id")]
     pub id: u64,
     /// The secret in the answer to its creation, else masked: `hskey-auth-<prefix>-***`.
     pub key: String,
@@ -35,7 +36,7 @@ pub struct PreAuthKey {
 }
 
 /// Which auth keys to list. Releases before 0.28 demanded a user.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListPreAuthKeysQuery {
     /// Only the keys of this user.
@@ -44,7 +45,7 @@ pub struct ListPreAuthKeysQuery {
 }
 
 /// Auth keys, without their secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ListPreAuthKeysResponse {
     /// In order of their ids.
@@ -53,7 +54,7 @@ pub struct ListPreAuthKeysResponse {
 }
 
 /// An auth key to create. It needs a user or tags.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CreatePreAuthKeyRequest {
     /// Who is to own the nodes.
@@ -74,7 +75,7 @@ pub struct CreatePreAuthKeyRequest {
 }
 
 /// The auth key that was created, with its secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CreatePreAuthKeyResponse {
     /// The key.
@@ -83,11 +84,11 @@ pub struct CreatePreAuthKeyResponse {
 }
 
 /// The auth key to expire: by id, or by the key itself as before 0.28. One of them is needed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExpirePreAuthKeyRequest {
     /// By id.
-    #[serde(with = "lenient::opt_id", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     /// By the whole key, or by its masked form or prefix as lists show it.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "String::is_empty")]
@@ -95,10 +96,10 @@ pub struct ExpirePreAuthKeyRequest {
 }
 
 /// The auth key to delete. An absent id is an error.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DeletePreAuthKeyQuery {
     /// By id.
-    #[serde(with = "lenient::opt_id", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
 }

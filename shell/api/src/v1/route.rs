@@ -1,16 +1,17 @@
 //! Routes as things of their own, as they were before 0.26: guides and scripts still use them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::node::Node;
 use crate::lenient;
 
 /// A route of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Route {
     /// Its id: the same for as long as the node advertises it or has it approved.
-    #[serde(with = "lenient::id")]
+    #[serde(with = "lenient::Id")]
     pub id: u64,
     /// Whose route it is.
     pub node: Option<Node>,
@@ -26,7 +27,7 @@ pub struct Route {
 }
 
 /// Routes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListRoutesResponse {
     /// In order of their ids.

@@ -136,6 +136,27 @@ fn wrong_values_are_refused() {
     assert!(serde_json::from_value::<ExpireNodeRequest>(json!({"disableExpiry": "perhaps"})).is_err());
     let e = serde_json::from_value::<ExpireNodeRequest>(json!({"expiry": "tomorrow"})).unwrap_err();
     assert_eq!(e.to_string(), "`tomorrow` is not a time; write it like 2026-01-31T12:00:00Z");
+    let e = serde_json::from_value::<CreatePreAuthKeyRequest>(json!({"user": true})).unwrap_err();
+    assert_eq!(e.to_string(), "invalid type: boolean `true`, expected a user: an id or a name");
+}
+
+#[test]
+fn the_ends_of_time() {
+    let read = |text: &str| {
+        let request = json!({ "expiration": text });
+        serde_json::from_value::<CreateApiKeyRequest>(request).map(|r| r.expiration)
+    };
+    let last = Some(jiff::Timestamp::MAX);
+    for text in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59-12:00"] {
+        assert_eq!(read(text).unwrap(), last, "{text}");
+    }
+    assert_eq!(read("9999-12-01T00:00:00Z").unwrap(), "9999-12-01T00:00:00Z".parse().ok());
+    assert_eq!(read("0001-01-01T00:00:00Z").unwrap(), None);
+    let refusal = read("0000-01-01T00:00:00Z").unwrap_err().to_string();
+    assert!(refusal.starts_with("`0000-01-01T00:00:00Z` lies before the year 1"), "{refusal}");
+    for text in ["9999-12-31", "9999-12-31T23:59:59", "9999-13-31T23:59:59Z", "10000-01-01T00:00:00Z"] {
+        assert!(read(text).is_err(), "{text}");
+    }
 }
 
 #[test]

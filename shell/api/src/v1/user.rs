@@ -1,19 +1,22 @@
 //! Users.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::lenient;
 
 /// A user.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct User {
     /// Its id.
-    #[serde(with = "lenient::id")]
+    #[serde(with = "lenient::Id")]
     pub id: u64,
     /// Its unique name.
     pub name: String,
@@ -87,28 +90,47 @@ impl Serialize for UserRef {
     }
 }
 
+impl JsonSchema for UserRef {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "UserRef".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
 /// Reads a user that may be missing: `null`, empty text and 0 are `None`.
 pub(crate) fn opt_user<'de, D: Deserializer<'de>>(d: D) -> Result<Option<UserRef>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Raw {
-        Id(u64),
-        Text(String),
+    struct Who;
+    impl Visitor<'_> for Who {
+        type Value = Option<UserRef>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a user: an id or a name")
+        }
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_u64<E: Error>(self, id: u64) -> Result<Self::Value, E> {
+            Ok(Some(UserRef::Id(id)))
+        }
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            let Ok(user) = text.parse();
+            Ok(Some(user))
+        }
     }
-    Ok(match Option::<Raw>::deserialize(d)? {
-        None => None,
-        Some(Raw::Id(id)) => Some(UserRef::Id(id)),
-        Some(Raw::Text(t)) => t.parse().ok(),
-    }
-    .filter(|u| !matches!(u, UserRef::Id(0)) && *u != UserRef::Name(String::new())))
+    let user = d.deserialize_any(Who)?;
+    Ok(user.filter(|u| !matches!(u, UserRef::Id(0)) && *u != UserRef::Name(String::new())))
 }
 
 /// Which users [`crate::paths::USER_LIST`] gives. One filter counts: name, then email, then id.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListUsersQuery {
     /// Only the user with this id.
-    #[serde(with = "lenient::opt_id", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     /// Only users of this name.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -119,7 +141,7 @@ pub struct ListUsersQuery {
 }
 
 /// Users.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListUsersResponse {
     /// In order of their ids.
@@ -127,7 +149,7 @@ pub struct ListUsersResponse {
 }
 
 /// A user to create.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CreateUserRequest {
     /// The unique name.
@@ -145,7 +167,7 @@ pub struct CreateUserRequest {
 }
 
 /// The role that a user gets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SetRoleRequest {
     /// The role, as in `autogroup:…`: `member`, `auditor`, `billing-admin`, `network-admin`, `it-admin`, `admin` or
@@ -155,7 +177,7 @@ pub struct SetRoleRequest {
 }
 
 /// The user that was created, renamed or given a role.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UserResponse {
     /// The user.
