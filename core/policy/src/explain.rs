@@ -38,7 +38,7 @@ pub struct RuleRef {
 
 impl Engine {
     /// Explains whether `src` may reach `dst` on a port. Both are the name of a node, or anything that a rule could name:
-    /// a user, a tag, a group, a host, an address. `proto` is a name or a number; "" means TCP or UDP.
+    /// a user, a tag, a group, a host, an address; or the bare name or id of a user. `proto` is a name or a number; "" means TCP or UDP.
     ///
     /// Where a name stands for several, the answer is about the first that is refused, else the first.
     pub fn explain(&self, src: &str, dst: &str, port: u16, proto: &str) -> Result<Explanation, String> {
@@ -67,7 +67,13 @@ impl Engine {
         if let Some(party) = named.and_then(|id| self.party(id)) {
             return Ok(vec![party]);
         }
-        let parties = self.parties(name);
+        let mut parties = self.parties(name);
+        if parties.is_empty() {
+            // People are called by bare names and ids elsewhere, though not in a policy.
+            let id = self.users().map(|u| u.id).find(|id| id.to_string() == name);
+            let named = || users_named(name, self.users());
+            parties = self.people(id.map_or_else(named, |id| vec![id]));
+        }
         if parties.is_empty() {
             return Err(format!("`{name}` is not known: name a node, user, group, tag, host or address"));
         }

@@ -50,6 +50,7 @@ mod ports;
 mod preview;
 mod print;
 mod program;
+mod reach;
 mod read;
 mod route_row;
 pub mod routes;

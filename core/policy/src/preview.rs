@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use crate::change::Comparison;
 use crate::engine::{Engine, NodeRow};
-use crate::ports::{print_ports, protocol_name};
-use crate::program::Body;
+use crate::reach::{Open, Place};
 
 /// What changes between two engines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -45,7 +44,10 @@ pub struct NodePreview {
 pub struct PortChange {
     /// The peer.
     pub from: NodeId,
-    /// Such as `22`, `udp:53`, `*`.
+    /// What it reaches: empty for the node itself, else a network behind it, or `the internet`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub at: String,
+    /// Ranges, such as `22`, `80-443`, `udp:53`, `*`. Without a protocol they are those of TCP and UDP.
     pub ports: Vec<String>,
 }
 
@@ -100,10 +102,13 @@ impl NodePreview {
     }
 }
 
+/// What came, and what went.
+type Difference = (Vec<(Place, Open)>, Vec<(Place, Open)>);
+
 /// Peers of one class before and one class after have the same ports, so each pair of classes is looked at once.
 fn ports(before: &Engine, after: &Engine, (old, new): (&NodeRow, &NodeRow), entry: &mut NodePreview) {
     let peers: BTreeSet<NodeId> = before.visible(entry.id).chain(after.visible(entry.id)).collect();
-    let mut known: BTreeMap<(u32, u32), (Vec<String>, Vec<String>)> = BTreeMap::new();
+    let mut known: BTreeMap<(u32, u32), Difference> = BTreeMap::new();
     for peer in peers {
         let (a, b) = (before.nodes.get(&peer), after.nodes.get(&peer));
         let key = (a.map_or(u32::MAX, |r| r.class), b.map_or(u32::MAX, |r| r.class));
@@ -111,41 +116,16 @@ fn ports(before: &Engine, after: &Engine, (old, new): (&NodeRow, &NodeRow), entr
             row.facts.user().is_some() && p.and_then(|p| p.facts.user()) == row.facts.user()
         };
         let (gained, lost) = known.entry(key).or_insert_with(|| {
-            let was = a.map(|p| before.openings(p.class, old, own(old, a))).unwrap_or_default();
-            let is = b.map(|p| after.openings(p.class, new, own(new, b))).unwrap_or_default();
-            (is.difference(&was).cloned().collect(), was.difference(&is).cloned().collect())
+            let was = a.map(|p| before.reach(p.class, old, own(old, a))).unwrap_or_default();
+            let is = b.map(|p| after.reach(p.class, new, own(new, b))).unwrap_or_default();
+            (is.without(&was), was.without(&is))
         });
-        if !gained.is_empty() {
-            entry.ports_gained.push(PortChange { from: peer, ports: gained.clone() });
-        }
-        if !lost.is_empty() {
-            entry.ports_lost.push(PortChange { from: peer, ports: lost.clone() });
-        }
-    }
-}
-
-impl Engine {
-    /// What the nodes of a class may reach on a node: ports, or routed prefixes with ports.
-    fn openings(&self, class: u32, row: &NodeRow, same_owner: bool) -> BTreeSet<String> {
-        let mut out = BTreeSet::new();
-        for (i, s) in self.program.sections.iter().enumerate() {
-            let Body::Ports { protocol, to } = &s.body else { continue };
-            let there = if s.own { same_owner } else { self.concerns(i, s, row.class as usize) };
-            if !there || !self.in_list(s.src, class as usize) {
-                continue;
-            }
-            let proto = protocol.map(|p| format!("{}:", protocol_name(p))).unwrap_or_default();
-            let own: BTreeSet<String> = row.facts.addresses().map(|a| a.to_string()).collect();
-            for (target, ports) in to {
-                let at = self.addressed(row, target, s);
-                for place in at.iter().filter(|a| !own.contains(*a) && *a != "*") {
-                    out.extend(ports.iter().map(|p| format!("{proto}{} at {place}", print_ports(&[*p]))));
-                }
-                if at.iter().any(|a| own.contains(a) || a == "*") {
-                    out.extend(ports.iter().map(|p| format!("{proto}{}", print_ports(&[*p]))));
-                }
-            }
-        }
-        out
+        let change = |(place, open): &(Place, Open)| PortChange {
+            from: peer,
+            at: place.to_string(),
+            ports: open.print(),
+        };
+        entry.ports_gained.extend(gained.iter().map(change));
+        entry.ports_lost.extend(lost.iter().map(change));
     }
 }

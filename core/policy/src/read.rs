@@ -1,6 +1,6 @@
 //! From the tree of the text to the document. Fields are matched without regard to case, as Go does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headsail_wire::filter::CapMap;
 use ipnet::IpNet;
@@ -90,7 +90,10 @@ impl Reader<'_> {
             self.wrong_kind(node, what, "an object");
             return fields;
         };
+        let mut spelled = BTreeSet::new();
         for m in members {
+            // The same name in the same spelling was reported as it was read.
+            let new = spelled.insert(m.name.as_str());
             let Some(name) = known.iter().copied().find(|k| k.eq_ignore_ascii_case(&m.name)) else {
                 if !m.name.starts_with('#') {
                     let help = nearest(&m.name, known);
@@ -106,7 +109,7 @@ impl Reader<'_> {
             if m.value.value == Json::Null {
                 continue;
             }
-            if fields.insert(name, &m.value).is_some() {
+            if fields.insert(name, &m.value).is_some() && new {
                 let message = format!("`{}` is there twice, written in two ways", m.name);
                 self.findings.error("duplicate-key", m.span, message, "merge the two");
             }

@@ -128,7 +128,7 @@ impl Engine {
         vec![Party { prefix: Some(net), ..Party::default() }]
     }
 
-    fn people(&self, users: Vec<UserId>) -> Vec<Party> {
+    pub(crate) fn people(&self, users: Vec<UserId>) -> Vec<Party> {
         let nodes = |u: &UserId| self.owners.get(u).map(|o| o.nodes.clone()).unwrap_or_default();
         users.iter().flat_map(|u| self.or_imagined(nodes(u), || Owner::User(*u))).collect()
     }

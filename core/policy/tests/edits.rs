@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use headsail_policy::{Comparison, Engine, NodeFacts, Owner, Policy, Preview, Settings};
-use headsail_wire::ids::NodeId;
+use headsail_policy::{
+    Comparison, Engine, NodeFacts, Owner, Policy, PortChange, Preview, Role, Settings, UserFacts,
+};
+use headsail_wire::ids::{NodeId, UserId};
 
 fn id(n: u64) -> NodeId {
     NodeId::new(n).expect("an id")
@@ -85,4 +87,120 @@ fn a_preview_lists_peers_and_ports() {
     );
     assert_eq!(node(1), None);
     assert_eq!(preview["truncated"], false);
+}
+
+/// Nodes 1 (of bob), 2 (of bob, routes 10.0.0.0/8) and 3 (of amy, an exit node).
+fn household(policy: Option<&str>) -> Engine {
+    let user = |id: u64, name: &str| UserFacts {
+        id: UserId::new(id).expect("an id"),
+        name: name.into(),
+        email: format!("{name}@example.com"),
+        provider_id: String::new(),
+        display: String::new(),
+        role: Role::Member,
+    };
+    let node = |(n, owner, routes): (u64, u64, &str)| {
+        let routes: Vec<_> = routes.split_whitespace().map(|r| r.parse().expect("a route")).collect();
+        let v4 = format!("100.64.0.{n}").parse().ok();
+        let facts = NodeFacts::new(id(n), Owner::User(UserId::new(owner).expect("an id")), v4, None);
+        NodeFacts { name: format!("n{n}"), advertised: routes.clone(), approved: routes, ..facts }
+    };
+    let policy = match policy {
+        Some(text) => Policy::parse(text, &Settings::default()).expect("a good policy"),
+        None => Policy::none(),
+    };
+    let nodes = [(1, 7, ""), (2, 7, "10.0.0.0/8"), (3, 8, "0.0.0.0/0 ::/0")].map(node);
+    Engine::new(Arc::new(policy), [user(7, "bob"), user(8, "amy")], nodes)
+}
+
+/// What node 1 gains and loses: `+22 udp:53 at n2`.
+fn differences(before: Option<&str>, after: Option<&str>) -> Vec<String> {
+    let preview = Preview::new(&household(before), &household(after));
+    let tell = |sign: &str, name: &str, changes: &[PortChange]| -> Vec<String> {
+        let mine = changes.iter().filter(|c| c.from == id(1));
+        mine.map(|c| format!("{sign}{} {name} {}", c.ports.join(" "), c.at).trim_end().to_owned()).collect()
+    };
+    let nodes = preview.nodes.iter();
+    nodes
+        .flat_map(|n| [tell("+", &n.name, &n.ports_gained), tell("-", &n.name, &n.ports_lost)].concat())
+        .collect()
+}
+
+fn acl(rules: &[(&str, &str, &str)]) -> String {
+    let rule = |(proto, src, dst): &(&str, &str, &str)| {
+        let proto = if proto.is_empty() { String::new() } else { format!("\"proto\":\"{proto}\",") };
+        format!("{{\"action\":\"accept\",{proto}\"src\":[\"{src}\"],\"dst\":[\"{dst}\"]}}")
+    };
+    format!("{{\"acls\":[{}]}}", rules.iter().map(rule).collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn a_narrowing_is_no_gain() {
+    let ssh = acl(&[("", "bob@", "*:22")]);
+    assert_eq!(
+        differences(None, Some(&ssh)),
+        [
+            "-1-21 23-65535 n2",
+            "-1-21 23-65535 n2 10.0.0.0/8",
+            "-1-21 23-65535 n3",
+            "-1-21 23-65535 n3 the internet"
+        ]
+    );
+    let back = differences(Some(&ssh), None);
+    assert!(back.iter().all(|d| d.starts_with("+1-21 23-65535 ")) && back.len() == 4, "{back:?}");
+    let same = acl(&[("", "bob@", "*:1-21"), ("", "bob@", "*:22,23-65535"), ("", "amy@", "*:*")]);
+    assert_eq!(differences(None, Some(&same)), <[&str; 0]>::default());
+}
+
+#[test]
+fn protocols_are_subtracted_too() {
+    let all = acl(&[("", "bob@", "bob@:*")]);
+    let tcp = acl(&[("tcp", "bob@", "bob@:*")]);
+    let one = acl(&[("tcp", "bob@", "bob@:22")]);
+    let ping = acl(&[("icmp", "bob@", "bob@:*")]);
+    let none = acl(&[("", "amy@", "amy@:*")]);
+    for (before, after, told) in [
+        (&all, &tcp, "-udp:* n2"),
+        (&tcp, &all, "+udp:* n2"),
+        (&one, &tcp, "+tcp:1-21 tcp:23-65535 n2"),
+        (&all, &ping, "-tcp:* udp:* n2"),
+        (&all, &none, "-* n2"),
+        (&none, &all, "+* n2"),
+        (&none, &one, "+tcp:22 n2"),
+        (&none, &ping, "+icmp:* ipv6-icmp:* n2"),
+    ] {
+        assert_eq!(differences(Some(before), Some(after)), [told], "{before} -> {after}");
+    }
+}
+
+#[test]
+fn networks_behind_a_node_are_told_apart_from_it() {
+    let wide = acl(&[("", "bob@", "10.0.0.0/8:*"), ("", "bob@", "100.64.0.0/10:*")]);
+    let narrow = acl(&[("", "bob@", "10.1.0.0/16:80"), ("", "bob@", "100.64.0.2:*")]);
+    // Of what is left in the narrower network nothing is a gain.
+    assert_eq!(differences(Some(&wide), Some(&narrow)), ["-* n2 10.0.0.0/8", "-* n3"]);
+    assert_eq!(differences(Some(&narrow), Some(&wide)), ["+* n2 10.0.0.0/8", "+* n3"]);
+}
+
+#[test]
+fn explanations_know_people_by_bare_names_and_ids() {
+    let engine = household(Some(&acl(&[("", "bob@", "amy@:22")])));
+    for bob in ["bob", "bob@", "bob@example.com", "7", "n1"] {
+        let found = engine.explain(bob, "amy", 22, "").expect("an answer");
+        assert!(found.allowed && found.dst == "n3 (amy)", "{bob}: {found:?}");
+    }
+    assert!(engine.explain("nobody", "amy", 22, "").is_err());
+    let mut engine = engine;
+    let called = NodeFacts { name: "bob".into(), ..engine.node(id(3)).expect("n3").clone() };
+    engine.upsert_node(called);
+    assert!(!engine.explain("bob", "n2", 22, "").expect("an answer").allowed, "a node's name goes first");
+}
+
+#[test]
+fn a_name_that_is_there_twice_is_told_once() {
+    let told = |text: &str| Policy::parse(text, &Settings::default()).expect_err("refused").diagnostics;
+    assert_eq!(told(r#"{"acls": [], "acls": []}"#).len(), 1);
+    assert_eq!(told(r#"{"acls": [], "ACLs": []}"#).len(), 1);
+    let thrice = told(r#"{"acls": [], "ACLs": [], "ACLs": []}"#);
+    assert_eq!(thrice.len(), 2, "{thrice:?}");
 }
