@@ -25,6 +25,8 @@ pub struct Problem {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Fault {
+    /// Whether this is why the request was refused.
+    pub severity: Severity,
     /// What is wrong.
     pub message: String,
     /// A short stable name of this kind of fault, such as `unknown-tag`.
@@ -48,6 +50,17 @@ pub struct Fault {
     /// What would be accepted, or what to do next.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub help: String,
+}
+
+/// How bad a fault is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It is a reason to refuse.
+    #[default]
+    Error,
+    /// It would have been accepted, but may not do what was meant.
+    Warning,
 }
 
 impl Problem {
@@ -119,6 +132,9 @@ impl std::fmt::Display for Problem {
             } else if !e.location.is_empty() {
                 write!(f, "{}: ", e.location)?;
             }
+            if e.severity == Severity::Warning {
+                f.write_str("warning: ")?;
+            }
             f.write_str(&e.message)?;
         }
         Ok(())
@@ -168,14 +184,21 @@ mod tests {
             length: Some(7),
             ..Fault::default()
         }]);
+        let old: Problem = serde_json::from_str(r#"{"title":"x","errors":[{"message":"m"}]}"#).unwrap();
+        assert_eq!(old.errors.first().map(|f| f.severity), Some(Severity::Error));
         assert_eq!(
             serde_json::to_string(&p).unwrap(),
             concat!(
-                r#"{"title":"Bad Request","status":400,"detail":"the policy has 1 error","errors":[{"message":"#,
-                r#""unknown group","value":"group:x","line":3,"column":12,"length":7}]}"#
+                r#"{"title":"Bad Request","status":400,"detail":"the policy has 1 error","errors":[{"severity":"#,
+                r#""error","message":"unknown group","value":"group:x","line":3,"column":12,"length":7}]}"#
             )
         );
         assert_eq!(p.to_string(), "the policy has 1 error\n  line 3: unknown group");
+        let warning =
+            Fault { severity: Severity::Warning, message: "unused".into(), line: Some(4), ..Fault::default() };
+        assert!(serde_json::to_string(&warning).unwrap().starts_with(r#"{"severity":"warning","#));
+        let p = p.with_errors(vec![warning]);
+        assert_eq!(p.to_string(), "the policy has 1 error\n  line 4: warning: unused");
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn by_id(id: u64) -> Result<ApiKeyId, Refusal> {
 
 fn by_prefix(admin: &Admin, prefix: &str) -> Result<ApiKeyId, Refusal> {
     let t = admin.snapshot();
-    let row = t.api_key_by_prefix(key::public_part(API_KEY_PREFIX, prefix));
-    Ok(row.ok_or_else(|| Problem::not_found("there is no API key with this prefix"))?.id)
+    let prefix = key::public_part(API_KEY_PREFIX, prefix);
+    let unknown = || Problem::not_found(format!("there is no API key with the prefix `{prefix}`"));
+    Ok(t.api_key_by_prefix(prefix).ok_or_else(unknown)?.id)
 }

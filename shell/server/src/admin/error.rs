@@ -3,7 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use headsail_api::Problem;
-use headsail_api::problem::{CONTENT_TYPE, Fault};
+use headsail_api::problem::{CONTENT_TYPE, Fault, Severity};
 use headsail_policy::Diagnostic;
 use headsail_tailnet::command::{PolicyFaults, Rejection};
 
@@ -56,7 +56,12 @@ impl IntoResponse for Refusal {
 
 pub(super) fn fault(d: &Diagnostic) -> Fault {
     let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
+    let severity = match d.severity {
+        headsail_policy::Severity::Error => Severity::Error,
+        headsail_policy::Severity::Warning => Severity::Warning,
+    };
     Fault {
+        severity,
         message: d.message.clone(),
         code: d.code.to_owned(),
         line: number(d.line),

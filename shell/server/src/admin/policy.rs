@@ -97,6 +97,12 @@ fn target(text: &str) -> Result<(&str, u16), Refusal> {
         )))
     };
     let (name, port) = text.rsplit_once(':').ok_or_else(refusal)?;
+    if port == "*" || port.contains([',', '-']) {
+        return Err(Problem::bad_request(format!(
+            "`{port}` in `{text}` is not a single port: ask for one port at a time, like server:22"
+        ))
+        .into());
+    }
     let name = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
     Ok((name, port.parse().map_err(|_| refusal())?))
 }
@@ -137,8 +143,13 @@ fn preview_nodes(t: &Tailnet, preview: &Preview) -> Vec<PreviewNode> {
         let node = nodes.entry(changed.id).or_insert_with(|| entry(changed.id));
         node.peers_gained = changed.peers_gained.iter().map(name).collect();
         node.peers_lost = changed.peers_lost.iter().map(name).collect();
-        let reach =
-            |ports: &PortChange| Access { destination: changed.name.clone(), ports: ports.ports.clone() };
+        let reach = |change: &PortChange| Access {
+            destination: match change.at.as_str() {
+                "" => changed.name.clone(),
+                behind => format!("{behind} through {}", changed.name),
+            },
+            ports: change.ports.clone(),
+        };
         for gained in &changed.ports_gained {
             nodes.entry(gained.from).or_insert_with(|| entry(gained.from)).access_gained.push(reach(gained));
         }
