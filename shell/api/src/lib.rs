@@ -8,6 +8,7 @@
 #[cfg(feature = "client")]
 pub mod client;
 mod lenient;
+pub mod openapi;
 pub mod paths;
 pub mod problem;
 pub mod v1;

@@ -1,4 +1,28 @@
-//! Method and path of every operation, used by the server to mount and by the client to ask.
+//! Every operation: method and path, used by the server to mount and by the client to ask, and what it takes and gives.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::v1::Empty;
+use crate::v1::apikey::{
+    CreateApiKeyRequest, CreateApiKeyResponse, DeleteApiKeyQuery, ExpireApiKeyRequest, ListApiKeysResponse,
+};
+use crate::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse};
+use crate::v1::debug::CreateDebugNodeRequest;
+use crate::v1::health::HealthResponse;
+use crate::v1::node::{
+    ApproveRoutesRequest, BackfillQuery, BackfillResponse, ExpireNodeRequest, ListNodesQuery,
+    ListNodesResponse, NodeResponse, RegisterNodeQuery, SetTagsRequest,
+};
+use crate::v1::policy::{
+    CheckPolicyResponse, ExplainRequest, ExplainResponse, PolicyRequest, PolicyResponse,
+    PreviewPolicyResponse,
+};
+use crate::v1::preauthkey::{
+    CreatePreAuthKeyRequest, CreatePreAuthKeyResponse, DeletePreAuthKeyQuery, ExpirePreAuthKeyRequest,
+    ListPreAuthKeysQuery, ListPreAuthKeysResponse,
+};
+use crate::v1::route::ListRoutesResponse;
+use crate::v1::user::{CreateUserRequest, ListUsersQuery, ListUsersResponse, SetRoleRequest, UserResponse};
 
 /// The methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +59,6 @@ pub struct Route {
 }
 
 impl Route {
-    const fn get(path: &'static str) -> Route {
-        Route { method: Method::Get, path }
-    }
-    const fn post(path: &'static str) -> Route {
-        Route { method: Method::Post, path }
-    }
-    const fn put(path: &'static str) -> Route {
-        Route { method: Method::Put, path }
-    }
-    const fn delete(path: &'static str) -> Route {
-        Route { method: Method::Delete, path }
-    }
-
     /// The path with its placeholders replaced in order; values are percent-encoded. A placeholder without a value
     /// stays empty.
     pub fn fill(&self, values: &[&str]) -> String {
@@ -73,89 +84,150 @@ pub fn encode(text: &str) -> String {
     })
 }
 
-/// Lists users ([`crate::v1::user::ListUsersQuery`]).
-pub const USER_LIST: Route = Route::get("/api/v1/user");
-/// Creates a user.
-pub const USER_CREATE: Route = Route::post("/api/v1/user");
-/// Deletes a user; `{id}` may also be a name, as before 0.26.
-pub const USER_DELETE: Route = Route::delete("/api/v1/user/{id}");
-/// Renames a user; `{oldId}` may also be a name, as before 0.26.
-pub const USER_RENAME: Route = Route::post("/api/v1/user/{oldId}/rename/{newName}");
-/// Gives a user a role ([`crate::v1::user::SetRoleRequest`]); `{id}` may also be a name.
-pub const USER_ROLE: Route = Route::post("/api/v1/user/{id}/role");
+/// The schema of a type, as a generator with its settings sees it.
+pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// Lists auth keys.
-pub const PREAUTHKEY_LIST: Route = Route::get("/api/v1/preauthkey");
-/// Creates an auth key; the only answer that carries its secret.
-pub const PREAUTHKEY_CREATE: Route = Route::post("/api/v1/preauthkey");
-/// Expires an auth key at once.
-pub const PREAUTHKEY_EXPIRE: Route = Route::post("/api/v1/preauthkey/expire");
-/// Deletes an auth key ([`crate::v1::preauthkey::DeletePreAuthKeyQuery`]).
-pub const PREAUTHKEY_DELETE: Route = Route::delete("/api/v1/preauthkey");
+/// What a request carries besides its path.
+#[derive(Clone, Copy)]
+pub enum Takes {
+    /// Nothing.
+    Nothing,
+    /// Fields in the query.
+    Query(SchemaOf),
+    /// A JSON object in the body.
+    Body(SchemaOf),
+    /// One of the two.
+    QueryOrBody(SchemaOf),
+}
 
-/// Lists nodes ([`crate::v1::node::ListNodesQuery`]).
-pub const NODE_LIST: Route = Route::get("/api/v1/node");
-/// One node.
-pub const NODE_GET: Route = Route::get("/api/v1/node/{id}");
-/// Deletes a node.
-pub const NODE_DELETE: Route = Route::delete("/api/v1/node/{id}");
-/// Sets or clears a node's expiry; the request stands in the body or in the query.
-pub const NODE_EXPIRE: Route = Route::post("/api/v1/node/{id}/expire");
-/// Gives a node a name.
-pub const NODE_RENAME: Route = Route::post("/api/v1/node/{id}/rename/{newName}");
-/// Replaces a node's tags.
-pub const NODE_TAGS: Route = Route::post("/api/v1/node/{id}/tags");
-/// Replaces a node's approved routes.
-pub const NODE_APPROVE_ROUTES: Route = Route::post("/api/v1/node/{id}/approve_routes");
-/// Completes a web login ([`crate::v1::node::RegisterNodeQuery`]); deprecated for [`AUTH_REGISTER`].
-pub const NODE_REGISTER: Route = Route::post("/api/v1/node/register");
-/// Gives nodes addresses of families they lack ([`crate::v1::node::BackfillQuery`]).
-pub const NODE_BACKFILL: Route = Route::post("/api/v1/node/backfillips");
-/// The routes of one node, as before 0.26.
-pub const NODE_ROUTES: Route = Route::get("/api/v1/node/{id}/routes");
+/// An operation with all that the document of the API says of it ([`crate::openapi`]).
+#[derive(Clone, Copy)]
+pub struct Operation {
+    /// Method and path.
+    pub route: Route,
+    /// Its unique name.
+    pub id: &'static str,
+    /// What it does, in sentences.
+    pub text: &'static str,
+    /// What requests carry.
+    pub takes: Takes,
+    /// What it answers with status 200.
+    pub gives: SchemaOf,
+}
 
-/// All routes of all nodes, as before 0.26.
-pub const ROUTE_LIST: Route = Route::get("/api/v1/routes");
-/// Approves one route, as before 0.26.
-pub const ROUTE_ENABLE: Route = Route::post("/api/v1/routes/{id}/enable");
-/// Takes the approval of one route back, as before 0.26.
-pub const ROUTE_DISABLE: Route = Route::post("/api/v1/routes/{id}/disable");
-/// Forgets one route: its approval goes, and it is listed again only while it is advertised. As before 0.26.
-pub const ROUTE_DELETE: Route = Route::delete("/api/v1/routes/{id}");
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    T::json_schema(generator)
+}
 
-/// Lists API keys, without their secrets.
-pub const APIKEY_LIST: Route = Route::get("/api/v1/apikey");
-/// Creates an API key; the only answer that carries its secret.
-pub const APIKEY_CREATE: Route = Route::post("/api/v1/apikey");
-/// Expires an API key at once.
-pub const APIKEY_EXPIRE: Route = Route::post("/api/v1/apikey/expire");
-/// Deletes an API key by prefix, or by `?id=` ([`crate::v1::apikey::DeleteApiKeyQuery`]), which then counts alone.
-pub const APIKEY_DELETE: Route = Route::delete("/api/v1/apikey/{prefix}");
+fn reference_to<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
 
-/// Completes a web login.
-pub const AUTH_REGISTER: Route = Route::post("/api/v1/auth/register");
-/// Approves a pending request, such as an SSH check.
-pub const AUTH_APPROVE: Route = Route::post("/api/v1/auth/approve");
-/// Rejects a pending request.
-pub const AUTH_REJECT: Route = Route::post("/api/v1/auth/reject");
-/// Lists what waits for an approval. Not in Headscale.
-pub const AUTH_PENDING: Route = Route::get("/api/v1/auth/pending");
+/// Declares every operation once: its route as a constant, and its line in [`OPERATIONS`].
+macro_rules! operations {
+    ($($(#[doc = $text:literal])+ $name:ident = $id:literal $method:ident $path:literal $takes:ident $(($type:ty))? => $gives:ty;)+) => {
+        $($(#[doc = $text])+ pub const $name: Route = Route { method: Method::$method, path: $path };)+
 
-/// The policy in force.
-pub const POLICY_GET: Route = Route::get("/api/v1/policy");
-/// Replaces the policy (database mode only).
-pub const POLICY_SET: Route = Route::put("/api/v1/policy");
-/// Checks a policy, its tests included, without setting it.
-pub const POLICY_CHECK: Route = Route::post("/api/v1/policy/check");
-/// What a policy would change, and for whom. Not in Headscale.
-pub const POLICY_PREVIEW: Route = Route::post("/api/v1/policy/preview");
-/// Whether one node may reach another, and why. Not in Headscale.
-pub const POLICY_EXPLAIN: Route = Route::post("/api/v1/policy/explain");
+        /// Every operation.
+        pub const OPERATIONS: &[Operation] = &[$(Operation {
+            route: $name,
+            id: $id,
+            text: concat!($($text),+),
+            takes: operations!(@ $takes $(($type))?),
+            gives: reference_to::<$gives>,
+        }),+];
+    };
+    (@ Nothing) => { Takes::Nothing };
+    (@ Query($type:ty)) => { Takes::Query(schema_of::<$type>) };
+    (@ Body($type:ty)) => { Takes::Body(reference_to::<$type>) };
+    (@ QueryOrBody($type:ty)) => { Takes::QueryOrBody(schema_of::<$type>) };
+}
 
-/// Whether the server works.
-pub const HEALTH: Route = Route::get("/api/v1/health");
-/// Makes a pending registration, for tests.
-pub const DEBUG_CREATE_NODE: Route = Route::post("/api/v1/debug/node");
+operations! {
+    /// Lists users. One filter counts: name, then email, then id.
+    USER_LIST = "listUsers" Get "/api/v1/user" Query(ListUsersQuery) => ListUsersResponse;
+    /// Creates a user.
+    USER_CREATE = "createUser" Post "/api/v1/user" Body(CreateUserRequest) => UserResponse;
+    /// Deletes a user who owns no nodes, with the auth keys that belong to it.
+    USER_DELETE = "deleteUser" Delete "/api/v1/user/{id}" Nothing => Empty;
+    /// Renames a user.
+    USER_RENAME = "renameUser" Post "/api/v1/user/{oldId}/rename/{newName}" Nothing => UserResponse;
+    /// Gives a user a role. Not in Headscale.
+    USER_ROLE = "setUserRole" Post "/api/v1/user/{id}/role" Body(SetRoleRequest) => UserResponse;
+
+    /// Lists auth keys, without their secrets.
+    PREAUTHKEY_LIST = "listPreAuthKeys" Get "/api/v1/preauthkey" Query(ListPreAuthKeysQuery) => ListPreAuthKeysResponse;
+    /// Creates an auth key. This is the only answer that carries its secret. Without an expiration it works for an hour.
+    PREAUTHKEY_CREATE = "createPreAuthKey" Post "/api/v1/preauthkey" Body(CreatePreAuthKeyRequest) => CreatePreAuthKeyResponse;
+    /// Expires an auth key at once.
+    PREAUTHKEY_EXPIRE = "expirePreAuthKey" Post "/api/v1/preauthkey/expire" Body(ExpirePreAuthKeyRequest) => Empty;
+    /// Deletes an auth key.
+    PREAUTHKEY_DELETE = "deletePreAuthKey" Delete "/api/v1/preauthkey" Query(DeletePreAuthKeyQuery) => Empty;
+
+    /// Lists nodes.
+    NODE_LIST = "listNodes" Get "/api/v1/node" Query(ListNodesQuery) => ListNodesResponse;
+    /// Tells of one node.
+    NODE_GET = "getNode" Get "/api/v1/node/{id}" Nothing => NodeResponse;
+    /// Deletes a node.
+    NODE_DELETE = "deleteNode" Delete "/api/v1/node/{id}" Nothing => Empty;
+    /// Sets or clears a node's expiry. Without either, its login expires now.
+    NODE_EXPIRE = "expireNode" Post "/api/v1/node/{id}/expire" QueryOrBody(ExpireNodeRequest) => NodeResponse;
+    /// Gives a node a name.
+    NODE_RENAME = "renameNode" Post "/api/v1/node/{id}/rename/{newName}" Nothing => NodeResponse;
+    /// Replaces a node's tags.
+    NODE_TAGS = "setTags" Post "/api/v1/node/{id}/tags" Body(SetTagsRequest) => NodeResponse;
+    /// Replaces a node's approved routes.
+    NODE_APPROVE_ROUTES = "setApprovedRoutes" Post "/api/v1/node/{id}/approve_routes" Body(ApproveRoutesRequest) => NodeResponse;
+    /// Completes a web login. Deprecated: use `/api/v1/auth/register`.
+    NODE_REGISTER = "registerNode" Post "/api/v1/node/register" QueryOrBody(RegisterNodeQuery) => NodeResponse;
+    /// Gives nodes addresses of families that they lack, and takes those away that have no prefix any more.
+    NODE_BACKFILL = "backfillNodeIPs" Post "/api/v1/node/backfillips" QueryOrBody(BackfillQuery) => BackfillResponse;
+    /// Lists the routes of one node, as before 0.26.
+    NODE_ROUTES = "getNodeRoutes" Get "/api/v1/node/{id}/routes" Nothing => ListRoutesResponse;
+
+    /// Lists all routes of all nodes, as before 0.26.
+    ROUTE_LIST = "getRoutes" Get "/api/v1/routes" Nothing => ListRoutesResponse;
+    /// Approves one route, as before 0.26.
+    ROUTE_ENABLE = "enableRoute" Post "/api/v1/routes/{id}/enable" Nothing => Empty;
+    /// Takes the approval of one route back, as before 0.26.
+    ROUTE_DISABLE = "disableRoute" Post "/api/v1/routes/{id}/disable" Nothing => Empty;
+    /// Forgets one route, as before 0.26. Its approval goes, and it is listed again only while it is advertised.
+    ROUTE_DELETE = "deleteRoute" Delete "/api/v1/routes/{id}" Nothing => Empty;
+
+    /// Lists API keys, without their secrets.
+    APIKEY_LIST = "listApiKeys" Get "/api/v1/apikey" Nothing => ListApiKeysResponse;
+    /// Creates an API key. This is the only answer that carries its secret. Without an expiration it works for 90 days.
+    APIKEY_CREATE = "createApiKey" Post "/api/v1/apikey" Body(CreateApiKeyRequest) => CreateApiKeyResponse;
+    /// Expires an API key at once.
+    APIKEY_EXPIRE = "expireApiKey" Post "/api/v1/apikey/expire" Body(ExpireApiKeyRequest) => Empty;
+    /// Deletes an API key. With an id in the query, the prefix in the path does not count.
+    APIKEY_DELETE = "deleteApiKey" Delete "/api/v1/apikey/{prefix}" Query(DeleteApiKeyQuery) => Empty;
+
+    /// Completes a web login.
+    AUTH_REGISTER = "authRegister" Post "/api/v1/auth/register" Body(AuthRegisterRequest) => NodeResponse;
+    /// Approves a pending request, such as an SSH check.
+    AUTH_APPROVE = "authApprove" Post "/api/v1/auth/approve" Body(AuthRequest) => Empty;
+    /// Rejects a pending request.
+    AUTH_REJECT = "authReject" Post "/api/v1/auth/reject" Body(AuthRequest) => Empty;
+    /// Lists what waits for an approval. Not in Headscale.
+    AUTH_PENDING = "listPendingAuth" Get "/api/v1/auth/pending" Nothing => ListPendingResponse;
+
+    /// Tells the policy in force.
+    POLICY_GET = "getPolicy" Get "/api/v1/policy" Nothing => PolicyResponse;
+    /// Replaces the policy. Only where the policy is kept in the database.
+    POLICY_SET = "setPolicy" Put "/api/v1/policy" Body(PolicyRequest) => PolicyResponse;
+    /// Checks a policy, its tests included, without setting it.
+    POLICY_CHECK = "checkPolicy" Post "/api/v1/policy/check" Body(PolicyRequest) => CheckPolicyResponse;
+    /// Tells what a policy would change, and for whom. Not in Headscale.
+    POLICY_PREVIEW = "previewPolicy" Post "/api/v1/policy/preview" Body(PolicyRequest) => PreviewPolicyResponse;
+    /// Tells whether one node may reach another, and why. Not in Headscale.
+    POLICY_EXPLAIN = "explainPolicy" Post "/api/v1/policy/explain" Body(ExplainRequest) => ExplainResponse;
+
+    /// Tells whether the server works.
+    HEALTH = "health" Get "/api/v1/health" Nothing => HealthResponse;
+    /// Makes a pending registration, for tests.
+    DEBUG_CREATE_NODE = "debugCreateNode" Post "/api/v1/debug/node" Body(CreateDebugNodeRequest) => NodeResponse;
+}
 
 #[cfg(test)]
 mod tests {

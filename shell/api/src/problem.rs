@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The content type of a [`Problem`].
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// An error answer (RFC 7807, content type [`CONTENT_TYPE`]).
+/// An error answer (RFC 7807, content type `application/problem+json`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Problem {
@@ -194,8 +194,12 @@ mod tests {
             )
         );
         assert_eq!(p.to_string(), "the policy has 1 error\n  line 3: unknown group");
-        let warning =
-            Fault { severity: Severity::Warning, message: "unused".into(), line: Some(4), ..Fault::default() };
+        let warning = Fault {
+            severity: Severity::Warning,
+            message: "unused".into(),
+            line: Some(4),
+            ..Fault::default()
+        };
         assert!(serde_json::to_string(&warning).unwrap().starts_with(r#"{"severity":"warning","#));
         let p = p.with_errors(vec![warning]);
         assert_eq!(p.to_string(), "the policy has 1 error\n  line 4: warning: unused");

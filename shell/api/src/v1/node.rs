@@ -29,7 +29,7 @@ pub struct Node {
     pub ip_addresses: Vec<String>,
     /// The host name as the client gave it.
     pub name: String,
-    /// Its owner; for a tagged node `null`, or in lists [`User::tagged_devices`].
+    /// Its owner; for a tagged node `null`, or the pseudo user `tagged-devices`.
     pub user: Option<User>,
     /// When it was last connected; `null` if never.
     #[serde(alias = "last_seen", deserialize_with = "lenient::opt_time")]

@@ -30,7 +30,7 @@ pub struct PolicyResponse {
     pub warnings: Vec<Fault>,
 }
 
-/// The verdict on a policy that has no errors (errors come as a [`crate::Problem`]).
+/// The verdict on a policy that has no errors (errors come as a problem document).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CheckPolicyResponse {

@@ -125,7 +125,7 @@ pub(crate) fn opt_user<'de, D: Deserializer<'de>>(d: D) -> Result<Option<UserRef
     Ok(user.filter(|u| !matches!(u, UserRef::Id(0)) && *u != UserRef::Name(String::new())))
 }
 
-/// Which users [`crate::paths::USER_LIST`] gives. One filter counts: name, then email, then id.
+/// Which users to list. One filter counts: name, then email, then id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListUsersQuery {

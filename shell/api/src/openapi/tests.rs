@@ -1,0 +1,93 @@
+//! The document says everything, and nothing twice or in the words of the source.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{document, generator};
+use crate::paths::{OPERATIONS, Takes};
+use schemars::generate::Contract;
+
+/// Every value in a document, with the key under which it stands.
+fn each<'a>(value: &'a Value, key: &'a str, visit: &mut impl FnMut(&'a str, &'a Value)) {
+    visit(key, value);
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| each(value, key, visit)),
+        Value::Array(items) => items.iter().for_each(|item| each(item, key, visit)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_operation_is_described() {
+    let document = document();
+    let mut ids = BTreeSet::new();
+    for operation in OPERATIONS {
+        let method = operation.route.method.as_str().to_ascii_lowercase();
+        let said = &document["paths"][operation.route.path][method.as_str()];
+        assert_eq!(said["operationId"], operation.id);
+        assert!(ids.insert(operation.id), "{} stands twice", operation.id);
+        assert!(!said["summary"].as_str().unwrap().is_empty(), "{}", operation.id);
+        for parameter in said["parameters"].as_array().unwrap() {
+            let text = parameter["description"].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "{} says nothing of {}", operation.id, parameter["name"]);
+        }
+    }
+    let described: usize =
+        document["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
+    assert_eq!(described, OPERATIONS.len());
+}
+
+#[test]
+fn references_lead_somewhere() {
+    let document = document();
+    let mut seen = 0;
+    each(&document, "", &mut |key, value| {
+        if key == "$ref" {
+            seen += 1;
+            let target = value.as_str().unwrap().strip_prefix('#').unwrap();
+            assert!(document.pointer(target).is_some(), "{target}");
+        }
+    });
+    assert!(seen > OPERATIONS.len());
+}
+
+#[test]
+fn texts_are_for_people() {
+    each(&document(), "", &mut |key, value| {
+        if key == "description" {
+            let text = value.as_str().unwrap();
+            assert!(!text.contains("`]"), "a link of the source: {text}");
+        }
+    });
+}
+
+#[test]
+fn requests_and_answers_share_no_schema() {
+    let (mut requests, mut answers) = (generator(Contract::Deserialize), generator(Contract::Serialize));
+    for operation in OPERATIONS {
+        (operation.gives)(&mut answers);
+        match operation.takes {
+            Takes::Nothing => {}
+            Takes::Query(of) | Takes::Body(of) | Takes::QueryOrBody(of) => drop(of(&mut requests)),
+        }
+    }
+    for (name, schema) in requests.definitions() {
+        assert!(!answers.definitions().contains_key(name), "{name} is read and written: {schema}");
+    }
+}
+
+#[test]
+fn answers_have_all_their_fields() {
+    let document = document();
+    let user = &document["components"]["schemas"]["User"];
+    assert_eq!(user["properties"]["id"]["type"], "string");
+    let required: Vec<&str> =
+        user["required"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
+    assert!(required.contains(&"createdAt") && !required.contains(&"role"), "{required:?}");
+    let request = &document["components"]["schemas"]["CreateUserRequest"];
+    assert!(request["required"].is_null() && request["properties"]["displayName"]["type"] == "string");
+    let list = &document["paths"]["/api/v1/user"]["get"]["parameters"];
+    let names: Vec<&str> = list.as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["id", "name", "email"]);
+}
