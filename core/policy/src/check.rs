@@ -1,6 +1,8 @@
 //! Whether a document is well-formed: one function per part, every problem listed, in the words of the official service
 //! where it has some.
 
+use std::collections::BTreeSet;
+
 use crate::diag::{Findings, Span};
 use crate::document::*;
 use crate::selector::{Auto, Selector};
@@ -29,6 +31,7 @@ pub(crate) fn check(doc: &Document, settings: &Settings, findings: &mut Findings
     c.groups();
     c.tag_owners();
     c.hosts();
+    c.ipsets();
     for rule in &doc.rules {
         c.rule(rule);
     }
@@ -42,14 +45,8 @@ pub(crate) fn check(doc: &Document, settings: &Settings, findings: &mut Findings
     for test in &doc.ssh_tests {
         c.ssh_test(test);
     }
-    c.size();
+    crate::size::check(doc, c.findings);
 }
-
-/// Destinations times ports, over all rules: what a node may have to be sent at worst.
-const MAX_PLACES: usize = 500_000;
-
-/// Expectations in tests: each is tried against all rules.
-const MAX_EXPECTATIONS: usize = 20_000;
 
 struct Check<'a> {
     doc: &'a Document,
@@ -58,35 +55,6 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// A policy that is well-formed can still be too much to carry out.
-    fn size(&mut self) {
-        let ports = |r: &Rule| match r.kind {
-            RuleKind::Acl => r.dst.iter().map(|d| d.value.ports.len()).sum(),
-            RuleKind::Grant => r.dst.len().saturating_mul(r.ip.iter().map(|i| i.ports.len()).sum::<usize>()),
-        };
-        let places = self.doc.rules.iter().map(ports).fold(0, usize::saturating_add);
-        if places > MAX_PLACES {
-            let message = format!(
-                "the rules open {places} combinations of destination and port; at most {MAX_PLACES} are allowed"
-            );
-            self.findings.error(
-                "too-large",
-                Span::default(),
-                message,
-                "use ranges of ports, groups and tags",
-            );
-        }
-        let tests = self.doc.tests.iter().map(|t| t.accept.len() + t.deny.len());
-        let ssh =
-            self.doc.ssh_tests.iter().map(|t| t.dst.len() * (t.accept.len() + t.check.len() + t.deny.len()));
-        let expected: usize = tests.chain(ssh).fold(0, usize::saturating_add);
-        if expected > MAX_EXPECTATIONS {
-            let message =
-                format!("the tests expect {expected} things; at most {MAX_EXPECTATIONS} are allowed");
-            self.findings.error("too-large", Span::default(), message, "test what matters most");
-        }
-    }
-
     fn groups(&mut self) {
         for g in &self.doc.groups {
             let name = &g.name.value;
@@ -179,6 +147,35 @@ impl Check<'_> {
         }
     }
 
+    fn ipsets(&mut self) {
+        for set in &self.doc.ipsets {
+            let name = &set.name.value;
+            let side = format!("ipsets[{name:?}]: ");
+            if name.strip_prefix("ipset:").is_none_or(str::is_empty) {
+                let message = format!("{side}ipset names must start with 'ipset:'");
+                self.findings.error("ipset-name", set.name.span, message, "");
+            }
+            for entry in &set.value {
+                match &entry.value.what {
+                    what @ (Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_)) => {
+                        self.known(what, entry.span, &side);
+                    }
+                    other => {
+                        let message = format!("{side}{:?}: invalid address", other.to_string());
+                        let help = "a set is made of addresses, prefixes, ranges, hosts and other sets";
+                        self.findings.error("invalid-address", entry.span, message, help);
+                    }
+                }
+            }
+        }
+        let circular: BTreeSet<_> = self.doc.sets().circular.iter().collect();
+        for name in circular.into_iter().filter_map(|i| self.doc.ipsets.get(*i)).map(|s| &s.name) {
+            let message = format!("ipsets[{:?}]: an ipset can not contain itself", name.value);
+            let help = "look for its name in the sets that it is made of";
+            self.findings.error("ipset-cycle", name.span, message, help);
+        }
+    }
+
     /// Reports names that are not defined. `side` goes before the words, such as `src=`.
     fn known(&mut self, s: &Selector, span: Span, side: &str) {
         match s {
@@ -194,7 +191,7 @@ impl Check<'_> {
                 let help = "define it in `hosts`, or write an address, a prefix, or a user with `@`";
                 self.findings.error("invalid-address", span, format!("{side}{h:?}: invalid address"), help);
             }
-            Selector::IpSet(i) if self.doc.ipset(i).is_none() => {
+            Selector::IpSet(i) if self.doc.ipset_index(i).is_none() => {
                 let message = format!("{side}ipset not found: {i:?}");
                 self.findings.error("unknown-ipset", span, message, "define it in `ipsets`");
             }

@@ -1,11 +1,13 @@
 //! What the user wrote: the policy file, lowered to types, with the place of everything that may be wrong.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use headsail_wire::filter::{CapMap, PortRange};
 use ipnet::IpNet;
 
 use crate::diag::Span;
+use crate::ipsets::IpSets;
 use crate::net::Net;
 use crate::selector::Selector;
 
@@ -27,8 +29,8 @@ pub struct Document {
     pub tag_owners: Vec<Named<Vec<At<Selector>>>>,
     /// `hosts`
     pub hosts: Vec<Named<Net>>,
-    /// `ipsets`: kept, and acting for entries that add addresses, hosts and other sets.
-    pub ipsets: Vec<Named<Vec<String>>>,
+    /// `ipsets`
+    pub ipsets: Vec<Named<Vec<At<IpSetEntry>>>>,
     /// `grants`, then `acls`: the order in which they act.
     pub rules: Vec<Rule>,
     /// Whether `acls` or `grants` is there at all; without either, everything is allowed.
@@ -59,6 +61,7 @@ pub(crate) struct Index {
     tags: BTreeMap<String, usize>,
     hosts: BTreeMap<String, usize>,
     ipsets: BTreeMap<String, usize>,
+    sets: IpSets,
 }
 
 /// A name and what it stands for.
@@ -68,6 +71,15 @@ pub struct Named<T> {
     pub name: At<String>,
     /// What it stands for.
     pub value: T,
+}
+
+/// One entry of a set of addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IpSetEntry {
+    /// Whether it takes away what entries before it put in.
+    pub remove: bool,
+    /// Addresses, a host, or another set.
+    pub what: Selector,
 }
 
 /// From which section of the file a rule is.
@@ -241,7 +253,9 @@ impl Document {
             tags: places(&self.tag_owners),
             hosts: places(&self.hosts),
             ipsets: places(&self.ipsets),
+            sets: IpSets::default(),
         };
+        self.index.sets = IpSets::new(self);
     }
 
     /// The owners of a tag, if it is defined.
@@ -254,9 +268,24 @@ impl Document {
         Some(&self.groups.get(*self.index.groups.get(group)?)?.value)
     }
 
-    /// The entries of a set of addresses, if it is defined.
-    pub fn ipset(&self, name: &str) -> Option<&[String]> {
-        Some(&self.ipsets.get(*self.index.ipsets.get(name)?)?.value)
+    /// What the sets of addresses come to.
+    pub(crate) fn sets(&self) -> &IpSets {
+        &self.index.sets
+    }
+
+    /// Where a set of addresses is defined.
+    pub(crate) fn ipset_index(&self, name: &str) -> Option<usize> {
+        self.index.ipsets.get(name).copied()
+    }
+
+    /// The addresses that a literal, a host or a set stands for; none for what names people or nodes.
+    pub fn addresses(&self, s: &Selector) -> Cow<'_, [Net]> {
+        match s {
+            Selector::Net(n) => Cow::Owned(vec![*n]),
+            Selector::Host(h) => self.host(h).into_iter().collect(),
+            Selector::IpSet(name) => Cow::Borrowed(self.index.sets.get(name)),
+            _ => Cow::Owned(Vec::new()),
+        }
     }
 
     /// Whether a selector is a name that no host has; where people are expected it is taken for a user.

@@ -134,13 +134,9 @@ impl Engine {
                 Some(n) => n.tags().contains(t),
                 None => party.signature.sels.iter().any(|id| self.program.sel(*id) == Some(s)),
             },
-            Selector::Net(_) | Selector::Host(_) => {
-                let net = match s {
-                    Selector::Net(n) => Some(*n),
-                    Selector::Host(h) => self.policy.document.host(h),
-                    _ => None,
-                }?;
-                let inside = party.addresses.iter().find(|a| net.contains(**a));
+            Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
+                let nets = self.policy.document.addresses(s);
+                let inside = party.addresses.iter().find(|a| nets.iter().any(|n| n.contains(**a)));
                 return inside.map(|a| format!("`{s}` contains {a}"));
             }
             people if people.is_people() => party.owner.is_some_and(|o| self.is_user(o, people)),

@@ -17,6 +17,13 @@ impl fmt::Display for Document {
     }
 }
 
+impl fmt::Display for IpSetEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.remove { "remove " } else { "" };
+        write!(f, "{verb}{}", self.what)
+    }
+}
+
 fn words(list: &[At<Selector>]) -> Value {
     list.iter().map(|s| Value::from(s.value.to_string())).collect()
 }
@@ -55,7 +62,8 @@ impl Document {
         put(&mut top, "tagOwners", lists(&self.tag_owners));
         let hosts = self.hosts.iter().map(|h| (h.name.value.clone(), h.value.to_string().into()));
         put(&mut top, "hosts", Value::Object(hosts.collect()));
-        let sets = self.ipsets.iter().map(|s| (s.name.value.clone(), json!(s.value)));
+        let entries = |e: &At<IpSetEntry>| Value::from(e.value.to_string());
+        let sets = self.ipsets.iter().map(|s| (s.name.value.clone(), s.value.iter().map(entries).collect()));
         put(&mut top, "ipsets", Value::Object(sets.collect()));
         self.put_rules(&mut top);
         put(&mut top, "ssh", self.ssh.iter().map(SshRule::to_json).collect());

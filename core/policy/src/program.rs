@@ -1,7 +1,7 @@
 //! The document made ready for matching: every selector, every list of selectors and every part of a rule is there once
 //! and has a number. Nothing here knows a user or a node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -178,7 +178,7 @@ impl Program {
         let ids = (0..).zip(&old.sels).map(|(i, s)| (s.clone(), i)).collect();
         let list_ids = old.lists.iter().cloned().zip(0..).collect();
         let p = Program { sels: old.sels.clone(), lists: old.lists.clone(), ..Program::default() };
-        let mut b = Builder { doc, ids, list_ids, p };
+        let mut b = Builder { doc, ids, list_ids, sets: BTreeMap::new(), p };
         for (index, rule) in doc.rules.iter().enumerate() {
             b.rule(index, rule);
         }
@@ -246,6 +246,8 @@ struct Builder<'a> {
     doc: &'a Document,
     ids: BTreeMap<Selector, SelId>,
     list_ids: BTreeMap<List, ListId>,
+    /// The addresses of the sets that were met.
+    sets: BTreeMap<String, Arc<[SelId]>>,
     p: Program,
 }
 
@@ -258,26 +260,21 @@ impl Builder<'_> {
         })
     }
 
-    /// The addresses behind a host name or a set of them. Sets may name each other; each is looked at once.
-    fn nets(&self, s: &Selector) -> Vec<Net> {
-        let mut seen = BTreeSet::new();
-        let mut todo = vec![s.clone()];
-        let mut nets = Vec::new();
-        while let Some(s) = todo.pop() {
-            match &s {
-                Selector::Net(n) => nets.push(*n),
-                Selector::Host(h) => nets.extend(self.doc.host(h)),
-                Selector::IpSet(name) if seen.insert(name.clone()) => {
-                    let entries = self.doc.ipset(name).unwrap_or_default().iter().map(|e| e.trim());
-                    let added = entries.filter(|e| !e.starts_with("remove"));
-                    todo.extend(added.map(|e| Selector::parse(e.strip_prefix("add").unwrap_or(e))));
-                }
-                _ => {}
-            }
+    /// The numbers of the addresses behind a host name or a set of them. A set is looked up once.
+    fn nets(&mut self, s: &Selector) -> Arc<[SelId]> {
+        let set = match s {
+            Selector::IpSet(name) => Some(name.as_str()),
+            _ => None,
+        };
+        if let Some(known) = set.and_then(|name| self.sets.get(name)) {
+            return known.clone();
         }
-        nets.sort();
-        nets.dedup();
-        nets
+        let nets = self.doc.addresses(s);
+        let ids: Arc<[SelId]> = nets.iter().map(|n| self.intern(Selector::Net(*n))).collect();
+        if let Some(name) = set {
+            self.sets.insert(name.to_string(), ids.clone());
+        }
+        ids
     }
 
     fn list<'s>(&mut self, sels: impl Iterator<Item = &'s Selector>) -> ListId {
@@ -291,10 +288,7 @@ impl Builder<'_> {
                     list.nets.push(id);
                 }
                 Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
-                    for n in self.nets(s) {
-                        let id = self.intern(Selector::Net(n));
-                        list.nets.push(id);
-                    }
+                    list.nets.extend(self.nets(s).iter());
                     if let (Selector::Host(name), true) = (s, self.doc.host_missing(s)) {
                         list.who.push(self.intern(Selector::User(name.clone())));
                     }
@@ -328,8 +322,7 @@ impl Builder<'_> {
             Selector::Auto(Auto::Internet) => vec![Target::Internet],
             Selector::Auto(Auto::SelfOwned) => vec![Target::Own],
             Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
-                let nets = self.nets(s);
-                nets.into_iter().map(Target::Net).collect()
+                self.doc.addresses(s).iter().copied().map(Target::Net).collect()
             }
             Selector::Auto(Auto::DangerAll | Auto::NonRoot | Auto::Shared | Auto::Unknown(_)) => Vec::new(),
             Selector::Service(_) => Vec::new(),

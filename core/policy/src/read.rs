@@ -55,7 +55,7 @@ impl Reader<'_> {
         doc.groups = self.named(get("groups"), |r, n| r.selectors(n));
         doc.tag_owners = self.named(get("tagOwners"), |r, n| r.selectors(n));
         doc.hosts = self.hosts(get("hosts"));
-        doc.ipsets = self.named(get("ipsets"), |r, n| r.strings(n).into_iter().map(|s| s.value).collect());
+        doc.ipsets = self.named(get("ipsets"), |r, n| r.strings(n).into_iter().map(ipset_entry).collect());
         doc.restricts = get("grants").is_some() || get("acls").is_some();
         for (index, n) in self.items(get("grants")).into_iter().enumerate() {
             doc.rules.extend(self.grant(index, n));
@@ -525,6 +525,17 @@ pub(crate) fn split_port(text: &str) -> (&str, &str) {
     let text = text.trim();
     let (target, ports) = text.rsplit_once(':').unwrap_or(("", text));
     (target.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(target), ports)
+}
+
+/// Reads an entry of a set of addresses: `add` or `remove`, a space, and what; without a verb it is added.
+fn ipset_entry(text: At<String>) -> At<IpSetEntry> {
+    let entry = text.value.trim();
+    let (remove, what) = match entry.split_once(char::is_whitespace) {
+        Some(("add", what)) => (false, what),
+        Some(("remove", what)) => (true, what),
+        _ => (false, entry),
+    };
+    At { value: IpSetEntry { remove, what: Selector::parse(what) }, span: text.span }
 }
 
 fn parse_ip_spec(text: &str) -> Result<IpSpec, String> {

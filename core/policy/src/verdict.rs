@@ -106,14 +106,13 @@ impl Engine {
             Selector::Auto(Auto::Tagged) => {
                 self.nodes().filter(|n| n.user().is_none()).filter_map(|n| self.party(n.id)).collect()
             }
-            Selector::Net(n) => match n.single() {
-                Some(a) => vec![self.address_party(a)],
-                None => self.prefix_party(n),
-            },
-            Selector::Host(h) => match self.policy.document.host(&h) {
-                Some(n) => n.single().map_or_else(|| self.prefix_party(n), |a| vec![self.address_party(a)]),
-                None => Vec::new(),
-            },
+            literal @ (Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_)) => {
+                let party = |n: &Net| match n.single() {
+                    Some(a) => self.address_party(a),
+                    None => Party { prefix: Some(*n), ..Party::default() },
+                };
+                self.policy.document.addresses(&literal).iter().map(party).collect()
+            }
             Selector::User(token) => self.people(users_named(&token, self.users())),
             people @ (Selector::Group(_)
             | Selector::Domain(_)
@@ -122,10 +121,6 @@ impl Engine {
             }
             _ => Vec::new(),
         }
-    }
-
-    fn prefix_party(&self, net: Net) -> Vec<Party> {
-        vec![Party { prefix: Some(net), ..Party::default() }]
     }
 
     pub(crate) fn people(&self, users: Vec<UserId>) -> Vec<Party> {

@@ -73,16 +73,59 @@ fn tags_that_own_each_other_end() {
     assert!(e.owns_tag_by_tags(&["tag:t19999".into()], "tag:t0"));
 }
 
+/// Sets, each inside of the one before, and as many rules that name them.
+fn chain(length: usize, rules: usize) -> String {
+    let sets = (0..length)
+        .map(|i| format!("\"ipset:t{i}\": [\"ipset:t{}\", \"10.0.{}.{}\"],", i + 1, i / 250, i % 250));
+    let rule = |i| format!("{{\"src\":[\"*\"],\"dst\":[\"ipset:t{}\"],\"ip\":[\"{}\"]}},", i % length, i + 1);
+    format!(
+        "{{\"ipsets\": {{{}\"ipset:t{length}\": [\"10.1.0.1\"]}}, \"grants\": [{}]}}",
+        sets.collect::<String>(),
+        (0..rules).map(rule).collect::<String>()
+    )
+}
+
 #[test]
-fn sets_of_addresses_that_contain_each_other_end() {
+fn sets_of_addresses_are_counted_as_written_out() {
+    engine(parse(&chain(400, 400)).expect("eighty thousand addresses"));
+    for length in [5_000, 60_000] {
+        let error = parse(&chain(length, 1)).expect_err("millions of addresses");
+        assert!(error.contains("the ipsets, written out, come to more than 250000 entries"), "{error}");
+    }
+    let error = parse(&chain(400, 4_000)).expect_err("eight hundred thousand destinations");
+    assert!(error.contains("combinations of destination and port that the rules open: 806000"), "{error}");
+    let sources = chain(400, 4_000).replace("\"src\":[\"*\"],\"dst\"", "\"dst\":[\"*\"],\"src\"");
+    let error = parse(&sources).expect_err("as many sources");
+    assert!(error.contains("sources and targets that the policy names: 806000"), "{error}");
+}
+
+#[test]
+fn removals_are_counted_too() {
+    let holes = (0..1_000).map(|i| format!("\"remove 10.{}.{}.1\",", i / 250, i % 250)).collect::<String>();
+    let nested = (8..32).map(|i| format!("\"10.0.0.0/{i}\",")).collect::<String>();
+    let sets: String = (0..200).map(|i| format!("\"ipset:s{i}\": [{nested}{holes}],")).collect();
+    let error = parse(&format!("{{\"ipsets\": {{{sets}}}}}")).expect_err("a piece between any two holes");
+    assert!(error.contains("the ipsets, written out"), "{error}");
+}
+
+#[test]
+fn sets_of_addresses_that_contain_each_other_are_refused() {
     let names: Vec<String> = (0..200).map(|i| format!("\"ipset:s{i}\"")).collect();
     let all = names.join(",");
     let sets: Vec<String> = names.iter().map(|n| format!("{n}: [{all}, \"10.0.0.1\"]")).collect();
-    let text = format!(
-        "{{\"ipsets\": {{{}}}, \"grants\": [{{\"src\":[\"*\"],\"dst\":[\"ipset:s0\"],\"ip\":[\"*\"]}}]}}",
-        sets.join(",")
-    );
-    engine(parse(&text).expect("odd, but fine"));
+    let error = parse(&format!("{{\"ipsets\": {{{}}}}}", sets.join(","))).expect_err("circles");
+    assert!(error.contains("ipsets[\"ipset:s0\"]: an ipset can not contain itself"), "{error}");
+}
+
+#[test]
+fn tests_times_rules_are_bounded() {
+    let rules: String = (0..20_000)
+        .map(|i| format!("{{\"src\":[\"10.1.{}.{}\"],\"dst\":[\"*\"],\"ip\":[\"1\"]}},", i / 250, i % 250))
+        .collect();
+    let test = "{\"src\": \"10.0.0.1\", \"accept\": [\"10.0.0.2:80\"]},".repeat(5_000);
+    let error =
+        parse(&format!("{{\"grants\": [{rules}], \"tests\": [{test}]}}")).expect_err("too many steps");
+    assert!(error.contains("steps that the tests would take: 200000000"), "{error}");
 }
 
 #[test]
@@ -97,7 +140,7 @@ fn too_many_ports_are_refused() {
         ports.join(",")
     );
     let error = parse(&text).expect_err("three million combinations");
-    assert!(error.contains("combinations of destination and port"), "{error}");
+    assert!(error.contains("combinations of destination and port that the rules open"), "{error}");
 }
 
 #[test]
