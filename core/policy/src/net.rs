@@ -115,10 +115,21 @@ pub(crate) fn reaches_internet(route: &IpNet) -> bool {
     INTERNET.iter().filter_map(|t| Net::parse(t)).any(|n| n.overlaps(&Net::Prefix(*route)))
 }
 
-/// Prefixes that the official service keeps for itself inside 100.64.0.0/10; an `ipPool` may not touch them.
-pub(crate) fn is_reserved_pool(pool: &IpNet) -> bool {
-    ["100.100.0.0/24", "100.100.100.0/24", "100.115.92.0/23"]
-        .iter()
-        .filter_map(|t| Net::parse(t))
-        .any(|n| n.overlaps(&Net::Prefix(*pool)))
+/// The addresses that IPv4 addresses of nodes come from.
+const POOL: &str = "100.64.0.0/10";
+
+/// Prefixes that the official service keeps for itself inside of [`POOL`]; an `ipPool` may not touch them.
+const RESERVED: [&str; 3] = ["100.100.0.0/24", "100.100.100.0/24", "100.115.92.0/23"];
+
+/// Reads a prefix of an `ipPool`, or says what is wrong with it.
+pub(crate) fn parse_pool(text: &str) -> Result<IpNet, String> {
+    let pool = text.parse::<IpNet>().map_err(|_| "invalid prefix")?.trunc();
+    if POOL.parse().is_ok_and(|all: IpNet| !all.contains(&pool)) {
+        return Err(format!("network must be within {POOL}"));
+    }
+    let touches = |t: &&str| Net::parse(t).is_some_and(|n| n.overlaps(&Net::Prefix(pool)));
+    if RESERVED.iter().any(|t| touches(&t)) {
+        return Err("network within reserved range".into());
+    }
+    Ok(pool)
 }

@@ -435,25 +435,12 @@ impl Reader<'_> {
         caps.extend(self.plain_strings(f.get("attr").copied()).into_iter().map(|a| (a, Vec::new())));
         let mut pools = Vec::new();
         for p in f.get("ipPool").map(|n| self.strings(n)).unwrap_or_default() {
-            match p.value.trim().parse::<IpNet>() {
-                Ok(pool) if crate::net::is_reserved_pool(&pool) => {
-                    let message = format!("IPPool({}): network within reserved range", p.value.trim());
-                    self.findings.error(
-                        "reserved-pool",
-                        p.span,
-                        message,
-                        "take another part of 100.64.0.0/10",
-                    );
-                }
-                Ok(pool) => pools.push(pool.trunc()),
-                Err(_) => {
-                    let message = format!("IPPool({}): invalid prefix", p.value.trim());
-                    self.findings.error(
-                        "invalid-pool",
-                        p.span,
-                        message,
-                        "write a prefix such as 100.81.0.0/16",
-                    );
+            match crate::net::parse_pool(p.value.trim()) {
+                Ok(pool) => pools.push(pool),
+                Err(e) => {
+                    let message = format!("IPPool({}): {e}", p.value.trim());
+                    let help = "write a free part of 100.64.0.0/10, such as 100.81.0.0/16";
+                    self.findings.error("invalid-pool", p.span, message, help);
                 }
             }
         }
