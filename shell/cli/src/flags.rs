@@ -1,5 +1,6 @@
 //! Flags that every command takes, and how flags are read.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
@@ -33,5 +34,51 @@ pub fn go_bool(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("`{text}` is neither true nor false")),
+    }
+}
+
+/// Reads the id of something.
+pub fn id(text: &str) -> Result<u64, String> {
+    // Go's parsers, and thus the API, know no `+7`.
+    match text.parse() {
+        Ok(id) if id > 0 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(id),
+        _ => Err(format!("`{text}` is not an id; ids are whole numbers from 1")),
+    }
+}
+
+/// Takes the id of a login or check out of the URL at which its page stands; anything else stays as it is.
+pub fn request_id(text: &str) -> Result<String, Infallible> {
+    let path = text.trim().split(['?', '#']).next().unwrap_or_default();
+    let id = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    Ok(if id.is_empty() { text } else { id }.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids() {
+        assert_eq!(id("7"), Ok(7));
+        for bad in ["", "0", "-1", "+1", "x", "7 ", "1.5", "18446744073709551616"] {
+            assert_eq!(id(bad), Err(format!("`{bad}` is not an id; ids are whole numbers from 1")));
+        }
+    }
+
+    #[test]
+    fn ids_are_taken_out_of_urls() {
+        let id = "hskey-authreq-abcdefghijkmnpqrstuvwxyz";
+        for text in [
+            format!("https://hs.example.com/register/{id}"),
+            format!("http://127.0.0.1:8080/base/register/{id}/?x=/y#z"),
+            format!("hs.example.com/register/{id}"),
+            format!(" {id} "),
+            id.to_owned(),
+        ] {
+            assert_eq!(request_id(&text).as_deref(), Ok(id), "{text}");
+        }
+        assert_eq!(request_id("nodekey:0a").as_deref(), Ok("nodekey:0a"));
+        assert_eq!(request_id("/").as_deref(), Ok("/"));
+        assert_eq!(request_id("").as_deref(), Ok(""));
     }
 }

@@ -355,8 +355,109 @@ fn misuse_is_told_in_the_format_that_was_asked_for() {
     }
     let misuse = Cli::read(&argv("headsail nodes delete -o json-line")).unwrap_err();
     let told = Failure::usage(&misuse).render(Format::JsonLine);
+    assert!(told == r#"{"error":"missing: `--identifier <NODE>`"}"#, "{told}");
+}
+
+/// What is told of a misuse, and how: a sentence of ours, then the usage.
+fn misuse(line: &str) -> String {
+    let e = Cli::read(&argv(&format!("headsail {line}"))).err().unwrap_or_else(|| panic!("`{line}` is read"));
+    let failure = Failure::usage(&e);
+    let text = anstream::adapter::strip_str(&failure.render(Format::Text)).to_string();
+    let sentence =
+        text.strip_prefix("Error: ").and_then(|t| t.split("\n\n").next()).unwrap_or_default().to_owned();
+    let json: serde_json::Value = serde_json::from_str(&failure.render(Format::Json)).unwrap();
+    assert_eq!(json["error"], sentence.as_str(), "{text}");
+    assert!(!sentence.contains('\''), "{sentence}");
+    sentence
+}
+
+#[test]
+fn misuse_is_told_in_one_style() {
+    let not_an_id = |text: &str| format!("`{text}` is not an id; ids are whole numbers from 1");
+    for (line, told) in [
+        (
+            "preauthkeys create -u 1 -e -5m",
+            "--expiration: `-5m` is not a duration: it is negative; write it as `90s`, `30m`, `12h` or `180d`",
+        ),
+        (
+            "apikeys create -e -1h",
+            "--expiration: `-1h` is not a duration: it is negative; write it as `90s`, `30m`, `12h` or `180d`",
+        ),
+        ("preauthkeys delete --id -1", &format!("--id: {}", not_an_id("-1"))),
+        ("preauthkeys expire -i x", &format!("--id: {}", not_an_id("x"))),
+        ("apikeys delete -i -1", &format!("--id: {}", not_an_id("-1"))),
+        ("users list -i 0", &format!("--identifier: {}", not_an_id("0"))),
+        ("users destroy -i -1", &format!("--identifier: {}", not_an_id("-1"))),
+        ("users list -o xml", "--output: `xml` is not an output format; use json, json-line or yaml"),
+        ("nodes delete", "missing: `--identifier <NODE>`"),
+        ("debug create-node", "missing: `--name <NAME>` and `--user <USER>` and `--key <KEY>`"),
+        ("users frobnicate", "there is no command `frobnicate`"),
+        ("policy explai", "there is no command `explai`; `explain` may be meant"),
+        ("users list --nam x", "there is no flag `--nam`; `--name` may be meant"),
+        ("users create a b", "this is a word too many: `b`"),
+        ("users create a -d", "`--display-name` needs a value"),
+        ("completion tcsh", "`tcsh` does not fit `<SHELL>`; use one of: bash, elvish, fish, powershell, zsh"),
+        ("apikeys expire -p x -i 1", "`--prefix <PREFIX>` and `--id <ID>` exclude each other; say one"),
+        ("users create a -e x -e y", "`--email <EMAIL>` is there twice; say it once"),
+        ("nodes expire -i 1 --disable=maybe", "--disable: `maybe` is neither true nor false"),
+    ] {
+        assert_eq!(misuse(line), told, "{line}");
+    }
+    let e = Cli::read(&argv("headsail users")).unwrap_err();
+    let told = Failure::usage(&e);
+    assert!(told.render(Format::Text).contains("Commands:"));
+    assert!(told.render(Format::Json).contains("a command is missing"));
+    let e = Cli::read(&argv("headsail users create")).unwrap_err();
+    assert!(Failure::usage(&e).render(Format::Text).starts_with("Error: missing: `<NAME>`\n\n"));
+}
+
+#[test]
+fn times_are_read_as_the_api_reads_them() {
+    let (_, command) = nodes("nodes expire -i 3 -e 9999-12-31T23:59:59Z");
     assert!(
-        told.starts_with(r#"{"error":"the following required arguments"#) && !told.contains("Usage"),
-        "{told}"
+        matches!(command, NodesCommand::Expire { expiry: Some(at), .. } if at == headsail_api::Timestamp::MAX)
     );
+    for text in [
+        "tomorrow",
+        "2027-01-01",
+        "2027-13-01T00:00:00Z",
+        "2027-01-01T00:00:00",
+        "1e400",
+        "99999-01-01T00:00:00Z",
+        "''",
+    ] {
+        let shown = text.trim_matches('\'');
+        assert_eq!(
+            misuse(&format!("nodes expire -i 3 -e {text}")),
+            format!("--expiry: `{shown}` is not a time; write it like 2026-01-31T12:00:00Z")
+        );
+    }
+    for text in ["24h", "-5m", "0"] {
+        let told = misuse(&format!("nodes expire -i 3 --expiry {text}"));
+        assert!(told.starts_with(&format!("--expiry: `{text}` is a length of time")), "{told}");
+    }
+}
+
+#[test]
+fn sentences_steer_no_terminal() {
+    let answer = Answer::new(&"a\u{1b}[2J\u{7f}b", "a\u{1b}[2J\u{202e}\nb");
+    assert_eq!(answer.render(Format::Text), "a\u{fffd}[2J\u{fffd}\nb");
+    assert_eq!(answer.render(Format::JsonLine), "\"a\\u001b[2J\u{7f}b\"");
+    assert_eq!(Failure::new("no `\u{1b}c`").render(Format::Text), "Error: no `\u{fffd}c`");
+}
+
+#[test]
+fn pages_are_known_by_their_urls() {
+    let id = "hskey-authreq-abcdefghijkmnpqrstuvwxyz";
+    let url = format!("https://hs.example.com/register/{id}");
+    let Command::Auth(AuthCommand::Register { which, .. }) =
+        cli(&format!("auth register -u bob --auth-id {url}")).command
+    else {
+        panic!()
+    };
+    assert_eq!(which.auth_id, id);
+    for line in [format!("nodes register -u bob --key {url}"), format!("nodes register -u bob {url}")] {
+        let NodesCommand::Register { key, word, .. } = nodes(&line).1 else { panic!() };
+        assert_eq!(key.or(word).as_deref(), Some(id), "{line}");
+    }
 }

@@ -127,7 +127,7 @@ fn network() -> Server {
                 "PUT /api/v1/policy",
                 400,
                 json!({"title": "Bad Request", "status": 400, "detail": "the policy has 1 error", "errors": [
-                    {"message": "`bob` is not a user", "value": "bob", "line": 1, "column": 15, "length": 5,
+                    {"message": "`bob` is not a user", "severity": "error", "value": "bob", "line": 1, "column": 15, "length": 5,
                      "help": "write `bob@`"}]}),
             ),
             ("GET /api/v1/health", 200, json!({"databaseConnectivity": true})),
@@ -292,4 +292,82 @@ fn commands_without_a_server() {
     assert!(server.run("--help").ok().contains("Usage: headsail"));
     assert_eq!(server.run("--version").ok(), concat!("headsail ", env!("CARGO_PKG_VERSION"), "\n"));
     assert!(server.asked().is_empty());
+}
+
+#[test]
+fn names_of_strangers_do_no_harm() {
+    let wide = "w".repeat(70_000);
+    let odd = "a\nb\u{1b}[2J\u{7f}\u{202e}c";
+    let node = |name: &str| json!({"id": "4", "name": name, "givenName": "router", "tags": [name]});
+    let server = Server::new(
+        "strangers",
+        &[
+            ("GET /api/v1/node", 200, json!({"nodes": [node(&wide), node(odd)]})),
+            ("GET /api/v1/user", 200, json!({"users": [{"id": "1", "name": wide, "displayName": odd}]})),
+            (
+                "GET /api/v1/auth/pending",
+                200,
+                json!({"pending": [{"authId": "x", "source": wide, "destination": odd}]}),
+            ),
+        ],
+    );
+    for (words, lines) in [("nodes list", 3), ("users list", 2), ("auth list", 2)] {
+        let shown = server.run(words).ok();
+        assert_eq!(shown.lines().count(), lines, "{words}: {shown}");
+        assert!(shown.contains(&format!("{}…", "w".repeat(63))) && shown.len() < 3000, "{words}: {shown}");
+        assert!(shown.contains("a\u{fffd}b\u{fffd}[2J\u{fffd}\u{fffd}c"), "{words}: {shown}");
+    }
+    // Programs get every byte.
+    for format in ["json", "json-line", "yaml"] {
+        let told = server.run(&format!("nodes list -o {format}")).ok();
+        let told: Value = match format {
+            "yaml" => serde_saphyr::from_str(&told).unwrap(),
+            _ => serde_json::from_str(&told).unwrap(),
+        };
+        assert_eq!(
+            (told[0]["name"].as_str(), told[1]["name"].as_str()),
+            (Some(wide.as_str()), Some(odd)),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn yaml_is_read_by_lines() {
+    let key = format!("hskey-auth-abcdefghijkm-{}", "0".repeat(64));
+    let server = Server::new(
+        "yaml",
+        &[("POST /api/v1/preauthkey", 200, json!({"preAuthKey": {"id": "5", "key": key}}))],
+    );
+    let told = server.run("preauthkeys create -u 1 -o yaml").ok();
+    assert!(told.lines().any(|l| l == format!("key: {key}")), "{told}");
+}
+
+#[test]
+fn never_is_the_last_time_there_is() {
+    let server = Server::new("never", &[("POST /api/v1/node/4/expire", 200, json!({"node": {"id": "4"}}))]);
+    server.run("nodes expire -i 4 -e 9999-12-31T23:59:59Z").ok();
+    let asked = server.asked();
+    let body = asked.last().and_then(|l| l.split_once("expire ")).map(|(_, body)| body).unwrap();
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert!(body["expiry"].as_str().is_some_and(|t| t.starts_with("9999-12-30T22:00:00")), "{body}");
+}
+
+#[test]
+fn api_keys_are_named_as_lists_show_them() {
+    let server = Server::new(
+        "prefixes",
+        &[
+            ("DELETE /api/v1/apikey/abcdefghijkm", 200, json!({})),
+            ("POST /api/v1/apikey/expire", 200, json!({})),
+        ],
+    );
+    for prefix in ["abcdefghijkm", "hskey-api-abcdefghijkm", "hskey-api-abcdefghijkm-***"] {
+        server.run(&format!("apikeys delete -p {prefix}")).ok();
+        server.run(&format!("apikeys expire -p {prefix}")).ok();
+        let asked = server.asked();
+        let [delete, expire] = asked.as_slice() else { panic!("{asked:?}") };
+        assert_eq!(delete, "DELETE /api/v1/apikey/abcdefghijkm");
+        assert!(expire.contains(r#""prefix":"abcdefghijkm""#), "{expire}");
+    }
 }

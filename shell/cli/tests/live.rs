@@ -77,7 +77,9 @@ impl Installation {
         self.run("users create alice").ok();
         let id = format!("hskey-authreq-{}", "a".repeat(24));
         let node = format!("debug create-node --name router --user alice --key {id} --route 192.168.1.0/24");
-        self.run(&node).ok();
+        let made = self.json(&node);
+        let zero = "0001-01-01T00:00:00Z";
+        assert_eq!([&made["createdAt"], &made["expiry"], &made["lastSeen"]], [zero; 3], "as the API has it");
         assert_eq!(
             self.run(&format!("auth register --user alice --auth-id {id}")).ok(),
             "Node `router` registered.\n"
@@ -140,7 +142,25 @@ fn policies_are_checked_explained_previewed_and_kept() {
     here.run("nodes tag -i router -t tag:router").ok();
     let yes = here.run("policy explain alice@ router:22").ok();
     assert!(yes.starts_with("yes: ") && yes.contains("acls[0]"), "{yes}");
+    for alice in ["alice", "1", "alice@"] {
+        let yes = here.run(&format!("policy explain {alice} router:22")).ok();
+        assert!(alice == "1" || yes.starts_with("yes: "), "{alice}: {yes}");
+    }
     assert!(here.run("policy explain alice@ router:80").ok().starts_with("no: "));
+    let told = here.run("policy explain alice@ router:22,80").failed();
+    assert!(told.contains("`22,80`") && told.contains("one port at a time"), "{told}");
+    let narrower = here.policy(&POLICY.replace("tag:router:22", "tag:router:22,80"));
+    here.run(&format!("policy set -f {narrower}")).ok();
+    here.policy(POLICY);
+    let faulty = here.policy(r#"{"groups": {"group:eng": ["bob"]}, "foo": 1, "acls": [], "acls": []}"#);
+    let told = here.run(&format!("policy check -f {faulty}")).failed();
+    assert!(told.contains("warning: `bob`") && !told.contains("error: `bob`"), "{told}");
+    assert_eq!(told.matches("is there twice").count(), 1, "{told}");
+    let told = here.run(&format!("policy check -o json -f {faulty}")).failed();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let severities: Vec<_> = told["errors"].as_array().unwrap().iter().map(|f| &f["severity"]).collect();
+    assert!(severities.contains(&&"warning".into()) && severities.contains(&&"error".into()), "{told}");
+    here.run(&format!("policy set -f {}", here.policy(POLICY))).ok();
 
     let bad = here.policy(&POLICY.replace("alice@", "alice"));
     let told = here.run(&format!("policy set -f {bad}")).failed();

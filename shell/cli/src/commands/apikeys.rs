@@ -1,5 +1,6 @@
 //! `apikeys`
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -7,6 +8,7 @@ use headsail_api::Timestamp;
 use headsail_api::v1::apikey::{ApiKey, CreateApiKeyRequest, ExpireApiKeyRequest};
 
 use super::Ctx;
+use crate::flags::id;
 use crate::output::Outcome;
 use crate::output::{self, Answer, Table};
 
@@ -27,7 +29,10 @@ pub enum ApiKeysCommand {
     #[command(visible_aliases = ["c", "new"])]
     Create {
         /// How long it works, such as 24h or 90d
-        #[arg(short, long, default_value = "90d", value_name = "DURATION", value_parser = output::lifetime)]
+        #[arg(
+            short, long, default_value = "90d", value_name = "DURATION", value_parser = output::lifetime,
+            allow_hyphen_values = true
+        )]
         expiration: Duration,
     },
     /// Let an API key expire now
@@ -43,11 +48,18 @@ pub enum ApiKeysCommand {
 #[group(required = true, multiple = false)]
 pub struct Which {
     /// Its prefix, as the list shows it
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = public_part)]
     pub prefix: Option<String>,
     /// Its id
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = id, allow_negative_numbers = true)]
     pub id: Option<u64>,
+}
+
+/// What tells API keys apart, out of what lists show (`hskey-api-…-***`) or of a whole key, whose secret nobody needs to
+/// be told again.
+fn public_part(text: &str) -> Result<String, Infallible> {
+    let rest = text.strip_prefix("hskey-api-").unwrap_or(text);
+    Ok(rest.split_once('-').map_or(rest, |(public, _)| public).to_owned())
 }
 
 /// Runs a command on API keys.
@@ -89,4 +101,22 @@ fn table(keys: &[ApiKey], now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_as_lists_show_them() {
+        for text in [
+            "abcdefghijkm",
+            "hskey-api-abcdefghijkm",
+            "hskey-api-abcdefghijkm-***",
+            "abcdefghijkm-***",
+            "hskey-api-abcdefghijkm-00ff",
+        ] {
+            assert_eq!(public_part(text).as_deref(), Ok("abcdefghijkm"), "{text}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use headsail_api::UserRef;
 use headsail_api::v1::auth::{AuthRegisterRequest, AuthRequest, PendingAuth, PendingKind};
 
 use super::{Ctx, resolve};
+use crate::flags::request_id;
 use crate::output::Outcome;
 use crate::output::{self, Answer, Table};
 
@@ -31,8 +32,8 @@ pub enum AuthCommand {
 /// Which request.
 #[derive(Debug, Args)]
 pub struct Which {
-    /// The id that the page shows, `hskey-authreq-…`
-    #[arg(long, value_name = "ID")]
+    /// The id that the page shows, `hskey-authreq-…`, or the page's URL
+    #[arg(long, value_name = "ID", value_parser = request_id)]
     pub auth_id: String,
 }
 

@@ -3,8 +3,9 @@
 use std::io::{BufRead, Write};
 
 use clap::Subcommand;
-use headsail_api::UserRef;
 use headsail_api::v1::debug::CreateDebugNodeRequest;
+use headsail_api::v1::node::Node;
+use headsail_api::{GO_ZERO_TIME, Timestamp, UserRef};
 
 use super::{Ctx, resolve};
 use crate::output::Outcome;
@@ -40,10 +41,22 @@ pub async fn run(command: DebugCommand, ctx: &Ctx) -> Outcome {
         DebugCommand::CreateNode { name, user, key, route } => {
             let user = Some(UserRef::Name(resolve::user_name(ctx, &user).await?));
             let request = CreateDebugNodeRequest { user, key, name, routes: route };
-            let node = ctx.client.create_debug_node(&request).await?.node;
+            let node = not_yet(ctx.client.create_debug_node(&request).await?.node);
             Ok(Answer::new(&node, format!("Node `{}` waits for its registration.", node.name)))
         }
         DebugCommand::PolicyEval => policy_eval(),
+    }
+}
+
+/// The node as the API shows it: nothing has happened to it yet, which is told as Go's zero time here alone. The client
+/// reads that as no time at all, as older servers mean it.
+fn not_yet(node: Node) -> Node {
+    let zero = |t: Option<Timestamp>| t.or(Some(GO_ZERO_TIME));
+    Node {
+        last_seen: zero(node.last_seen),
+        expiry: zero(node.expiry),
+        created_at: zero(node.created_at),
+        ..node
     }
 }
 

@@ -10,7 +10,7 @@ use headsail_api::{Timestamp, UserRef};
 use serde_json::json;
 
 use super::{Ctx, resolve};
-use crate::flags::go_bool;
+use crate::flags::{go_bool, request_id};
 use crate::output::Outcome;
 use crate::output::{self, Answer, Failure};
 use crate::prompt;
@@ -41,18 +41,18 @@ pub enum NodesCommand {
     #[command(name = "list-routes", visible_aliases = ["lsr", "routes"])]
     ListRoutes {
         /// Only this node: its id or name
-        #[arg(short, long, value_name = "NODE")]
+        #[arg(short, long, value_name = "NODE", allow_negative_numbers = true)]
         identifier: Option<String>,
     },
     /// Complete a login, as `auth register` does
     Register {
         #[command(flatten)]
         owner: Owner,
-        /// The key that the login page shows
-        #[arg(short, long, required_unless_present = "word")]
+        /// The key that the login page shows, or the page's URL
+        #[arg(short, long, required_unless_present = "word", value_parser = request_id)]
         key: Option<String>,
         /// The key, as before 0.12
-        #[arg(value_name = "KEY", hide = true, conflicts_with = "key")]
+        #[arg(value_name = "KEY", hide = true, conflicts_with = "key", value_parser = request_id)]
         word: Option<String>,
     },
     /// Let a node's login expire
@@ -61,7 +61,7 @@ pub enum NodesCommand {
         #[command(flatten)]
         which: Which,
         /// Then, such as 2026-01-31T12:00:00Z, instead of now
-        #[arg(short, long, value_name = "TIME")]
+        #[arg(short, long, value_name = "TIME", value_parser = output::time_of, allow_hyphen_values = true)]
         expiry: Option<Timestamp>,
         /// Never
         #[arg(
@@ -119,7 +119,7 @@ pub enum NodesCommand {
 #[derive(Debug, Args)]
 pub struct Owner {
     /// The user: name or id
-    #[arg(short, long, short_alias = 'n', alias = "namespace")]
+    #[arg(short, long, short_alias = 'n', alias = "namespace", allow_negative_numbers = true)]
     pub user: Option<UserRef>,
 }
 
@@ -127,7 +127,7 @@ pub struct Owner {
 #[derive(Debug, Args)]
 pub struct Which {
     /// The node: its id or name
-    #[arg(short, long, value_name = "NODE")]
+    #[arg(short, long, value_name = "NODE", allow_negative_numbers = true)]
     pub identifier: String,
 }
 

@@ -188,7 +188,7 @@ fn valid(checked: Result<CheckPolicyResponse, ClientError>, policy: &str, origin
 
 /// Shows warnings to people; programs get them in the answer.
 fn warn(warnings: &[headsail_api::problem::Fault], policy: &str, origin: &str) {
-    if let Some(text) = output::annotate(warnings, policy, origin, true) {
+    if let Some(text) = output::annotate(warnings, policy, origin) {
         output::remark(&text);
     }
 }

@@ -10,9 +10,9 @@ use headsail_api::v1::preauthkey::{
 use headsail_api::{Timestamp, UserRef};
 
 use super::{Ctx, resolve};
-use crate::flags::go_bool;
+use crate::flags::{go_bool, id};
 use crate::output::Outcome;
-use crate::output::{self, Answer, Failure, Table};
+use crate::output::{self, Answer, Cell, Failure, Table};
 
 /// `preauthkeys …`
 #[derive(Debug, Args)]
@@ -53,7 +53,10 @@ pub enum PreAuthKeysCommand {
         )]
         ephemeral: bool,
         /// How long it works, such as 30m, 24h or 90d
-        #[arg(short, long, default_value = "1h", value_name = "DURATION", value_parser = output::lifetime)]
+        #[arg(
+            short, long, default_value = "1h", value_name = "DURATION", value_parser = output::lifetime,
+            allow_hyphen_values = true
+        )]
         expiration: Duration,
         /// The tags of its nodes, such as tag:web,tag:prod; such a key needs no user
         #[arg(long, value_delimiter = ',', value_name = "TAG")]
@@ -63,7 +66,7 @@ pub enum PreAuthKeysCommand {
     #[command(visible_aliases = ["revoke", "exp", "e"])]
     Expire {
         /// Its id
-        #[arg(short, long, required_unless_present = "key")]
+        #[arg(short, long, required_unless_present = "key", value_parser = id, allow_negative_numbers = true)]
         id: Option<u64>,
         #[command(flatten)]
         owner: Owner,
@@ -75,7 +78,7 @@ pub enum PreAuthKeysCommand {
     #[command(visible_aliases = ["del", "rm", "d"])]
     Delete {
         /// Its id
-        #[arg(short, long)]
+        #[arg(short, long, value_parser = id, allow_negative_numbers = true)]
         id: u64,
     },
 }
@@ -84,7 +87,7 @@ pub enum PreAuthKeysCommand {
 #[derive(Debug, Args)]
 pub struct Owner {
     /// The user: name or id
-    #[arg(short, long, short_alias = 'n', alias = "namespace")]
+    #[arg(short, long, short_alias = 'n', alias = "namespace", allow_negative_numbers = true)]
     pub user: Option<UserRef>,
 }
 
@@ -134,9 +137,9 @@ fn table(keys: &[PreAuthKey], now: Timestamp) -> Table {
         Table::new(["ID", "Key/Prefix", "Reusable", "Ephemeral", "Used", "Expiration", "Created", "Owner"]);
     for k in keys {
         let owner = match (&k.user, k.acl_tags.as_slice()) {
-            (_, [_, ..]) => k.acl_tags.join("\n"),
-            (Some(user), []) => user.name.clone(),
-            (None, []) => "-".to_owned(),
+            (_, [_, ..]) => Cell::list(&k.acl_tags),
+            (Some(user), []) => (&user.name).into(),
+            (None, []) => "-".into(),
         };
         table.row([
             k.id.into(),
@@ -146,7 +149,7 @@ fn table(keys: &[PreAuthKey], now: Timestamp) -> Table {
             k.used.into(),
             output::deadline(k.expiration, now),
             output::time(k.created_at).into(),
-            owner.into(),
+            owner,
         ]);
     }
     table

@@ -23,7 +23,7 @@ pub enum RoutesCommand {
     #[command(visible_aliases = ["ls", "show"])]
     List {
         /// Only those of this node: its id or name
-        #[arg(short, long, value_name = "NODE")]
+        #[arg(short, long, value_name = "NODE", allow_negative_numbers = true)]
         identifier: Option<String>,
     },
     /// Approve routes
@@ -45,11 +45,12 @@ pub struct Selection {
         visible_alias = "route-id",
         value_name = "ROUTE",
         value_delimiter = ',',
+        allow_negative_numbers = true,
         required_unless_present = "all"
     )]
     pub route: Vec<String>,
     /// The node whose routes are meant: its id or name
-    #[arg(short, long, value_name = "NODE", required_if_eq("all", "true"))]
+    #[arg(short, long, value_name = "NODE", required_if_eq("all", "true"), allow_negative_numbers = true)]
     pub identifier: Option<String>,
     /// All routes of the node
     #[arg(

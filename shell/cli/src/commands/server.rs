@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 use headsail_api::paths;
-use serde_json::json;
+use headsail_server::version::{Rust, THIS, Version};
 
 use super::Ctx;
 use crate::args::{Cli, program_name};
@@ -21,32 +21,13 @@ pub async fn health(ctx: &Ctx) -> Outcome {
     Ok(Answer::new(&health, "The server works and its database answers."))
 }
 
-/// The commit this was built from, where the build was told.
-const COMMIT: &str = match option_env!("HEADSAIL_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
-/// When this was built, where the build was told.
-const BUILD_TIME: &str = match option_env!("HEADSAIL_BUILD_TIME") {
-    Some(time) => time,
-    None => "unknown",
-};
-
 /// `version`
 pub fn version() -> Answer {
-    let version = env!("CARGO_PKG_VERSION");
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    let value = json!({
-        "version": version,
-        "commit": COMMIT,
-        "buildTime": BUILD_TIME,
-        "rust": { "version": env!("CARGO_PKG_RUST_VERSION"), "os": os, "arch": arch },
-        "dirty": option_env!("HEADSAIL_DIRTY").is_some(),
-    });
+    let Version { version, commit, build_time, rust: Rust { os, arch, .. }, .. } = THIS;
     Answer::new(
-        &value,
+        &THIS,
         format!(
-            "headsail version {version}\ncommit: {COMMIT}\nbuild time: {BUILD_TIME}\nbuilt for: {os}/{arch}"
+            "headsail version {version}\ncommit: {commit}\nbuild time: {build_time}\nbuilt for: {os}/{arch}"
         ),
     )
 }

@@ -6,6 +6,7 @@ use headsail_api::v1::user::{CreateUserRequest, ListUsersQuery, SetRoleRequest, 
 use serde_json::json;
 
 use super::{Ctx, resolve};
+use crate::flags::id;
 use crate::output::Outcome;
 use crate::output::{self, Answer, Failure, Table};
 use crate::prompt;
@@ -39,7 +40,7 @@ pub enum UsersCommand {
     #[command(visible_aliases = ["ls", "show"])]
     List {
         /// Only the user of this id
-        #[arg(short, long, value_name = "ID")]
+        #[arg(short, long, value_name = "ID", value_parser = id, allow_negative_numbers = true)]
         identifier: Option<u64>,
         /// Only users of this name
         #[arg(short, long)]
@@ -84,7 +85,7 @@ pub enum UsersCommand {
 #[derive(Debug, Args)]
 pub struct Who {
     /// The user's id
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", value_parser = id, allow_negative_numbers = true)]
     pub identifier: Option<u64>,
     /// The user's name
     #[arg(short, long, conflicts_with = "identifier")]

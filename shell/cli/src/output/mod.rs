@@ -1,16 +1,21 @@
 //! What comes out: for people a table or a line, for programs JSON or YAML; success to stdout, failure to stderr.
 
+mod plain;
 mod snippet;
 mod table;
+mod usage;
+mod yaml;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use headsail_api::Timestamp;
 use headsail_api::client::ClientError;
 use headsail_api::problem::Fault;
+use headsail_api::v1::node::ExpireNodeRequest;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -97,13 +102,19 @@ impl Answer {
         Answer::verbatim(String::new())
     }
 
-    /// The answer in a format, with escape sequences for colours.
+    /// The answer in a format, for people with escape sequences for colours.
     pub fn render(&self, format: Format) -> String {
         match (&self.human, format) {
-            (Human::Verbatim(text), _) | (Human::Text(text), Format::Text) => text.clone(),
+            (Human::Verbatim(text), _) => text.clone(),
+            (Human::Text(text), Format::Text) => plain::lines(text),
             (Human::Table(table), Format::Text) => table.to_string(),
             _ => encode(&self.value, format),
         }
+    }
+
+    /// Whether every byte counts, because programs read it.
+    fn is_exact(&self, format: Format) -> bool {
+        format != Format::Text || matches!(self.human, Human::Verbatim(_))
     }
 }
 
@@ -129,21 +140,20 @@ impl Failure {
 
     /// A command line that cannot be read.
     pub fn usage(e: &clap::Error) -> Failure {
-        let text = e.to_string();
-        let message = text.strip_prefix("error: ").unwrap_or(&text);
-        let message = message.split("\n\n").next().unwrap_or_default();
-        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-        Failure { human: Some(e.render().ansi().to_string()), ..Failure::new(message) }
+        let message = plain::lines(&usage::sentence(e));
+        let help = (e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand)
+            .then(|| e.render().ansi().to_string());
+        let usage = || usage::usage(e).map(|usage| format!("Error: {message}\n\n{usage}"));
+        let human = help.or_else(usage);
+        Failure { message, human, faults: Vec::new() }
     }
 
     /// A refusal of the policy `text` that was read from `origin`.
     pub fn of_policy(e: ClientError, text: &str, origin: &str) -> Failure {
         match e {
-            ClientError::Refused(p) if !p.errors.is_empty() => Failure {
-                message: p.detail,
-                human: annotate(&p.errors, text, origin, false),
-                faults: p.errors,
-            },
+            ClientError::Refused(p) if !p.errors.is_empty() => {
+                Failure { message: p.detail, human: annotate(&p.errors, text, origin), faults: p.errors }
+            }
             e => Failure::from(e),
         }
     }
@@ -160,7 +170,7 @@ impl Failure {
     pub fn render(&self, format: Format) -> String {
         match (format, &self.human) {
             (Format::Text, Some(human)) => human.clone(),
-            (Format::Text, None) => format!("Error: {}", self.message),
+            (Format::Text, None) => format!("Error: {}", plain::lines(&self.message)),
             _ => encode(&self.value(), format),
         }
     }
@@ -182,14 +192,19 @@ impl From<String> for Failure {
 pub fn print(answer: &Answer, format: Format) -> ExitCode {
     match answer.render(format) {
         text if text.is_empty() => ExitCode::SUCCESS,
+        text if answer.is_exact(format) => write(&mut io::stdout().lock(), &text),
         text => show(&text),
     }
 }
 
 /// Writes text to stdout, without colours where they are not wanted.
 pub fn show(text: &str) -> ExitCode {
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| out.write_all(b"\n")) {
+    write(&mut anstream::stdout().lock(), text)
+}
+
+fn write(out: &mut impl Write, text: &str) -> ExitCode {
+    let text = text.trim_end_matches('\n').as_bytes();
+    match out.write_all(text).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe has what it wanted.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -201,20 +216,23 @@ pub fn show(text: &str) -> ExitCode {
 pub fn fail(failure: &Failure, format: Format) -> ExitCode {
     let text = failure.render(format);
     // Nobody is left to be told when stderr is closed.
-    let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end_matches('\n'));
+    let _ = match format {
+        Format::Text => write(&mut anstream::stderr().lock(), &text),
+        _ => write(&mut io::stderr().lock(), &text),
+    };
     ExitCode::FAILURE
 }
 
 /// Writes a remark to stderr, for people only.
 pub fn remark(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end_matches('\n'));
+    let _ = write(&mut anstream::stderr().lock(), text);
 }
 
 /// A value for programs.
 fn encode(value: &Value, format: Format) -> String {
     let encoded = match format {
         Format::JsonLine => Ok(value.to_string()),
-        Format::Yaml => serde_saphyr::to_string(value).map_err(|e| e.to_string()),
+        Format::Yaml => Ok(yaml::write(value)),
         Format::Text | Format::Json => {
             let mut out = Vec::new();
             let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
@@ -244,6 +262,19 @@ pub fn lifetime(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err(format!("`{text}` would make a key that never works; use at least a second")),
         lifetime => Ok(lifetime),
     }
+}
+
+/// Reads a time as the API does.
+pub fn time_of(text: &str) -> Result<Timestamp, String> {
+    if headsail_server::config::duration::parse(text.trim_start_matches('-')).is_ok() {
+        return Err(format!(
+            "`{text}` is a length of time, as `--expiration` of keys takes it; write the time itself, like \
+             2026-01-31T12:00:00Z"
+        ));
+    }
+    let read = serde_json::from_value(json!({ "expiry": text })).map_err(|e| e.to_string());
+    let request: ExpireNodeRequest = read?;
+    request.expiry.ok_or_else(|| format!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z"))
 }
 
 /// The time when a span that begins now is over.

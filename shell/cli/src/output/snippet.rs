@@ -1,16 +1,23 @@
 //! Faults of a policy, shown in its text.
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use headsail_api::problem::Fault;
+use headsail_api::problem::{Fault, Severity};
 
 /// The faults as annotated excerpts of `text`, which was read from `origin`; nothing if there are none.
-pub fn annotate(faults: &[Fault], text: &str, origin: &str, warning: bool) -> Option<String> {
+pub fn annotate(faults: &[Fault], text: &str, origin: &str) -> Option<String> {
     let renderer = Renderer::styled();
-    let level = || if warning { Level::WARNING } else { Level::ERROR };
-    let shown: Vec<String> = faults
-        .iter()
+    let level = |fault: &Fault| match fault.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    // Errors first: they are why the text was refused.
+    let (errors, warnings): (Vec<&Fault>, Vec<&Fault>) =
+        faults.iter().partition(|f| f.severity == Severity::Error);
+    let shown: Vec<String> = errors
+        .into_iter()
+        .chain(warnings)
         .map(|fault| {
-            let title = level().primary_title(&fault.message);
+            let title = level(fault).primary_title(&fault.message);
             let group = match span(fault, text) {
                 Some(span) => title.element(
                     Snippet::source(text).path(origin).annotation(AnnotationKind::Primary.span(span)),
@@ -43,7 +50,7 @@ mod tests {
     const POLICY: &str = "{\n  \"groups\": {\"group:ä\": [\"bob\"]}\n}\n";
 
     fn show(fault: Fault) -> String {
-        anstream::adapter::strip_str(&annotate(&[fault], POLICY, "policy.hujson", false).unwrap()).to_string()
+        anstream::adapter::strip_str(&annotate(&[fault], POLICY, "policy.hujson").unwrap()).to_string()
     }
 
     #[test]
@@ -62,6 +69,16 @@ mod tests {
         assert_eq!(marks.len(), 1, "{shown}");
         assert_eq!(marks.first().map(|l| l.matches('^').count()), Some(5), "{shown}");
         assert!(shown.contains("help: write `bob@`"), "{shown}");
+    }
+
+    #[test]
+    fn warnings_are_called_so() {
+        let warning =
+            Fault { severity: Severity::Warning, message: "m".into(), line: Some(1), ..Fault::default() };
+        assert!(show(warning.clone()).starts_with("warning: m\n"));
+        let error = Fault { message: "e".into(), ..Fault::default() };
+        let both = annotate(&[warning, error], POLICY, "policy.hujson").unwrap();
+        assert!(anstream::adapter::strip_str(&both).to_string().starts_with("error: e"), "errors come first");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::fmt;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
+use super::plain;
+
 /// A table with a header.
 #[derive(Debug)]
 pub struct Table {
@@ -12,27 +14,39 @@ pub struct Table {
     rows: Vec<Vec<Cell>>,
 }
 
-/// A cell: text, which may have several lines, and how it looks.
+/// A cell: lines, and how they look.
 #[derive(Debug)]
 pub struct Cell {
-    text: String,
+    lines: Vec<String>,
     style: Style,
 }
+
+/// Wider cells are cut: one name of a stranger must not push everything else out of sight. Programs get all of it.
+const MAX_COLUMNS: usize = 64;
 
 const HEADER: Style = AnsiColor::Cyan.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
 impl Cell {
+    fn new(lines: impl IntoIterator<Item = impl AsRef<str>>, style: Style) -> Cell {
+        Cell { lines: lines.into_iter().map(|l| plain::cut(l.as_ref(), MAX_COLUMNS)).collect(), style }
+    }
+
     /// Text in green or in red.
-    pub fn judged(text: impl Into<String>, good: bool) -> Cell {
-        Cell { text: text.into(), style: if good { GOOD } else { BAD } }
+    pub fn judged(text: impl AsRef<str>, good: bool) -> Cell {
+        Cell::new([text], if good { GOOD } else { BAD })
+    }
+
+    /// A list, one item a line.
+    pub fn list(items: &[String]) -> Cell {
+        Cell::new(items, Style::new())
     }
 }
 
 impl<T: fmt::Display> From<T> for Cell {
     fn from(value: T) -> Cell {
-        Cell { text: value.to_string(), style: Style::new() }
+        Cell::new([value.to_string()], Style::new())
     }
 }
 
@@ -48,12 +62,7 @@ impl Table {
     }
 
     fn width(&self, column: usize) -> usize {
-        let cells = self
-            .rows
-            .iter()
-            .filter_map(|r| r.get(column))
-            .flat_map(|c| c.text.lines())
-            .map(UnicodeWidthStr::width);
+        let cells = self.rows.iter().filter_map(|r| r.get(column)).flat_map(|c| &c.lines).map(|l| l.width());
         cells.chain(self.header.get(column).map(|h| h.width())).max().unwrap_or(0)
     }
 }
@@ -64,10 +73,10 @@ impl fmt::Display for Table {
         let header: Vec<(&str, Style)> = self.header.iter().map(|h| (*h, HEADER)).collect();
         line(f, &widths, &header)?;
         for row in &self.rows {
-            let height = row.iter().map(|c| c.text.lines().count()).max().unwrap_or(0).max(1);
+            let height = row.iter().map(|c| c.lines.len()).max().unwrap_or(0).max(1);
             for n in 0..height {
                 let cells: Vec<(&str, Style)> =
-                    row.iter().map(|c| (c.text.lines().nth(n).unwrap_or_default(), c.style)).collect();
+                    row.iter().map(|c| (c.lines.get(n).map_or("", String::as_str), c.style)).collect();
                 line(f, &widths, &cells)?;
             }
         }
@@ -81,41 +90,32 @@ fn line(f: &mut fmt::Formatter<'_>, widths: &[usize], cells: &[(&str, Style)]) -
         if n > 0 {
             f.write_str(" | ")?;
         }
-        write!(f, "{style}{}{style:#}", Plain(text))?;
+        write!(f, "{style}{text}{style:#}")?;
         if n + 1 < cells.len() {
-            write!(f, "{:1$}", "", width.saturating_sub(text.width()))?;
+            // Not by a width in the format, which panics above 65535.
+            (text.width()..*width).try_for_each(|_| f.write_str(" "))?;
         }
     }
     f.write_str("\n")
-}
-
-/// Text of strangers (host names) without the characters that steer a terminal.
-struct Plain<'a>(&'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write;
-        self.0.chars().try_for_each(|c| f.write_char(if c.is_control() { '\u{fffd}' } else { c }))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn plain(table: &Table) -> String {
+    fn bare(table: &Table) -> String {
         anstream::adapter::strip_str(&table.to_string()).to_string()
     }
 
     #[test]
     fn columns_line_up() {
         let mut t = Table::new(["ID", "Name", "Routes"]);
-        t.row([1.into(), "日本".into(), "10.0.0.0/8\n::/0".into()]);
+        t.row([1.into(), "日本".into(), Cell::list(&["10.0.0.0/8".into(), "::/0".into()])]);
         t.row([22.into(), Cell::judged("offline", false), "".into()]);
         let expected = "ID | Name    | Routes\n\
                         1  | 日本    | 10.0.0.0/8\n   |         | ::/0\n\
                         22 | offline | \n";
-        assert_eq!(plain(&t), expected);
+        assert_eq!(bare(&t), expected);
         assert!(t.to_string().contains("\u{1b}[31moffline"));
     }
 
@@ -123,11 +123,32 @@ mod tests {
     fn names_cannot_steer_the_terminal() {
         let mut t = Table::new(["Name"]);
         t.row(["\u{1b}[2Jgone\u{7}".into()]);
-        assert_eq!(plain(&t), "Name\n\u{fffd}[2Jgone\u{fffd}\n");
+        assert_eq!(bare(&t), "Name\n\u{fffd}[2Jgone\u{fffd}\n");
+    }
+
+    #[test]
+    fn no_cell_breaks_a_line_or_is_too_wide() {
+        let mut t = Table::new(["Name", "Tags", "Online"]);
+        let wide = "w".repeat(70_000);
+        t.row([
+            "a\nb\u{202e}c".into(),
+            Cell::list(&["tag:a\n".into(), wide.clone()]),
+            Cell::judged(&wide, true),
+        ]);
+        t.row([wide.into(), Cell::list(&[]), "no".into()]);
+        let shown = bare(&t);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), 4, "{shown}");
+        assert!(
+            lines[1].starts_with("a\u{fffd}b\u{fffd}c ") && lines[1].contains("| tag:a\u{fffd} "),
+            "{shown}"
+        );
+        assert!(lines[2].contains(&format!("{}… | ", "w".repeat(63))), "{shown}");
+        assert!(lines.iter().all(|l| l.width() <= 3 * 64 + 6), "{shown}");
     }
 
     #[test]
     fn an_empty_table_has_a_header() {
-        assert_eq!(plain(&Table::new(["ID", "Name"])), "ID | Name\n");
+        assert_eq!(bare(&Table::new(["ID", "Name"])), "ID | Name\n");
     }
 }

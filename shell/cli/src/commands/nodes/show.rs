@@ -31,7 +31,7 @@ pub fn nodes(nodes: &[Node], now: Timestamp) -> Table {
             short_key(&n.machine_key).into(),
             short_key(&n.node_key).into(),
             owner(n).into(),
-            n.tags.join("\n").into(),
+            Cell::list(&n.tags),
             n.ip_addresses.join(", ").into(),
             n.pre_auth_key.as_ref().is_some_and(|k| k.ephemeral).into(),
             output::time(n.last_seen).into(),
@@ -50,9 +50,9 @@ pub fn routes(nodes: &[Node]) -> Table {
         table.row([
             n.id.into(),
             (&n.given_name).into(),
-            n.approved_routes.join("\n").into(),
-            n.available_routes.join("\n").into(),
-            n.subnet_routes.join("\n").into(),
+            Cell::list(&n.approved_routes),
+            Cell::list(&n.available_routes),
+            Cell::list(&n.subnet_routes),
         ]);
     }
     table

@@ -22,7 +22,8 @@ pub fn preview(p: &PreviewPolicyResponse) -> String {
 }
 
 fn access(a: &Access) -> String {
-    format!("{} at {}", a.destination, a.ports.join(", "))
+    let ports = if a.ports == ["*"] { "every port".to_owned() } else { a.ports.join(", ") };
+    format!("{} on {ports}", a.destination)
 }
 
 /// Whether a connection is allowed, and why.
@@ -73,10 +74,14 @@ mod tests {
                 destination: "db".into(),
                 ports: vec!["tcp:22".into(), "icmp:*".into()],
             }],
+            access_lost: vec![Access { destination: "laptop".into(), ports: vec!["*".into()] }],
             ..PreviewNode::default()
         };
         let p = PreviewPolicyResponse { nodes: vec![node], ..Default::default() };
-        assert_eq!(preview(&p), "web (3)\n  - no longer sees db, laptop\n  + reaches db at tcp:22, icmp:*");
+        assert_eq!(
+            preview(&p),
+            "web (3)\n  - no longer sees db, laptop\n  + reaches db on tcp:22, icmp:*\n  - no longer reaches laptop on every port"
+        );
         assert_eq!(preview(&PreviewPolicyResponse::default()), "This policy changes nothing for anybody.");
     }
 }

@@ -1,0 +1,338 @@
+//! YAML for programs, and for scripts that read it by lines: every scalar stands on one line, after its key. The layout
+//! is that of Go's encoders.
+
+use serde_json::{Map, Value};
+
+/// A value as a YAML document (YAML 1.2.2, readable as 1.1), with a line break at its end.
+pub fn write(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Object(map) if !map.is_empty() => fields(map, 0, &mut out),
+        Value::Array(list) if !list.is_empty() => items(list, 0, &mut out),
+        _ => {
+            out.push_str(&scalar(value));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// The fields of an object; the first one continues the line that is there.
+fn fields(map: &Map<String, Value>, indent: usize, out: &mut String) {
+    for (n, (key, value)) in map.iter().enumerate() {
+        if n > 0 {
+            pad(indent, out);
+        }
+        out.push_str(&text(key));
+        out.push(':');
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                out.push('\n');
+                pad(indent + 2, out);
+                fields(map, indent + 2, out);
+            }
+            Value::Array(list) if !list.is_empty() => {
+                out.push('\n');
+                pad(indent, out);
+                items(list, indent, out);
+            }
+            _ => {
+                out.push(' ');
+                out.push_str(&scalar(value));
+                out.push('\n');
+            }
+        }
+    }
+}
+
+/// The items of a list; the first one continues the line that is there.
+fn items(list: &[Value], indent: usize, out: &mut String) {
+    for (n, value) in list.iter().enumerate() {
+        if n > 0 {
+            pad(indent, out);
+        }
+        out.push_str("- ");
+        match value {
+            Value::Object(map) if !map.is_empty() => fields(map, indent + 2, out),
+            Value::Array(list) if !list.is_empty() => items(list, indent + 2, out),
+            _ => {
+                out.push_str(&scalar(value));
+                out.push('\n');
+            }
+        }
+    }
+}
+
+fn pad(indent: usize, out: &mut String) {
+    out.extend(std::iter::repeat_n(' ', indent));
+}
+
+/// What has nothing below it. JSON's own spellings are YAML's, but for text.
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(s) => text(s),
+        other => other.to_string(),
+    }
+}
+
+fn text(s: &str) -> String {
+    if is_plain(s) { s.to_owned() } else { quoted(s) }
+}
+
+/// Whether text can do without quotes for every reader: it begins like a name or an address, holds nothing that could mean
+/// something, and is no word or number of YAML 1.1.
+fn is_plain(s: &str) -> bool {
+    const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    let inner = |c: char| c.is_alphanumeric() || "_-./@+=,()` '*~;%$^?!".contains(c);
+    let calm = s.chars().all(|c| inner(c) || c == ':')
+        && !s.ends_with([':', ' '])
+        && !s.contains(": ")
+        && !WORDS.iter().any(|w| w.eq_ignore_ascii_case(s));
+    let named = s.starts_with(|c: char| c.is_alphabetic() || c == '/' || c == '_');
+    calm && (named || is_dotted_quad(s))
+}
+
+/// An IPv4 address or prefix, which looks like a number but is none.
+fn is_dotted_quad(s: &str) -> bool {
+    let (address, bits) = s.split_once('/').unwrap_or((s, "0"));
+    address.parse::<std::net::Ipv4Addr>().is_ok() && bits.parse::<u8>().is_ok()
+}
+
+/// Text between double quotes, on one line whatever is in it.
+fn quoted(s: &str) -> String {
+    let mut out = String::from("\"");
+    for c in s.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            // What YAML does not hold to be printable, what breaks lines, and what turns them around.
+            c if c.is_control()
+                || super::plain::steers(c)
+                || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}') =>
+            {
+                out.push_str(&match u32::from(c) {
+                    code @ ..=0xff => format!("\\x{code:02x}"),
+                    code => format!("\\u{code:04x}"),
+                });
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Text that readers of YAML have taken for something else, or that encoders have folded.
+    fn awkward() -> Vec<String> {
+        let fixed = [
+            "",
+            " ",
+            "a",
+            "a ",
+            " a",
+            "-",
+            "- a",
+            "---",
+            "--- a",
+            "...",
+            "?",
+            "? a",
+            ":",
+            "a:",
+            "a: b",
+            "a:b",
+            ":a",
+            "#",
+            "a #b",
+            "a#b",
+            "&a",
+            "*a",
+            "!a",
+            "!!str a",
+            "|",
+            ">",
+            ">-",
+            "'",
+            "''",
+            "'a'",
+            "\"",
+            "\"a\"",
+            "\\",
+            "%a",
+            "@a",
+            "`a`",
+            "{",
+            "}",
+            "{a: b}",
+            "[a]",
+            "[",
+            "]",
+            ",",
+            "a, b",
+            "y",
+            "Y",
+            "n",
+            "N",
+            "yes",
+            "No",
+            "on",
+            "OFF",
+            "true",
+            "False",
+            "null",
+            "Null",
+            "NULL",
+            "~",
+            "1",
+            "-1",
+            "+1",
+            "0",
+            "00",
+            "007",
+            "0o7",
+            "0x1f",
+            "0b1",
+            "1.5",
+            "1.",
+            ".5",
+            "1e3",
+            "1E-3",
+            "1_000",
+            "1:30",
+            "190:20:30",
+            ".inf",
+            "-.INF",
+            ".nan",
+            "2026-01-31",
+            "2026-01-31T12:00:00Z",
+            "100.64.0.1",
+            "10.0.0.0/8",
+            "::1",
+            "::/0",
+            "fd7a:115c:a1e0::1",
+            "fd7a:115c:a1e0::",
+            "fd7a:115c:a1e0::/48",
+            "=",
+            "<<",
+            "a\nb",
+            "a\n",
+            "\n",
+            "\n\n a",
+            "a\r\nb",
+            "\t",
+            "a\tb",
+            "\u{0}",
+            "\u{1b}[2J",
+            "\u{7f}",
+            "\u{85}",
+            "\u{a0}",
+            "\u{2028}",
+            "\u{202e}abc",
+            "\u{feff}a",
+            "日本",
+            "é",
+            "🦀",
+            "Joe's Mac",
+            "it is `x`; say \"y\"",
+            "there is no user `x`",
+            "infinity",
+            "nan",
+            "NaN",
+            "inf",
+            "e3",
+            "_1",
+            "0x",
+            "1e",
+            "+",
+            "1,2",
+            "a,b",
+            "=a",
+            "(a)",
+            "a  b",
+        ];
+        let long = [
+            "hskey-auth-abcdefghijkm-".to_owned() + &"0".repeat(64),
+            "word ".repeat(200) + "end",
+            "x".repeat(5000),
+        ];
+        fixed.into_iter().map(str::to_owned).chain(long).collect()
+    }
+
+    #[test]
+    fn every_text_comes_back_from_one_line() {
+        for s in awkward() {
+            let document = write(&json!({ "key": s }));
+            assert_eq!(document.lines().count(), 1, "{document}");
+            assert!(document.starts_with("key: ") && document.ends_with('\n'), "{document}");
+            let back: Value = serde_saphyr::from_str(&document).unwrap_or_else(|e| panic!("{document}: {e}"));
+            assert_eq!(back, json!({ "key": s }), "{document}");
+            let alone: Value = serde_saphyr::from_str(&write(&json!(s))).unwrap();
+            assert_eq!(alone, json!(s));
+            let listed: Value = serde_saphyr::from_str(&write(&json!([s, [s]]))).unwrap();
+            assert_eq!(listed, json!([s, [s]]));
+        }
+    }
+
+    #[test]
+    fn awkward_keys_come_back() {
+        for s in awkward().into_iter().filter(|s| s.len() < 200) {
+            let value = json!({ s.clone(): { s.clone(): [s] } });
+            let document = write(&value);
+            let back: Value = serde_saphyr::from_str(&document).unwrap_or_else(|e| panic!("{document}: {e}"));
+            assert_eq!(back, value, "{document}");
+        }
+    }
+
+    #[test]
+    fn words_of_other_readers_are_quoted() {
+        for s in [
+            "no",
+            "Y",
+            "1",
+            "1e3",
+            "1_000",
+            "0x1f",
+            "1:30",
+            "2026-01-31T12:00:00Z",
+            "null",
+            "~",
+            ".inf",
+            "-1",
+            "",
+        ] {
+            assert_eq!(write(&json!(s)), format!("\"{s}\"\n"));
+        }
+        for s in [
+            "hskey-api-x",
+            "10.0.0.0/8",
+            "100.64.0.1",
+            "fd7a:115c:a1e0::1",
+            "tag:web",
+            "alice@example.com",
+            "there is `x`",
+        ] {
+            assert_eq!(write(&json!(s)), format!("{s}\n"));
+        }
+    }
+
+    #[test]
+    fn the_layout_is_that_of_go() {
+        let value = json!({"id": "1", "tags": ["tag:a", "tag:b"], "none": [], "empty": {}, "user": {"name": "bob", "n": null},
+            "on": true, "list": [{"a": 1, "b": [2, 3]}, {"c": {"d": -1.5}}], "deep": [[1], [[2]]]});
+        let expected = "id: \"1\"\ntags:\n- tag:a\n- tag:b\nnone: []\nempty: {}\nuser:\n  name: bob\n  \"n\": null\n\"on\": true\n\
+            list:\n- a: 1\n  b:\n  - 2\n  - 3\n- c:\n    d: -1.5\ndeep:\n- - 1\n- - - 2\n";
+        assert_eq!(write(&value), expected);
+        assert_eq!(serde_saphyr::from_str::<Value>(expected).unwrap(), value);
+        assert_eq!(write(&json!([])), "[]\n");
+        assert_eq!(write(&json!({})), "{}\n");
+    }
+}
