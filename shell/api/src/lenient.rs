@@ -149,16 +149,19 @@ pub fn opt_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D:
     }
 }
 
-/// Reads RFC 3339 text. Dates that only local time has, in the last hours of the year 9999, are the last time there is.
+/// Reads RFC 3339 text; what lies behind [`LAST_TIME`] is that.
 fn time(text: &str) -> Option<Timestamp> {
-    let of_last_year = || {
+    // The last hours of the year 9999 have dates that a time stamp does not reach.
+    let behind = || {
         let pieces = Pieces::parse(text).ok()?;
-        let date = pieces.date();
-        (pieces.time().is_some() && pieces.offset().is_some() && date.year() == 9999)
-            .then_some(Timestamp::MAX)
+        let whole = pieces.time().is_some() && pieces.offset().is_some();
+        (whole && pieces.date().year() == 9999).then_some(LAST_TIME)
     };
-    text.parse().ok().or_else(of_last_year)
+    text.parse().ok().or_else(behind).map(|t: Timestamp| t.min(LAST_TIME))
 }
+
+/// The last time that can also be told in microseconds: 9999-12-30T22:00:00Z.
+pub const LAST_TIME: Timestamp = Timestamp::constant(253_402_207_200, 0);
 
 /// What Go writes for a time that was never set: 0001-01-01T00:00:00Z.
 pub const GO_ZERO_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);

@@ -14,7 +14,7 @@ pub mod problem;
 pub mod v1;
 
 pub use jiff::Timestamp;
-pub use lenient::GO_ZERO_TIME;
+pub use lenient::{GO_ZERO_TIME, LAST_TIME};
 pub use paths::Route;
 pub use problem::Problem;
 pub use v1::user::UserRef;

@@ -49,8 +49,10 @@ impl Method {
     }
 }
 
-/// One operation: a method and a path with `{placeholders}`, one per path segment.
+/// One operation: a method and a path with `{placeholders}`, one per path segment. Every one there is stands in
+/// [`OPERATIONS`], because none is made elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Route {
     /// The method.
     pub method: Method,

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::admin::{self, Trust};
 use crate::app::App;
 use crate::control::{key, upgrade};
-use crate::login;
+use crate::{login, version};
 
 /// Largest body of a question whether a node may relay.
 const MAX_VERIFY: usize = 4 * 1024;
@@ -28,12 +28,16 @@ pub fn public(app: Arc<App>) -> Router {
         .route("/key", get(key::get))
         .route("/ts2021", any(upgrade::ts2021))
         .route("/health", get(health))
-        .route("/version", get(version))
+        .route("/version", get(|| async { Json(version::THIS) }))
         .route("/verify", post(verify).layer(DefaultBodyLimit::max(MAX_VERIFY)))
         .route("/register/{ticket}", get(login::pages::register))
         .route("/auth/{check}", get(login::pages::auth))
         .route("/machine/ping-response", any(ping_response))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
+        .route("/favicon.ico", get(login::layout::icon))
+        .route("/apple", get(login::devices::apple))
+        .route("/apple/{profile}", get(login::devices::profile))
+        .route("/windows", get(login::devices::windows))
         .route("/", get(|| async { Html(login::pages::HOME) }))
         .with_state(app.clone())
         .merge(crate::relay_pages::routes(app.clone()))
@@ -78,13 +82,6 @@ async fn ping_response(method: Method, Query(query): Query<BTreeMap<String, Stri
     }
 }
 
-async fn version() -> Json<serde_json::Value> {
-    Json(serde_json::json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "product": "headsail",
-    }))
-}
-
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct VerifyRequest {
@@ -108,5 +105,81 @@ async fn verify(
         Err(error) => {
             (StatusCode::BAD_REQUEST, format!("the request can't be read: {error}\n")).into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderMap;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::admin::tests::Server;
+
+    async fn get(app: &Arc<App>, path: &str) -> (u16, HeaderMap, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = public(app.clone()).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), parts.headers, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn profiles_carry_the_address_and_the_domain_of_the_app() {
+        let app = Server::new().app;
+        let url = &app.settings.server_url.text;
+        for (name, domain) in [
+            ("ios", "io.tailscale.ipn.ios"),
+            ("macos-app-store", "io.tailscale.ipn.macos"),
+            ("macos-standalone", "io.tailscale.ipn.macsys"),
+        ] {
+            let (status, headers, text) = get(&app, &format!("/apple/{name}")).await;
+            assert_eq!(status, 200, "{name}");
+            assert_eq!(headers["content-type"], "application/x-apple-aspen-config; charset=utf-8");
+            let file = format!("attachment; filename=\"headsail-{name}.mobileconfig\"");
+            assert_eq!(headers["content-disposition"], file.as_str());
+            let flat: String = text.split_whitespace().collect();
+            assert!(flat.contains(&format!("<key>ControlURL</key><string>{url}</string>")), "{text}");
+            assert!(flat.contains(&format!("<key>PayloadType</key><string>{domain}</string>")), "{text}");
+            for tag in ["dict", "array", "key", "string", "plist"] {
+                let opened = text.matches(&format!("<{tag}>")).count() + usize::from(tag == "plist");
+                assert_eq!(opened, text.matches(&format!("</{tag}>")).count(), "{tag}");
+            }
+            let (_, _, page) = get(&app, "/apple").await;
+            assert!(page.contains(&format!("href=\"/apple/{name}\"")), "the page leads to {name}");
+        }
+        assert_eq!(get(&app, "/apple/watch").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn pages_tell_the_address_of_the_server() {
+        let app = Server::new().app;
+        let command = format!("tailscale login --login-server {}", app.settings.server_url.text);
+        for path in ["/apple", "/windows"] {
+            let (status, headers, page) = get(&app, path).await;
+            assert_eq!(
+                (status, &headers["content-type"]),
+                (200, &"text/html; charset=utf-8".parse().unwrap())
+            );
+            assert!(page.contains(&command), "{path}: {page}");
+            assert!(!page.contains("src=") && !page.contains("href=\"http"), "{path} loads nothing");
+        }
+        let (_, _, page) = get(&app, "/windows").await;
+        assert!(page.contains("-Name LoginURL"), "{page}");
+        let (status, headers, icon) = get(&app, "/favicon.ico").await;
+        assert_eq!((status, &headers["content-type"]), (200, &"image/svg+xml".parse().unwrap()));
+        assert!(icon.starts_with("<svg"));
+    }
+
+    #[tokio::test]
+    async fn the_version_says_what_was_built() {
+        let (status, _, body) = get(&Server::new().app, "/version").await;
+        let told: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &told["product"]), (200, &"headsail".into()));
+        assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
+        assert!(told["commit"].is_string() && told["buildTime"].is_string() && told["dirty"].is_boolean());
+        assert_eq!(told["rust"]["os"], std::env::consts::OS);
+        assert_eq!(told["rust"]["arch"], std::env::consts::ARCH);
     }
 }

@@ -20,6 +20,7 @@ pub mod relay_pages;
 pub mod run;
 mod sockets;
 pub mod tls;
+pub mod version;
 mod welcome;
 
 pub use run::{ServeOptions, serve};

@@ -146,8 +146,13 @@ fn the_ends_of_time() {
         let request = json!({ "expiration": text });
         serde_json::from_value::<CreateApiKeyRequest>(request).map(|r| r.expiration)
     };
-    let last = Some(jiff::Timestamp::MAX);
-    for text in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59-12:00"] {
+    let last = Some(crate::LAST_TIME);
+    for text in [
+        "9999-12-30T22:00:00.5Z",
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59.999999999Z",
+        "9999-12-31T23:59:59-12:00",
+    ] {
         assert_eq!(read(text).unwrap(), last, "{text}");
     }
     assert_eq!(read("9999-12-01T00:00:00Z").unwrap(), "9999-12-01T00:00:00Z".parse().ok());

@@ -14,7 +14,6 @@ use headsail_wire::ids::ApiKeyId;
 use super::error::Refusal;
 use super::read::Read;
 use super::{Admin, Answer, key, view};
-use crate::clock;
 
 /// How long a key works whose maker did not say.
 const DEFAULT_SECS: i64 = 90 * 24 * 3600;
@@ -31,7 +30,7 @@ pub async fn create(
     Read(r): Read<CreateApiKeyRequest>,
 ) -> Answer<CreateApiKeyResponse> {
     let new = mint(API_KEY_PREFIX, &key::chance());
-    let expiration = r.expiration.map_or_else(|| clock::now().plus_secs(DEFAULT_SECS), view::from_time);
+    let expiration = key::expiration(r.expiration, DEFAULT_SECS)?;
     let command =
         Command::CreateApiKey { prefix: new.prefix, digest: new.digest, expiration: Some(expiration) };
     admin.submit(command).await?;

@@ -6,13 +6,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use headsail_api::Problem;
+use headsail_api::{Problem, Timestamp};
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::key::{API_KEY_PREFIX, ApiKey, parse};
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::time::Time;
 
 use super::error::Refusal;
+use super::view;
 use crate::app::App;
 use crate::clock;
 
@@ -39,6 +40,22 @@ fn holder<'a>(t: &'a Tailnet, headers: &HeaderMap, now: Time) -> Option<&'a Arc<
     let (prefix, digest) = parse(API_KEY_PREFIX, text.trim())?;
     let key = t.api_key_by_prefix(&prefix)?;
     (scheme.eq_ignore_ascii_case("bearer") && key.opens(&digest, now)).then_some(key)
+}
+
+/// When a new key stops working: when its maker said, or this many seconds from now.
+///
+/// # Errors
+/// That time has come: the key would never work.
+pub fn expiration(asked: Option<Timestamp>, default_secs: i64) -> Result<Time, Refusal> {
+    let now = clock::now();
+    match asked.map(view::from_time) {
+        None => Ok(now.plus_secs(default_secs)),
+        Some(at) if at > now => Ok(at),
+        Some(at) => Err(Problem::bad_request(format!(
+            "the expiration `{at}` has passed, so that the key would never work; give a time to come"
+        ))
+        .into()),
+    }
 }
 
 /// The random part of a new key.

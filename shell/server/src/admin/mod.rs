@@ -10,12 +10,13 @@ mod health;
 mod key;
 mod nodes;
 pub mod offline;
+mod openapi;
 mod policy;
 mod preauthkeys;
 mod read;
 mod routes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod users;
 pub mod view;
 
@@ -69,7 +70,7 @@ impl Admin {
 /// The answer of a handler.
 type Answer<T> = Result<axum::Json<T>, Refusal>;
 
-/// All operations of the API.
+/// All operations of the API, and the documents that tell of them.
 pub fn routes(app: Arc<App>, trust: Trust) -> Router {
     let actor = match trust {
         Trust::Socket => "cli",
@@ -77,15 +78,12 @@ pub fn routes(app: Arc<App>, trust: Trust) -> Router {
     };
     let router =
         [users_and_keys, nodes_and_routes, the_rest].into_iter().fold(Router::new(), |r, add| add(r));
-    let router = router
-        .route("/api/v1/{*rest}", axum::routing::any(nowhere))
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY));
+    let router = router.method_not_allowed_fallback(wrong_method).layer(DefaultBodyLimit::max(MAX_BODY));
     let router = match trust {
         Trust::Socket => router,
         Trust::Bearer => router.layer(from_fn_with_state(app.clone(), key::check)),
     };
-    router.with_state(Admin { app, actor })
+    router.merge(openapi::routes()).with_state(Admin { app, actor })
 }
 
 fn users_and_keys(router: Router<Admin>) -> Router<Admin> {
@@ -154,10 +152,6 @@ impl Mount for Router<Admin> {
         };
         self.route(route.path, on(method, handler))
     }
-}
-
-async fn nowhere() -> Refusal {
-    Problem::not_found("there is no such operation").into()
 }
 
 async fn wrong_method() -> Refusal {

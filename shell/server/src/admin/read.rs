@@ -8,6 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::error::Refusal;
 
+/// How many characters of a refused value are said back.
+const MAX_QUOTED: usize = 100;
+
 /// A request's body, or its query where it has no body.
 pub struct Read<T>(pub T);
 
@@ -21,13 +24,38 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Read<T> {
             _ => Problem::bad_request("the request ended too early"),
         })?;
         if body.iter().all(u8::is_ascii_whitespace) {
-            let query = Query::try_from_uri(&uri)
-                .map_err(|e| Problem::bad_request(format!("the query cannot be read: {}", innermost(&e))))?;
+            let query = Query::try_from_uri(&uri).map_err(|e| {
+                Problem::bad_request(format!("the query cannot be read: {}", plain(&innermost(&e))))
+            })?;
             return Ok(Read(query.0));
         }
-        let value = serde_json::from_slice(&body)
-            .map_err(|e| Problem::bad_request(format!("the request cannot be read: {e}")))?;
+        let value = object(&body)
+            .map_err(|e| Problem::bad_request(format!("the request cannot be read: {}", plain(&e))))?;
         Ok(Read(value))
+    }
+}
+
+/// Reads a JSON object.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    match body.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(body).map_err(|e| e.to_string()),
+        _ => Err("it is not a JSON object; send one, such as {}".to_owned()),
+    }
+}
+
+/// The words of the reader as those of every other message: refused text between backticks and not too long, lists by
+/// their name.
+fn plain(said: &str) -> String {
+    let said = said.replace("expected a sequence", "expected a list");
+    let quoted = said.split_once(": string \"").and_then(|(what, rest)| {
+        let end = rest.rfind("\", expected ")?;
+        Some((what, rest.get(..end)?, rest.get(end + 1..)?))
+    });
+    match quoted {
+        Some((what, value, rest)) => {
+            format!("{what}: `{}`{rest}", value.chars().take(MAX_QUOTED).collect::<String>())
+        }
+        None => said,
     }
 }
 

@@ -1,3 +1,5 @@
-//! Logins that a person decides, as web pages.
+//! The pages that a person sees on the way in.
 
+pub mod devices;
+pub mod layout;
 pub mod pages;

@@ -1,12 +1,13 @@
-//! The pages that a person sees on the way in.
+//! Logins that a person decides, as web pages.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::Response;
 use headsail_tailnet::model::ticket::TicketState;
 
+use super::layout::{escape, page};
 use crate::app::App;
 
 /// The page of a server that has nothing to show to strangers.
@@ -59,28 +60,4 @@ pub async fn auth(State(app): State<Arc<App>>, Path(id): Path<String>) -> Respon
         }
         TicketState::Refused(why) => page(StatusCode::FORBIDDEN, "Refused", &format!("<p>{}", escape(why))),
     }
-}
-
-fn page(status: StatusCode, title: &str, body: &str) -> Response {
-    let html = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
-         <title>{title} – Headsail</title><style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;\
-         padding:0 1rem}}pre{{background:#eee;color:#111;padding:1rem;overflow:auto;user-select:all}}</style>\
-         <h1>{title}</h1>{body}"
-    );
-    (status, Html(html)).into_response()
-}
-
-fn escape(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-        out
-    })
 }

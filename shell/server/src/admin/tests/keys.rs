@@ -114,3 +114,35 @@ async fn api_keys_live_and_die() {
     s.refused(400, "POST /apikey/expire", json!({"id": "2", "prefix": "x"})).await;
     s.refused(404, "POST /apikey/expire", json!({"prefix": "x"})).await;
 }
+
+#[tokio::test]
+async fn a_key_that_would_never_work_is_not_made() {
+    let s = Server::new();
+    s.user("alice").await;
+    for past in ["2020-01-01T00:00:00Z", "0001-01-01T00:00:01Z"] {
+        let said = s.refused(400, "POST /apikey", json!({"expiration": past})).await;
+        assert!(said.contains(&format!("`{past}` has passed")), "{said}");
+        let said = s.refused(400, "POST /preauthkey", json!({"user": 1, "expiration": past})).await;
+        assert!(said.contains(&format!("`{past}` has passed")), "{said}");
+    }
+    let said = s.refused(400, "POST /apikey", json!({"expiration": "0000-01-01T00:00:00Z"})).await;
+    assert!(said.contains("before the year 1"), "{said}");
+    assert_eq!(s.ok("GET /apikey", json!({})).await, json!({"apiKeys": []}));
+    assert_eq!(s.ok("GET /preauthkey", json!({})).await, json!({"preAuthKeys": []}));
+}
+
+#[tokio::test]
+async fn the_last_second_of_the_calendar_is_an_expiry() {
+    let s = Server::new();
+    s.user("alice").await;
+    let last = "9999-12-31T23:59:59Z";
+    s.ok("POST /apikey", json!({ "expiration": last })).await;
+    let key = json!({"user": 1, "expiration": last, "reusable": true});
+    let node = s.join(1, key, host("web", &[])).await;
+    let shown = s.ok(&format!("POST /node/{node}/expire"), json!({ "expiry": last })).await;
+    let far = |time: &Value| assert!(time.as_str().unwrap().starts_with("9999-12-30T22:00:00"), "{time}");
+    far(&shown["node"]["expiry"]);
+    far(&shown["node"]["preAuthKey"]["expiration"]);
+    far(&s.ok("GET /apikey", json!({})).await["apiKeys"][0]["expiration"]);
+    s.join(2, json!({"user": 1}), host("after", &[])).await;
+}

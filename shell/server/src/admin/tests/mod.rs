@@ -3,6 +3,7 @@
 mod access;
 mod keys;
 mod nodes;
+mod openapi;
 mod policy;
 mod users;
 
@@ -85,6 +86,7 @@ impl Server {
             assert_eq!(value["status"], status, "{line}");
             assert!(!value["detail"].as_str().unwrap().is_empty(), "{line}");
         }
+        openapi::check(line, status, &value);
         (status, value)
     }
 
