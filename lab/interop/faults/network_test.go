@@ -199,6 +199,43 @@ func TestB33DripCut(t *testing.T) {
 	}
 }
 
+// TestBodyDrip wants a request whose body never ends, silent or dripping, to be cut off.
+func TestBodyDrip(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	const head = "POST /verify HTTP/1.1\r\nHost: x\r\n"
+	for name, parts := range map[string][2]string{
+		"silence": {head + "Content-Length: 4000\r\n\r\n", ""},
+		"bytes":   {head + "Content-Length: 4000\r\n\r\n", "x"},
+		"chunks":  {head + "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := dial(s.Host())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, parts[0])
+			ended := make(chan error, 1)
+			go func() { ended <- harness.EndsSoon(conn, 45*time.Second) }()
+			tick := time.NewTicker(500 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case err := <-ended:
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				case <-tick.C:
+					io.WriteString(conn, parts[1])
+				}
+			}
+		})
+	}
+}
+
 // TestHandshakeSilence wants a Noise connection that never speaks HTTP/2, and a relay connection that never says who it is, to be ended.
 func TestHandshakeSilence(t *testing.T) {
 	t.Parallel()
@@ -211,6 +248,18 @@ func TestHandshakeSilence(t *testing.T) {
 		}
 		defer conn.Close()
 		if err := harness.EndsSoon(conn, 30*time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("control after its first byte", func(t *testing.T) {
+		t.Parallel()
+		up, err := s.Upgrade(key.NewMachine())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer up.Raw.Close()
+		io.WriteString(up.Noise, http2.ClientPreface[:1])
+		if err := harness.EndsSoon(up.Noise, 45*time.Second); err != nil {
 			t.Error(err)
 		}
 	})

@@ -277,3 +277,56 @@ func TestNoFiles(t *testing.T) {
 		t.Errorf("an open stream ended: %v", err)
 	}
 }
+
+// TestStopLeavesOneFile copies the database file alone after a polite stop, as people do who back up by stopping: everything must be in it.
+func TestStopLeavesOneFile(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	for i := range 30 {
+		s.CreateUser(fmt.Sprintf("user%d", i))
+	}
+	s.Stop()
+	for _, name := range []string{"db.sqlite-wal", "db.sqlite-shm"} {
+		if _, err := os.Stat(filepath.Join(s.Dir, name)); err == nil {
+			t.Errorf("%s is left after a stop", name)
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(s.Dir, "db.sqlite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := harness.Start(t, harness.File("db.sqlite", string(data)))
+	if users := copied.Users(); len(users) != 30 {
+		t.Errorf("%d users in the copy", len(users))
+	}
+}
+
+// TestSocketPath puts a file where the socket ought to be: it must survive. And two servers that name one socket must not take it from
+// each other.
+func TestSocketPath(t *testing.T) {
+	t.Parallel()
+	s := harness.Prepare(t)
+	if err := os.WriteFile(s.Socket, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(); err == nil {
+		t.Error("the server runs with a file in the place of its socket")
+	}
+	if log := s.Log(); !strings.Contains(log, "unix_socket") {
+		t.Errorf("the refusal does not name the setting: %s", s.LogTail(5))
+	}
+	if data, _ := os.ReadFile(s.Socket); string(data) != "precious" {
+		t.Errorf("the file is now %q", data)
+	}
+
+	first := harness.Start(t)
+	second := harness.Prepare(t, harness.Set("unix_socket", first.Socket))
+	if err := second.Run(); err == nil {
+		t.Error("a second server took the socket")
+	}
+	first.MustCLI(t, nil, "users", "list")
+	first.Kill()
+	// What a crash leaves behind is in nobody's way.
+	first.Restart(t)
+	first.MustCLI(t, nil, "users", "list")
+}

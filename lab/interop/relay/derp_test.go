@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -250,6 +252,27 @@ func TestB21HTTP(t *testing.T) {
 	}
 	if res := request("GET", "/bootstrap-dns?q=example.com"); res.StatusCode != 200 {
 		t.Errorf("bootstrap-dns: %s", res.Status)
+	}
+}
+
+// TestRelayOnThePlainPort configures one port, as people publish it: the relay must be there, pinned, beside plain HTTP.
+func TestRelayOnThePlainPort(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Set("tls_listen_addr", nil))
+	m := s.DERPMap(t)
+	node := m.Regions[harness.DERPRegion].Nodes[0]
+	if _, port, _ := net.SplitHostPort(s.Host()); fmt.Sprint(node.DERPPort) != port || node.CertName == "" {
+		t.Fatalf("the map names port %d and certificate %q, the server is at %s", node.DERPPort, node.CertName, s.Host())
+	}
+	here, there := key.NewNode(), key.NewNode()
+	from, to := regionClient(t, m, here), regionClient(t, m, there)
+	connect(t, from)
+	connect(t, to)
+	if err := from.Send(there.Public(), []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := recvPacket(to, 5*time.Second); err != nil || string(p.Data) != "hello" {
+		t.Fatalf("received %q: %v", p.Data, err)
 	}
 }
 

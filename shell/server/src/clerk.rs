@@ -52,6 +52,8 @@ enum Job {
     Carry { command: Command, actor: &'static str, answer: Answer },
     /// Say whether the store could save something now.
     Ping(oneshot::Sender<Result<(), Fault>>),
+    /// Close the store, and say so.
+    Stop(oneshot::Sender<()>),
 }
 
 /// The way to the clerk, and to what it has published.
@@ -70,9 +72,12 @@ impl Clerk {
         let deadlines = Deadlines::of(&tailnet);
         let mut worker = Worker { tailnet, store, stored, deadlines, publish, retry_at: None };
         let runtime = tokio::runtime::Handle::current();
-        let spawned = std::thread::Builder::new()
-            .name("clerk".into())
-            .spawn(move || runtime.block_on(worker.run(queue)));
+        let spawned = std::thread::Builder::new().name("clerk".into()).spawn(move || {
+            let stopped = runtime.block_on(worker.run(queue));
+            // The store closes here, before anybody is told.
+            drop(worker);
+            stopped.map(|told| told.send(()))
+        });
         if let Err(error) = spawned {
             tracing::error!("the clerk's thread can't be started: {error}");
         }
@@ -109,6 +114,16 @@ impl Clerk {
         tokio::time::timeout(HEALTH_TIMEOUT, asked).await.unwrap_or(false)
     }
 
+    /// Carries out a last command, closes the store and stops. Whatever is asked later is answered with a fault.
+    pub async fn stop(&self, actor: &'static str, last: Command) {
+        // Where it is refused there is nothing to save, and a store that fails has said so.
+        let _ = self.submit(actor, last).await;
+        let (told, stopped) = oneshot::channel();
+        if self.jobs.send(Job::Stop(told)).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+
     /// Has a command carried out whose answer nobody waits for.
     pub async fn notify(&self, actor: &'static str, command: Command) {
         let (answer, _) = oneshot::channel();
@@ -130,7 +145,8 @@ struct Worker {
 type Answer = oneshot::Sender<Result<Arc<Tailnet>, Failure>>;
 
 impl Worker {
-    async fn run(&mut self, mut queue: mpsc::Receiver<Job>) {
+    /// Works until it is stopped, and gives the way to say that it has; or until nobody is left to ask.
+    async fn run(&mut self, mut queue: mpsc::Receiver<Job>) -> Option<oneshot::Sender<()>> {
         let mut jobs = Vec::with_capacity(BATCH);
         loop {
             let pause = self
@@ -139,7 +155,7 @@ impl Worker {
                 .map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
             let sleep = self.deadlines.deadline().map_or(LONGEST_SLEEP, until).max(pause);
             match tokio::time::timeout(sleep, queue.recv_many(&mut jobs, BATCH)).await {
-                Ok(0) => return,
+                Ok(0) => return None,
                 Ok(_) => {}
                 Err(_) => {
                     let rows = self.deadlines.due(clock::now(), DUE_AT_ONCE);
@@ -153,13 +169,16 @@ impl Worker {
                     }));
                 }
             }
-            self.carry_out(&mut jobs);
+            if let Some(told) = self.carry_out(&mut jobs) {
+                return Some(told);
+            }
         }
     }
 
     /// Decides, commits and publishes a batch. Where the disk refuses, commands that need it have not happened; the
-    /// ones that tell volatile facts alone hold all the same.
-    fn carry_out(&mut self, jobs: &mut Vec<Job>) {
+    /// ones that tell volatile facts alone hold all the same. Gives whoever wants the clerk to stop.
+    fn carry_out(&mut self, jobs: &mut Vec<Job>) -> Option<oneshot::Sender<()>> {
+        let mut stop = None;
         let before = self.publish.borrow().clone();
         let mut next = self.tailnet.clone();
         let mut decided: Vec<(Answer, Result<Vec<Change>, Failure>)> = Vec::with_capacity(jobs.len());
@@ -172,6 +191,10 @@ impl Worker {
                 }
                 Job::Ping(answer) => {
                     let _ = answer.send(self.store.ping());
+                    continue;
+                }
+                Job::Stop(told) => {
+                    stop = Some(told);
                     continue;
                 }
             };
@@ -197,6 +220,7 @@ impl Worker {
         if !Arc::ptr_eq(&snapshot, &before) {
             self.publish.send_modify(|_| {});
         }
+        stop
     }
 
     fn accept_volatile(&mut self, decided: &mut [(Answer, Result<Vec<Change>, Failure>)], fault: &Fault) {

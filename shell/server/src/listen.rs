@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -32,6 +32,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 /// A silent connection is probed after this long, and this often.
 const PROBE_AFTER: Duration = Duration::from_secs(25);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How long the body of a request may take to arrive, from the first look at it on.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest head of a request that is read ahead.
 const MAX_HEAD: usize = 8 * 1024;
 /// Pause after the system refused a connection, as when it has no file descriptors left.
@@ -58,8 +60,19 @@ impl Service {
     }
 }
 
-/// Accepts connections for ever, as TLS where an acceptor is given.
-pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Service) {
+/// Whether a listener speaks TLS.
+#[derive(Clone)]
+pub enum Tls {
+    /// Never.
+    No,
+    /// With clients that begin with it, and plainly with all others.
+    Offered(TlsAcceptor),
+    /// Always.
+    Only(TlsAcceptor),
+}
+
+/// Accepts connections for ever.
+pub async fn accept(listener: TcpListener, tls: Tls, service: Service) {
     loop {
         let Ok(permit) = service.permits.clone().acquire_owned().await else { return };
         match listener.accept().await {
@@ -82,19 +95,34 @@ pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Se
 async fn connection(
     socket: TcpStream,
     remote: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Tls,
     service: Service,
     permit: OwnedSemaphorePermit,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     tune(&socket)?;
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-    match tls {
+    let acceptor = match tls {
+        Tls::No => None,
+        Tls::Only(acceptor) => Some(acceptor),
+        Tls::Offered(acceptor) => {
+            let begins = tokio::time::timeout(HEAD_TIMEOUT, begins_with_tls(&socket)).await??;
+            begins.then_some(acceptor)
+        }
+    };
+    match acceptor {
         None => serve(socket, remote, service, permit).await,
         Some(acceptor) => {
             let stream = tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(socket)).await??;
             serve(stream, remote, service, permit).await
         }
     }
+}
+
+/// Whether the first byte is that of a TLS handshake (RFC 8446, 5.1), which no HTTP method begins with. It stays unread.
+async fn begins_with_tls(socket: &TcpStream) -> io::Result<bool> {
+    const HANDSHAKE: u8 = 22;
+    let mut first = [0; 1];
+    Ok(socket.peek(&mut first).await? == 1 && first == [HANDSHAKE])
 }
 
 fn tune(socket: &TcpStream) -> io::Result<()> {
@@ -130,7 +158,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         service.router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(ConnectInfo(remote));
             request.extensions_mut().insert(seat.clone());
-            request
+            request.map(|body| axum::body::Body::new(Timely { body, late: None }))
         });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -172,6 +200,38 @@ fn wants_fast_start(head: &[u8]) -> bool {
             .any(|h| h.name.eq_ignore_ascii_case(name) && h.value.eq_ignore_ascii_case(value))
     };
     request.path == Some("/derp") && has("Derp-Fast-Start", b"1") && has("Upgrade", b"derp")
+}
+
+/// A body that breaks off where it takes too long, however it drips: a stranger's request holds no connection for ever.
+struct Timely {
+    body: hyper::body::Incoming,
+    /// Runs since the body was first waited for.
+    late: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl hyper::body::Body for Timely {
+    type Data = bytes::Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, axum::BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
+        }
+        let late = self.late.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_TIMEOUT)));
+        ready!(late.as_mut().poll(cx));
+        Poll::Ready(Some(Err("the request took too long to arrive".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A stream whose first bytes were read ahead.

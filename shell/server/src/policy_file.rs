@@ -34,6 +34,16 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// Reads the policy again and, if it is a good one, makes it hold; a bad one is named and the old one stays.
 pub async fn reload(clerk: &Clerk, path: &Path) {
+    set(clerk, path, "is refused, the former one stays").await;
+}
+
+/// Runs the tests of the policy of [`first`], and approves what it approves. It holds even where its tests fail: without
+/// it, everybody could reach everybody.
+pub async fn confirm(clerk: &Clerk, path: &Path) {
+    set(clerk, path, "holds, because a start has no former one, but it is not right").await;
+}
+
+async fn set(clerk: &Clerk, path: &Path, otherwise: &str) {
     let shown = path.display();
     let text = match read(path) {
         Ok(text) => text,
@@ -44,10 +54,10 @@ pub async fn reload(clerk: &Clerk, path: &Path) {
         Ok(_) => tracing::info!("the policy `{shown}` holds"),
         Err(Failure::Rejected(Rejection::BadPolicy(faults))) if !faults.diagnostics.is_empty() => {
             let places = render(&shown.to_string(), &text, &faults.diagnostics);
-            tracing::warn!("the policy is refused, the former one stays:\n{places}");
+            tracing::warn!("the policy {otherwise}:\n{places}");
         }
         Err(Failure::Rejected(rejection)) => {
-            tracing::warn!("the policy `{shown}` is refused, the former one stays: {}", rejection.text());
+            tracing::warn!("the policy `{shown}` {otherwise}: {}", rejection.text());
         }
         Err(Failure::Fault(why)) => tracing::error!("the policy `{shown}` can't be set: {why}"),
     }

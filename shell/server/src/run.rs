@@ -24,7 +24,7 @@ use crate::clerk::Clerk;
 use crate::config::{self, Settings, Source};
 use crate::derp_map::{self, MapSource};
 use crate::relay::{Admission, Relay};
-use crate::sockets::{Sockets, forever, open_unix_socket};
+use crate::sockets::{LocalSocket, Sockets, forever};
 use crate::tls::{self, Certificates};
 use crate::{clock, dns, files, http, keys, listen, policy_file, welcome};
 
@@ -69,9 +69,10 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let loaded = store.load()?;
 
     let sockets = Sockets::open(&mut settings).await?;
+    let (local, local_listener) = LocalSocket::open(&settings.unix_socket, settings.unix_socket_permission)?;
     let addresses = config::private_addresses();
     let relay_public = relay_key.as_ref().map(|k| headsail_derp::Identity::new(*k.bytes()).public());
-    let certificates = match sockets.tls.is_empty() {
+    let certificates = match sockets.tls.is_empty() && !settings.listeners.http_offers_tls {
         true => None,
         false => {
             let names = tls::certificate_names(&settings.server_url.host, &addresses);
@@ -101,21 +102,22 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let app = Arc::new(App::new(settings.clone(), clerk.clone(), noise, relay.clone()));
 
     let mut tasks = JoinSet::new();
-    let local = open_unix_socket(&settings.unix_socket, settings.unix_socket_permission)?;
     sockets.serve(&app, certificates.as_ref(), &mut tasks)?;
-    tasks.spawn(forever(listen::accept_local(local, http::local(app.clone()))));
+    tasks.spawn(forever(listen::accept_local(local_listener, http::local(app.clone()))));
     keep_configured(&clerk, derp, derp_map, &settings, &mut tasks);
     if let Some(relay) = relay {
         tasks.spawn(expel_deleted(relay, clerk.clone()));
     }
     if let Some(path) = policy_path.clone() {
-        policy_file::reload(&clerk, &path).await;
+        policy_file::confirm(&clerk, &path).await;
         tasks.spawn(forever(policy_file::watch(clerk.clone(), path)));
     }
     welcome::greet(&app).await?;
     until_told_to_stop(&mut tasks, || reload(&clerk, certificates.as_ref(), policy_path.as_deref())).await?;
-    let _ = tokio::time::timeout(STOP_TIMEOUT, clerk.submit("shutdown", Command::Shutdown)).await;
-    let _ = std::fs::remove_file(&settings.unix_socket);
+    if tokio::time::timeout(STOP_TIMEOUT, clerk.stop("shutdown", Command::Shutdown)).await.is_err() {
+        tracing::warn!("the database did not close in time; what was acknowledged is saved");
+    }
+    local.remove();
     Ok(())
 }
 

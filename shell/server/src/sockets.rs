@@ -3,8 +3,9 @@
 use std::fs::Permissions;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headsail_wire::derp_map::DerpRegion;
@@ -15,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::app::{App, ServeError};
 use crate::config::{ListenAddr, Listeners, Settings};
 use crate::derp_map::{self, RelayAddress};
-use crate::listen::{self, Service};
+use crate::listen::{self, Service, Tls};
 use crate::relay::stun;
 use crate::tls::{self, Certificates};
 use crate::{files, http, metrics};
@@ -63,7 +64,14 @@ impl Sockets {
     /// The region of our own relay, at the ports that were really bound.
     pub fn relay_region(&self, settings: &Settings, pin: Option<String>) -> Option<DerpRegion> {
         let server = settings.derp.server.as_ref()?;
-        let tls = self.tls.first().and_then(|l| l.local_addr().ok()).map(|a| a.port());
+        // A listener on port 443 for lost clients may be there besides, and is not for the relay.
+        let tls = settings
+            .listeners
+            .tls
+            .as_ref()
+            .and(self.tls.first())
+            .and_then(|l| l.local_addr().ok())
+            .map(|a| a.port());
         let stun =
             self.stun.first().and_then(|s| s.local_addr().ok()).map_or(server.stun_listen.port, |a| a.port());
         Some(derp_map::embedded_region(server, &RelayAddress::of(settings, tls, stun, pin)))
@@ -76,22 +84,25 @@ impl Sockets {
         tasks: &mut JoinSet<io::Result<()>>,
     ) -> Result<(), ServeError> {
         let service = Service::new(http::public(app.clone()), app.relay.clone());
+        let acceptor =
+            certificates.map(|c| tls::server_config(c.clone())).transpose()?.map(TlsAcceptor::from);
         for listener in self.http {
             tracing::info!("listening for HTTP on {}", listener.local_addr()?);
-            tasks.spawn(forever(listen::accept(listener, None, service.clone())));
+            let tls = acceptor.clone().filter(|_| app.settings.listeners.http_offers_tls);
+            let tls = tls.map_or(Tls::No, Tls::Offered);
+            tasks.spawn(forever(listen::accept(listener, tls, service.clone())));
         }
-        if let Some(certificates) = certificates {
-            let acceptor = TlsAcceptor::from(tls::server_config(certificates.clone())?);
+        if let Some(acceptor) = acceptor {
             for listener in self.tls {
                 tracing::info!("listening for TLS on {}", listener.local_addr()?);
-                tasks.spawn(forever(listen::accept(listener, Some(acceptor.clone()), service.clone())));
+                tasks.spawn(forever(listen::accept(listener, Tls::Only(acceptor.clone()), service.clone())));
             }
         }
         let counts = Arc::new(stun::Counts::default());
         if let Some(listener) = self.metrics {
             tracing::info!("showing metrics on {}", listener.local_addr()?);
             let service = Service::new(metrics::routes(app.clone(), counts.clone()), None);
-            tasks.spawn(forever(listen::accept(listener, None, service)));
+            tasks.spawn(forever(listen::accept(listener, Tls::No, service)));
         }
         for socket in self.stun {
             tracing::info!("answering STUN on {}", socket.local_addr()?);
@@ -154,18 +165,47 @@ fn bind_stun(addr: &ListenAddr, may_move: bool) -> Result<Vec<UdpSocket>, ServeE
     Err(format!("cannot answer STUN on `{addr}`: {failure}").into())
 }
 
-/// Opens the socket of the command line, in place of one that is left over.
-pub(crate) fn open_unix_socket(path: &Path, mode: u32) -> Result<UnixListener, ServeError> {
-    let failed = |e: io::Error| format!("cannot open the socket `{}`: {e}", path.display());
-    if let Some(dir) = path.parent().filter(|d| !d.exists()) {
-        files::private_dir(dir).map_err(failed)?;
+/// The socket of the command line on this machine.
+pub(crate) struct LocalSocket {
+    path: PathBuf,
+    /// Device and number of the file: it may be another server's by the time this one stops.
+    file: (u64, u64),
+}
+
+impl LocalSocket {
+    /// Listens there, in place of a socket that a server has left over.
+    ///
+    /// # Errors
+    /// Another server answers there, or something else than a socket lies there: it is left alone.
+    pub fn open(path: &Path, mode: u32) -> Result<(LocalSocket, UnixListener), ServeError> {
+        let failed = |e: io::Error| format!("cannot open the socket `{}`: {e}", path.display());
+        if let Some(dir) = path.parent().filter(|d| !d.exists()) {
+            files::private_dir(dir).map_err(failed)?;
+        }
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                let text = "there is a file that is no socket; set `unix_socket` to another path";
+                return Err(failed(io::Error::other(text)).into());
+            }
+            Ok(_) if UnixStream::connect(path).is_ok() => {
+                let text = "another server answers there; set `unix_socket` to another path";
+                return Err(failed(io::Error::other(text)).into());
+            }
+            Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+        let found = std::fs::symlink_metadata(path).map_err(failed)?;
+        Ok((LocalSocket { path: path.to_owned(), file: (found.dev(), found.ino()) }, listener))
     }
-    // The lock of the database has shown that no other server runs here: what lies there is left over.
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e).into()),
-        _ => {}
+
+    /// Takes it away, if it is still ours.
+    pub fn remove(&self) {
+        let ours = |m: std::fs::Metadata| (m.dev(), m.ino()) == self.file;
+        if std::fs::symlink_metadata(&self.path).is_ok_and(ours) {
+            // A file that stays is taken away by the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
-    Ok(listener)
 }

@@ -143,6 +143,8 @@ impl fmt::Display for ListenAddr {
 pub struct Listeners {
     /// Plain HTTP.
     pub http: Option<ListenAddr>,
+    /// Whether clients that begin with TLS get it there, too: the relay needs TLS, wherever clients can reach us.
+    pub http_offers_tls: bool,
     /// TLS.
     pub tls: Option<ListenAddr>,
     /// Metrics and debug pages.

@@ -394,12 +394,13 @@ fn the_embedded_relay_has_rules() {
 fn the_relay_gets_tls_without_certificates() {
     let lines = "server_url: http://10.0.0.1:8080\nlisten_addr: 0.0.0.0:8080\nderp: {server: {enabled: true, stun_listen_addr: ':3478'}}\n";
     let settings = good(&least_with(lines));
-    assert_eq!(settings.listeners.tls.map(|at| at.to_string()).as_deref(), Some("0.0.0.0:8443"));
+    assert_eq!((settings.listeners.tls, settings.listeners.http_offers_tls), (None, true));
     let (cert, key) = ("/srv/tls_selfsigned.crt".into(), "/srv/tls_selfsigned.key".into());
     assert_eq!(settings.certificate, Certificate::SelfSigned { cert, key });
-    assert!(settings.warnings[0].contains("`0.0.0.0:8443` serves a self-signed one"));
+    assert!(settings.warnings[0].contains("`0.0.0.0:8080` speaks plain HTTP and also TLS"));
     // Behind a proxy that ends TLS nothing is added.
     let proxied = good(&least_with("derp: {server: {enabled: true, stun_listen_addr: ':3478'}}\n"));
+    assert!(!proxied.listeners.http_offers_tls);
     assert_eq!((proxied.listeners.tls, proxied.warnings), (None, Vec::new()));
 }
 

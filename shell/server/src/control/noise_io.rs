@@ -13,6 +13,9 @@ const MAX_UNSENT: usize = 64 * 1024;
 /// Bytes that are read from the socket at once.
 const READ_CHUNK: usize = 16 * 1024;
 
+/// The words with which an HTTP/2 client begins (RFC 9113, 3.4).
+const HTTP2_PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+
 /// Encrypts what is written and decrypts what is read.
 pub struct NoiseIo<S> {
     socket: S,
@@ -64,20 +67,20 @@ impl<S> NoiseIo<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> NoiseIo<S> {
-    /// Sends what waits and comes back when the other side has said something.
+    /// Sends what waits and comes back when the other side has begun to speak HTTP/2.
     ///
     /// # Errors
     /// The connection ended, or what came is no record.
     pub async fn first_words(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| self.poll_send(cx)).await?;
-        std::future::poll_fn(|cx| self.poll_fill(cx)).await
+        std::future::poll_fn(|cx| self.poll_fill(cx, HTTP2_PREFACE)).await
     }
 }
 
 impl<S: AsyncRead + Unpin> NoiseIo<S> {
-    /// Reads until something is decrypted; without anything the stream has ended.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.taken >= self.opened.len() {
+    /// Reads until this many bytes are decrypted; with fewer the stream has ended.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<()>> {
+        while self.opened.len() - self.taken < wanted {
             // Not filled with zeros first: most polls read little, or find nothing.
             let mut chunk = [MaybeUninit::uninit(); READ_CHUNK];
             let mut buffer = ReadBuf::uninit(&mut chunk);
@@ -98,7 +101,7 @@ impl<S: AsyncRead + Unpin> NoiseIo<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for NoiseIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_fill(cx))?;
+        ready!(this.poll_fill(cx, 1))?;
         let ready = this.opened.get(this.taken..).unwrap_or_default();
         let n = ready.len().min(out.remaining());
         out.put_slice(ready.get(..n).unwrap_or_default());

@@ -21,7 +21,8 @@ impl RelayAddress {
     /// From the settings and the ports that were really bound.
     ///
     /// An https URL says where TLS is, perhaps at a proxy with a certificate of its own; the pin then counts only if
-    /// the URL's port is that of our listener. With an http URL the relay is on our TLS listener.
+    /// the URL's port is that of our listener. With an http URL the relay is on our TLS listener where there is one, and
+    /// else where the URL is, whose listener speaks TLS too.
     pub fn of(
         settings: &Settings,
         tls_port: Option<u16>,
@@ -30,7 +31,7 @@ impl RelayAddress {
     ) -> RelayAddress {
         let url = &settings.server_url;
         let derp_port = if url.https { url.port } else { tls_port.unwrap_or(url.port) };
-        let ours = tls_port == Some(derp_port);
+        let ours = !url.https || tls_port == Some(derp_port);
         RelayAddress { host: url.host.clone(), derp_port, stun_port, pin: pin.filter(|_| ours) }
     }
 }
@@ -92,6 +93,12 @@ mod tests {
         let node = &region("http://[fd00::5]:8080", Some(8443))["Nodes"][0];
         assert_eq!((&node["HostName"], &node["IPv6"]), (&"fd00::5".into(), &"fd00::5".into()));
         assert_eq!(node.get("IPv4"), None);
+    }
+
+    #[test]
+    fn plain_http_alone_points_at_itself() {
+        let node = &region("http://192.168.1.5:8080", None)["Nodes"][0];
+        assert_eq!((&node["DERPPort"], &node["CertName"]), (&8080.into(), &"sha256-raw:ab".into()));
     }
 
     #[test]

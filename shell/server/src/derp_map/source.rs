@@ -123,7 +123,13 @@ pub async fn refresh_loop<F: Future<Output = ()>>(
     loop {
         let (map, faults) = source.refresh().await;
         for fault in &faults {
-            tracing::warn!("{fault}; the last good map stays");
+            match known.regions.is_empty() {
+                false => tracing::warn!("{fault}; the last good map stays"),
+                true => tracing::warn!(
+                    "{fault}; there is no earlier map, and without a relay clients do not finish `tailscale up`: \
+                     let this server reach the URL, or set `derp.server.enabled`"
+                ),
+            }
         }
         if map != known {
             tracing::info!(regions = map.regions.len(), "the DERP map changed");

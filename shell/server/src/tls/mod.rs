@@ -89,10 +89,10 @@ impl Certificates {
             Certificate::SelfSigned { cert, key } => (cert, key, true),
         };
         let relay_key = relay_key.map(|key| made::relay_key_certificate(key, now)).transpose()?;
-        let changed = [changed(cert), changed(key)];
         if self_signed {
             made::ensure_self_signed(cert, key, names, now)?;
         }
+        let changed = [changed(cert), changed(key)];
         let shown = match load(cert, key, relay_key.as_ref()) {
             Err(_) if self_signed => {
                 // Half of a pair from a crash, or damaged: nothing of ours is worth keeping.

@@ -75,6 +75,13 @@ impl SqliteStore {
         let lock = lock::Lock::take(path)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let fault = |e| fault_of(path, &e);
+        // SQLite opens what it may not write for reading alone, and says so only when something is written.
+        if connection.is_readonly("main").map_err(fault)? {
+            return Err(Fault::Other(format!(
+                "database `{}` can't be written; let this user write to the file and its directory",
+                path.display()
+            )));
+        }
         // What turns out to be foreign, damaged or newer is closed again without a byte written.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fault)?;
         if options.quick_check {

@@ -12,8 +12,6 @@ use super::problem_at;
 
 /// Where the plain listener is unless configured, as in Headscale's example file.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
-/// Port of the TLS listener that the embedded relay needs when no certificate is configured.
-const DEFAULT_TLS_PORT: u16 = 8443;
 
 pub(super) fn server_url(raw: &mut Raw) -> ServerUrl {
     let nowhere = ServerUrl { text: String::new(), https: false, host: String::new(), port: 0 };
@@ -113,12 +111,11 @@ pub(super) fn listeners(
             (None, Some(listen))
         }
         (None, None) if relay && !server_url.https => {
-            let tls = listen.with_port(DEFAULT_TLS_PORT);
             raw.report.warn(
                 &raw.place("derp.server.enabled"),
-                format_args!("the relay needs TLS and there is no certificate: `{tls}` serves a self-signed one, which clients accept since version 1.86; set `tls_listen_addr` for another address"),
+                format_args!("the relay needs TLS and there is no certificate: `{listen}` speaks plain HTTP and also TLS with a self-signed one, which clients accept since version 1.86; behind a proxy that speaks only HTTP, set `tls_listen_addr` and let clients reach it"),
             );
-            (Some(listen), Some(tls))
+            (Some(listen), None)
         }
         (None, None) => (Some(listen), None),
     };
@@ -140,7 +137,8 @@ pub(super) fn listeners(
         cert: data_dir.join("tls_selfsigned.crt"),
         key: data_dir.join("tls_selfsigned.key"),
     });
-    (Listeners { http, tls, metrics, ports_may_move: built_in, needs_tls_443 }, certificate)
+    let http_offers_tls = relay && !server_url.https && http.is_some();
+    (Listeners { http, http_offers_tls, tls, metrics, ports_may_move: built_in, needs_tls_443 }, certificate)
 }
 
 /// Measured with official clients: after a failed redial they insist on port 443 for good.
