@@ -42,7 +42,9 @@ impl Engine {
     ///
     /// Where a name stands for several, the answer is about the first that is refused, else the first.
     pub fn explain(&self, src: &str, dst: &str, port: u16, proto: &str) -> Result<Explanation, String> {
-        let protocol = parse_protocol(proto)?;
+        let protocol = parse_protocol(proto).map_err(|_| {
+            format!("`{proto}` is not a protocol: name one, like tcp, udp or icmp, or give its number")
+        })?;
         let sources = self.named_parties(src)?;
         let targets = self.named_parties(dst)?;
         let mut first = None;
@@ -164,6 +166,9 @@ impl Engine {
     }
 
     fn title(&self, (asked, party): (&str, &Party)) -> String {
+        if party.is_imagined() && asked != "*" {
+            return format!("{asked}, which has no node yet");
+        }
         match party.node.and_then(|n| self.node(n)).map(|n| n.name.as_str()) {
             Some(name) if !name.is_empty() && name != asked => format!("{name} ({asked})"),
             _ => asked.into(),
@@ -210,7 +215,12 @@ impl Engine {
             reasons.push(match to_some.is_empty() {
                 true => format!("no rule has `{}` as a destination", dst.0),
                 false => {
-                    format!("`{}` is not a source of the rules that reach it: {}", src.0, names(&to_some))
+                    format!(
+                        "`{}` is not a source of the rules that reach `{}`: {}",
+                        src.0,
+                        dst.0,
+                        names(&to_some)
+                    )
                 }
             });
             reasons.push(match from_some.is_empty() {

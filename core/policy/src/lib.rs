@@ -51,6 +51,7 @@ mod ports;
 mod preview;
 mod print;
 mod program;
+mod quote;
 mod reach;
 mod read;
 mod route_row;

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headsail_wire::filter::CapMap;
-use ipnet::IpNet;
 
 use crate::diag::{Findings, Span};
 use crate::document::*;
 use crate::net::Net;
-use crate::ports::{parse_duration, parse_ports, parse_protocol};
+use crate::ports::{parse_duration, parse_ip_spec, parse_ports, parse_protocol};
 use crate::selector::Selector;
 use crate::text::{Json, Node};
 
@@ -267,7 +266,10 @@ impl Reader<'_> {
             let help = "the only action is `accept`; what no rule accepts is refused";
             self.findings.error("invalid-action", span, format!("action={action:?} is not supported"), help);
         }
-        let proto = f.get("proto").and_then(|n| self.string(n));
+        let proto = f.get("proto").and_then(|n| match &n.value {
+            Json::Number(number) => Some(At { value: number.clone(), span: n.span }),
+            _ => self.string(n),
+        });
         let protocol = match parse_protocol(proto.as_ref().map_or("", |p| &p.value)) {
             Ok(p) => p,
             Err(e) => {
@@ -305,7 +307,11 @@ impl Reader<'_> {
 
     fn acl_dst(&mut self, text: At<String>) -> Option<At<Destination>> {
         let (target, ports) = split_port(&text.value);
-        match parse_ports(ports) {
+        let parsed = match text.value.contains(':') {
+            true => parse_ports(ports),
+            false => Err("hostport must contain a colon (\":\")".into()),
+        };
+        match parsed {
             Ok(ports) => {
                 let value = Destination { target: Selector::parse(target), ports };
                 Some(At { value, span: text.span })
@@ -523,15 +529,6 @@ fn ipset_entry(text: At<String>) -> At<IpSetEntry> {
         _ => (false, entry),
     };
     At { value: IpSetEntry { remove, what: Selector::parse(what) }, span: text.span }
-}
-
-fn parse_ip_spec(text: &str) -> Result<IpSpec, String> {
-    let text = text.trim();
-    let (protocol, ports) = match text.rsplit_once(':') {
-        Some((p, ports)) => (parse_protocol(p)?, ports),
-        None => (None, text),
-    };
-    Ok(IpSpec { protocol, ports: parse_ports(ports)? })
 }
 
 /// What a misspelt name was probably meant to be.

@@ -31,6 +31,11 @@ pub(crate) struct Party {
 }
 
 impl Party {
+    /// Whether it stands for somebody who has no node.
+    pub fn is_imagined(&self) -> bool {
+        self.node.is_none() && self.addresses.is_empty() && self.prefix.is_none() && !self.internet
+    }
+
     pub fn is_in(&self, list: &List) -> bool {
         list.danger || (list.any && self.inside) || list.sels().any(|s| self.signature.has(s))
     }

@@ -190,10 +190,24 @@ fn explanations_know_people_by_bare_names_and_ids() {
         assert!(found.allowed && found.dst == "n3 (amy)", "{bob}: {found:?}");
     }
     assert!(engine.explain("nobody", "amy", 22, "").is_err());
+    assert!(engine.explain("bob", "amy", 22, "foo").expect_err("no protocol").contains("`foo`"));
     let mut engine = engine;
     let called = NodeFacts { name: "bob".into(), ..engine.node(id(3)).expect("n3").clone() };
     engine.upsert_node(called);
     assert!(!engine.explain("bob", "n2", 22, "").expect("an answer").allowed, "a node's name goes first");
+}
+
+#[test]
+fn explanations_tell_what_has_no_node() {
+    let text = r#"{"tagOwners": {"tag:ghost": []}, "acls": [{"action": "accept", "src": ["bob@"], "dst": ["*:22"]}]}"#;
+    let engine = household(Some(text));
+    let yes = engine.explain("bob", "tag:ghost", 22, "").expect("an answer");
+    assert!(yes.allowed && yes.dst == "tag:ghost, which has no node yet", "{yes:?}");
+    let no = engine.explain("tag:ghost", "n3", 22, "").expect("an answer");
+    assert_eq!(no.src, "tag:ghost, which has no node yet");
+    let why = "`tag:ghost` is not a source of the rules that reach `n3`: acls[0] (line 1)";
+    assert_eq!(no.reasons.first().map(String::as_str), Some(why), "{no:?}");
+    assert_eq!(engine.explain("*", "10.0.0.1", 22, "").expect("an answer").src, "*");
 }
 
 #[test]

@@ -65,7 +65,7 @@ const DST: [&str; 13] = [
     "10.0.0.0/8",
     "lab",
 ];
-const PORTS: [&str; 4] = ["*", "22", "80,443", "1000-2000"];
+const PORTS: [&str; 4] = ["*", "22", "80-443", "1000-2000"];
 
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|w| format!("{w:?}")).collect::<Vec<_>>().join(", ")

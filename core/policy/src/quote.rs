@@ -1,0 +1,52 @@
+//! Text in messages, quoted as the official service does it.
+
+/// Quotes as Go's `%q` does: with `\x00` and `\u200d` for what can't be seen, and everything else as it is.
+pub(crate) fn go_quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match (c, u32::from(c)) {
+            ('"' | '\\', _) => out.extend(['\\', c]),
+            ('\x07', _) => out += "\\a",
+            ('\x08', _) => out += "\\b",
+            ('\x0c', _) => out += "\\f",
+            ('\n', _) => out += "\\n",
+            ('\r', _) => out += "\\r",
+            ('\t', _) => out += "\\t",
+            ('\x0b', _) => out += "\\v",
+            (_, n) if n < 0x20 || n == 0x7f => out += &format!("\\x{n:02x}"),
+            (_, n) if n < 0x7f || is_printable(c) => out.push(c),
+            (_, n @ ..0x10000) => out += &format!("\\u{n:04x}"),
+            (_, n) => out += &format!("\\U{n:08x}"),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Letters, marks, numbers, punctuation and symbols. After another character, `escape_debug` leaves exactly these.
+fn is_printable(c: char) -> bool {
+    let pair: String = ['a', c].into_iter().collect();
+    pair.escape_debug().nth(1) == Some(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::go_quote;
+
+    #[test]
+    fn quotes_as_go_does() {
+        let cases = [
+            ("tag:a_b", "\"tag:a_b\""),
+            ("a\"b\\c'd`", "\"a\\\"b\\\\c'd`\""),
+            ("\0\x07\x08\x0c\n\r\t\x0b\x1f\x7f", "\"\\x00\\a\\b\\f\\n\\r\\t\\v\\x1f\\x7f\""),
+            ("é日e\u{301}😀\u{fffd}", "\"é日e\u{301}😀\u{fffd}\""),
+            ("\u{301}", "\"\u{301}\""),
+            ("a\u{200d}\u{a0}\u{ad}\u{2028}\u{80}", "\"a\\u200d\\u00a0\\u00ad\\u2028\\u0080\""),
+            ("\u{e000}\u{e0001}", "\"\\ue000\\U000e0001\""),
+        ];
+        for (text, quoted) in cases {
+            assert_eq!(go_quote(text), quoted);
+        }
+    }
+}
