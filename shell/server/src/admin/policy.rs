@@ -91,20 +91,14 @@ pub async fn explain(State(admin): State<Admin>, Read(r): Read<ExplainRequest>) 
 
 /// Takes `name:port` apart; an address of IPv6 stands in brackets.
 fn target(text: &str) -> Result<(&str, u16), Refusal> {
-    let refusal = || {
-        Refusal::from(Problem::bad_request(format!(
-            "destination `{text}` needs a port: write it like server:22 or [fd7a::1]:22"
-        )))
+    let refusal = |why: String| {
+        Problem::bad_request(format!("{why}: ask for one port at a time, like server:22 or [fd7a::1]:22"))
     };
-    let (name, port) = text.rsplit_once(':').ok_or_else(refusal)?;
-    if port == "*" || port.contains([',', '-']) {
-        return Err(Problem::bad_request(format!(
-            "`{port}` in `{text}` is not a single port: ask for one port at a time, like server:22"
-        ))
-        .into());
-    }
+    let (name, port) =
+        text.rsplit_once(':').ok_or_else(|| refusal(format!("destination `{text}` needs a port")))?;
     let name = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
-    Ok((name, port.parse().map_err(|_| refusal())?))
+    let number = port.parse().map_err(|_| refusal(format!("`{port}` in `{text}` is not a port")))?;
+    Ok((name, number))
 }
 
 /// The name of the node that a number stands for; anything else stays as it is.

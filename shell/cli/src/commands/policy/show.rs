@@ -32,7 +32,11 @@ pub fn explain(e: &ExplainResponse) -> String {
     let mut lines = vec![format!("{verdict}: {} -> {}", e.source, e.destination)];
     if let Some(rule) = &e.rule {
         let line = rule.line.map_or_else(String::new, |n| format!(" (line {n})"));
-        lines.push(format!("  by {}{line}: {}", rule.location, rule.text.trim()));
+        let text = match rule.text.trim() {
+            "" => String::new(),
+            text => format!(": {text}"),
+        };
+        lines.push(format!("  by {}{line}{text}", rule.location));
     }
     lines.extend(e.because.iter().map(|b| format!("  because {b}")));
     lines.extend(e.missing.iter().map(|m| format!("  missing: {m}")));
@@ -60,6 +64,9 @@ mod tests {
             "yes: alice-laptop (alice@) -> server:22/tcp\n  by acls[1] (line 7): {..}\n  because `alice@` is a member of \
              `group:dev`"
         );
+        let rule = Some(ExplainRule { location: "default".into(), ..ExplainRule::default() });
+        let open = ExplainResponse { rule, because: Vec::new(), ..yes.clone() };
+        assert!(explain(&open).ends_with("\n  by default"));
         let no = ExplainResponse { missing: vec!["no rule has `server` as a destination".into()], ..yes };
         assert!(explain(&ExplainResponse { allowed: false, ..no }).starts_with("no: "));
     }
