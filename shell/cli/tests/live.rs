@@ -173,6 +173,30 @@ fn policies_are_checked_explained_previewed_and_kept() {
 }
 
 #[test]
+fn previews_tell_the_difference() {
+    let mut here = Installation::new("preview");
+    here.start();
+    here.with_router();
+    here.run("nodes approve-routes -i router -r 192.168.1.0/24").ok();
+    let id = format!("hskey-authreq-{}", "b".repeat(24));
+    here.run(&format!("debug create-node --name laptop --user alice --key {id}")).ok();
+    // The URL of the page will do.
+    here.run(&format!("auth register -u alice --auth-id http://127.0.0.1:8080/register/{id}")).ok();
+    let ssh = here.policy(r#"{"acls": [{"action": "accept", "src": ["alice@"], "dst": ["*:22"]}]}"#);
+    let preview = here.run(&format!("policy preview -f {ssh}")).ok();
+    let laptop = "laptop (2)\n  - no longer reaches router on 1-21, 23-65535\n  - no longer reaches \
+                  192.168.1.0/24 through router on 1-21, 23-65535";
+    assert!(preview.contains(laptop) && !preview.contains('+'), "{preview}");
+    here.run(&format!("policy set -f {ssh}")).ok();
+    let open = here.policy(r#"{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}"#);
+    let preview = here.run(&format!("policy preview -f {open}")).ok();
+    assert!(
+        preview.contains("  + reaches router on 1-21, 23-65535\n") && !preview.contains("no longer"),
+        "{preview}"
+    );
+}
+
+#[test]
 fn policies_without_a_server() {
     const BYPASS: &str = "--bypass-server-and-access-database-directly";
     let mut here = Installation::new("offline");
