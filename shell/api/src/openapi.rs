@@ -1,6 +1,7 @@
 //! The document of API v1 (OpenAPI 3.1), made from the table of operations and from the types themselves.
 
 use schemars::generate::{Contract, SchemaSettings};
+use schemars::transform::RecursiveTransform;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
@@ -63,6 +64,12 @@ fn generator(contract: Contract) -> SchemaGenerator {
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
+    if contract.is_serialize() {
+        // Answers name every field; what a missing one would mean is nobody's business.
+        settings.transforms.push(Box::new(RecursiveTransform(|schema: &mut Schema| {
+            schema.remove("default");
+        })));
+    }
     settings.contract = contract;
     settings.into_generator()
 }
@@ -83,12 +90,12 @@ fn describe(operation: &Operation, requests: &mut SchemaGenerator, answers: &mut
     let mut body = None;
     match operation.takes {
         Takes::Nothing => {}
-        Takes::Query(fields) => parameters.extend(in_query(&fields(requests))),
-        Takes::Body(object) => body = Some(object(requests)),
+        Takes::Query(fields) => parameters.extend(in_query(&fields(requests), true)),
+        Takes::Body(object) => body = Some((object(requests), true)),
         Takes::QueryOrBody(object) => {
             let object = object(requests);
-            parameters.extend(in_query(&object));
-            body = Some(object);
+            parameters.extend(in_query(&object, false));
+            body = Some((object, false));
         }
     }
     let mut said = json!({
@@ -109,8 +116,9 @@ fn describe(operation: &Operation, requests: &mut SchemaGenerator, answers: &mut
     if text.contains("Deprecated: ") {
         said["deprecated"] = true.into();
     }
-    if let Some(schema) = body {
-        said["requestBody"] = json!({ "content": { "application/json": { "schema": schema } } });
+    if let Some((schema, alone)) = body {
+        said["requestBody"] =
+            json!({ "required": alone, "content": { "application/json": { "schema": schema } } });
     }
     said
 }
@@ -132,13 +140,15 @@ fn in_path(noun: &str, name: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "description": text, "schema": { "type": "string" } })
 }
 
-/// The fields of an object as parameters of a query.
-fn in_query(object: &Schema) -> Vec<Value> {
+/// The fields of an object as parameters of a query, which is the place for them alone, or one of two.
+fn in_query(object: &Schema, alone: bool) -> Vec<Value> {
+    let needed = object.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let fields = object.get("properties").and_then(Value::as_object).into_iter().flatten();
     let parameter = |(name, schema): (&String, &Value)| {
         let mut schema = schema.clone();
         let text = schema.as_object_mut().and_then(|s| s.shift_remove("description"));
-        json!({ "name": name, "in": "query", "required": false, "description": text, "schema": schema })
+        let required = alone && needed.iter().any(|n| n == name);
+        json!({ "name": name, "in": "query", "required": required, "description": text, "schema": schema })
     };
     fields.map(parameter).collect()
 }

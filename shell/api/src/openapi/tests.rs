@@ -78,6 +78,16 @@ fn requests_and_answers_share_no_schema() {
 }
 
 #[test]
+fn what_is_required_is_a_field() {
+    for (name, schema) in document()["components"]["schemas"].as_object().unwrap() {
+        for field in schema["required"].as_array().into_iter().flatten() {
+            let field = field.as_str().unwrap();
+            assert!(schema["properties"][field].is_object(), "{name} has no field `{field}`");
+        }
+    }
+}
+
+#[test]
 fn answers_have_all_their_fields() {
     let document = document();
     let user = &document["components"]["schemas"]["User"];
@@ -86,7 +96,10 @@ fn answers_have_all_their_fields() {
         user["required"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
     assert!(required.contains(&"createdAt") && !required.contains(&"role"), "{required:?}");
     let request = &document["components"]["schemas"]["CreateUserRequest"];
-    assert!(request["required"].is_null() && request["properties"]["displayName"]["type"] == "string");
+    assert!(
+        request["required"] == serde_json::json!(["name"])
+            && request["properties"]["displayName"]["type"] == "string"
+    );
     let list = &document["paths"]["/api/v1/user"]["get"]["parameters"];
     let names: Vec<&str> = list.as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["id", "name", "email"]);

@@ -10,9 +10,11 @@ use crate::lenient;
 /// A web login to complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
+#[schemars(extend("required" = ["user", "authId"]))]
 pub struct AuthRegisterRequest {
     /// Who is to own the node.
     #[serde(deserialize_with = "opt_user", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UserRef")]
     pub user: Option<UserRef>,
     /// The id of the login, `hskey-authreq-…`.
     #[serde(alias = "auth_id", deserialize_with = "lenient::or_default")]
@@ -22,6 +24,7 @@ pub struct AuthRegisterRequest {
 /// A pending request to approve or to reject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
+#[schemars(extend("required" = ["authId"]))]
 pub struct AuthRequest {
     /// Its id, `hskey-authreq-…`.
     #[serde(alias = "auth_id", deserialize_with = "lenient::or_default")]

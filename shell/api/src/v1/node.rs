@@ -127,6 +127,7 @@ pub struct ExpireNodeRequest {
 /// The tags that a node is to have instead of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["tags"]))]
 pub struct SetTagsRequest {
     /// At least one.
     #[serde(deserialize_with = "lenient::or_default")]
@@ -145,9 +146,11 @@ pub struct ApproveRoutesRequest {
 /// A web login to complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["user", "key"]))]
 pub struct RegisterNodeQuery {
     /// Who is to own the node.
     #[serde(deserialize_with = "opt_user", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UserRef")]
     pub user: Option<UserRef>,
     /// The id of the login, with or without `hskey-authreq-`.
     #[serde(deserialize_with = "lenient::or_default")]
@@ -157,6 +160,7 @@ pub struct RegisterNodeQuery {
 /// Whether to fill in addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["confirmed"]))]
 pub struct BackfillQuery {
     /// Must be true.
     #[serde(deserialize_with = "lenient::flag")]

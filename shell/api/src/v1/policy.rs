@@ -10,6 +10,7 @@ use crate::problem::Fault;
 /// A policy to set, to check or to preview.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["policy"]))]
 pub struct PolicyRequest {
     /// HuJSON text.
     #[serde(deserialize_with = "lenient::or_default")]
@@ -82,6 +83,7 @@ pub struct Access {
 /// Whether one node may reach another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["source", "destination"]))]
 pub struct ExplainRequest {
     /// Who: the name, id or address of a node, or a user, a tag, a group or a host of the policy.
     pub source: String,

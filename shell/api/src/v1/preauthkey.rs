@@ -98,8 +98,10 @@ pub struct ExpirePreAuthKeyRequest {
 /// The auth key to delete. An absent id is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["id"]))]
 pub struct DeletePreAuthKeyQuery {
     /// By id.
     #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "lenient::Id")]
     pub id: Option<u64>,
 }

@@ -151,6 +151,7 @@ pub struct ListUsersResponse {
 /// A user to create.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
+#[schemars(extend("required" = ["name"]))]
 pub struct CreateUserRequest {
     /// The unique name.
     #[serde(deserialize_with = "lenient::or_default")]
@@ -169,6 +170,7 @@ pub struct CreateUserRequest {
 /// The role that a user gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["role"]))]
 pub struct SetRoleRequest {
     /// The role, as in `autogroup:…`: `member`, `auditor`, `billing-admin`, `network-admin`, `it-admin`, `admin` or
     /// `owner`.

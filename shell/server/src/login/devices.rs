@@ -37,12 +37,12 @@ const PROFILES: [Profile; 3] = [
 
 /// `/apple`: what to do on macOS, iOS and tvOS.
 pub async fn apple(State(app): State<Arc<App>>) -> Response {
-    let url = escape(&app.settings.server_url.text);
+    let url = &app.settings.server_url.text;
     let link = |p: &Profile| format!("<li><a href=\"/apple/{}\">{}</a>", p.name, p.text);
     let profiles: String = PROFILES.iter().map(link).collect();
-    let defaults =
-        |p: &Profile| format!("defaults write {} ControlURL {}\n", p.domain, escape(&quoted(&url)));
+    let defaults = |p: &Profile| format!("defaults write {} ControlURL {}\n", p.domain, escape(&quoted(url)));
     let defaults: String = PROFILES.iter().filter(|p| p.name != "ios").map(defaults).collect();
+    let url = escape(url);
     let body = format!(
         "<p>This server is <code>{url}</code>. There are three ways to let a device of Apple use it.\
          <h2>By hand</h2>\
