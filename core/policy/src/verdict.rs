@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use headsail_wire::filter::PortRange;
 use headsail_wire::ids::{NodeId, UserId};
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::document::{SshTest, SshVerb, Test};
 use crate::engine::Engine;
 use crate::facts::{NodeFacts, Owner};
 use crate::net::{ANY_SOURCE, EXIT_ROUTES, Net, is_exit_route};
-use crate::ports::parse_protocol;
+use crate::ports::{ALL_PORTS, parse_protocol};
 use crate::program::{Body, List, Section, Target};
 use crate::selector::{Auto, Selector, users_named};
 use crate::signature::Signature;
@@ -75,18 +76,17 @@ impl Engine {
         Some(Party { signature, owner: user, inside: true, ..Party::default() })
     }
 
-    /// An address, which may be that of a node.
+    /// An address, and nothing else: rules that name its node mean it too, but not those that speak of other addresses.
     fn address_party(&self, a: IpAddr) -> Party {
-        if let Some(p) = self.by_addr.get(&a).and_then(|n| self.party(*n)) {
-            return p;
-        }
-        let mut sels = Vec::new();
+        let node = self.by_addr.get(&a).and_then(|n| self.party(*n)).unwrap_or_default();
+        let mut sels = node.signature.sels;
+        sels.retain(|s| self.program.net(*s).is_none());
         self.program.nets_of(a, &mut sels);
         sels.sort();
         let pool = ANY_SOURCE.iter().filter_map(|t| Net::parse(t)).any(|n| n.contains(a));
         let inside = pool || self.subnet_routes().any(|r| r.contains(&a));
-        let signature = Signature { sels, ..Signature::default() };
-        Party { signature, addresses: vec![a], inside, ..Party::default() }
+        let signature = Signature { sels, ..node.signature };
+        Party { signature, addresses: vec![a], inside, ..node }
     }
 
     /// Whom a name in a test or a question stands for: nodes that are there, else somebody imagined. Empty when nobody.
@@ -94,7 +94,11 @@ impl Engine {
     pub(crate) fn parties(&self, name: &str) -> Vec<Party> {
         let mut parties = self.all_parties(name);
         let mut seen = BTreeSet::new();
-        parties.retain(|p| seen.insert((p.signature.sels.clone(), p.owner, p.prefix, p.node.is_some())));
+        parties.retain(|p| {
+            // Where an address leads that no node has depends on who routes it.
+            let routed = if p.node.is_some() { Vec::new() } else { p.addresses.clone() };
+            seen.insert((p.signature.sels.clone(), p.owner, p.prefix, p.node.is_some(), p.inside, routed))
+        });
         parties
     }
 
@@ -162,18 +166,27 @@ impl Engine {
         port: u16,
     ) -> bool {
         let Body::Ports { protocol: opened, to } = &s.body else { return false };
-        let asked = protocol.map_or_else(|| vec![6, 17], |p| vec![p]);
-        let protocol_ok =
-            opened.map_or_else(|| asked.iter().any(|p| [6, 17, 1, 58].contains(p)), |o| asked.contains(&o));
-        let from = self.list(s.src).is_some_and(|l| src.is_in(l) || self.prefix_in(l, src));
-        if !protocol_ok || !from || (s.own && (src.owner.is_none() || src.owner != dst.owner)) {
+        // Clients let a ping through to every address of which one port is open (`matchIPsOnly`, `wgengine/filter/match.go`).
+        let ping = matches!(protocol, Some(1 | 58));
+        let protocol_ok = match (protocol, opened) {
+            _ if ping => true,
+            (None, None) => true,
+            (None, Some(o)) => matches!(o, 6 | 17),
+            (Some(p), None) => matches!(p, 6 | 17),
+            (Some(p), Some(o)) => p == *o,
+        };
+        if !protocol_ok || (s.own && (src.owner.is_none() || src.owner != dst.owner)) {
             return false;
         }
-        let port_ok = |ports: &[headsail_wire::filter::PortRange]| {
-            let portless = protocol.is_some_and(|p| !crate::ports::has_ports(p));
-            ports.iter().any(|p| (p.first <= port && port <= p.last) || (portless && p.last == 65535))
+        let from = self.list(s.src).is_some_and(|l| src.is_in(l) || self.prefix_in(l, src));
+        let portless = protocol.is_some_and(|p| !crate::ports::has_ports(p));
+        let port_ok = |ports: &[PortRange]| {
+            ping || ports.iter().any(|p| match portless {
+                true => *p == ALL_PORTS,
+                false => p.first <= port && port <= p.last,
+            })
         };
-        to.iter().any(|(t, ports)| port_ok(ports) && self.target_is(index, s, t, dst))
+        from && to.iter().any(|(t, ports)| port_ok(ports) && self.target_is(index, s, t, dst))
     }
 
     fn prefix_in(&self, list: &List, party: &Party) -> bool {

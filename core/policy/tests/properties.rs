@@ -34,7 +34,7 @@ impl Dice {
 const TAGS: [&str; 4] = ["tag:a", "tag:b", "tag:c", "tag:r"];
 const ROUTES: [&str; 6] =
     ["10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "192.168.7.0/24", "0.0.0.0/0", "::/0"];
-const SRC: [&str; 14] = [
+const SRC: [&str; 16] = [
     "*",
     "ann@example.org",
     "bob@",
@@ -47,10 +47,12 @@ const SRC: [&str; 14] = [
     "autogroup:tagged",
     "autogroup:admin",
     "100.64.0.3",
+    "fd7a:115c:a1e0::5",
+    "ipset:few",
     "10.1.0.0/16",
     "user:*@example.org",
 ];
-const DST: [&str; 13] = [
+const DST: [&str; 15] = [
     "*",
     "ann@example.org",
     "group:dev",
@@ -61,6 +63,8 @@ const DST: [&str; 13] = [
     "autogroup:tagged",
     "autogroup:internet",
     "100.64.0.4",
+    "fd7a:115c:a1e0::4",
+    "ipset:few",
     "10.1.2.0/24",
     "10.0.0.0/8",
     "lab",
@@ -124,6 +128,7 @@ fn text(rules: &[String], ssh: &[String], d: &mut Dice) -> String {
     let dev = d.pick(&["\"ann@example.org\", \"bob@\"", "\"bob@\"", ""]);
     format!(
         "{{\"groups\": {{\"group:dev\": [{dev}], \"group:ops\": [\"cid@example.net\"]}}, \"hosts\": {{\"lab\": \"10.1.2.3\"}}, \
+         \"ipsets\": {{\"ipset:few\": [\"fd7a:115c:a1e0::/124\", \"100.64.0.0/29\", \"remove 100.64.0.2\", \"remove fd7a:115c:a1e0::3\"]}}, \
          \"tagOwners\": {{\"tag:a\": [\"group:dev\"], \"tag:b\": [\"tag:a\"], \"tag:c\": [\"ann@example.org\"], \"tag:r\": []}}, \
          \"nodeAttrs\": [{{\"target\": [\"{}\"], \"attr\": [\"x\"]}}], \
          \"autoApprovers\": {{\"routes\": {{\"10.0.0.0/8\": [\"tag:r\"]}}, \"exitNode\": [\"tag:a\"]}}, \
@@ -261,11 +266,22 @@ fn told_unnamed(e: &Engine, id: NodeId) -> BTreeMap<&'static str, String> {
 
 /// Whether a packet filter lets a TCP connection through, judged as a client judges.
 fn lets_in(rules: &[FilterRule], from: IpAddr, to: IpAddr, port: u16) -> bool {
+    lets_through(rules, from, to, port, 6)
+}
+
+fn lets_through(rules: &[FilterRule], from: IpAddr, to: IpAddr, port: u16, protocol: i32) -> bool {
     rules.iter().any(|r| {
-        (r.ip_proto.is_empty() || r.ip_proto.contains(&6))
+        (r.ip_proto.is_empty() || r.ip_proto.contains(&protocol))
             && r.src_ips.iter().any(|s| matches(s, from))
             && r.dst_ports.iter().any(|d| matches(&d.ip, to) && d.ports.first <= port && port <= d.ports.last)
     })
+}
+
+/// Whether a client would answer a ping: some rule matches both addresses, whatever its protocol and ports.
+fn pings(rules: &[FilterRule], from: IpAddr, to: IpAddr) -> bool {
+    rules
+        .iter()
+        .any(|r| r.src_ips.iter().any(|s| matches(s, from)) && r.dst_ports.iter().any(|d| matches(&d.ip, to)))
 }
 
 proptest! {
@@ -342,6 +358,27 @@ proptest! {
                     let said = e.explain(&from.name, &to.name, port, "tcp").expect("both are there");
                     prop_assert_eq!(through, said.allowed, "{} to {}:{} seed {}: {:?}\n{}", from.name, to.name, port, seed, said, e.policy().text());
                     prop_assert!(!through || e.sees(from.id, b), "{} reaches {} unseen, seed {}", from.name, to.name, seed);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_explained_of_an_address_holds_for_that_address(seed: u64) {
+        let w = World::new(seed);
+        let e = &w.engine;
+        for b in ids(e) {
+            let rules = e.filter(b);
+            let to: Vec<IpAddr> = e.node(b).expect("it is there").addresses().collect();
+            let others = e.nodes().filter(|n| n.id != b);
+            for (s, d) in others.flat_map(|n| n.addresses()).flat_map(|s| to.iter().map(move |d| (s, *d))) {
+                for (port, proto) in [(22, "tcp"), (443, "udp"), (9, "icmp")] {
+                    let through = match proto {
+                        "icmp" => pings(&rules, s, d),
+                        _ => lets_through(&rules, s, d, port, if proto == "tcp" { 6 } else { 17 }),
+                    };
+                    let said = e.explain(&s.to_string(), &d.to_string(), port, proto).expect("both are there");
+                    prop_assert_eq!(through, said.allowed, "{} to {} {}:{} seed {}: {:?}\n{}", s, d, proto, port, seed, said, e.policy().text());
                 }
             }
         }
