@@ -128,7 +128,7 @@ pub(crate) fn parse_pool(text: &str) -> Result<IpNet, String> {
         return Err(format!("network must be within {POOL}"));
     }
     let touches = |t: &&str| Net::parse(t).is_some_and(|n| n.overlaps(&Net::Prefix(pool)));
-    if RESERVED.iter().any(|t| touches(&t)) {
+    if RESERVED.iter().any(touches) {
         return Err("network within reserved range".into());
     }
     Ok(pool)
