@@ -12,7 +12,7 @@ use headsail_wire::user::UserProfile;
 
 use crate::model::node::Node;
 use crate::tailnet::Tailnet;
-use crate::view;
+use crate::{user_names, view};
 
 /// What there is to say.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,8 @@ pub struct Step {
     comparison: Option<Comparison>,
     /// Whether something changed on which everything depends that anybody is told.
     wide: bool,
+    /// Whether the names of nodes with their users' may differ; see [`user_names`].
+    names: bool,
     /// The rows of which somebody may be told something else, where `wide` does not hold.
     touched: Vec<u64>,
 }
@@ -55,6 +57,12 @@ impl Step {
         let comparison = (was.stamp() != is.stamp()).then(|| Comparison::new(was.engine(), is.engine()));
         let wide = then.settings().base_domain != now.settings().base_domain || was.epoch() != is.epoch();
         let mut touched = now.nodes.touched_since(&then.nodes);
+        let named = |id: &u64| match (then.nodes.get(*id), now.nodes.get(*id)) {
+            (Some(was), Some(is)) => !user_names::is_same(was, is),
+            _ => true,
+        };
+        let names = (user_names::are_told(&then) || user_names::are_told(&now))
+            && (wide || comparison.is_some() || touched.iter().any(named));
         touched.retain(|id| match (then.nodes.get(*id), now.nodes.get(*id)) {
             (Some(was), Some(is)) => !was.same_to_others(is),
             _ => true,
@@ -62,7 +70,7 @@ impl Step {
         touched.extend(is.routers_touched_since(was));
         touched.sort_unstable();
         touched.dedup();
-        Step { then, now, comparison, wide, touched }
+        Step { then, now, comparison, wide, names, touched }
     }
 
     /// What a viewer must be told.
@@ -75,7 +83,7 @@ impl Step {
             true => self.tell_of_peers(was, me, &self.all_rows(), &mut out, &mut profiles),
             false => self.tell_of_peers(was, me, &self.touched, &mut out, &mut profiles),
         }
-        tell_of_itself(then, now, self.touch(viewer), (was, me), &mut out, &mut profiles);
+        self.tell_of_itself(was, me, &mut out, &mut profiles);
         renamed_users(then, now, me, &mut profiles);
         out.user_profiles = profiles.into_values().collect();
         if out == MapResponse::default() { Delta::Nothing } else { Delta::Frame(Box::new(out)) }
@@ -126,6 +134,44 @@ impl Step {
         self.wide || (self.comparison.is_some() && known(&self.then) != known(&self.now))
     }
 
+    fn tell_of_itself(
+        &self,
+        was: &Node,
+        me: &Node,
+        out: &mut MapResponse,
+        profiles: &mut BTreeMap<UserId, UserProfile>,
+    ) {
+        let (then, now, touch) = (&*self.then, &*self.now, self.touch(me.id));
+        let same_routes = then.access().primary_routes(me.id) == now.access().primary_routes(me.id);
+        let same_row = std::ptr::eq(was, me) && Arc::ptr_eq(then.settings(), now.settings());
+        if touch.caps || self.names || !same_row {
+            out.dns_config = changed(&view::dns(then, was), &view::dns(now, me));
+        }
+        // Roles of others decide whether a node is an admin's.
+        let same_epoch = then.access().epoch() == now.access().epoch();
+        if touch.caps || !same_routes || !same_row || !same_epoch {
+            let (old, new) = (view::me(then, was), view::me(now, me));
+            if old != new {
+                if old.user != new.user {
+                    profiles.insert(new.user, now.profile(&me.owner));
+                }
+                out.node = Some(Arc::new(new));
+            }
+        }
+        if !Arc::ptr_eq(then.settings(), now.settings()) {
+            out.derp_map = changed(&then.settings().derp, &now.settings().derp);
+            if then.settings().base_domain != now.settings().base_domain {
+                out.domain = now.settings().base_domain.clone();
+            }
+        }
+        if touch.ssh {
+            out.ssh_policy = changed(&view::ssh(then, was), &view::ssh(now, me));
+        }
+        if touch.filter {
+            out.packet_filters = diff_filters(&view::filters(then, was), &view::filters(now, me));
+        }
+    }
+
     /// What the policy says of a viewer, compared.
     fn touch(&self, viewer: NodeId) -> Touch {
         self.comparison.as_ref().map(|c| c.touch(viewer)).unwrap_or_default()
@@ -139,50 +185,13 @@ impl Step {
             (Some(was), Some(me)) => Arc::ptr_eq(was, me),
             _ => false,
         };
-        if !same_row || !Arc::ptr_eq(then.settings(), now.settings()) || self.is_wide_for(viewer) {
+        let same_settings = Arc::ptr_eq(then.settings(), now.settings());
+        if !same_row || !same_settings || self.names || self.is_wide_for(viewer) {
             return true;
         }
         let touch = self.touch(viewer);
         let same_routes = then.access().primary_routes(viewer) == now.access().primary_routes(viewer);
         touch.caps || touch.ssh || touch.filter || !same_routes
-    }
-}
-
-fn tell_of_itself(
-    then: &Tailnet,
-    now: &Tailnet,
-    touch: Touch,
-    (was, me): (&Node, &Node),
-    out: &mut MapResponse,
-    profiles: &mut BTreeMap<UserId, UserProfile>,
-) {
-    let same_routes = then.access().primary_routes(me.id) == now.access().primary_routes(me.id);
-    let same_row = std::ptr::eq(was, me) && Arc::ptr_eq(then.settings(), now.settings());
-    if touch.caps || !same_row {
-        out.dns_config = changed(&view::dns(then, was), &view::dns(now, me));
-    }
-    // Roles of others decide whether a node is an admin's.
-    let same_epoch = then.access().epoch() == now.access().epoch();
-    if touch.caps || !same_routes || !same_row || !same_epoch {
-        let (old, new) = (view::me(then, was), view::me(now, me));
-        if old != new {
-            if old.user != new.user {
-                profiles.insert(new.user, now.profile(&me.owner));
-            }
-            out.node = Some(Arc::new(new));
-        }
-    }
-    if !Arc::ptr_eq(then.settings(), now.settings()) {
-        out.derp_map = changed(&then.settings().derp, &now.settings().derp);
-        if then.settings().base_domain != now.settings().base_domain {
-            out.domain = now.settings().base_domain.clone();
-        }
-    }
-    if touch.ssh {
-        out.ssh_policy = changed(&view::ssh(then, was), &view::ssh(now, me));
-    }
-    if touch.filter {
-        out.packet_filters = diff_filters(&view::filters(then, was), &view::filters(now, me));
     }
 }
 

@@ -14,4 +14,5 @@ pub mod nextdns;
 pub mod project;
 pub mod table;
 pub mod tailnet;
+pub mod user_names;
 pub mod view;

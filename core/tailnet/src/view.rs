@@ -15,8 +15,8 @@ use ipnet::IpNet;
 use serde_json::value::RawValue;
 
 use crate::model::node::{Node, Owner};
-use crate::nextdns;
 use crate::tailnet::Tailnet;
+use crate::{nextdns, user_names};
 
 /// Where nodes ask for the outcome of an SSH check. Clients want https and ask over Noise, whatever the host.
 const SSH_BASE_URL: &str = "https://unused";
@@ -179,14 +179,18 @@ pub fn filters(t: &Tailnet, node: &Node) -> Filters {
     named.into_iter().map(|(name, rules)| (name, Arc::from(rules))).collect()
 }
 
-/// The DNS settings of a node: shared by all, unless a resolver wants to tell them apart.
+/// The DNS settings of a node: shared by all, unless a resolver wants to tell them apart or they know each other by their
+/// users' names.
 pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
-    let shared = &t.settings().dns;
-    if !nextdns::differs_by_node(shared) {
-        return shared.clone();
+    let mut dns = t.settings().dns.clone();
+    if nextdns::differs_by_node(&dns) {
+        let device = nextdns::Device { name: &node.hostname, os: &node.hostinfo.os, ip: node.ips().next() };
+        dns = Arc::new(nextdns::for_node(&dns, device, &t.access().engine().self_caps(node.id)));
     }
-    let device = nextdns::Device { name: &node.hostname, os: &node.hostinfo.os, ip: node.ips().next() };
-    Arc::new(nextdns::for_node(shared, device, &t.access().engine().self_caps(node.id)))
+    if user_names::are_told(t) {
+        Arc::make_mut(&mut dns).extra_records.extend(user_names::records(t, node));
+    }
+    dns
 }
 
 /// The SSH policy of a node.

@@ -254,6 +254,7 @@ fn a_renamed_user_is_told_to_those_who_see_a_node_of_it() {
 #[test]
 fn a_peer_that_changes_hands_comes_with_its_new_owner() {
     let (mut town, a, b) = two();
+    town.has_tags(&["tag:web"]);
     let then = town.t.clone();
     town.make(Command::TagNode { node: town.node(&b).id, tags: tags(&["tag:web"]) });
     let told = town.told_since(&then, town.node(&a).id);
@@ -266,7 +267,8 @@ fn only_what_changed_in_the_configuration_is_told() {
     let (mut town, a, _) = two();
     let then = town.t.clone();
     let dns = Arc::new(DnsConfig { proxied: true, ..DnsConfig::default() });
-    let next = Settings { dns: dns.clone(), ..Settings::clone(town.t.settings()) };
+    let user_names = Some(false);
+    let next = Settings { dns: dns.clone(), user_names, ..Settings::clone(town.t.settings()) };
     town.make(Command::Configure(Arc::new(next)));
     let told = town.told_since(&then, town.node(&a).id);
     assert_eq!(told, MapResponse { dns_config: Some(dns), ..MapResponse::default() });
@@ -334,7 +336,7 @@ fn what_a_host_tells_is_cut_to_a_bound() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
-    let long = "ü".repeat(200_000);
+    let long = "ü".repeat(5_000);
     let mut client = Client::new(1, &long);
     for text in client.host.texts_mut() {
         text.clone_from(&long);
@@ -342,7 +344,7 @@ fn what_a_host_tells_is_cut_to_a_bound() {
     client.host.ssh_host_keys = vec![long.clone(); 100];
     client.host.request_tags = Vec::new();
     client.host.services =
-        vec![Service { proto: "peerapi4".into(), description: long.clone(), port: 1 }; 2000];
+        vec![Service { proto: "peerapi4".into(), description: "d".repeat(500), port: 1 }; 2000];
     let size = |host: &Hostinfo| serde_json::to_vec(host).expect("it is JSON").len();
     let node = town.join(&client, &key);
     assert!(size(&node.hostinfo) < 400_000, "{}", size(&node.hostinfo));
@@ -357,8 +359,34 @@ fn what_a_host_tells_is_cut_to_a_bound() {
 
     let mut stranger = client.clone();
     (stranger.machine, stranger.node) = (MachineKey::from_bytes([9; 32]), NodeKey::from_bytes([9; 32]));
-    stranger.host.request_tags = vec![format!("tag:{long}"); 5000];
+    stranger.host.request_tags = vec![format!("tag:{long}"); 500];
     stranger.host.routable_ips = vec!["10.0.0.0/8".parse().expect("a prefix"); 5000];
     town.register(stranger.asks()).expect("a login waits");
     assert!(size(&town.waiting().asking.hostinfo) < 32_000);
+}
+
+#[test]
+fn nodes_of_users_have_names_with_their_users_in_small_tailnets() {
+    for (chosen, told_when_large) in [(None, false), (Some(true), true)] {
+        let dns = Arc::new(DnsConfig { proxied: true, ..DnsConfig::default() });
+        let mut town = Town::with(|s| (s.dns, s.user_names) = (dns, chosen));
+        let alice = town.user("alice@example.com");
+        let key = town.key(alice, |_| {});
+        let laptop = Client::new(1, "my-laptop");
+        town.join(&laptop, &key);
+        let names = |town: &Town| -> Vec<String> {
+            town.map(&laptop).dns.extra_records.iter().map(|r| format!("{} {}", r.name, r.value)).collect()
+        };
+        assert_eq!(names(&town), ["my-laptop.alice.mesh.internal 100.64.0.1"]);
+        let tagged = town.key(alice, |k| k.tags = tags(&["tag:server"]));
+        town.join(&Client::new(2, "server"), &tagged);
+        assert_eq!(names(&town).len(), 1, "a tagged node has no user");
+        for number in 3..=33 {
+            let (then, mut map) = (town.t.clone(), Some(town.map(&laptop)));
+            town.join(&Client::new(number, "other"), &key);
+            apply(&mut map, town.told_since(&then, town.node(&laptop).id)).expect("it applies");
+            assert_eq!(map, Some(town.map(&laptop)));
+        }
+        assert_eq!(!names(&town).is_empty(), told_when_large);
+    }
 }

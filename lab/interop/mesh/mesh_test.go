@@ -128,9 +128,11 @@ func pingAll(t *testing.T, clients []*harness.Client) {
 // magicDNS asks a client's own resolver for a peer, by the full name.
 func magicDNS(t *testing.T, clients []*harness.Client) {
 	want := clients[1].Address(4).String()
-	out := clients[0].MustRun("dns", "query", clients[1].Name+"."+harness.BaseDomain, "A")
-	if !strings.Contains(out, want) {
-		t.Errorf("want %s in %s", want, out)
+	for _, name := range []string{clients[1].Name, clients[1].Name + ".alice"} {
+		out := clients[0].MustRun("dns", "query", name+"."+harness.BaseDomain, "A")
+		if !strings.Contains(out, want) {
+			t.Errorf("%s: want %s in %s", name, want, out)
+		}
 	}
 }
 

@@ -173,6 +173,7 @@ mod tests {
         let list = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
         Dns {
             magic_dns: true,
+            user_names: None,
             base_domain: "example.com".into(),
             override_local_dns: true,
             global: list(&["1.1.1.1", "2606:4700:4700::1111", "https://dns.nextdns.io/abc123"]),

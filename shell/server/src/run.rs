@@ -168,6 +168,7 @@ fn tailnet_settings(s: &Settings, derp: DerpMap, dns: DnsConfig) -> TailnetSetti
             config::Allocation::Random => Allocation::Random,
         },
         dns: Arc::new(dns),
+        user_names: s.dns.user_names,
         derp: Arc::new(derp),
         node_expiry: s.lifetimes.node_expiry.map(secs),
         ephemeral_timeout: secs(s.lifetimes.ephemeral),

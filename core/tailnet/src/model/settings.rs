@@ -28,6 +28,9 @@ pub struct Settings {
     pub allocation: Allocation,
     /// DNS settings of every node.
     pub dns: Arc<DnsConfig>,
+    /// Whether `node.user.domain` resolves besides `node.domain`; `None` for as long as the tailnet is
+    /// small and has no extra records.
+    pub user_names: Option<bool>,
     /// The relays.
     pub derp: Arc<DerpMap>,
     /// Seconds that the key of a user's node is good for; `None` for ever.
@@ -57,6 +60,7 @@ impl Settings {
             v6: "fd7a:115c:a1e0::/48".parse().ok(),
             allocation: Allocation::Sequential,
             dns: Arc::new(DnsConfig::default()),
+            user_names: None,
             derp: Arc::new(DerpMap::default()),
             node_expiry: None,
             ephemeral_timeout: 120,

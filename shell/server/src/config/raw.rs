@@ -146,14 +146,19 @@ impl Raw {
 
     /// A boolean, or `default`.
     pub(crate) fn bool(&mut self, path: &str, default: bool) -> bool {
-        let Some(At { value, place }) = self.text(path) else { return default };
+        self.maybe_bool(path).unwrap_or(default)
+    }
+
+    /// A boolean where one is set.
+    pub(crate) fn maybe_bool(&mut self, path: &str) -> Option<bool> {
+        let At { value, place } = self.text(path)?;
         match value.to_ascii_lowercase().as_str() {
-            "true" | "t" | "1" | "yes" | "y" | "on" => true,
-            "false" | "f" | "0" | "no" | "n" | "off" => false,
+            "true" | "t" | "1" | "yes" | "y" | "on" => Some(true),
+            "false" | "f" | "0" | "no" | "n" | "off" => Some(false),
             _ => {
                 self.report
                     .problem(&place, format_args!("`{path}` must be `true` or `false`, not `{value}`"));
-                default
+                None
             }
         }
     }

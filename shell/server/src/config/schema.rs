@@ -99,6 +99,7 @@ pub(crate) const KEYS: &[Key] = &[
     acted("derp.update_frequency", Text),
     acted("dns.magic_dns", Bool),
     acted("dns.base_domain", Text),
+    acted("dns.user_names", Bool),
     acted("dns.override_local_dns", Bool),
     acted("dns.nameservers.global", List),
     acted("dns.nameservers.split", Nested),
@@ -205,7 +206,8 @@ const fn fatal(path: &'static str, advice: &'static str) -> Removed {
     Removed { path, fate: Fate::Fatal, successor: None, advice }
 }
 
-const NO_USER_NAMES: &str = "remove it: names are `host.base_domain`, without the user's name";
+const NO_USER_NAMES: &str =
+    "remove it: names are `host.base_domain`; `host.user.base_domain` resolves, too (`dns.user_names`)";
 const OLD_DATABASE: &str = "use the section `database`";
 
 /// Keys of former versions of Headscale.

@@ -250,6 +250,9 @@ pub struct Dns {
     pub magic_dns: bool,
     /// The domain under which nodes have their names; empty if none. Lower case, no dot at the end.
     pub base_domain: String,
+    /// Whether `node.user.base_domain` resolves too; absent: while the network is small
+    /// and has no extra records.
+    pub user_names: Option<bool>,
     /// The global resolvers replace those of the client's system.
     pub override_local_dns: bool,
     /// Resolvers for everything: addresses or DNS-over-HTTPS URLs.

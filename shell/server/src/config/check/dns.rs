@@ -37,6 +37,7 @@ pub(super) fn dns(raw: &mut Raw, server_url: &ServerUrl) -> Dns {
     Dns {
         magic_dns,
         base_domain,
+        user_names: raw.maybe_bool("dns.user_names"),
         override_local_dns,
         global,
         split,
