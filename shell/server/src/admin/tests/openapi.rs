@@ -169,3 +169,28 @@ async fn the_page_shows_every_operation_and_loads_nothing() {
     assert!(!page.contains("<script") && !page.contains(" src="));
     assert!(page.contains("color-scheme:light dark"));
 }
+
+#[tokio::test]
+async fn what_is_required_is_missed() {
+    let s = Server::new();
+    s.user("alice").await;
+    s.join(1, serde_json::json!({"user": 1}), super::host("web", &[])).await;
+    let mut asked = 0;
+    for operation in headsail_api::paths::OPERATIONS {
+        let (method, path) = (operation.route.method.as_str(), operation.route.path);
+        let said = &DOCUMENT["paths"][path][method.to_ascii_lowercase()];
+        let body = followed(&said["requestBody"]["content"]["application/json"]["schema"]);
+        let in_query = said["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|p| p["in"] == "query" && p["required"] == true);
+        if body["required"].is_array() || in_query {
+            asked += 1;
+            let line = format!("{method} {}", operation.route.fill(&["1", "x"]).replace("/api/v1", ""));
+            let (status, answer) = s.send(&line, "{}").await;
+            assert_eq!(status, 400, "{line} does not need what its document says: {answer}");
+        }
+    }
+    assert!(asked >= 10, "{asked}");
+}
