@@ -22,5 +22,9 @@ pub fn configtest(globals: &Globals) -> Outcome {
     for warning in &settings.warnings {
         output::remark(&format!("warning: {warning}"));
     }
+    let faults = headsail_server::rehearse::rehearse(&settings);
+    if !faults.is_empty() {
+        return Err(Failure::new(faults.join("\n")));
+    }
     Ok(Answer::new(&serde_json::json!({ "warnings": settings.warnings }), "The configuration is valid."))
 }
