@@ -56,16 +56,25 @@ impl std::error::Error for KeyError {}
 /// The file cannot be read or written, or does not hold a key. A malformed file is never replaced: the key in it may
 /// be what all clients know this server by.
 pub fn load_or_create(path: &Path) -> Result<PrivateKey, KeyError> {
+    match find(path)? {
+        Some(key) => Ok(key),
+        None => create(path).map_err(|error| KeyError { path: path.to_owned(), why: error.to_string() }),
+    }
+}
+
+/// Reads a key file, if there is one.
+///
+/// # Errors
+/// The file cannot be read or does not hold a key.
+pub fn find(path: &Path) -> Result<Option<PrivateKey>, KeyError> {
     let failed = |why: String| KeyError { path: path.to_owned(), why };
     match files::read_bounded(path, MAX_FILE_BYTES) {
-        Ok(text) => parse(&text).ok_or_else(|| {
+        Ok(text) => parse(&text).map(Some).ok_or_else(|| {
             failed(format!(
                 "it does not hold `{PREFIX}` and 64 hex digits; restore it from a backup, or move it away to get a new key (clients then need a new login)"
             ))
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create(path).map_err(|error| failed(error.to_string()))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(error.to_string())),
     }
 }
