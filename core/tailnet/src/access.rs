@@ -124,7 +124,6 @@ impl Access {
     pub(crate) fn put_node(&mut self, was: Option<&Node>, now: &Node) {
         self.upsert(facts(now, self.primary_routes(now.id).to_vec()));
         let (old, new) = (was.map(subnets).unwrap_or_default(), subnets(now));
-        let available = |n: &Node| n.presence.is_online();
         let same = old == new && was.is_none_or(|w| available(w) == available(now));
         if same && (was.is_some() || new.is_empty()) {
             return;
@@ -214,6 +213,11 @@ fn subnets(node: &Node) -> BTreeSet<IpNet> {
     node.live_routes().into_iter().filter(|r| !is_exit_route(r)).collect()
 }
 
+/// Whether a router can be in charge of a route: it is there, and its key is good.
+fn available(node: &Node) -> bool {
+    node.presence.is_online() && !node.expiry.is_past()
+}
+
 fn policy_owner(owner: &Owner) -> PolicyOwner {
     match owner {
         Owner::User(id) => PolicyOwner::User(*id),
@@ -241,7 +245,7 @@ fn facts(node: &Node, primary: Vec<IpNet>) -> NodeFacts {
         advertised: node.advertised_routes().to_vec(),
         approved: node.live_routes(),
         primary,
-        available: node.presence.is_online(),
+        available: available(node),
         name: node.name.clone(),
     }
 }

@@ -25,6 +25,7 @@ fn three() -> (Town, [UserId; 2], [Client; 3]) {
         town.join(client, &key);
     }
     let web = town.node(&clients[2]).id;
+    town.has_tags(&["tag:web"]);
     town.make(Command::TagNode { node: web, tags: tags(&["tag:web"]) });
     (town, users, clients)
 }

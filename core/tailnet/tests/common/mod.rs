@@ -88,6 +88,16 @@ impl Town {
         Shown { id: self.t.auth_key_by_prefix(&key.prefix).expect("the key is there").id, text: key.text }
     }
 
+    /// A policy that lets everyone reach everyone, in which these tags exist.
+    pub fn has_tags(&mut self, all: &[&str]) {
+        let owners: Vec<String> = all.iter().map(|tag| format!(r#""{tag}": []"#)).collect();
+        let text = format!(
+            r#"{{"acls": [{{"action": "accept", "src": ["*"], "dst": ["*:*"]}}], "tagOwners": {{{}}}}}"#,
+            owners.join(", ")
+        );
+        self.make(Command::SetPolicy { text, kept: true });
+    }
+
     pub fn register(&mut self, registration: Registration) -> Result<Vec<Change>, Rejection> {
         self.try_to(Command::Register(Box::new(registration)))
     }
