@@ -49,7 +49,7 @@ pub struct Registration {
     pub auth_key: Option<Option<(String, KeyDigest)>>,
     /// The expiry that the client asks for; in the past to log out.
     pub expiry: Option<Time>,
-    /// The host.
+    /// The host; an empty one tells nothing and leaves everything as it was.
     pub hostinfo: Hostinfo,
     /// Whether the node is to vanish when it goes offline.
     pub ephemeral: bool,
@@ -58,7 +58,7 @@ pub struct Registration {
 /// What a client tells of itself with a map request.
 #[derive(Clone, Debug, Default)]
 pub struct Telling {
-    /// The host; `None` leaves it as it was.
+    /// The host; none, or an empty one, leaves it as it was.
     pub hostinfo: Option<Hostinfo>,
     /// Where it can be reached.
     pub endpoints: Vec<SocketAddr>,
@@ -116,7 +116,7 @@ pub enum Command {
         node: NodeId,
         /// The stream.
         stream: StreamNo,
-        /// What it tells; counts only where nothing is known yet.
+        /// What it tells; each part counts only where nothing is known yet.
         telling: Box<Telling>,
     },
     /// A map stream has ended.
@@ -224,6 +224,15 @@ pub enum Command {
         node: NodeId,
         /// The prefixes; one default route stands for both.
         routes: BTreeSet<IpNet>,
+    },
+    /// Some routes of a node are approved, others no more; the rest stay as they are.
+    EditRoutes {
+        /// The node.
+        node: NodeId,
+        /// The prefixes to approve; one default route stands for both.
+        approve: BTreeSet<IpNet>,
+        /// The prefixes to take the approval from; one default route stands for both.
+        withdraw: BTreeSet<IpNet>,
     },
     /// A node asks whether an SSH session to it is allowed.
     AskSsh {

@@ -2,13 +2,17 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Client, Town};
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, Registration, Rejection};
 use headsail_tailnet::delta::{Delta, delta};
-use headsail_tailnet::model::node::{Expiry, Presence, StreamNo, TOMBSTONE_SECS};
+use headsail_tailnet::model::node::{Expiry, MAX_TOMBSTONES, Presence, StreamNo, TOMBSTONE_SECS, Tombstone};
 use headsail_tailnet::tailnet::{Tailnet, revive};
-use headsail_wire::keys::NodeKey;
+use headsail_wire::ids::NodeId;
+use headsail_wire::keys::{MachineKey, NodeKey};
+use headsail_wire::time::Time;
 
 fn with_one_node(edit: impl FnOnce(&mut headsail_tailnet::model::settings::Settings)) -> (Town, Client) {
     let mut town = Town::with(edit);
@@ -101,6 +105,76 @@ fn b12_an_ephemeral_node_goes_after_its_timeout_and_not_before() {
     assert!(town.is_in(&client));
     town.pass(1);
     assert!(!town.is_in(&client));
+    let stone = town.t.tombstone(&client.node).expect("its client is told, should it come back late");
+    assert_eq!((stone.machine_key, stone.deleted), (client.machine, town.now));
+}
+
+#[test]
+fn b12_every_sign_of_life_of_an_ephemeral_node_begins_its_timeout_anew() {
+    let mut town = Town::with(|s| (s.ephemeral_timeout, s.grace_millis) = (60, 5000));
+    let alice = town.user("alice");
+    let key = town.key(alice, |k| k.ephemeral = true);
+    let client = Client::new(1, "ci");
+    town.join(&client, &key);
+    town.open(&client, 1);
+    town.close(&client, 1);
+    town.pass(55);
+    town.register(client.asks()).unwrap();
+    town.pass(55);
+    town.lite_update(&client);
+    town.pass(55);
+    let rotated = client.rotated(11);
+    town.join(&rotated, &key);
+    town.pass(59);
+    assert!(town.is_in(&rotated));
+    town.pass(1);
+    assert!(!town.is_in(&rotated));
+}
+
+#[test]
+fn b12_a_node_that_becomes_ephemeral_has_its_timeout_before_it() {
+    let mut town = Town::with(|s| s.ephemeral_timeout = 60);
+    let alice = town.user("alice");
+    let (key, ephemeral) = (town.key(alice, |_| {}), town.key(alice, |k| k.ephemeral = true));
+    let client = Client::new(1, "ci");
+    town.join(&client, &key);
+    town.pass(1000);
+    let rotated = client.rotated(11);
+    town.join(&rotated, &ephemeral);
+    town.pass(59);
+    assert!(town.is_in(&rotated));
+}
+
+#[test]
+fn tombstones_are_bounded_when_many_go_at_once() {
+    let (mut town, _) = with_one_node(|s| s.ephemeral_timeout = 60);
+    let stone = |n: usize, deleted: Time| {
+        let mut key = [0xee; 32];
+        key[..8].copy_from_slice(&n.to_be_bytes());
+        let (node, machine_key) = (NodeId::new(1_000_000).unwrap(), MachineKey::from_bytes(key));
+        let node_key = NodeKey::from_bytes(key);
+        Change::Tombstone(Arc::new(Tombstone { node, node_key, machine_key, deleted }))
+    };
+    let (old, young) = (town.now.plus_secs(-9), town.now.plus_secs(-1));
+    let stones: Vec<Change> =
+        (0..MAX_TOMBSTONES - 1).map(|n| stone(n, if n < 2 { old } else { young })).collect();
+    town.t.apply(&stones);
+    let alice = town.t.users().next().unwrap().id;
+    let key = town.key(alice, |k| k.ephemeral = true);
+    let clients: Vec<Client> = (10..13).map(|n| Client::new(n, "ci")).collect();
+    clients.iter().for_each(|c| drop(town.join(c, &key)));
+    town.pass(60);
+    let left = |t: &Tailnet| -> Vec<(Time, NodeKey)> {
+        let stones = t.dump().into_iter().filter_map(|row| match row {
+            Change::Tombstone(s) => Some((s.deleted, s.node_key)),
+            _ => None,
+        });
+        stones.collect()
+    };
+    let stones = left(&town.t);
+    assert_eq!(stones.len(), MAX_TOMBSTONES);
+    assert!(clients.iter().all(|c| town.t.tombstone(&c.node).is_some()), "those that went last are told");
+    assert!(stones.iter().all(|(deleted, _)| *deleted != old), "the oldest gave way");
 }
 
 #[test]
@@ -140,6 +214,7 @@ fn b10_logging_out_deletes_an_ephemeral_node_at_once() {
     town.open(&client, 1);
     town.register(client.logs_out()).unwrap();
     assert_eq!(town.t.node_count(), 0);
+    assert!(town.t.tombstone(&client.node).is_some(), "another process with this key is told");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use headsail_tailnet::command::{Command, NewAuthKey, NewUser, Rejection};
 use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 use headsail_tailnet::model::node::{Expiry, Owner};
 use headsail_tailnet::model::settings::{Allocation, Settings};
+use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::TAGGED_DEVICES;
+use headsail_wire::keys::NodeKey;
 
 #[test]
 fn b14_a_tagged_key_makes_a_tagged_node_that_never_expires() {
@@ -52,6 +54,7 @@ fn b14_an_administrator_tags_a_node_and_cannot_untag_it() {
     let key = town.key(alice, |_| {});
     let client = Client::new(1, "web");
     let id = town.join(&client, &key).id;
+    town.has_tags(&["tag:web"]);
     town.make(Command::TagNode { node: id, tags: tags(&["tag:web"]) });
     assert_eq!(
         (town.node(&client).owner.tags(), town.node(&client).expiry),
@@ -73,8 +76,54 @@ fn b14_an_expired_node_that_is_tagged_by_an_administrator_stays_expired_only_if_
     let client = Client::new(1, "web");
     let id = town.join(&client, &key).id;
     town.make(Command::ExpireNode { node: id, at: Some(town.now) });
+    town.has_tags(&["tag:db"]);
     town.make(Command::TagNode { node: id, tags: tags(&["tag:db"]) });
     assert!(town.node(&client).expiry.is_past());
+}
+
+#[test]
+fn b14_an_administrator_sets_only_tags_that_the_policy_knows() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let (key, tagged) = (town.key(alice, |_| {}), town.key(alice, |k| k.tags = tags(&["tag:free"])));
+    let client = Client::new(1, "web");
+    let id = town.join(&client, &key).id;
+    let to = |all: &[&str]| Command::TagNode { node: id, tags: tags(all) };
+    let refused = "requested tags [tag:web] are invalid or not permitted";
+    assert!(words(town.try_to(to(&["tag:web"]))).starts_with(refused), "there is no policy");
+    town.has_tags(&["tag:db"]);
+    assert!(words(town.try_to(to(&["tag:db", "tag:web"]))).starts_with(refused));
+    assert_eq!(town.node(&client).owner, Owner::User(alice));
+    town.make(to(&["tag:db"]));
+    assert_eq!(town.join(&Client::new(2, "ci"), &tagged).owner.tags(), ["tag:free"], "keys may have any");
+}
+
+#[test]
+fn b14_the_key_that_let_a_node_in_does_not_undo_what_an_administrator_has_made_of_it() {
+    for of_key in [&[][..], &["tag:key"]] {
+        let mut town = Town::with(|s| s.node_expiry = Some(1000));
+        town.has_tags(&["tag:admins"]);
+        let alice = town.user("alice");
+        let key = town.key(alice, |k| k.tags = tags(of_key));
+        let other = town.key(alice, |k| k.tags = tags(&["tag:other"]));
+        let client = Client::new(1, "web").asking_for(of_key);
+        let id = town.join(&client, &key).id;
+        town.make(Command::TagNode { node: id, tags: tags(&["tag:admins"]) });
+        let kept = |node: Arc<headsail_tailnet::model::node::Node>| {
+            assert_eq!((node.id, node.owner.tags()), (id, vec!["tag:admins".to_owned()]), "{of_key:?}");
+            assert_eq!(node.expiry, Expiry::Never);
+        };
+        let again = client.rotated(11);
+        kept(town.join(&again, &key));
+        town.register(again.logs_out()).unwrap();
+        kept(town.join(&again, &key));
+        town.register(again.logs_out()).unwrap();
+        kept(town.join(&Client { old: NodeKey::default(), ..again.rotated(12) }, &key));
+        // Another key replaces them.
+        let anew = Client { node: NodeKey::from_bytes([13; 32]), ..client.asking_for(&[]) };
+        let replaced = town.join(&anew, &other);
+        assert_eq!((replaced.id, replaced.owner.tags()), (id, vec!["tag:other".to_owned()]));
+    }
 }
 
 #[test]
@@ -159,6 +208,25 @@ fn b16_the_name_follows_the_hosts_until_an_administrator_chooses_one() {
     assert_eq!((node.name.as_str(), node.hostname.as_str()), ("chosen", "third"));
     // Also over a new key.
     assert_eq!(town.join(&client.rotated(11), &key).name, "chosen");
+}
+
+#[test]
+fn b16_who_tells_no_name_keeps_the_one_it_has() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let mut client = Client::new(1, "web");
+    town.join(&client, &key);
+    client.host = Hostinfo { os: "linux".into(), ..Hostinfo::default() };
+    let nameless = |town: &Town| {
+        let node = town.node(&client);
+        assert_eq!((node.name.as_str(), node.hostname.as_str()), ("web", "web"));
+        assert_eq!((node.hostinfo.hostname.as_str(), node.hostinfo.os.as_str()), ("web", "linux"));
+    };
+    town.register(client.asks()).unwrap();
+    nameless(&town);
+    town.lite_update(&client);
+    nameless(&town);
 }
 
 #[test]

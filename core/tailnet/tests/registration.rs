@@ -6,7 +6,9 @@ use common::{Client, Town, words};
 use headsail_tailnet::command::{Command, Registration, Rejection};
 use headsail_tailnet::decide::map_update::node_of;
 use headsail_tailnet::model::node::{Expiry, Owner, RegisterMethod};
+use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::capver::CapVer;
+use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::keys::NodeKey;
 
 #[test]
@@ -203,10 +205,69 @@ fn two_nodes_of_a_machine_never_have_one_key() {
     let client = Client::new(1, "web");
     let first = town.join(&client, &key);
     town.register(client.logs_out()).unwrap();
-    // The same key as somebody else: the client is told to make a new one, and then gets its second node.
-    assert_eq!(town.register(client.shows(&other.text)), Err(Rejection::KeyExpired));
-    assert_eq!(town.t.node_by_key(&client.node).unwrap().id, first.id);
-    assert_ne!(town.join(&client.rotated(11), &other).id, first.id);
+    // As somebody else, with the key that it had: the first one stays with its owner, under a key that nobody has.
+    let second = town.join(&client, &other);
+    let kept = town.t.node(first.id).unwrap().clone();
+    assert_eq!((kept.owner.user(), kept.v4, kept.expiry.is_past()), (Some(alice), first.v4, true));
+    assert_eq!((second.owner.user(), second.node_key), (Some(bob), client.node));
+    assert!(second.id > first.id && kept.node_key != client.node && second.v4 != first.v4);
+    assert_eq!(town.t.node_by_key(&kept.node_key).map(|n| n.id), Some(first.id));
+    // Clients that are told in one frame trip over a key that moves to an older node, so that one gets a new key.
+    town.register(client.logs_out()).unwrap();
+    assert_eq!(town.register(client.shows(&key.text)), Err(Rejection::KeyExpired));
+    assert_eq!(town.join(&client.rotated(11), &key).id, first.id);
+    assert_eq!(town.t.node_count(), 2);
+}
+
+#[test]
+fn a_machine_that_is_in_does_not_lose_its_key_to_itself() {
+    let mut town = Town::new();
+    let (alice, bob) = (town.user("alice"), town.user("bob"));
+    let key = town.key(alice, |_| {});
+    let client = Client::new(1, "web");
+    // A login waits under the key with which the machine comes in otherwise meanwhile.
+    town.register(client.asks()).unwrap();
+    let ticket = town.waiting().id.clone();
+    let first = town.join(&client, &key);
+    town.make(Command::GrantTicket { ticket: ticket.clone(), user: bob });
+    assert!(matches!(&town.t.ticket(&ticket).unwrap().state, TicketState::Refused(_)));
+    assert_eq!(town.node(&client), first);
+}
+
+#[test]
+fn registering_without_a_host_leaves_everything_as_it_was() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let mut client = Client::new(1, "web").at_relay(3);
+    client.host.routable_ips = vec!["10.0.0.0/8".parse().unwrap()];
+    client.host.ssh_host_keys = vec!["ssh-ed25519 AAAA".into()];
+    let before = town.join(&client, &key);
+    let silent = Client { host: Hostinfo::default(), ..client.clone() };
+    let same = |town: &Town, client: &Client| {
+        let now = town.node(client);
+        assert_eq!(
+            (&now.hostname, &now.name, &now.hostinfo),
+            (&before.hostname, &before.name, &before.hostinfo)
+        );
+        assert_eq!(now.contact, before.contact);
+    };
+    assert_eq!(town.register(silent.asks()).unwrap(), Vec::new());
+    town.register(silent.logs_out()).unwrap();
+    town.join(&silent, &key);
+    same(&town, &silent);
+    town.join(&silent.rotated(11), &key);
+    same(&town, &silent.rotated(11));
+    town.lite_update(&silent.rotated(11));
+    same(&town, &silent.rotated(11));
+    // A login that a person decides keeps the host that was told first.
+    let asks = client.rotated(12);
+    town.register(asks.asks()).unwrap();
+    town.register(Client { host: Hostinfo::default(), ..asks.clone() }.asks()).unwrap();
+    let ticket = town.waiting();
+    assert_eq!(ticket.asking.hostinfo.hostname, "web");
+    town.make(Command::GrantTicket { ticket: ticket.id.clone(), user: alice });
+    same(&town, &asks);
 }
 
 #[test]

@@ -115,9 +115,10 @@ impl Machine {
         })
     }
 
-    /// A registration with the keys of now.
+    /// A registration with the keys of now; sometimes it tells nothing of the host.
     pub fn registration(
         &self,
+        rng: &mut Rng,
         auth_key: Option<Option<(String, KeyDigest)>>,
         expiry: Option<Time>,
         ephemeral: bool,
@@ -129,7 +130,7 @@ impl Machine {
             old_node_key: self.old_node_key,
             auth_key,
             expiry,
-            hostinfo: self.hostinfo.clone(),
+            hostinfo: if rng.chance(95) { self.hostinfo.clone() } else { Hostinfo::default() },
             ephemeral,
         })
     }

@@ -9,10 +9,11 @@ use ipnet::IpNet;
 
 use crate::change::Change;
 use crate::command::{Env, Rejection};
+use crate::decide::departure::bury;
 use crate::decide::entry::addresses;
 use crate::decide::policy;
 use crate::model::name;
-use crate::model::node::{Expiry, MAX_TOMBSTONES, Node, Owner, Tags, Tombstone, with_both_defaults};
+use crate::model::node::{Expiry, Node, Owner, Tags, with_both_defaults};
 use crate::tailnet::Tailnet;
 
 fn known(t: &Tailnet, id: NodeId) -> Result<&Arc<Node>, Rejection> {
@@ -46,20 +47,7 @@ pub(super) fn expire(t: &Tailnet, id: NodeId, at: Option<Time>, now: Time) -> Re
 
 pub(super) fn delete(t: &Tailnet, id: NodeId, now: Time) -> Result<Vec<Change>, Rejection> {
     let node = known(t, id)?;
-    let mut changes = Vec::new();
-    if t.tombstones.len() >= MAX_TOMBSTONES
-        && let Some((key, _)) = t.tombstones.iter().min_by_key(|(_, s)| s.deleted)
-    {
-        changes.push(Change::TombstoneGone(*key));
-    }
-    changes.push(Change::NodeGone(id));
-    changes.push(Change::Tombstone(Arc::new(Tombstone {
-        node: id,
-        node_key: node.node_key,
-        machine_key: node.machine_key,
-        deleted: now,
-    })));
-    Ok(changes)
+    Ok(bury(t, std::slice::from_ref(node), now))
 }
 
 /// Checks the form of a tag: `tag:`, a letter, then letters, digits and `-`.
@@ -80,7 +68,7 @@ pub(super) fn tag(t: &Tailnet, id: NodeId, tags: BTreeSet<String>) -> Result<Vec
     let node = known(t, id)?;
     for tag in &tags {
         check_tag(tag)?;
-        if t.policy().is_some() && !t.access().engine().tag_exists(tag) {
+        if !t.access().engine().tag_exists(tag) {
             return Err(Rejection::Invalid(format!(
                 "requested tags [{tag}] are invalid or not permitted: name an owner of `{tag}` under `tagOwners` in the policy"
             )));
@@ -106,6 +94,22 @@ pub(super) fn approve_routes(
     let node = known(t, id)?;
     let routes = with_both_defaults(routes.into_iter().map(|r| r.trunc()).collect());
     Ok(edited(node, |n| n.approved_routes = routes))
+}
+
+/// Approves some routes and takes the approval from others. What is not named stays as it is at this moment, so that of two
+/// who edit at once neither undoes what the other has done.
+pub(super) fn edit_routes(
+    t: &Tailnet,
+    id: NodeId,
+    approve: BTreeSet<IpNet>,
+    withdraw: BTreeSet<IpNet>,
+) -> Result<Vec<Change>, Rejection> {
+    let node = known(t, id)?;
+    let masked = |routes: BTreeSet<IpNet>| with_both_defaults(routes.iter().map(IpNet::trunc).collect());
+    let (approve, withdraw) = (masked(approve), masked(withdraw));
+    Ok(edited(node, |n| {
+        n.approved_routes = n.approved_routes.difference(&withdraw).copied().chain(approve).collect();
+    }))
 }
 
 pub(super) fn backfill_ips(t: &Tailnet, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {

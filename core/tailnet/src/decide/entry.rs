@@ -12,7 +12,8 @@ use headsail_wire::time::Time;
 
 use crate::change::{Change, Sequence};
 use crate::command::{Env, Rejection};
-use crate::decide::host::take_hostinfo;
+use crate::decide::departure::alive;
+use crate::decide::host::{take_hostinfo, take_strangers_hostinfo};
 use crate::model::alloc::{self, Search};
 use crate::model::name;
 use crate::model::node::{Contact, Expiry, Node, Owner, Presence, RegisterMethod};
@@ -26,6 +27,8 @@ pub(super) fn tags_refused(tags: &[String]) -> Rejection {
 
 /// A machine whose right to come in was established.
 pub(super) struct Entry<'a> {
+    /// The node that it comes back to, where that is established too.
+    pub comes_back_as: Option<&'a Arc<Node>>,
     pub machine_key: MachineKey,
     pub node_key: NodeKey,
     pub old_node_key: NodeKey,
@@ -51,12 +54,19 @@ pub(super) fn admit(t: &Tailnet, e: Entry<'_>, env: &mut Env<'_>) -> Result<Vec<
         }
     };
     let mut changes = Vec::new();
-    let mut node = match same_node(t, &e) {
+    let mut node = match e.comes_back_as.or_else(|| same_node(t, &e)) {
         Some(node) => Node::clone(node),
         None => new_node(t, &e, env)?,
     };
     match t.node_by_key(&e.node_key) {
         Some(holder) if holder.machine_key != e.machine_key => return Err(Rejection::Foreign),
+        // The machine has logged out and comes as somebody else, with the key that it had. Its old node stays with its
+        // owner, under a key that nobody has. Clients go through nodes by number, and trip over a key that moves to one
+        // they come to before the one that gives it up.
+        Some(holder) if holder.expiry.is_past() && holder.id < node.id => {
+            let node_key = NodeKey::from_bytes(env.random());
+            changes.push(Change::Node(Arc::new(Node { node_key, ..Node::clone(holder) })));
+        }
         // Another node of this machine has the key: whoever logs in as somebody else needs one of its own.
         Some(holder) if holder.id != node.id => return Err(Rejection::KeyExpired),
         _ => {}
@@ -68,7 +78,11 @@ pub(super) fn admit(t: &Tailnet, e: Entry<'_>, env: &mut Env<'_>) -> Result<Vec<
     node.ephemeral = e.ephemeral;
     node.method = e.method;
     node.auth_key = e.auth_key;
-    take_hostinfo(t, &mut node, e.hostinfo);
+    node.presence = alive(&node, env.now).unwrap_or(node.presence);
+    match e.method {
+        RegisterMethod::AuthKey => take_hostinfo(t, &mut node, e.hostinfo),
+        RegisterMethod::Cli | RegisterMethod::Oidc => take_strangers_hostinfo(t, &mut node, e.hostinfo),
+    }
     if t.tombstone(&node.node_key).is_some() {
         changes.push(Change::TombstoneGone(node.node_key));
     }

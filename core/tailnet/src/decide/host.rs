@@ -23,22 +23,34 @@ const MAX_HOST_KEY: usize = 4096;
 /// Routes and tags of a host whose login waits for a person.
 const MAX_LIST_OF_A_STRANGER: usize = 64;
 
-/// Takes over what a client tells of its host. Network measurements that are missing stay as they were; the name follows
-/// the host's unless an administrator chose one.
+/// Takes over what a client tells of its host. An empty one tells nothing, and what is missing of the name and of the
+/// network measurements stays as it was; the node's name follows the host's unless an administrator chose one.
 pub(super) fn take_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
     if let Some(net_info) = &told.net_info {
-        let mut net_info = bounded_net_info(net_info);
-        if net_info.preferred_derp == 0 {
-            // Clients that know a peer's home relay can't be told that it has none any more; it keeps the last one.
-            net_info.preferred_derp = node.contact.home_derp();
-        }
-        if node.contact.net_info.as_deref() != Some(&net_info) {
-            node.contact.net_info = Some(Arc::new(net_info));
-        }
+        take_net_info(node, net_info);
     }
-    let told = bounded(told);
-    if *node.hostinfo != told {
-        node.hostinfo = Arc::new(told);
+    let host = bounded(told);
+    if host != Hostinfo::default() {
+        take_host(t, node, host);
+    }
+    policy::auto_approve(t, node);
+}
+
+/// Takes over the host of a login that has waited: what was not kept of it ([`of_a_stranger`]) stays as it was.
+pub(super) fn take_strangers_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
+    if *told == Hostinfo::default() {
+        return take_hostinfo(t, node, told);
+    }
+    let Hostinfo { services, ssh_host_keys, wol_macs, .. } = Hostinfo::clone(&node.hostinfo);
+    take_hostinfo(t, node, &Hostinfo { services, ssh_host_keys, wol_macs, ..told.clone() });
+}
+
+fn take_host(t: &Tailnet, node: &mut Node, mut host: Hostinfo) {
+    if host.hostname.is_empty() {
+        host.hostname.clone_from(&node.hostname);
+    }
+    if *node.hostinfo != host {
+        node.hostinfo = Arc::new(host);
     }
     if node.hostname != node.hostinfo.hostname {
         node.hostname = node.hostinfo.hostname.clone();
@@ -47,7 +59,18 @@ pub(super) fn take_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
             node.name = name::unique(&label, |n| t.node_by_name(n).is_some_and(|other| other.id != node.id));
         }
     }
-    policy::auto_approve(t, node);
+}
+
+/// Takes over what a client measured of its network.
+pub(super) fn take_net_info(node: &mut Node, told: &NetInfo) {
+    let mut net_info = bounded_net_info(told);
+    if net_info.preferred_derp == 0 {
+        // Clients that know a peer's home relay can't be told that it has none any more; it keeps the last one.
+        net_info.preferred_derp = node.contact.home_derp();
+    }
+    if node.contact.net_info.as_deref() != Some(&net_info) {
+        node.contact.net_info = Some(Arc::new(net_info));
+    }
 }
 
 /// What a client tells, with its routes masked and everything cut that is longer than any client has reason to tell. A

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::UserId;
 use headsail_wire::time::Time;
 
@@ -15,7 +16,7 @@ use crate::tailnet::Tailnet;
 
 /// A machine without a key asks to come in: it gets a ticket, the same one as long as that waits.
 pub(super) fn ask(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
-    let asking = Asking {
+    let mut asking = Asking {
         machine_key: r.machine_key,
         node_key: r.node_key,
         old_node_key: r.old_node_key,
@@ -25,6 +26,9 @@ pub(super) fn ask(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Result<Vec
         expiry: r.expiry,
     };
     if let Some(ticket) = waiting_for(t, &asking) {
+        if r.hostinfo == Hostinfo::default() {
+            asking.hostinfo = ticket.asking.hostinfo.clone();
+        }
         let same = ticket.asking == asking;
         return Ok(if same {
             Vec::new()
@@ -98,6 +102,7 @@ pub(super) fn grant(
         return Ok(vec![settle(ticket, TicketState::Refused(refusal.text()))]);
     };
     let entry = Entry {
+        comes_back_as: None,
         machine_key: asking.machine_key,
         node_key: asking.node_key,
         old_node_key: asking.old_node_key,

@@ -1,12 +1,15 @@
 //! What a client tells of itself.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use headsail_wire::ids::NodeId;
 use headsail_wire::keys::{MachineKey, NodeKey};
+use headsail_wire::time::Time;
 
 use crate::change::Change;
 use crate::command::{Rejection, Telling};
+use crate::decide::departure::alive;
 use crate::decide::host::take_hostinfo;
 use crate::model::node::Node;
 use crate::tailnet::Tailnet;
@@ -31,24 +34,31 @@ pub fn node_of<'a>(t: &'a Tailnet, machine: &MachineKey, key: &NodeKey) -> Resul
     Ok(node)
 }
 
-pub(super) fn update(t: &Tailnet, id: NodeId, telling: Telling) -> Result<Vec<Change>, Rejection> {
+pub(super) fn update(t: &Tailnet, id: NodeId, telling: Telling, now: Time) -> Result<Vec<Change>, Rejection> {
     let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
     let mut next = Node::clone(node);
     take(t, &mut next, telling);
-    Ok(told_apart(node, next))
+    let mut changes = told_apart(node, next);
+    changes.extend(alive(node, now).map(|presence| Change::Presence(id, presence)));
+    Ok(changes)
 }
 
 /// Takes over everything that a client tells.
-pub(super) fn take(t: &Tailnet, node: &mut Node, telling: Telling) {
+fn take(t: &Tailnet, node: &mut Node, telling: Telling) {
     node.cap = telling.cap;
     if !telling.disco_key.is_zero() {
         node.contact.disco_key = telling.disco_key;
     }
-    node.contact.endpoints = telling.endpoints;
-    node.contact.endpoints.truncate(MAX_ENDPOINTS);
+    take_endpoints(node, telling.endpoints);
     if let Some(hostinfo) = &telling.hostinfo {
         take_hostinfo(t, node, hostinfo);
     }
+}
+
+/// Takes over where a node can be reached, up to the bound.
+pub(super) fn take_endpoints(node: &mut Node, told: Vec<SocketAddr>) {
+    node.contact.endpoints = told;
+    node.contact.endpoints.truncate(MAX_ENDPOINTS);
 }
 
 /// The whole row where something lasting changed, else only where the node can be reached.

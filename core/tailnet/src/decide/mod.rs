@@ -8,6 +8,7 @@ mod admin_keys;
 mod admin_nodes;
 mod admin_users;
 mod clock;
+mod departure;
 mod entry;
 mod host;
 mod login;
@@ -24,7 +25,7 @@ mod stream;
 pub fn decide(tailnet: &Tailnet, command: Command, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
     match command {
         Command::Register(registration) => register::register(tailnet, *registration, env),
-        Command::MapUpdate { node, telling } => map_update::update(tailnet, node, *telling),
+        Command::MapUpdate { node, telling } => map_update::update(tailnet, node, *telling, env.now),
         Command::StreamOpened { node, stream, telling } => {
             stream::opened(tailnet, node, stream, *telling, env.now)
         }
@@ -53,6 +54,9 @@ pub fn decide(tailnet: &Tailnet, command: Command, env: &mut Env<'_>) -> Result<
         Command::DeleteNode(node) => admin_nodes::delete(tailnet, node, env.now),
         Command::TagNode { node, tags } => admin_nodes::tag(tailnet, node, tags),
         Command::ApproveRoutes { node, routes } => admin_nodes::approve_routes(tailnet, node, routes),
+        Command::EditRoutes { node, approve, withdraw } => {
+            admin_nodes::edit_routes(tailnet, node, approve, withdraw)
+        }
         Command::AskSsh { src, dst, account } => ssh_check::ask(tailnet, src, dst, account, env),
         Command::GrantSsh { check } => ssh_check::grant(tailnet, &check, env.now),
         Command::RefuseSsh { check } => ssh_check::refuse(tailnet, &check, env.now),

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use headsail_wire::ids::AuthKeyId;
 use headsail_wire::time::Time;
 
 use crate::change::Change;
 use crate::command::{Env, Registration, Rejection};
+use crate::decide::departure::{alive, bury};
 use crate::decide::entry::{Entry, admit, tags_refused};
 use crate::decide::host::take_hostinfo;
 use crate::decide::login;
@@ -27,10 +29,10 @@ pub(super) fn register(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Resul
     if let Some(at) = r.expiry
         && at <= env.now
     {
-        return Ok(known.map_or_else(Vec::new, |node| log_out(node, env.now)));
+        return Ok(known.map_or_else(Vec::new, |node| log_out(t, node, env.now)));
     }
     match (known, &r.auth_key) {
-        (Some(node), _) if !node.expiry.is_past() => Ok(refresh(t, node, &r)),
+        (Some(node), _) if !node.expiry.is_past() => Ok(refresh(t, node, &r, env.now)),
         (_, Some(key)) => with_key(t, &r, key.as_ref().map(|(p, d)| (p.as_str(), d)), env),
         (Some(_), None) => Err(Rejection::KeyExpired),
         (None, None) => login::ask(t, r, env),
@@ -38,9 +40,9 @@ pub(super) fn register(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Resul
 }
 
 /// A log-out: an ephemeral node vanishes, any other one expires at once.
-fn log_out(node: &Arc<Node>, now: Time) -> Vec<Change> {
+fn log_out(t: &Tailnet, node: &Arc<Node>, now: Time) -> Vec<Change> {
     if node.ephemeral {
-        return vec![Change::NodeGone(node.id)];
+        return bury(t, std::slice::from_ref(node), now);
     }
     if node.expiry.is_past() {
         return Vec::new();
@@ -50,17 +52,19 @@ fn log_out(node: &Arc<Node>, now: Time) -> Vec<Change> {
 
 /// A node that is in shows itself again, as clients do at every start. It may bring its expiry forward; its key, owner
 /// and tags stay as they are, and no pre-authentication key is spent.
-fn refresh(t: &Tailnet, node: &Arc<Node>, r: &Registration) -> Vec<Change> {
+fn refresh(t: &Tailnet, node: &Arc<Node>, r: &Registration, now: Time) -> Vec<Change> {
     let mut next = Node::clone(node);
     if let Some(at) = r.expiry
-        && next.expiry.time().is_none_or(|now| at < now)
+        && next.expiry.time().is_none_or(|end| at < end)
         && node.owner.user().is_some()
     {
         next.expiry = Expiry::At(at);
     }
     next.cap = r.cap;
     take_hostinfo(t, &mut next, &r.hostinfo);
-    if next == **node { Vec::new() } else { vec![Change::Node(Arc::new(next))] }
+    let mut changes = if next == **node { Vec::new() } else { vec![Change::Node(Arc::new(next))] };
+    changes.extend(alive(node, now).map(|presence| Change::Presence(node.id, presence)));
+    changes
 }
 
 fn with_key(
@@ -72,11 +76,11 @@ fn with_key(
     let unknown = || Rejection::Refused("invalid pre auth key".into());
     let (prefix, digest) = key.ok_or_else(unknown)?;
     let key = t.auth_key_by_prefix(prefix).filter(|k| k.digest == *digest).ok_or_else(unknown)?;
-    let came_with_it = t.nodes_of_machine(&r.machine_key).any(|n| n.auth_key == Some(key.id));
+    let came_with_it = node_of_key(t, r, key.id);
     match key.check(env.now) {
         Ok(()) => {}
         // A machine may show the key again that let it in: a container that restarts has nothing else.
-        Err(crate::model::key::KeyRefusal::Used) if came_with_it => {}
+        Err(crate::model::key::KeyRefusal::Used) if came_with_it.is_some() => {}
         Err(refusal) => return Err(Rejection::Refused(refusal.text().into())),
     }
     let foreign: Vec<String> =
@@ -84,8 +88,13 @@ fn with_key(
     if !foreign.is_empty() {
         return Err(tags_refused(&foreign));
     }
-    let owner = owner_by_key(key)?;
+    let owner = match came_with_it.map(|n| &n.owner) {
+        // What an administrator has made of the node since then holds; another key would replace it.
+        Some(tagged @ Owner::Tags(_)) => tagged.clone(),
+        _ => owner_by_key(key)?,
+    };
     let entry = Entry {
+        comes_back_as: came_with_it,
         machine_key: r.machine_key,
         node_key: r.node_key,
         old_node_key: r.old_node_key,
@@ -102,6 +111,12 @@ fn with_key(
         changes.push(Change::AuthKey(Arc::new(AuthKey { used: true, ..AuthKey::clone(key) })));
     }
     Ok(changes)
+}
+
+/// The node of this machine that was let in with a key: the one whose node key it shows, if there are several.
+fn node_of_key<'a>(t: &'a Tailnet, r: &Registration, key: AuthKeyId) -> Option<&'a Arc<Node>> {
+    let all = || t.nodes_of_machine(&r.machine_key).filter(|n| n.auth_key == Some(key));
+    all().find(|n| [r.node_key, r.old_node_key].contains(&n.node_key)).or_else(|| all().next())
 }
 
 fn owner_by_key(key: &AuthKey) -> Result<Owner, Rejection> {

@@ -45,6 +45,34 @@ pub fn waiting_check<'a>(
     of_session(t, src, dst, account).find(|c| c.state == TicketState::Waiting)
 }
 
+/// How far a check has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A person has to decide.
+    Waiting,
+    /// The session is let in.
+    Granted,
+    /// It is not; the text is for the user.
+    Refused(String),
+    /// There is no such check, or it was of another session.
+    Unknown,
+}
+
+/// What becomes of a session that waits for a check. Consent is worth what the policy of now makes of it: where that asks
+/// for no check of this account, the user connects anew and is treated as it says.
+pub fn verdict(t: &Tailnet, check: &str, src: NodeId, dst: NodeId, account: &str) -> Verdict {
+    let of_session = of_session(t, src, dst, account).find(|c| c.id == check);
+    match of_session.map(|c| &c.state) {
+        None => Verdict::Unknown,
+        Some(_) if t.access().engine().ssh_check(src, dst, account).is_none() => {
+            Verdict::Refused("the policy has changed meanwhile; connect again".into())
+        }
+        Some(TicketState::Waiting) => Verdict::Waiting,
+        Some(TicketState::Granted) => Verdict::Granted,
+        Some(TicketState::Refused(why)) => Verdict::Refused(why.clone()),
+    }
+}
+
 pub(super) fn ask(
     t: &Tailnet,
     src: NodeId,

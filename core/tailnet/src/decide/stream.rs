@@ -1,17 +1,19 @@
 //! Map streams come and go.
 
 use headsail_wire::capver::CapVer;
+use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::NodeId;
 use headsail_wire::time::Time;
 
 use crate::change::Change;
 use crate::command::{Rejection, Telling};
-use crate::decide::map_update::{take, told_apart};
+use crate::decide::host::{take_hostinfo, take_net_info};
+use crate::decide::map_update::{take_endpoints, told_apart};
 use crate::model::node::{Node, Presence, StreamNo};
 use crate::tailnet::Tailnet;
 
 /// A stream opens: the node is online, and an older stream is superseded. What it tells may be older than what a lite
-/// update told, so it counts only where nothing is known (capability version 68 and later).
+/// update told, so each part counts only where nothing is known (capability version 68 and later).
 pub(super) fn opened(
     t: &Tailnet,
     id: NodeId,
@@ -22,11 +24,21 @@ pub(super) fn opened(
     let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
     let mut next = Node::clone(node);
     let cap = telling.cap;
-    if nothing_known(node) {
-        take(t, &mut next, telling);
-    } else if node.contact.net_info.is_none() {
-        // After a restart from old rows the home relay alone may be missing.
-        next.contact.net_info = telling.hostinfo.and_then(|h| h.net_info).map(std::sync::Arc::new);
+    if node.contact.endpoints.is_empty() {
+        take_endpoints(&mut next, telling.endpoints);
+    }
+    if node.contact.disco_key.is_zero() {
+        next.contact.disco_key = telling.disco_key;
+    }
+    if let Some(mut told) = telling.hostinfo {
+        let measured = told.net_info.take().filter(|_| node.contact.net_info.is_none());
+        if let Some(net_info) = measured {
+            take_net_info(&mut next, &net_info);
+        }
+        // A host is known since it registered, unless it told nothing then.
+        if *node.hostinfo == Hostinfo::default() {
+            take_hostinfo(t, &mut next, &told);
+        }
     }
     if cap != CapVer::default() {
         next.cap = cap;
@@ -38,10 +50,6 @@ pub(super) fn opened(
     };
     changes.push(Change::Presence(id, Presence::Online { since, stream }));
     Ok(changes)
-}
-
-fn nothing_known(node: &Node) -> bool {
-    node.contact.endpoints.is_empty() && node.contact.disco_key.is_zero()
 }
 
 /// A stream has ended: its node lingers for the grace. Where a newer stream has taken over, nothing changes.

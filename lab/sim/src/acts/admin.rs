@@ -7,6 +7,7 @@ use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
 use headsail_tailnet::model::key::{API_KEY_PREFIX, AUTH_KEY_PREFIX, mint};
 use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
+use ipnet::IpNet;
 
 use crate::clerk::{Answer, Asker};
 use crate::law::Violation;
@@ -177,6 +178,19 @@ pub fn approve_routes(world: &mut World) -> Outcome {
     let routes = ["10.1.0.0/16", "10.2.0.0/24", "0.0.0.0/0", "10.9.0.3/24"];
     let routes = routes.iter().filter(|_| world.rng.chance(70)).filter_map(|r| r.parse().ok()).collect();
     any_node(world).map_or(Ok(()), |node| command(world, Command::ApproveRoutes { node, routes }))
+}
+
+/// Some routes of a node are approved, and others no more; sometimes one is both.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn edit_routes(world: &mut World) -> Outcome {
+    let mut some = || -> BTreeSet<IpNet> {
+        let all = ["10.1.0.0/16", "10.2.0.0/24", "::/0", "10.9.0.3/24"];
+        all.iter().filter(|_| world.rng.chance(30)).filter_map(|r| r.parse().ok()).collect()
+    };
+    let (approve, withdraw) = (some(), some());
+    any_node(world).map_or(Ok(()), |node| command(world, Command::EditRoutes { node, approve, withdraw }))
 }
 
 /// A person decides about a login, settled ones included.

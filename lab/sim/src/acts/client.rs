@@ -49,7 +49,7 @@ fn later(world: &mut World) -> Option<Time> {
 pub fn knock_with_key(world: &mut World) -> Result<(), Violation> {
     let (at, key, expiry, ephemeral) =
         (somebody(world), shown_key(world), later(world), world.rng.chance(15));
-    let registration = world.machines[at].registration(Some(key), expiry, ephemeral);
+    let registration = world.machines[at].registration(&mut world.rng, Some(key), expiry, ephemeral);
     register(world, at, registration).map(drop)
 }
 
@@ -59,7 +59,7 @@ pub fn knock_with_key(world: &mut World) -> Result<(), Violation> {
 /// What doesn't hold after it.
 pub fn knock_without_key(world: &mut World) -> Result<(), Violation> {
     let (at, expiry, ephemeral) = (somebody(world), later(world), world.rng.chance(10));
-    let registration = world.machines[at].registration(None, expiry, ephemeral);
+    let registration = world.machines[at].registration(&mut world.rng, None, expiry, ephemeral);
     register(world, at, registration).map(drop)
 }
 
@@ -73,7 +73,7 @@ pub fn show_again(world: &mut World) -> Result<(), Violation> {
         world.machines[at].change(&mut world.rng);
     }
     let key = if world.rng.chance(50) { Some(shown_key(world)) } else { None };
-    let registration = world.machines[at].registration(key, None, false);
+    let registration = world.machines[at].registration(&mut world.rng, key, None, false);
     register(world, at, registration).map(drop)
 }
 
@@ -89,7 +89,7 @@ pub fn rotate(world: &mut World) -> Result<(), Violation> {
         world.machines[at].node_key = earlier.unwrap_or_default();
     }
     let key = if world.rng.chance(80) { Some(shown_key(world)) } else { None };
-    let registration = world.machines[at].registration(key, None, false);
+    let registration = world.machines[at].registration(&mut world.rng, key, None, false);
     register(world, at, registration).map(drop)
 }
 
@@ -99,7 +99,8 @@ pub fn rotate(world: &mut World) -> Result<(), Violation> {
 /// What doesn't hold after it.
 pub fn log_out(world: &mut World) -> Result<(), Violation> {
     let at = somebody(world);
-    let registration = world.machines[at].registration(None, Some(Time::from_secs(123)), false);
+    let registration =
+        world.machines[at].registration(&mut world.rng, None, Some(Time::from_secs(123)), false);
     let answer = register(world, at, registration)?;
     let left =
         world.clerk.published.node_by_key(&world.machines[at].node_key).is_some_and(|n| !n.expiry.is_past());
@@ -115,7 +116,7 @@ pub fn log_out(world: &mut World) -> Result<(), Violation> {
 pub fn shorten_expiry(world: &mut World) -> Result<(), Violation> {
     let at = somebody(world);
     let soon = world.clerk.now.plus_secs(1 + world.rng.below(600) as i64);
-    let registration = world.machines[at].registration(None, Some(soon), false);
+    let registration = world.machines[at].registration(&mut world.rng, None, Some(soon), false);
     register(world, at, registration).map(drop)
 }
 
@@ -125,7 +126,7 @@ pub fn shorten_expiry(world: &mut World) -> Result<(), Violation> {
 /// It is let in.
 pub fn come_with_old_client(world: &mut World) -> Result<(), Violation> {
     let (at, key) = (somebody(world), shown_key(world));
-    let mut registration = world.machines[at].registration(Some(key), None, false);
+    let mut registration = world.machines[at].registration(&mut world.rng, Some(key), None, false);
     registration.cap = CapVer(112);
     let answer = register(world, at, registration)?;
     world.must(Check::OwnNodesOnly, matches!(answer, Answer::Rejected(Rejection::TooOld(_))), || {
@@ -142,7 +143,7 @@ pub fn misuse(world: &mut World) -> Result<(), Violation> {
     let all: Vec<NodeKey> = world.machines.iter().flat_map(|m| m.held.iter().copied()).collect();
     let Some(key) = world.rng.pick(&all).copied() else { return Ok(()) };
     let shown = world.rng.chance(70).then(|| shown_key(world));
-    let mut registration = world.machines[at].registration(shown, None, false);
+    let mut registration = world.machines[at].registration(&mut world.rng, shown, None, false);
     match world.rng.below(3) {
         0 => registration.node_key = key,
         1 => (registration.node_key, registration.expiry) = (key, Some(Time::from_secs(123))),
@@ -244,7 +245,7 @@ pub fn crowd(world: &mut World) -> Result<(), Violation> {
             }
             _ => {
                 let key = shown_key(world);
-                let registration = world.machines[at].registration(Some(key), None, false);
+                let registration = world.machines[at].registration(&mut world.rng, Some(key), None, false);
                 commands.push((asker, Command::Register(registration)));
             }
         }

@@ -39,6 +39,7 @@ const MIX: &[(u64, Act)] = &[
     (2, admin::delete_node),
     (2, admin::tag_node),
     (4, admin::approve_routes),
+    (3, admin::edit_routes),
     (5, admin::decide_login),
     (1, admin::backfill),
     (3, policy::set),

@@ -42,9 +42,8 @@ pub async fn of_node(State(admin): State<Admin>, Path(id): Path<String>) -> Answ
 /// [`headsail_api::paths::ROUTE_ENABLE`]
 pub async fn enable(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<Empty> {
     let (node, prefix) = find(&admin.snapshot(), &id)?;
-    let mut routes = node.approved_routes.clone();
-    routes.insert(prefix);
-    admin.submit(Command::ApproveRoutes { node: node.id, routes }).await?;
+    let (approve, withdraw) = ([prefix].into(), BTreeSet::new());
+    admin.submit(Command::EditRoutes { node: node.id, approve, withdraw }).await?;
     Ok(Json(Empty {}))
 }
 
@@ -52,9 +51,8 @@ pub async fn enable(State(admin): State<Admin>, Path(id): Path<String>) -> Answe
 /// stays listed, the rest is forgotten with its approval.
 pub async fn disable(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<Empty> {
     let (node, prefix) = find(&admin.snapshot(), &id)?;
-    let mut routes = node.approved_routes.clone();
-    routes.retain(|r| *r != prefix && !(is_default(r) && is_default(&prefix)));
-    admin.submit(Command::ApproveRoutes { node: node.id, routes }).await?;
+    let (approve, withdraw) = (BTreeSet::new(), [prefix].into());
+    admin.submit(Command::EditRoutes { node: node.id, approve, withdraw }).await?;
     Ok(Json(Empty {}))
 }
 

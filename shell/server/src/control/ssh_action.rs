@@ -11,14 +11,14 @@ use axum::body::Body;
 use axum::extract::Query;
 use axum::http::{Response, StatusCode, Uri};
 use axum::response::IntoResponse;
-use headsail_tailnet::command::Command;
-use headsail_tailnet::decide::ssh_check::{standing_consent, waiting_check};
-use headsail_tailnet::model::ticket::TicketState;
+use headsail_tailnet::command::{Command, Rejection};
+use headsail_tailnet::decide::ssh_check::{Verdict, standing_consent, verdict, waiting_check};
 use headsail_wire::ids::NodeId;
 use headsail_wire::keys::MachineKey;
 use headsail_wire::ssh::SshAction;
 
 use crate::app::App;
+use crate::clerk::Failure;
 use crate::clock;
 use crate::control::reply::{refuse, text};
 
@@ -53,7 +53,7 @@ pub async fn get(app: Arc<App>, machine: MachineKey, uri: &Uri) -> Response<Body
     let session = Session { src, dst, account };
     match query.get("auth_id") {
         Some(id) => match snapshot.ssh_check(id) {
-            Some(check) if (check.src, check.dst) != (src, dst) => {
+            Some(check) if (check.src, check.dst, &check.account) != (src, dst, &session.account) => {
                 text(StatusCode::UNAUTHORIZED, "this check is of another session")
             }
             Some(_) => wait(&app, id, session).await,
@@ -85,6 +85,7 @@ async fn delegate(app: &App, session: Session) -> Response<Body> {
     let ask = Command::AskSsh { src, dst, account: account.clone() };
     let snapshot = match app.clerk.submit("machine", ask).await {
         Ok(snapshot) => snapshot,
+        Err(Failure::Rejected(rejection @ Rejection::Invalid(_))) => return reject(&rejection.text()),
         Err(failure) => return refuse(failure),
     };
     if standing_consent(&snapshot, src, dst, &account, clock::now()).is_some() {
@@ -106,27 +107,100 @@ async fn delegate(app: &App, session: Session) -> Response<Body> {
     .into_response()
 }
 
-/// Waits until a person has decided.
+/// Turns the session away. Clients repeat a question for half an hour that is answered with anything but 200.
+fn reject(why: &str) -> Response<Body> {
+    Json(SshAction { message: format!("# {why}\n"), reject: true, ..SshAction::default() }).into_response()
+}
+
+/// Waits until a person has decided, or the policy makes that needless.
 async fn wait(app: &App, id: &str, session: Session) -> Response<Body> {
     let mut snapshots = app.clerk.follow();
     let settled = async {
         loop {
-            let state = snapshots.borrow_and_update().ssh_check(id).map(|c| c.state.clone());
-            match state {
-                Some(TicketState::Waiting) => {}
+            match verdict(&snapshots.borrow_and_update(), id, session.src, session.dst, &session.account) {
+                Verdict::Waiting => {}
                 settled => return settled,
             }
             if snapshots.changed().await.is_err() {
-                return None;
+                return Verdict::Unknown;
             }
         }
     };
     match tokio::time::timeout(LONGEST_WAIT, settled).await {
-        Ok(Some(TicketState::Granted)) => accept(),
-        Ok(Some(TicketState::Refused(why))) => {
-            Json(SshAction { message: format!("# {why}\n"), reject: true, ..SshAction::default() })
-                .into_response()
+        Ok(Verdict::Granted) => accept(),
+        Ok(Verdict::Refused(why)) => reject(&why),
+        Ok(Verdict::Waiting | Verdict::Unknown) | Err(_) => delegate(app, session).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    use crate::control::register::tests::{app, keys, let_in, read, submit, user};
+
+    async fn policy(app: &App, action: &str, users: &str) {
+        let text = format!(
+            r#"{{"acls": [{{"action": "accept", "src": ["*"], "dst": ["*:*"]}}], "ssh": [{{"action": "{action}",
+                "src": ["autogroup:member"], "dst": ["autogroup:self"], "users": [{users}]}}]}}"#
+        );
+        submit(app, Command::SetPolicy { text, kept: true }).await;
+    }
+
+    /// A server with two nodes, and the question of the second for an account.
+    async fn two() -> (Arc<App>, impl Fn(&str) -> String) {
+        let app = app();
+        let alice = user(&app, "alice").await;
+        let (src, dst) = (let_in(&app, 1, alice).await.0.id, let_in(&app, 2, alice).await.0.id);
+        policy(&app, "check", r#""root", "alice""#).await;
+        (app, move |account: &str| format!("{PATH}{src}/to/{dst}?local_user={account}"))
+    }
+
+    async fn ask(app: &Arc<App>, path: &str) -> Response<Body> {
+        get(app.clone(), keys(2).0, &path.parse().unwrap()).await
+    }
+
+    /// The path to wait at, of a check that was granted.
+    async fn granted(app: &Arc<App>, path: &str) -> String {
+        let told = read(ask(app, path).await).await;
+        let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches("https://unused").to_owned();
+        let check = app.clerk.snapshot().ssh_checks().next().unwrap().id.clone();
+        submit(app, Command::GrantSsh { check }).await;
+        hold
+    }
+
+    fn accepts(told: &Value) -> bool {
+        told["accept"] == json!(true)
+    }
+
+    #[tokio::test]
+    async fn b29_consent_for_one_account_lets_no_other_in() {
+        let (app, path) = two().await;
+        let hold = granted(&app, &path("alice")).await;
+        assert!(accepts(&read(ask(&app, &hold).await).await));
+        let other = hold.replace("local_user=alice", "local_user=root");
+        assert_eq!(ask(&app, &other).await.status(), StatusCode::UNAUTHORIZED);
+        assert!(!accepts(&read(ask(&app, &path("root")).await).await));
+    }
+
+    #[tokio::test]
+    async fn b29_consent_lets_nobody_in_whom_the_policy_does_not() {
+        let (app, path) = two().await;
+        let hold = granted(&app, &path("alice")).await;
+        policy(&app, "check", r#""root""#).await;
+        for url in [hold, path("alice")] {
+            let told = read(ask(&app, &url).await).await;
+            assert!(!accepts(&told) && told["reject"] == json!(true), "{url}: {told}");
         }
-        Ok(Some(TicketState::Waiting)) | Ok(None) | Err(_) => delegate(app, session).await,
+    }
+
+    #[tokio::test]
+    async fn b29_who_waits_is_turned_away_when_the_rule_goes() {
+        let (app, path) = two().await;
+        let told = read(ask(&app, &path("alice")).await).await;
+        let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches("https://unused").to_owned();
+        let (answer, ()) = tokio::join!(ask(&app, &hold), policy(&app, "check", r#""root""#));
+        assert_eq!(read(answer).await["reject"], true);
     }
 }

@@ -78,6 +78,10 @@ async fn are_renamed_tagged_expired_and_deleted() {
         .await;
     s.refused(404, "POST /node/9/expire", json!({})).await;
 
+    let unknown = s.refused(400, "POST /node/1/tags", json!({"tags": ["tag:a"]})).await;
+    assert!(unknown.contains("`tag:a`"), "no policy names it: {unknown}");
+    let policy = r#"{"acls": [], "tagOwners": {"tag:a": [], "tag:b": []}}"#;
+    s.ok("PUT /policy", json!({ "policy": policy })).await;
     let tagged = s.ok("POST /node/1/tags", json!({"tags": ["tag:b", "tag:a", "tag:b"]})).await;
     assert_eq!(tagged["node"]["tags"], json!(["tag:a", "tag:b"]));
     assert_eq!(tagged["node"]["user"]["name"], "tagged-devices");
@@ -144,6 +148,22 @@ async fn routes_are_approved_by_number() {
         s.refused(404, &format!("POST /routes/{unknown}/enable"), json!({})).await;
     }
     s.refused(400, "POST /routes/x/enable", json!({})).await;
+}
+
+#[tokio::test]
+async fn two_approvals_at_once_are_both_kept() {
+    let s = network().await;
+    let (_, listed) = s.ask("GET /routes").await;
+    let ids: Vec<String> =
+        listed["routes"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect();
+    let approve = async |s: &Server, line: String| s.ok(&line, json!({})).await;
+    for verb in ["enable", "disable", "enable"] {
+        let asks = ids.iter().map(|id| approve(&s, format!("POST /routes/{id}/{verb}")));
+        futures_util::future::join_all(asks).await;
+        let node = s.ask("GET /node/1").await.1["node"].take();
+        let ought = if verb == "enable" { json!(["0.0.0.0/0", "10.0.0.0/8", "::/0"]) } else { json!([]) };
+        assert_eq!(node["approvedRoutes"], ought, "{verb}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,78 @@
+//! SSH sessions that a person has to allow: check B29.
+
+mod common;
+
+use common::{Client, Town};
+use headsail_tailnet::command::Command;
+use headsail_tailnet::decide::ssh_check::{Verdict, standing_consent, verdict, waiting_check};
+use headsail_wire::ids::NodeId;
+
+/// A policy whose SSH rule demands this of these accounts.
+fn policy(action: &str, users: &str) -> Command {
+    let text = format!(
+        r#"{{"acls": [{{"action": "accept", "src": ["*"], "dst": ["*:*"]}}],
+            "ssh": [{{"action": "{action}", "src": ["autogroup:member"], "dst": ["autogroup:self"], "users": [{users}]}}]}}"#
+    );
+    Command::SetPolicy { text, kept: true }
+}
+
+fn two() -> (Town, NodeId, NodeId) {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    let [src, dst] = [1, 2].map(|n| town.join(&Client::new(n, "host"), &key).id);
+    town.make(policy("check", r#""root", "alice""#));
+    (town, src, dst)
+}
+
+/// A check that waits, and its id.
+fn ask(town: &mut Town, src: NodeId, dst: NodeId, account: &str) -> String {
+    town.make(Command::AskSsh { src, dst, account: account.into() });
+    waiting_check(&town.t, src, dst, account).expect("a check waits").id.clone()
+}
+
+#[test]
+fn b29_consent_is_for_one_account() {
+    let (mut town, src, dst) = two();
+    let check = ask(&mut town, src, dst, "alice");
+    let of = |town: &Town, account: &str| verdict(&town.t, &check, src, dst, account);
+    assert_eq!(of(&town, "alice"), Verdict::Waiting);
+    town.make(Command::GrantSsh { check: check.clone() });
+    assert_eq!((of(&town, "alice"), of(&town, "root")), (Verdict::Granted, Verdict::Unknown));
+    assert_eq!(verdict(&town.t, &check, dst, src, "alice"), Verdict::Unknown, "and for one direction");
+    assert!(standing_consent(&town.t, src, dst, "alice", town.now).is_some());
+    assert!(standing_consent(&town.t, src, dst, "root", town.now).is_none());
+}
+
+#[test]
+fn b29_consent_does_not_outlive_its_rule() {
+    for (then, granted) in [
+        (policy("accept", r#""alice""#), true),
+        (policy("check", r#""root""#), true),
+        (policy("check", r#""root""#), false),
+    ] {
+        let (mut town, src, dst) = two();
+        let check = ask(&mut town, src, dst, "alice");
+        if granted {
+            town.make(Command::GrantSsh { check: check.clone() });
+        }
+        town.make(then);
+        let now = verdict(&town.t, &check, src, dst, "alice");
+        assert!(matches!(now, Verdict::Refused(why) if why.contains("policy has changed")));
+        town.make(policy("check", r#""alice""#));
+        let ought = if granted { Verdict::Granted } else { Verdict::Waiting };
+        assert_eq!(verdict(&town.t, &check, src, dst, "alice"), ought);
+    }
+}
+
+#[test]
+fn b29_a_refusal_is_told_and_a_check_that_is_forgotten_is_unknown() {
+    let (mut town, src, dst) = two();
+    let check = ask(&mut town, src, dst, "root");
+    town.make(Command::RefuseSsh { check: check.clone() });
+    assert!(
+        matches!(verdict(&town.t, &check, src, dst, "root"), Verdict::Refused(why) if why.contains("rejected"))
+    );
+    town.pass(100_000);
+    assert_eq!(verdict(&town.t, &check, src, dst, "root"), Verdict::Unknown);
+}

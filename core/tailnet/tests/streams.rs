@@ -1,0 +1,82 @@
+//! What a map stream may tell: check B07.
+
+mod common;
+
+use common::{Client, Town};
+use headsail_tailnet::command::Command;
+use headsail_tailnet::model::node::StreamNo;
+use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::keys::DiscoKey;
+
+/// A town with one client, registered as it is.
+fn with(client: &Client) -> Town {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    town.join(client, &key);
+    town
+}
+
+fn stale() -> Client {
+    let mut stale = Client::new(1, "stale").at("192.0.2.1:1").at_relay(1).with_disco(1);
+    stale.host.os = "plan9".into();
+    stale
+}
+
+#[test]
+fn b07_a_stream_leaves_the_host_alone_that_was_told_at_registration() {
+    let client = Client::new(1, "web");
+    let mut town = with(&client);
+    town.open(&stale(), 1);
+    let node = town.node(&client);
+    assert_eq!((node.name.as_str(), &*node.hostinfo), ("web", &client.host));
+    let told = (node.contact.endpoints.len(), node.contact.home_derp(), node.contact.disco_key);
+    assert_eq!(told, (1, 1, stale().disco), "the rest nobody has told yet");
+}
+
+#[test]
+fn b07_a_stream_counts_for_each_part_by_itself() {
+    let client = Client::new(1, "web");
+    for (known, ought) in [
+        (client.clone().at("192.0.2.2:2"), ("192.0.2.2:2", 1, 1)),
+        (client.clone().with_disco(2), ("192.0.2.1:1", 1, 2)),
+        (client.clone().at_relay(2), ("192.0.2.1:1", 2, 1)),
+    ] {
+        let mut town = with(&client);
+        town.lite_update(&known);
+        town.open(&stale(), 1);
+        let contact = &town.node(&client).contact;
+        let is = (contact.endpoints[0].to_string(), contact.home_derp(), contact.disco_key);
+        assert_eq!(is, (ought.0.to_owned(), ought.1, DiscoKey::from_bytes([ought.2; 32])));
+    }
+}
+
+#[test]
+fn b07_a_stream_tells_of_a_host_that_told_nothing_when_it_registered() {
+    let silent = Client { host: Hostinfo::default(), ..Client::new(1, "") };
+    let mut town = with(&silent);
+    assert_eq!(town.node(&silent).name, "node");
+    let mut telling = stale().tells();
+    telling.hostinfo = None;
+    let node = town.node(&silent).id;
+    town.make(Command::StreamOpened { node, stream: StreamNo(1), telling: Box::new(telling) });
+    assert_eq!(town.node(&silent).name, "node");
+    town.open(&stale(), 2);
+    let known = town.node(&silent);
+    assert_eq!((known.name.as_str(), known.hostinfo.os.as_str()), ("stale", "plan9"));
+}
+
+#[test]
+fn a_login_that_a_person_decides_leaves_what_it_did_not_keep_of_the_host() {
+    let mut client = Client::new(1, "web");
+    client.host.ssh_host_keys = vec!["ssh-ed25519 AAAA".into()];
+    let mut town = with(&client);
+    let mut again = client.rotated(11);
+    again.host.os = "linux".into();
+    town.register(again.asks()).unwrap();
+    let ticket = town.waiting();
+    assert!(ticket.asking.hostinfo.ssh_host_keys.is_empty());
+    let user = town.t.users().next().unwrap().id;
+    town.make(Command::GrantTicket { ticket: ticket.id.clone(), user });
+    assert_eq!(*town.node(&again).hostinfo, again.host);
+}
