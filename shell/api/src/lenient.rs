@@ -142,9 +142,9 @@ pub fn opt_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D:
         None => {
             Err(D::Error::custom(format_args!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z")))
         }
-        Some(t) if t < GO_ZERO_TIME => Err(D::Error::custom(format_args!(
-            "`{text}` lies before the year 1; leave the time out, or send one from 0001-01-01T00:00:00Z on"
-        ))),
+        Some(t) if t < GO_ZERO_TIME => {
+            Err(D::Error::custom(format_args!("`{text}` lies before the year 1; send a later time, or none")))
+        }
         Some(t) => Ok(Some(t).filter(|t| *t != GO_ZERO_TIME)),
     }
 }

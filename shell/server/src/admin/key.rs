@@ -52,7 +52,7 @@ pub fn expiration(asked: Option<Timestamp>, default_secs: i64) -> Result<Time, R
         None => Ok(now.plus_secs(default_secs)),
         Some(at) if at > now => Ok(at),
         Some(at) => Err(Problem::bad_request(format!(
-            "the expiration `{at}` has passed, so that the key would never work; give a time to come"
+            "the expiration `{at}` would make a key that never works; send a time to come"
         ))
         .into()),
     }
