@@ -6,6 +6,7 @@ use std::sync::Arc;
 use headsail_wire::filter::same_caps;
 use headsail_wire::ids::NodeId;
 
+use crate::cow::Bits;
 use crate::document::SshRule;
 use crate::engine::{Engine, NodeRow};
 use crate::filter::Sources;
@@ -42,8 +43,14 @@ pub struct Comparison {
     related: bool,
     /// Sections that were edited, by index before and after.
     sections: (Vec<usize>, Vec<usize>),
-    /// Sections, by index after, that are the same in both but whose sources changed.
-    moved: Vec<usize>,
+    /// Classes on which a section that is the same in both puts sources that changed.
+    moved: Bits,
+    /// Classes that edited sections concern.
+    edited_at: Bits,
+    /// Sections, by index after, whose sources are the nodes of the same owner.
+    own: Vec<usize>,
+    /// Whether SSH rules depend on whose the nodes are.
+    ssh_own: bool,
     /// SSH rules that were edited or whose sources changed, by index before and after.
     ssh: (Vec<usize>, Vec<usize>),
     /// Classes whose members changed, and by how much the sum over their ids differs.
@@ -75,8 +82,18 @@ impl Comparison {
         let ends = if same { (old.sections.len(), 0) } else { common(&old.sections, &new.sections) };
         c.edited.sections = ends.0 + ends.1 < old.sections.len().max(new.sections.len());
         c.sections = (differing(&old.sections, ends, |_| false), differing(&new.sections, ends, |_| false));
-        c.moved = differing(&new.sections, (new.sections.len(), 0), |s| has_moved(s, moved));
-        c.moved.retain(|i| !c.sections.1.contains(i));
+        let edited: BTreeSet<usize> = c.sections.1.iter().copied().collect();
+        for (i, s) in new.sections.iter().enumerate().filter(|(_, s)| has_moved(s, moved)) {
+            if !edited.contains(&i) {
+                after.add_concerned(i, s, &mut c.moved);
+            }
+        }
+        for (engine, sections) in [(before, &c.sections.0), (after, &c.sections.1)] {
+            for i in sections {
+                let section = engine.program.sections.get(*i);
+                section.into_iter().for_each(|s| engine.add_concerned(*i, s, &mut c.edited_at));
+            }
+        }
         let rules = |e: &Engine| -> Vec<_> {
             let rule = |s: &SshSection| Some((s.clone(), e.policy.document.ssh.get(s.rule)?.clone()));
             e.program.ssh.iter().filter_map(rule).collect()
@@ -95,11 +112,12 @@ impl Comparison {
         let program = &after.program;
         let moved = |l: ListId| c.list_moved(l);
         let sections = program.sections.iter().enumerate();
-        let concerned = sections.filter(|(i, s)| after.concerns(*i, s, class) && has_moved(s, moved));
-        let concerned: Vec<usize> = concerned.map(|(i, _)| i).collect();
+        let concerned = sections.into_iter().any(|(i, s)| has_moved(s, moved) && after.concerns(i, s, class));
         let ssh = program.ssh.iter().enumerate().filter(|(_, s)| after.ssh_concerns(s, class));
         c.ssh.1 = ssh.filter(|(_, s)| (s.apart && c.facts_moved) || moved(s.src)).map(|(i, _)| i).collect();
-        c.moved = concerned;
+        if concerned {
+            c.moved.set(class);
+        }
         c
     }
 
@@ -110,13 +128,17 @@ impl Comparison {
         let ids = |e: &Engine, i: usize| e.classes.get(i).map_or(0, |class| class.ids);
         let unshared = after.classes.unshared(&before.classes);
         let deltas = unshared.map(|i| (i, ids(after, i).wrapping_sub(ids(before, i))));
+        let own = new.sections.iter().enumerate().filter(|(_, s)| new.own && s.own);
         Comparison {
             before: before.clone(),
             after: after.clone(),
             related: before.is_related(after) && (Arc::ptr_eq(old, new) || lineage()),
             facts_moved: !before.nodes.is_same(&after.nodes) || !before.users.is_same(&after.users),
             sections: Default::default(),
-            moved: Vec::new(),
+            moved: Bits::default(),
+            edited_at: Bits::default(),
+            own: own.map(|(i, _)| i).collect(),
+            ssh_own: [old, new].iter().any(|p| p.ssh.iter().any(|s| s.own || s.apart)),
             ssh: Default::default(),
             members: deltas.filter(|(_, delta)| *delta != 0).collect(),
             edited: Edited::default(),
@@ -142,28 +164,25 @@ impl Comparison {
         let (Some(a), Some(b)) = (self.before.nodes.get(&node), self.after.nodes.get(&node)) else {
             return Touch { visible: true, filter: true, ssh: true, caps: true, routes: true };
         };
-        let same = self.related
-            && a.class == b.class
-            && (Arc::ptr_eq(a, b) || a.facts == b.facts)
-            && self.same_owner(a);
+        let same = self.related && a.class == b.class && (Arc::ptr_eq(a, b) || a.facts == b.facts);
         let class = a.class as usize;
-        let hit =
-            |e: &Engine, i: &usize| e.program.sections.get(*i).is_some_and(|s| e.concerns(*i, s, class));
-        let edited = |(was, is): &(Vec<usize>, Vec<usize>)| {
-            was.iter().any(|i| hit(&self.before, i)) || is.iter().any(|i| hit(&self.after, i))
-        };
+        // What rules within a user's nodes say moves with the nodes; no other rule asks whose they are.
+        let asked = self.ssh_own || !self.own.is_empty();
+        let same_owner = !same || !asked || self.same_owner(a);
         let filter_differs = || self.before.filter_print(node) != self.after.filter_print(node);
         Touch {
             visible: self.visible_changed(a, b, same),
             // Without a policy sources are written as `*`, which is more than the same rule says in one.
             filter: match same && self.before.policy.is_none() == self.after.policy.is_none() {
                 true => {
-                    self.moved.iter().any(|i| hit(&self.after, i))
-                        || (edited(&self.sections) && filter_differs())
+                    self.moved.has(class)
+                        || (!same_owner && self.own.iter().any(|i| self.own_concerns(*i, class)))
+                        || (self.edited_at.has(class) && filter_differs())
                 }
                 false => filter_differs(),
             },
-            ssh: (!same || self.ssh_hit(class)) && self.before.ssh_print(node) != self.after.ssh_print(node),
+            ssh: (!same || (self.ssh_own && !same_owner) || self.ssh_hit(class))
+                && self.before.ssh_print(node) != self.after.ssh_print(node),
             caps: (!same || self.edited.attrs) && self.before.caps_print(node) != self.after.caps_print(node),
             routes: !self.related || a.class != b.class || (self.edited.sections && self.reach_edited(class)),
         }
@@ -174,6 +193,11 @@ impl Comparison {
         let gone = self.before.nodes().map(|n| n.id).filter(|id| self.after.node(*id).is_none());
         let all = self.after.nodes().map(|n| n.id).chain(gone);
         all.map(|id| (id, self.touch(id))).filter(|(_, t)| t.any())
+    }
+
+    fn own_concerns(&self, section: usize, class: usize) -> bool {
+        let section = self.after.program.sections.get(section);
+        section.is_some_and(|s| self.after.in_list(s.src, class))
     }
 
     /// Whether the nodes of the owner are the same, for rules within a user's nodes.

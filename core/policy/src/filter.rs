@@ -1,11 +1,12 @@
 //! The packet filter of a node: what of the policy concerns it, merged as the official service merges it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use headsail_wire::filter::{CapGrant, CapMap, FilterRule, NetPortRange, PortRange};
 use headsail_wire::ids::{NodeId, UserId};
 
+use crate::cow::Bits;
 use crate::engine::{Engine, NodeRow};
 use crate::mix::{address_mix, mix, text_mix};
 use crate::net::{ANY_SOURCE, INTERNET, Net, is_exit_route};
@@ -109,18 +110,32 @@ impl Engine {
     pub(crate) fn pieces(&self, node: NodeId) -> Vec<Piece> {
         let Some(row) = self.nodes.get(&node) else { return Vec::new() };
         let mut out: Vec<Piece> = Vec::new();
+        let mut places: BTreeMap<(u128, Option<u8>), usize> = BTreeMap::new();
         for (index, section) in self.program.sections.iter().enumerate() {
             let Some((sources, mut piece)) = self.piece(row, index, section) else { continue };
             piece.sources = sources;
             piece.print = self.print_of(sources);
-            let same =
-                |p: &&mut Piece| p.caps.is_none() && p.print == piece.print && p.protocol == piece.protocol;
-            match out.iter_mut().find(same) {
-                Some(first) if piece.caps.is_none() => first.ports.append(&mut piece.ports),
-                _ => out.push(piece),
+            if piece.caps.is_some() {
+                out.push(piece);
+                continue;
+            }
+            let place = *places.entry((piece.print, piece.protocol)).or_insert(out.len());
+            match out.get_mut(place) {
+                Some(first) => first.ports.append(&mut piece.ports),
+                None => out.push(piece),
             }
         }
         out
+    }
+
+    /// Adds the classes on which a section can put something.
+    pub(crate) fn add_concerned(&self, index: usize, section: &Section, to: &mut Bits) {
+        if section.own || matches!(section.body, Body::Companion { .. }) {
+            self.hits.get(section.src).into_iter().for_each(|b| to.add(b));
+        }
+        if !section.own {
+            self.reached(index, section).into_iter().for_each(|b| to.add(b));
+        }
     }
 
     /// Whether a section can put something on the nodes of a class.
@@ -262,15 +277,11 @@ impl Engine {
         if l.any {
             sum = sum.wrapping_add(self.routes_sum).wrapping_add(mix(1));
         }
-        for net in l.nets.iter().filter_map(|s| self.program.net(*s)) {
-            let literal = match net.single() {
-                Some(a) if self.names_address(l, a) => 0,
-                Some(a) => address_mix(a),
-                None => text_mix(&net.to_string()),
-            };
-            sum = sum.wrapping_add(literal);
-        }
-        sum
+        sum = sum.wrapping_add(self.program.literals.get(id).copied().unwrap_or(0));
+        // An address of a node that the list names as well is there once.
+        let nets = if l.who.is_empty() { &[] } else { l.nets.as_slice() };
+        let twice = nets.iter().filter_map(|s| self.program.net(*s)?.single());
+        twice.filter(|a| self.names_address(l, *a)).fold(sum, |sum, a| sum.wrapping_sub(address_mix(a)))
     }
 
     /// Whether an address belongs to a node that the list names.

@@ -2,13 +2,14 @@
 //! and has a number. Nothing here knows a user or a node.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use headsail_wire::filter::{CapMap, PortRange, same_caps};
 use ipnet::IpNet;
 
 use crate::document::*;
+use crate::mix::{address_mix, text_mix};
 use crate::net::Net;
 use crate::ports::ALL_PORTS;
 use crate::selector::{Auto, Role, Selector};
@@ -112,6 +113,8 @@ pub(crate) struct AttrSection {
 pub(crate) struct Program {
     pub sels: Vec<Selector>,
     pub lists: Vec<List>,
+    /// For each list, the sum over its literals.
+    pub literals: Vec<u128>,
     pub sections: Vec<Section>,
     pub ssh: Vec<SshSection>,
     pub attrs: Vec<AttrSection>,
@@ -131,7 +134,33 @@ pub(crate) struct Program {
     pub internet: Option<SelId>,
     /// Address selectors by length and network, and the ranges.
     pub prefixes: BTreeMap<(bool, u8), BTreeMap<IpAddr, SelId>>,
-    pub ranges: Vec<(Net, SelId)>,
+    pub ranges: Ranges,
+}
+
+/// Ranges of addresses, found by what they overlap.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ranges {
+    /// By first address; each with the last address of it and of all before it.
+    sorted: Vec<(Net, SelId, IpAddr)>,
+}
+
+impl Ranges {
+    fn new(mut ranges: Vec<(Net, SelId)>) -> Ranges {
+        ranges.sort_by_key(|(n, _)| n.bounds());
+        let mut reach = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let sorted = ranges.into_iter().map(|(n, s)| {
+            reach = reach.max(n.bounds().1);
+            (n, s, reach)
+        });
+        Ranges { sorted: sorted.collect() }
+    }
+
+    fn over(&self, net: Net) -> impl Iterator<Item = SelId> {
+        let (first, last) = net.bounds();
+        let end = self.sorted.partition_point(|(n, _, _)| n.bounds().0 <= last);
+        let near = self.sorted.get(..end).unwrap_or_default().iter().rev();
+        near.take_while(move |r| r.2 >= first).filter(move |r| r.0.overlaps(&net)).map(|r| r.1)
+    }
 }
 
 impl Section {
@@ -177,7 +206,12 @@ impl Program {
     pub fn after(old: &Program, doc: &Document) -> Program {
         let ids = (0..).zip(&old.sels).map(|(i, s)| (s.clone(), i)).collect();
         let list_ids = old.lists.iter().cloned().zip(0..).collect();
-        let p = Program { sels: old.sels.clone(), lists: old.lists.clone(), ..Program::default() };
+        let p = Program {
+            sels: old.sels.clone(),
+            lists: old.lists.clone(),
+            literals: old.literals.clone(),
+            ..Program::default()
+        };
         let mut b = Builder { doc, ids, list_ids, sets: BTreeMap::new(), p };
         for (index, rule) in doc.rules.iter().enumerate() {
             b.rule(index, rule);
@@ -212,7 +246,7 @@ impl Program {
                 out.extend(nets.get(&p.network()));
             }
         }
-        out.extend(self.ranges.iter().filter(|(n, _)| n.contains(addr)).map(|(_, s)| *s));
+        out.extend(self.ranges.over(addr.into()));
     }
 
     /// The address selectors that overlap a route.
@@ -226,7 +260,7 @@ impl Program {
                 out.extend(nets.iter().filter(over).map(|(_, s)| *s));
             }
         }
-        out.extend(self.ranges.iter().filter(|(n, _)| n.overlaps(&route)).map(|(_, s)| *s));
+        out.extend(self.ranges.over(route));
     }
 
     pub fn sel(&self, id: SelId) -> Option<&Selector> {
@@ -408,6 +442,7 @@ impl Builder<'_> {
     /// Builds the tables by which users, tags and addresses find their selectors.
     fn index(mut self) -> Program {
         let p = &mut self.p;
+        let mut ranges = Vec::new();
         for (id, s) in (0..).zip(&p.sels) {
             match s {
                 Selector::User(token) => p.by_token.entry(token.clone()).or_default().push(id),
@@ -432,9 +467,18 @@ impl Builder<'_> {
                     let v4 = matches!(n, IpNet::V4(_));
                     p.prefixes.entry((v4, n.prefix_len())).or_default().insert(n.network(), id);
                 }
-                Selector::Net(n) => p.ranges.push((*n, id)),
+                Selector::Net(n) => ranges.push((*n, id)),
                 _ => {}
             }
+        }
+        p.ranges = Ranges::new(ranges);
+        for list in p.lists.iter().skip(p.literals.len()) {
+            let nets = list.nets.iter().filter_map(|s| match p.sels.get(*s as usize) {
+                Some(Selector::Net(n)) => Some(n),
+                _ => None,
+            });
+            let literal = |n: &Net| n.single().map_or_else(|| text_mix(&n.to_string()), address_mix);
+            p.literals.push(nets.map(literal).fold(0, u128::wrapping_add));
         }
         for ids in p.by_token.values_mut() {
             ids.sort();

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use headsail_policy::{Engine, MAX_TEXT, NodeFacts, Owner, Policy, Role, Settings, UserFacts, render};
+use headsail_policy::{
+    Comparison, Engine, MAX_TEXT, NodeFacts, Owner, Policy, Role, Settings, UserFacts, render,
+};
 use headsail_wire::ids::{NodeId, UserId};
 
 fn parse(text: &str) -> Result<Policy, String> {
@@ -97,6 +99,40 @@ fn sets_of_addresses_are_counted_as_written_out() {
     let sources = chain(400, 4_000).replace("\"src\":[\"*\"],\"dst\"", "\"dst\":[\"*\"],\"src\"");
     let error = parse(&sources).expect_err("as many sources");
     assert!(error.contains("sources and targets that the policy names: 806000"), "{error}");
+}
+
+#[test]
+fn twenty_thousand_rules_that_hit_every_node_of_a_user() {
+    let rule = |i| {
+        format!(
+            "{{\"src\":[\"10.{}.{}.{}\"],\"dst\":[\"*\"],\"ip\":[\"{}\"]}},",
+            i >> 16,
+            i >> 8 & 255,
+            i & 255,
+            i + 1
+        )
+    };
+    let text = format!("{{\"grants\": [{}]}}", (0..20_000).map(rule).collect::<String>());
+    let mut e = engine(parse(&text).expect("large, but fine"));
+    let node = |i| {
+        NodeFacts::new(
+            NodeId::new(i).expect("an id"),
+            Owner::User(UserId::new(1).expect("an id")),
+            None,
+            None,
+        )
+    };
+    (10..70).for_each(|i| e.upsert_node(node(i)));
+    let before = e.clone();
+    let joined = NodeFacts { v4: "100.64.0.70".parse().ok(), ..node(70) };
+    e.upsert_node(joined.clone());
+    let comparison = Comparison::new(&before, &e);
+    assert_eq!(
+        comparison.touched().map(|(id, _)| id).collect::<Vec<_>>(),
+        [joined.id],
+        "the others are told nothing"
+    );
+    assert_eq!(e.filter(joined.id).len(), 20_000);
 }
 
 #[test]
