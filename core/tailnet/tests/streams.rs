@@ -80,3 +80,23 @@ fn a_login_that_a_person_decides_leaves_what_it_did_not_keep_of_the_host() {
     town.make(Command::GrantTicket { ticket: ticket.id.clone(), user });
     assert_eq!(*town.node(&again).hostinfo, again.host);
 }
+
+#[test]
+fn the_first_stream_after_such_a_login_tells_what_was_not_kept() {
+    let mut client = Client::new(1, "web").with_disco(1);
+    client.host.ssh_host_keys = vec!["ssh-ed25519 AAAA".into()];
+    let mut town = Town::new();
+    let user = town.user("alice");
+    town.register(client.asks()).unwrap();
+    let ticket = town.waiting().id.clone();
+    town.make(Command::GrantTicket { ticket, user });
+    let other =
+        Client { host: Hostinfo { hostname: "other".into(), ..client.host.clone() }, ..client.clone() };
+    town.open(&other, 1);
+    assert_eq!(*town.node(&client).hostinfo, client.host);
+    // From then on it is known.
+    let without = Client { host: Client::new(1, "web").host, ..client.clone() };
+    town.lite_update(&without);
+    town.open(&client, 2);
+    assert_eq!(*town.node(&client).hostinfo, without.host);
+}

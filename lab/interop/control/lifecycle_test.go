@@ -105,22 +105,37 @@ func TestB10Logout(t *testing.T) {
 	aStream.SameAsFresh(t, "login again")
 }
 
+// TestB10OtherUser: official clients make a new node key before they log in again, others need not.
 func TestB10OtherUser(t *testing.T) {
 	t.Parallel()
-	s := harness.Start(t)
-	n := s.NewNode(t, "shared")
-	n.Join(s.ReusableKey("alice"))
-	first, _ := n.APINode()
-	n.Logout()
-	n.Rotate()
-	n.Register(s.ReusableKey("bob"))
-	second, ok := n.APINode()
-	if !ok || second.ID == first.ID || second.User == nil || second.User.Name != "bob" {
-		t.Errorf("first %+v, second %+v", first, second)
-	}
-	kept, err := s.Node(first.ID)
-	if err != nil || kept.User == nil || kept.User.Name != "alice" || kept.IPAddresses[0] == second.IPAddresses[0] {
-		t.Errorf("alice's node: %+v %v", kept, err)
+	for name, rotates := range map[string]bool{"new node key": true, "same node key": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := harness.Start(t)
+			alice := s.ReusableKey("alice")
+			viewer, n := s.NewNode(t, "viewer"), s.NewNode(t, "shared")
+			st := viewer.Join(alice)
+			n.Join(alice).Close()
+			first, _ := n.APINode()
+			n.Logout()
+			if rotates {
+				n.Rotate()
+			}
+			n.Join(s.ReusableKey("bob"))
+			second, ok := n.APINode()
+			if !ok || second.ID == first.ID || second.User == nil || second.User.Name != "bob" {
+				t.Errorf("first %+v, second %+v", first, second)
+			}
+			kept, err := s.Node(first.ID)
+			if err != nil || kept.User == nil || kept.User.Name != "alice" || kept.IPAddresses[0] == second.IPAddresses[0] {
+				t.Errorf("alice's node: %+v %v", kept, err)
+			}
+			st.Wait(t, "both nodes, one of them good", seen, func(v *harness.View) bool {
+				p, ok := v.PeerKey(n.Key.Public())
+				return ok && !p.Expired && p.Online != nil && *p.Online && len(v.PeerNames()) == 2
+			})
+			st.SameAsFresh(t, "another user")
+		})
 	}
 }
 
@@ -297,6 +312,28 @@ func TestB12Ephemeral(t *testing.T) {
 		return nil
 	})
 	st.SameAsFresh(t, "ephemeral")
+}
+
+// TestB12Late: the client of an ephemeral node that comes back too late hears that it has to log in again.
+func TestB12Late(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	n := s.NewNode(t, "late")
+	n.Join(s.CreateKey(harness.Key{User: s.CreateUser("alice"), Ephemeral: true}).Key).Close()
+	harness.Eventually(t, harness.EphemeralTimeout+gone, "the node goes", func() error {
+		if _, ok := n.APINode(); ok {
+			return harness.Errorf("still there")
+		}
+		return nil
+	})
+	again, err := n.OpenStream(n.MapRequest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Await(seen, func(v *harness.View) bool { return v.Self != nil })
+	if self := again.View().Self; self == nil || !past(self.KeyExpiry) {
+		t.Errorf("its client is told %+v, want itself, expired", self)
+	}
 }
 
 // TestB12NeverConnected covers a node that registers and is never heard of again, over a restart too.

@@ -45,6 +45,21 @@ pub(super) fn take_strangers_hostinfo(t: &Tailnet, node: &mut Node, told: &Hosti
     take_hostinfo(t, node, &Hostinfo { services, ssh_host_keys, wol_macs, ..told.clone() });
 }
 
+/// Takes over what was not kept of the host of a login that has waited, where nobody has told it since.
+pub(super) fn complete_strangers_hostinfo(node: &mut Node, told: &Hostinfo) {
+    let told = bounded(told);
+    let host = Arc::make_mut(&mut node.hostinfo);
+    if host.services.is_empty() {
+        host.services = told.services;
+    }
+    if host.ssh_host_keys.is_empty() {
+        host.ssh_host_keys = told.ssh_host_keys;
+    }
+    if host.wol_macs.is_empty() {
+        host.wol_macs = told.wol_macs;
+    }
+}
+
 fn take_host(t: &Tailnet, node: &mut Node, mut host: Hostinfo) {
     if host.hostname.is_empty() {
         host.hostname.clone_from(&node.hostname);

@@ -7,9 +7,9 @@ use headsail_wire::time::Time;
 
 use crate::change::Change;
 use crate::command::{Rejection, Telling};
-use crate::decide::host::{take_hostinfo, take_net_info};
+use crate::decide::host::{complete_strangers_hostinfo, take_hostinfo, take_net_info};
 use crate::decide::map_update::{take_endpoints, told_apart};
-use crate::model::node::{Node, Presence, StreamNo};
+use crate::model::node::{Node, Presence, RegisterMethod, StreamNo};
 use crate::tailnet::Tailnet;
 
 /// A stream opens: the node is online, and an older stream is superseded. What it tells may be older than what a lite
@@ -35,9 +35,11 @@ pub(super) fn opened(
         if let Some(net_info) = measured {
             take_net_info(&mut next, &net_info);
         }
-        // A host is known since it registered, unless it told nothing then.
+        // A host is known since it registered, unless it told nothing then, or had to wait for a person.
         if *node.hostinfo == Hostinfo::default() {
             take_hostinfo(t, &mut next, &told);
+        } else if node.method != RegisterMethod::AuthKey && node.contact.disco_key.is_zero() {
+            complete_strangers_hostinfo(&mut next, &told);
         }
     }
     if cap != CapVer::default() {
