@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -133,5 +134,41 @@ func TestWebFlood(t *testing.T) {
 		if res.StatusCode/100 == 5 || strings.Contains(string(body[:n]), "<script>alert") {
 			t.Errorf("%.60s: %s %.200s", path, res.Status, body[:n])
 		}
+	}
+}
+
+// TestHeldSocket lets the test hold the listening socket, as systemd does: whoever connects while the server is down is not refused
+// but served as soon as it is back.
+func TestHeldSocket(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:"+harness.FreePort(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	url := "http://" + l.Addr().String()
+	s := harness.Start(t, harness.Held(l))
+	s.Kill()
+	answered := make(chan error, 1)
+	go func() {
+		res, err := http.Get(url + "/key?v=142")
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("answered %s", res.Status)
+		}
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Fatalf("answered without a server: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	s.Restart(t)
+	select {
+	case err := <-answered:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the server did not take up the connection that had waited")
 	}
 }

@@ -50,6 +50,7 @@ type Server struct {
 	args   []string
 	env    []string
 	limits []string
+	held   net.Listener
 
 	mu       sync.Mutex
 	cmd      *exec.Cmd
@@ -66,6 +67,7 @@ type options struct {
 	env    []string
 	limits []string
 	files  map[string]string
+	held   net.Listener
 }
 
 // Set overrides one configuration key, written with dots: Set("node.expiry", "1h"). A nil value removes the key.
@@ -78,6 +80,9 @@ func Env(pair string) Option { return func(o *options) { o.env = append(o.env, p
 
 // UnderLimit starts the server under a `prlimit` option such as "--fsize=1000000".
 func UnderLimit(arg string) Option { return func(o *options) { o.limits = append(o.limits, arg) } }
+
+// Held makes the server listen for plain HTTP on a socket that the test holds, as a service manager would.
+func Held(l net.Listener) Option { return func(o *options) { o.held = l } }
 
 // File writes a file into the server's folder before the start.
 func File(name, content string) Option { return func(o *options) { o.files[name] = content } }
@@ -119,9 +124,13 @@ func Prepare(t testing.TB, opts ...Option) *Server {
 		opt(&o)
 	}
 	s.args = []string{"serve", "--config", filepath.Join(s.Dir, "config.yaml")}
-	s.env, s.limits = o.env, o.limits
+	s.env, s.limits, s.held = o.env, o.limits, o.held
 	for name, content := range o.files {
 		s.WriteFile(name, content)
+	}
+	if o.held != nil {
+		s.URL = "http://" + o.held.Addr().String()
+		o.config["server_url"], o.config["listen_addr"] = s.URL, s.Host()
 	}
 	s.config = o.config
 	s.WriteFile("config.yaml", yamlOf(s.config))
@@ -197,8 +206,19 @@ func (s *Server) Spawn() error {
 	if len(s.limits) > 0 {
 		args = append(append([]string{"prlimit"}, s.limits...), args...)
 	}
+	var extra []*os.File
+	if s.held != nil {
+		file, err := s.held.(*net.TCPListener).File()
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		extra = append(extra, file)
+		args = append([]string{"sh", "-c", `export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"`, "sh"}, args...)
+	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = s.Dir
+	cmd.ExtraFiles = extra
 	cmd.Env = append(cleanEnv(), s.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -37,9 +37,10 @@ impl Sockets {
     /// say so.
     pub async fn open(settings: &mut Settings) -> Result<Sockets, ServeError> {
         let moves = settings.listeners.ports_may_move;
+        let mut held = Held::find();
         let mut sockets = Sockets { http: Vec::new(), tls: Vec::new(), stun: Vec::new(), metrics: None };
         if let Some(addr) = settings.listeners.http.clone() {
-            let listener = bind(&addr, moves).await?;
+            let listener = held.take_or_bind(&addr, moves).await?;
             let port = listener.local_addr()?.port();
             if port != addr.port {
                 settings.server_url.set_port(port);
@@ -47,17 +48,18 @@ impl Sockets {
             sockets.http.push(listener);
         }
         if let Some(addr) = settings.listeners.tls.clone() {
-            sockets.tls.push(bind(&addr, moves).await?);
+            sockets.tls.push(held.take_or_bind(&addr, moves).await?);
         }
         if settings.listeners.needs_tls_443 {
-            sockets.tls.extend(bind_443(&settings.listeners).await);
+            sockets.tls.extend(bind_443(&mut held, &settings.listeners).await);
         }
         if let Some(addr) = &settings.listeners.metrics {
-            sockets.metrics = Some(bind(addr, moves).await?);
+            sockets.metrics = Some(held.take_or_bind(addr, moves).await?);
         }
         if let Some(derp) = &settings.derp.server {
             sockets.stun = bind_stun(&derp.stun_listen, moves)?;
         }
+        held.warn_of_the_rest();
         Ok(sockets)
     }
 
@@ -112,6 +114,43 @@ impl Sockets {
     }
 }
 
+/// TCP listeners that a service manager holds for us (systemd.socket(5)): while the server restarts, or after it crashed,
+/// clients wait in their queue instead of being refused.
+struct Held(Vec<TcpListener>);
+
+impl Held {
+    fn find() -> Held {
+        let mut passed = listenfd::ListenFd::from_env();
+        let listeners = (0..passed.len()).filter_map(|index| match passed.take_tcp_listener(index) {
+            Ok(listener) => {
+                let listener = listener?;
+                listener.set_nonblocking(true).ok()?;
+                TcpListener::from_std(listener).ok()
+            }
+            Err(error) => {
+                tracing::warn!("socket {index} of the service manager is of no use here: {error}");
+                None
+            }
+        });
+        Held(listeners.collect())
+    }
+
+    /// The listener that is held at this port, or a new one.
+    async fn take_or_bind(&mut self, addr: &ListenAddr, may_move: bool) -> Result<TcpListener, ServeError> {
+        let at_port = |l: &TcpListener| l.local_addr().is_ok_and(|held| held.port() == addr.port);
+        match self.0.iter().position(at_port) {
+            Some(index) => Ok(self.0.swap_remove(index)),
+            None => bind(addr, may_move).await,
+        }
+    }
+
+    fn warn_of_the_rest(self) {
+        for addr in self.0.iter().filter_map(|l| l.local_addr().ok()) {
+            tracing::warn!("the service manager holds `{addr}`, and nothing is configured to listen there");
+        }
+    }
+}
+
 /// A task that never ends by itself, in the shape of one that may fail.
 pub(crate) async fn forever(task: impl Future<Output = ()>) -> io::Result<()> {
     task.await;
@@ -135,10 +174,10 @@ async fn bind(addr: &ListenAddr, may_move: bool) -> Result<TcpListener, ServeErr
 
 /// Clients redial a name or a public address on port 443 only. Without the right to listen there they stay away after
 /// the first outage, so the operator must know.
-async fn bind_443(listeners: &Listeners) -> Option<TcpListener> {
+async fn bind_443(held: &mut Held, listeners: &Listeners) -> Option<TcpListener> {
     let host = listeners.http.as_ref().map_or(String::new(), |h| h.host.clone());
     let addr = ListenAddr { host, port: 443 };
-    match bind(&addr, false).await {
+    match held.take_or_bind(&addr, false).await {
         Ok(listener) => Some(listener),
         Err(error) => {
             tracing::warn!(
