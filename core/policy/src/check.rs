@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::diag::{Findings, Span};
 use crate::document::*;
+use crate::quote::go_quote;
 use crate::selector::{Auto, Selector};
 
 /// What a document is checked against, beyond itself.
@@ -26,8 +27,9 @@ const GRANTABLE: [&str; 8] = [
     "tailscale.com/cap/ai",
 ];
 
-pub(crate) fn check(doc: &Document, settings: &Settings, findings: &mut Findings) {
-    let mut c = Check { doc, settings, findings };
+/// Checks what was read from `text`.
+pub(crate) fn check(text: &str, doc: &Document, settings: &Settings, findings: &mut Findings) {
+    let mut c = Check { text, doc, settings, findings };
     c.groups();
     c.tag_owners();
     c.hosts();
@@ -49,32 +51,43 @@ pub(crate) fn check(doc: &Document, settings: &Settings, findings: &mut Findings
 }
 
 struct Check<'a> {
+    text: &'a str,
     doc: &'a Document,
     settings: &'a Settings,
     findings: &'a mut Findings,
 }
 
 impl Check<'_> {
+    /// A selector as it is written, quoted: what was read of it may look different. Of a destination without its ports.
+    fn written(&self, span: Span, read: &Selector) -> String {
+        let literal = self.text.get(span.start..span.end).unwrap_or_default();
+        let text = serde_json::from_str::<String>(literal).unwrap_or_default();
+        let target = crate::read::split_port(&text).0;
+        let same = |t: &&str| Selector::parse(t) == *read;
+        go_quote([text.trim(), target].into_iter().find(same).unwrap_or(&read.to_string()))
+    }
+
     fn groups(&mut self) {
         for g in &self.doc.groups {
             let name = &g.name.value;
+            let side = format!("groups[{}]: ", go_quote(name));
             if name.strip_prefix("group:").is_none_or(str::is_empty) {
-                let message = format!("groups[{name:?}]: group names must start with 'group:'");
+                let message = format!("{side}group names must start with 'group:'");
                 self.findings.error("group-name", g.name.span, message, "");
             }
             for m in &g.value {
                 match &m.value {
-                    Selector::User(_) | Selector::Domain(_) => {}
+                    Selector::User(_) => {}
+                    Selector::Domain(d) => self.domain(d, m.span, &side),
                     Selector::Group(inner) => {
-                        let message =
-                            format!("groups[{name:?}]: {inner:?}: group members cannot be recursive");
+                        let message = format!("{side}{}: group members cannot be recursive", go_quote(inner));
                         let help = "list the users of the inner group here";
                         self.findings.error("nested-group", m.span, message, help);
                     }
                     Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, m.span),
                     other => {
-                        let message =
-                            format!("groups[{name:?}]: {:?}: group members must be users", other.to_string());
+                        let member = self.written(m.span, other);
+                        let message = format!("{side}{member}: group members must be users");
                         self.findings.error(
                             "group-member",
                             m.span,
@@ -100,28 +113,24 @@ impl Check<'_> {
 
     fn tag_owners(&mut self) {
         for t in &self.doc.tag_owners {
-            let name = &t.name.value;
-            if !name.strip_prefix("tag:").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_alphabetic())) {
-                let message =
-                    format!("tagOwners[{name:?}]: tag names must start with a letter, after 'tag:'");
-                self.findings.error("tag-name", t.name.span, message, "a tag is `tag:` and a name");
+            let side = format!("tagOwners[{}]: ", go_quote(&t.name.value));
+            if let Err(e) = crate::tags::check_name(&t.name.value) {
+                let help = "a tag is `tag:` and a name of letters, digits and dashes, a letter first";
+                self.findings.error("tag-name", t.name.span, format!("{side}{e}"), help);
             }
             for o in &t.value {
                 match &o.value {
                     Selector::User(u) if !u.contains('@') => self.plain_user(u, o.span),
                     Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, o.span),
-                    Selector::User(_)
+                    Selector::User(_) | Selector::Auto(Auto::Member | Auto::Role(_)) => {}
+                    Selector::Tag(_)
+                    | Selector::Group(_)
                     | Selector::Domain(_)
-                    | Selector::Auto(Auto::Member | Auto::Role(_)) => {}
-                    Selector::Tag(_) | Selector::Group(_) => self.known(&o.value, o.span, "owner="),
+                    | Selector::Auto(Auto::Unknown(_)) => self.known(&o.value, o.span, &side),
                     other => {
-                        let message = format!("tagOwners[{name:?}]: {:?} can't own a tag", other.to_string());
-                        self.findings.error(
-                            "tag-owner",
-                            o.span,
-                            message,
-                            "owners are users, groups and tags",
-                        );
+                        let message = format!("{side}{} can't own a tag", self.written(o.span, other));
+                        let help = "owners are users, groups and tags";
+                        self.findings.error("tag-owner", o.span, message, help);
                     }
                 }
             }
@@ -136,7 +145,7 @@ impl Check<'_> {
         for h in &self.doc.hosts {
             let name = &h.name.value;
             if name.is_empty() || Selector::parse(name) != Selector::Host(name.clone()) {
-                let message = format!("hosts[{name:?}]: not a name for a host");
+                let message = format!("hosts[{}]: not a name for a host", go_quote(name));
                 self.findings.error(
                     "host-name",
                     h.name.span,
@@ -150,7 +159,7 @@ impl Check<'_> {
     fn ipsets(&mut self) {
         for set in &self.doc.ipsets {
             let name = &set.name.value;
-            let side = format!("ipsets[{name:?}]: ");
+            let side = format!("ipsets[{}]: ", go_quote(name));
             if name.strip_prefix("ipset:").is_none_or(str::is_empty) {
                 let message = format!("{side}ipset names must start with 'ipset:'");
                 self.findings.error("ipset-name", set.name.span, message, "");
@@ -161,7 +170,7 @@ impl Check<'_> {
                         self.known(what, entry.span, &side);
                     }
                     other => {
-                        let message = format!("{side}{:?}: invalid address", other.to_string());
+                        let message = format!("{side}{}: invalid address", go_quote(&other.to_string()));
                         let help = "a set is made of addresses, prefixes, ranges, hosts and other sets";
                         self.findings.error("invalid-address", entry.span, message, help);
                     }
@@ -170,7 +179,7 @@ impl Check<'_> {
         }
         let circular: BTreeSet<_> = self.doc.sets().circular.iter().collect();
         for name in circular.into_iter().filter_map(|i| self.doc.ipsets.get(*i)).map(|s| &s.name) {
-            let message = format!("ipsets[{:?}]: an ipset can not contain itself", name.value);
+            let message = format!("ipsets[{}]: an ipset can not contain itself", go_quote(&name.value));
             let help = "look for its name in the sets that it is made of";
             self.findings.error("ipset-cycle", name.span, message, help);
         }
@@ -181,23 +190,35 @@ impl Check<'_> {
         match s {
             Selector::Tag(t) if self.doc.tag(t).is_none() => {
                 let help = "define it in `tagOwners`";
-                self.findings.error("unknown-tag", span, format!("{side}tag not found: {t:?}"), help);
+                self.findings.error(
+                    "unknown-tag",
+                    span,
+                    format!("{side}tag not found: {}", go_quote(t)),
+                    help,
+                );
             }
             Selector::Group(g) if self.doc.group(g).is_none() => {
                 let help = "define it in `groups`";
-                self.findings.error("unknown-group", span, format!("{side}group not found: {g:?}"), help);
+                self.findings.error(
+                    "unknown-group",
+                    span,
+                    format!("{side}group not found: {}", go_quote(g)),
+                    help,
+                );
             }
             Selector::Host(h) if self.doc.host(h).is_none() => {
                 let help = "define it in `hosts`, or write an address, a prefix, or a user with `@`";
-                self.findings.error("invalid-address", span, format!("{side}{h:?}: invalid address"), help);
+                let message = format!("{side}{}: invalid address", go_quote(h));
+                self.findings.error("invalid-address", span, message, help);
             }
             Selector::IpSet(i) if self.doc.ipset_index(i).is_none() => {
-                let message = format!("{side}ipset not found: {i:?}");
+                let message = format!("{side}ipset not found: {}", go_quote(i));
                 self.findings.error("unknown-ipset", span, message, "define it in `ipsets`");
             }
-            Selector::Domain(d) => self.domain(d, span),
+            Selector::Domain(d) => self.domain(d, span, side),
             Selector::Auto(Auto::Unknown(name)) => {
-                let message = format!("{side}autogroup not found: \"autogroup:{name}\"");
+                let message =
+                    format!("{side}autogroup not found: {}", go_quote(&format!("autogroup:{name}")));
                 let help = "known are: member, tagged, self, internet, danger-all, nonroot, shared, admin, owner, \
                             it-admin, network-admin, billing-admin, auditor";
                 self.findings.error("unknown-autogroup", span, message, help);
@@ -215,10 +236,10 @@ impl Check<'_> {
         }
     }
 
-    fn domain(&mut self, domain: &str, span: Span) {
+    fn domain(&mut self, domain: &str, span: Span, side: &str) {
         if !self.settings.domains.is_empty() && !self.settings.domains.iter().any(|d| d == domain) {
             let message = format!(
-                "[ssh] {domain} is not associated with this Tailnet and cannot be used in user:*@<domain> expressions"
+                "{side}{domain} is not associated with this Tailnet and cannot be used in user:*@<domain> expressions"
             );
             let help = format!("domains of this tailnet: {}", self.settings.domains.join(", "));
             self.findings.error("foreign-domain", span, message, &help);
@@ -227,8 +248,9 @@ impl Check<'_> {
 
     fn sources(&mut self, src: &[At<Selector>]) {
         for s in src {
-            if let Selector::Auto(a @ (Auto::SelfOwned | Auto::Internet | Auto::NonRoot)) = &s.value {
-                let message = format!("\"autogroup:{a}\" not valid on the src side of a rule");
+            if let Selector::Auto(Auto::SelfOwned | Auto::Internet | Auto::NonRoot) = &s.value {
+                let message =
+                    format!("{} not valid on the src side of a rule", self.written(s.span, &s.value));
                 let help = "sources are users, groups, tags, hosts, addresses, `*` and the autogroups of people or tags";
                 self.findings.error("invalid-src", s.span, message, help);
             } else {
@@ -258,7 +280,12 @@ impl Check<'_> {
                 Selector::Tag(t) if self.doc.tag(&t).is_some() => {}
                 Selector::Tag(t) => {
                     let help = "define it in `tagOwners`";
-                    self.findings.error("unknown-tag", via.span, format!("tag {t:?} not found"), help);
+                    self.findings.error(
+                        "unknown-tag",
+                        via.span,
+                        format!("tag {} not found", go_quote(&t)),
+                        help,
+                    );
                 }
                 _ => {
                     let help = "name the tags of the routers that shall carry the traffic";
@@ -289,8 +316,9 @@ impl Check<'_> {
                 );
             }
             Selector::Net(n) if grant && n.is_everything() => {
+                let target = self.written(span, target);
                 let message =
-                    format!("dst \"{n}\": to allow all IP addresses, use \"*\" or \"autogroup:internet\"");
+                    format!("dst {target}: to allow all IP addresses, use \"*\" or \"autogroup:internet\"");
                 self.findings.error(
                     "invalid-dst",
                     span,
@@ -298,11 +326,7 @@ impl Check<'_> {
                     "`*` is everything, `autogroup:internet` what is public",
                 );
             }
-            Selector::Tag(_) | Selector::Group(_) | Selector::IpSet(_) => {
-                self.known(target, span, &format!("dst={:?}: ", target.to_string()));
-            }
-            Selector::Host(_) => self.known(target, span, "dst="),
-            _ => self.known(target, span, ""),
+            _ => self.known(target, span, &format!("dst={}: ", self.written(span, target))),
         }
     }
 
@@ -327,10 +351,11 @@ impl Check<'_> {
         for s in &rule.src {
             match &s.value {
                 Selector::Any | Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
-                    let message = format!("invalid src {:?}", s.value.to_string());
+                    let message = format!("invalid src {}", self.written(s.span, &s.value));
                     let help = "sources of SSH are users, groups, tags and autogroups";
                     self.findings.error("invalid-src", s.span, message, help);
                 }
+                Selector::Domain(d) => self.domain(d, s.span, "[ssh] "),
                 _ => self.sources(std::slice::from_ref(s)),
             }
         }
@@ -340,7 +365,7 @@ impl Check<'_> {
         }
         for u in &rule.users {
             if let SshUser::LocalPart(domain) = u {
-                self.domain(domain, rule.span);
+                self.domain(domain, rule.span, "");
             }
         }
     }
@@ -348,7 +373,9 @@ impl Check<'_> {
     fn ssh_destination(&mut self, src: &[&Selector], d: &At<Selector>) {
         let help = "destinations of SSH are tags, `autogroup:self`, or the one user who is the source";
         match &d.value {
-            Selector::Tag(_) => self.known(&d.value, d.span, &format!("dst={:?}: ", d.value.to_string())),
+            Selector::Tag(_) => {
+                self.known(&d.value, d.span, &format!("dst={}: ", self.written(d.span, &d.value)))
+            }
             Selector::Auto(Auto::SelfOwned) => {
                 if !src.iter().all(|s| s.is_people()) {
                     let message =
@@ -364,11 +391,11 @@ impl Check<'_> {
             Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
             Selector::User(_) if src.iter().all(|s| **s == d.value) => {}
             Selector::User(u) => {
-                let message = format!("users in dst [{u:?}] are only allowed from the same user");
+                let message = format!("users in dst [{}] are only allowed from the same user", go_quote(u));
                 self.findings.error("invalid-dst", d.span, message, help);
             }
             other => {
-                let message = format!("invalid dst {:?}", other.to_string());
+                let message = format!("invalid dst {}", self.written(d.span, other));
                 self.findings.error("invalid-dst", d.span, message, help);
             }
         }
@@ -377,8 +404,9 @@ impl Check<'_> {
     fn attr(&mut self, attr: &NodeAttr) {
         for t in &attr.target {
             match &t.value {
-                Selector::Auto(a @ (Auto::SelfOwned | Auto::Internet | Auto::NonRoot | Auto::DangerAll)) => {
-                    let message = format!("\"autogroup:{a}\" is not valid as a target of nodeAttrs");
+                Selector::Auto(Auto::SelfOwned | Auto::Internet | Auto::NonRoot | Auto::DangerAll) => {
+                    let target = self.written(t.span, &t.value);
+                    let message = format!("{target} is not valid as a target of nodeAttrs");
                     let help = "targets are users, groups, tags, hosts, addresses, `*` and the autogroups of people or tags";
                     self.findings.error("invalid-target", t.span, message, help);
                 }
@@ -393,12 +421,13 @@ impl Check<'_> {
         for a in all.chain(doc.approvers.services.iter().flat_map(|s| &s.value)) {
             match &a.value {
                 Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, a.span),
-                Selector::User(_)
+                Selector::User(_) | Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
+                Selector::Tag(_)
+                | Selector::Group(_)
                 | Selector::Domain(_)
-                | Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
-                Selector::Tag(_) | Selector::Group(_) => self.known(&a.value, a.span, ""),
+                | Selector::Auto(Auto::Unknown(_)) => self.known(&a.value, a.span, ""),
                 other => {
-                    let message = format!("{:?} can't approve routes", other.to_string());
+                    let message = format!("{} can't approve routes", self.written(a.span, other));
                     self.findings.error(
                         "invalid-approver",
                         a.span,
@@ -415,13 +444,13 @@ impl Check<'_> {
             let text = d.value.trim();
             match Selector::parse(text) {
                 Selector::Tag(t) if self.doc.tag(&t).is_none() => {
-                    let message = format!("SSH tests dst contains unknown tag {t:?}");
+                    let message = format!("SSH tests dst contains unknown tag {}", go_quote(&t));
                     self.findings.error("unknown-tag", d.span, message, "define it in `tagOwners`");
                 }
                 Selector::Tag(_) | Selector::User(_) | Selector::Host(_) => {}
                 Selector::Net(n) if n.single().is_some() && !text.contains('/') => {}
                 _ => {
-                    let message = format!("SSH tests dst contains disallowed element {text:?}");
+                    let message = format!("SSH tests dst contains disallowed element {}", go_quote(text));
                     let help = "destinations of SSH tests are tags, users, hosts and single addresses";
                     self.findings.error("invalid-dst", d.span, message, help);
                 }

@@ -139,7 +139,7 @@ impl Policy {
         let root = text::parse(text, &mut findings);
         let document =
             root.map(|r| read::Reader { findings: &mut findings }.document(&r)).unwrap_or_default();
-        check::check(&document, settings, &mut findings);
+        check::check(text, &document, settings, &mut findings);
         let refused = findings.has_errors();
         let warnings = findings.locate(text);
         if refused {

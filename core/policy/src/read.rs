@@ -8,6 +8,7 @@ use crate::diag::{Findings, Span};
 use crate::document::*;
 use crate::net::Net;
 use crate::ports::{parse_duration, parse_ip_spec, parse_ports, parse_protocol};
+use crate::quote::go_quote;
 use crate::selector::Selector;
 use crate::text::{Json, Node};
 
@@ -99,7 +100,7 @@ impl Reader<'_> {
                     self.findings.error(
                         "unknown-field",
                         m.span,
-                        format!("unknown field {:?} in {what}", m.name),
+                        format!("unknown field {} in {what}", go_quote(&m.name)),
                         &help,
                     );
                 }
@@ -190,7 +191,7 @@ impl Reader<'_> {
                 r.findings.error(
                     "invalid-address",
                     n.span,
-                    format!("{:?}: invalid address", text.value),
+                    format!("{}: invalid address", go_quote(&text.value)),
                     help,
                 );
             }
@@ -264,7 +265,12 @@ impl Reader<'_> {
         if action.trim() != "accept" {
             let span = f.get("action").map_or(node.span, |n| n.span);
             let help = "the only action is `accept`; what no rule accepts is refused";
-            self.findings.error("invalid-action", span, format!("action={action:?} is not supported"), help);
+            self.findings.error(
+                "invalid-action",
+                span,
+                format!("action={} is not supported", go_quote(&action)),
+                help,
+            );
         }
         let proto = f.get("proto").and_then(|n| match &n.value {
             Json::Number(number) => Some(At { value: number.clone(), span: n.span }),
@@ -318,7 +324,12 @@ impl Reader<'_> {
             }
             Err(e) => {
                 let help = "a destination is `target:ports`, such as `tag:web:80,443` or `*:*`";
-                self.findings.error("invalid-port", text.span, format!("dst={:?}: {e}", text.value), help);
+                self.findings.error(
+                    "invalid-port",
+                    text.span,
+                    format!("dst={}: {e}", go_quote(&text.value)),
+                    help,
+                );
                 None
             }
         }
@@ -386,7 +397,12 @@ impl Reader<'_> {
                 None
             }
             other => {
-                self.findings.error("invalid-action", span, format!("{other:?} is not a valid action"), help);
+                self.findings.error(
+                    "invalid-action",
+                    span,
+                    format!("{} is not a valid action", go_quote(other)),
+                    help,
+                );
                 None
             }
         }
@@ -423,7 +439,12 @@ impl Reader<'_> {
             match u.value.trim() {
                 bad @ ("" | "*") => {
                     let help = "for every account but root write `autogroup:nonroot`";
-                    self.findings.error("invalid-user", u.span, format!("user {bad:?} is not valid"), help);
+                    self.findings.error(
+                        "invalid-user",
+                        u.span,
+                        format!("user {} is not valid", go_quote(bad)),
+                        help,
+                    );
                 }
                 "autogroup:nonroot" => out.push(SshUser::NonRoot),
                 name => out.push(match name.strip_prefix("localpart:*@") {
@@ -473,7 +494,7 @@ impl Reader<'_> {
             match Net::parse(&r.name.value) {
                 Some(Net::Prefix(p)) => out.routes.push((At { value: p, span: r.name.span }, r.value)),
                 _ => {
-                    let message = format!("{:?}: invalid prefix", r.name.value);
+                    let message = format!("{}: invalid prefix", go_quote(&r.name.value));
                     self.findings.error(
                         "invalid-prefix",
                         r.name.span,

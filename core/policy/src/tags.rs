@@ -8,6 +8,19 @@ use crate::document::{At, Document};
 use crate::engine::Engine;
 use crate::selector::{Auto, Selector, users_named};
 
+/// Whether a tag is written as it must be, in the words of the client's `CheckTag` (`tailcfg/tailcfg.go`).
+pub(crate) fn check_name(tag: &str) -> Result<(), &'static str> {
+    let name = tag.strip_prefix("tag:").ok_or("tags must start with 'tag:'")?;
+    match name.as_bytes().first() {
+        None => Err("tag names must not be empty"),
+        Some(b) if !b.is_ascii_alphabetic() => Err("tag names must start with a letter, after 'tag:'"),
+        _ if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => {
+            Err("tag names can only contain numbers, letters, or dashes")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Tags that own themselves by way of others: what is left when tags that own nothing, and tags that no tag owns, are
 /// taken away again and again.
 pub(crate) fn cycles(doc: &Document) -> Vec<At<String>> {

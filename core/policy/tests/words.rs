@@ -1,0 +1,97 @@
+//! What is wrong, word for word: neighbours say the same in the same way, in what was written rather than what was read.
+
+use headsail_policy::{Policy, Settings};
+
+/// The problems of a policy in a tailnet of one domain, without their places.
+fn problems(text: &str) -> Vec<String> {
+    let settings = Settings { domains: vec!["example.com".into()] };
+    let refusal = Policy::parse(text, &settings).expect_err(text);
+    refusal.diagnostics.into_iter().map(|d| d.message).collect()
+}
+
+#[track_caller]
+fn said(text: &str, expected: &[&str]) {
+    assert_eq!(problems(text), expected, "{text}");
+}
+
+#[test]
+fn tags_are_named_as_clients_check_them() {
+    let letters = "tag names can only contain numbers, letters, or dashes";
+    for (tag, quoted, error) in [
+        ("tag:a_b", "tag:a_b", letters),
+        ("tag:a.b", "tag:a.b", letters),
+        ("tag:a b", "tag:a b", letters),
+        ("tag:a:b", "tag:a:b", letters),
+        ("tag:aé\u{200d}", "tag:aé\\u200d", letters),
+        ("tag:", "tag:", "tag names must not be empty"),
+        ("tag:1a", "tag:1a", "tag names must start with a letter, after 'tag:'"),
+        ("foo", "foo", "tags must start with 'tag:'"),
+        ("Tag:a", "Tag:a", "tags must start with 'tag:'"),
+    ] {
+        let text = format!("{{\"tagOwners\": {{\"{tag}\": []}}}}");
+        said(&text, &[&format!("tagOwners[\"{quoted}\"]: {error}")]);
+    }
+}
+
+#[test]
+fn sources_and_destinations_say_what_is_not_there() {
+    let acl = |src: &str, dst: &str| {
+        format!("{{\"acls\": [{{\"action\": \"accept\", \"src\": [\"{src}\"], \"dst\": [\"{dst}\"]}}]}}")
+    };
+    said(&acl("nohost", "*:*"), &["src=\"nohost\": invalid address"]);
+    said(&acl("*", "nohost:22"), &["dst=\"nohost\": \"nohost\": invalid address"]);
+    said(&acl("*", "tag:no:22"), &["dst=\"tag:no\": tag not found: \"tag:no\""]);
+    said(&acl("*", "autogroup:foo:22"), &["dst=\"autogroup:foo\": autogroup not found: \"autogroup:foo\""]);
+    said(&acl("autogroup:foo", "*:*"), &["src=autogroup not found: \"autogroup:foo\""]);
+    said(&acl("*", "group:a\u{200d}:22"), &["dst=\"group:a\\u200d\": group not found: \"group:a\\u200d\""]);
+    let ssh = |src: &str, dst: &str| {
+        format!(
+            "{{\"ssh\": [{{\"action\": \"accept\", \"src\": [\"{src}\"], \"dst\": [\"{dst}\"], \"users\": [\"root\"]}}]}}"
+        )
+    };
+    said(&ssh("10.33.0.5/16", "autogroup:member"), &["invalid src \"10.33.0.5/16\""]);
+    said(&ssh("autogroup:member", "10.33.0.5/16"), &["invalid dst \"10.33.0.5/16\""]);
+    let grant = "{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"10.0.0.0/0\"], \"ip\": [\"*\"]}]}";
+    said(grant, &["dst \"10.0.0.0/0\": to allow all IP addresses, use \"*\" or \"autogroup:internet\""]);
+}
+
+#[test]
+fn owners_and_approvers_say_what_is_not_there() {
+    let owner = |o: &str| format!("{{\"tagOwners\": {{\"tag:x\": [\"{o}\"]}}}}");
+    said(&owner("tag:no"), &["tagOwners[\"tag:x\"]: tag not found: \"tag:no\""]);
+    said(&owner("group:no"), &["tagOwners[\"tag:x\"]: group not found: \"group:no\""]);
+    said(&owner("autogroup:no"), &["tagOwners[\"tag:x\"]: autogroup not found: \"autogroup:no\""]);
+    said(&owner("10.33.0.5/16"), &["tagOwners[\"tag:x\"]: \"10.33.0.5/16\" can't own a tag"]);
+    let exit = |who: &str| format!("{{\"autoApprovers\": {{\"exitNode\": [\"{who}\"]}}}}");
+    said(&exit("tag:no"), &["tag not found: \"tag:no\""]);
+    said(&exit("autogroup:no"), &["autogroup not found: \"autogroup:no\""]);
+    said(&exit("10.33.0.5/16"), &["\"10.33.0.5/16\" can't approve routes"]);
+}
+
+#[test]
+fn a_foreign_domain_is_refused_everywhere() {
+    let foreign =
+        "other.org is not associated with this Tailnet and cannot be used in user:*@<domain> expressions";
+    let who = "\"user:*@other.org\"";
+    for (text, side) in [
+        (format!("{{\"groups\": {{\"group:g\": [{who}]}}}}"), "groups[\"group:g\"]: "),
+        (format!("{{\"tagOwners\": {{\"tag:x\": [{who}]}}}}"), "tagOwners[\"tag:x\"]: "),
+        (format!("{{\"autoApprovers\": {{\"routes\": {{\"10.0.0.0/8\": [{who}]}}}}}}"), ""),
+        (format!("{{\"grants\": [{{\"src\": [{who}], \"dst\": [\"*\"], \"ip\": [\"*\"]}}]}}"), "src="),
+        (
+            format!("{{\"grants\": [{{\"src\": [\"*\"], \"dst\": [{who}], \"ip\": [\"*\"]}}]}}"),
+            "dst=\"user:*@other.org\": ",
+        ),
+        (format!("{{\"nodeAttrs\": [{{\"target\": [{who}], \"attr\": [\"x\"]}}]}}"), ""),
+        (
+            format!(
+                "{{\"ssh\": [{{\"action\": \"accept\", \"src\": [{who}], \"dst\": [\"autogroup:tagged\"], \"users\": [\"root\"]}}]}}"
+            ),
+            "[ssh] ",
+        ),
+    ] {
+        said(&text, &[&format!("{side}{foreign}")]);
+    }
+    let users = "{\"ssh\": [{\"action\": \"accept\", \"src\": [\"autogroup:member\"], \"dst\": [\"autogroup:tagged\"], \"users\": [\"localpart:*@other.org\"]}]}";
+    said(users, &[foreign]);
+}
