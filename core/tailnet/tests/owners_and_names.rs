@@ -322,12 +322,13 @@ fn a_prefix_that_is_added_or_dropped_is_made_up_for() {
 #[test]
 fn what_people_are_shown_of_a_user_is_plain_text() {
     let mut town = Town::new();
-    let new = |edit: fn(&mut NewUser)| {
+    type Edit = fn(&mut NewUser);
+    let new = |edit: Edit| {
         let mut new = NewUser { name: "carol".into(), ..NewUser::default() };
         edit(&mut new);
         Command::CreateUser(new)
     };
-    let bad: [(fn(&mut NewUser), &str); 9] = [
+    let bad: [(Edit, &str); 9] = [
         (|u| u.display_name = "d".repeat(900_000), "display name"),
         (|u| u.display_name = "a\0b".into(), "`a?b`"),
         (|u| u.display_name = "\u{202e}lorac".into(), "`?lorac`"),
