@@ -37,8 +37,8 @@ use crate::app::App;
 use crate::clerk::Failure;
 use error::Refusal;
 
-/// The largest request body.
-const MAX_BODY: usize = 1 << 20;
+/// The largest request body: room for the largest policy as a JSON text.
+const MAX_BODY: usize = 2 * headsail_policy::MAX_TEXT;
 
 /// Whom a listener trusts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

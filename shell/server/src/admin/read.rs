@@ -20,7 +20,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Read<T> {
     async fn from_request(request: Request, state: &S) -> Result<Read<T>, Refusal> {
         let uri = request.uri().clone();
         let body = Bytes::from_request(request, state).await.map_err(|e| match e.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(413, "the request is larger than 1 MiB"),
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(413, "the request is larger than 8 MiB"),
             _ => Problem::bad_request("the request ended too early"),
         })?;
         if body.iter().all(u8::is_ascii_whitespace) {
