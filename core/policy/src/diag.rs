@@ -138,7 +138,8 @@ impl LineIndex {
         self.starts.partition_point(|s| *s <= at)
     }
 
-    fn place(&self, text: &str, span: Span) -> (usize, usize, usize) {
+    /// Line and column, from 1, and length in characters on that line.
+    pub fn place(&self, text: &str, span: Span) -> (usize, usize, usize) {
         let line = self.line(span.start);
         let from = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
         let line_end = self.starts.get(line).map_or(text.len(), |s| s.saturating_sub(1));

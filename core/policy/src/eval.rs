@@ -93,7 +93,7 @@ fn evaluate(q: Question) -> Result<Map<String, Value>, String> {
     let engine = Engine::new(Arc::new(policy), users, nodes);
     let failures = engine.run_tests();
     if !failures.is_empty() {
-        let lines = failures.iter().map(|f| format!("\nline {}: {}", f.line, f.message));
+        let lines = failures.iter().map(|f| format!("\n{f}"));
         return Err(format!("test(s) failed{}", lines.collect::<String>()));
     }
     let auto_update = q.tailnet.settings.devices_auto_updates_on;

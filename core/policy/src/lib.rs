@@ -62,6 +62,7 @@ mod size;
 mod ssh;
 mod tags;
 mod text;
+mod trial;
 mod verdict;
 mod visible;
 
@@ -79,7 +80,7 @@ pub use net::{EXIT_ROUTES, Net, is_exit_route};
 pub use preview::{NodePreview, PortChange, Preview};
 pub use selector::{Auto, Selector};
 pub use text::MAX_TEXT;
-pub use verdict::TestFailure;
+pub use trial::TestFailure;
 
 use diag::{Findings, LineIndex};
 use program::Program;
@@ -174,6 +175,11 @@ impl Policy {
     /// What does not do what it seems to say.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
+    }
+
+    /// Line, column and length of something in the text, as diagnostics have them.
+    pub(crate) fn place(&self, span: Span) -> (usize, usize, usize) {
+        self.lines.place(&self.text, span)
     }
 
     /// The line, from 1, at which something in the text begins.

@@ -1,7 +1,21 @@
 //! Text in messages, quoted as the official service does it.
 
-/// Quotes as Go's `%q` does: with `\x00` and `\u200d` for what can't be seen, and everything else as it is.
+use std::borrow::Cow;
+
+/// What of a text is shown in messages, in bytes: long enough for any name that is meant, short enough to be repeated.
+const SHOWN: usize = 512;
+
+/// A text as it is shown in messages: not all of it when it is very long.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match text.get(..text.floor_char_boundary(SHOWN)) {
+        Some(start) if start.len() < text.len() => Cow::Owned(format!("{start}…")),
+        _ => Cow::Borrowed(text),
+    }
+}
+
+/// Quotes what is shown of a text as Go's `%q` does: with `\x00` and `\u200d` for what can't be seen, and everything else as it is.
 pub(crate) fn go_quote(text: &str) -> String {
+    let text = shown(text);
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
@@ -32,7 +46,13 @@ fn is_printable(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::go_quote;
+    use super::{SHOWN, go_quote};
+
+    #[test]
+    fn long_names_are_cut() {
+        let quoted = go_quote(&"é".repeat(SHOWN));
+        assert_eq!(quoted, format!("\"{}…\"", "é".repeat(SHOWN / 2)));
+    }
 
     #[test]
     fn quotes_as_go_does() {

@@ -1,5 +1,6 @@
 //! From the tree of the text to the document. Fields are matched without regard to case, as Go does.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use headsail_wire::filter::CapMap;
@@ -40,7 +41,35 @@ const TOP: [&str; 18] = [
 /// Sections that are read and kept, but that do not act.
 const IDLE: [&str; 5] = ["postures", "defaultSrcPosture", "derpMap", "OneCGNATRoute", "extraDNSRecords"];
 
-type Fields<'n> = BTreeMap<&'static str, &'n Node>;
+/// The members of an object by their canonical names.
+#[derive(Default)]
+struct Fields<'n>(BTreeMap<&'static str, Cow<'n, Node>>);
+
+impl<'n> Fields<'n> {
+    fn get(&self, name: &str) -> Option<&Node> {
+        self.0.get(name).map(|n| &**n)
+    }
+
+    /// Adds a member, and says whether there was one: then both are read as one, so that problems in either are found.
+    fn put(&mut self, name: &'static str, node: &'n Node) -> bool {
+        let Some(known) = self.0.get_mut(name) else {
+            self.0.insert(name, Cow::Borrowed(node));
+            return false;
+        };
+        match (&known.value, &node.value) {
+            (Json::Array(_), Json::Array(more)) => match &mut known.to_mut().value {
+                Json::Array(items) => items.extend(more.iter().cloned()),
+                _ => {}
+            },
+            (Json::Object(_), Json::Object(more)) => match &mut known.to_mut().value {
+                Json::Object(members) => members.extend(more.iter().cloned()),
+                _ => {}
+            },
+            _ => *known = Cow::Borrowed(node),
+        }
+        true
+    }
+}
 
 pub(crate) struct Reader<'f> {
     pub findings: &'f mut Findings,
@@ -51,7 +80,7 @@ impl Reader<'_> {
     pub fn document(&mut self, root: &Node) -> Document {
         let mut doc = Document::default();
         let fields = self.fields(root, "the policy", &TOP);
-        let get = |name: &str| fields.get(name).copied();
+        let get = |name: &str| fields.get(name);
         doc.groups = self.named(get("groups"), |r, n| r.selectors(n));
         doc.tag_owners = self.named(get("tagOwners"), |r, n| r.selectors(n));
         doc.hosts = self.hosts(get("hosts"));
@@ -85,7 +114,7 @@ impl Reader<'_> {
 
     /// The members of an object by their canonical names. Null counts as absent, names that start with `#` as comments.
     fn fields<'n>(&mut self, node: &'n Node, what: &str, known: &[&'static str]) -> Fields<'n> {
-        let mut fields = Fields::new();
+        let mut fields = Fields::default();
         let Json::Object(members) = &node.value else {
             self.wrong_kind(node, what, "an object");
             return fields;
@@ -109,7 +138,7 @@ impl Reader<'_> {
             if m.value.value == Json::Null {
                 continue;
             }
-            if fields.insert(name, &m.value).is_some() && new {
+            if fields.put(name, &m.value) && new {
                 let message = format!("`{}` is there twice, written in two ways", m.name);
                 self.findings.error("duplicate-key", m.span, message, "merge the two");
             }
@@ -203,7 +232,7 @@ impl Reader<'_> {
 
     fn grant(&mut self, index: usize, node: &Node) -> Option<Rule> {
         let f = self.fields(node, "a grant", &["src", "dst", "ip", "app", "via", "srcPosture"]);
-        let dst = self.list(f.get("dst").copied());
+        let dst = self.list(f.get("dst"));
         let dst = dst
             .into_iter()
             .map(|d| At { span: d.span, value: Destination { target: d.value, ports: Vec::new() } });
@@ -211,12 +240,12 @@ impl Reader<'_> {
             kind: RuleKind::Grant,
             index,
             span: node.span,
-            src: self.list(f.get("src").copied()),
+            src: self.list(f.get("src")),
             dst: dst.collect(),
             ip: Vec::new(),
             app: f.get("app").map(|n| self.caps(n)).unwrap_or_default(),
             via: f.get("via").map(|n| self.strings(n)).unwrap_or_default(),
-            posture: self.plain_strings(f.get("srcPosture").copied()),
+            posture: self.plain_strings(f.get("srcPosture")),
         };
         for s in f.get("ip").map(|n| self.strings(n)).unwrap_or_default() {
             match parse_ip_spec(&s.value) {
@@ -289,8 +318,8 @@ impl Reader<'_> {
                 None
             }
         };
-        let src = f.get("src").or(f.get("users")).copied();
-        let dst = f.get("dst").or(f.get("ports")).copied();
+        let src = f.get("src").or(f.get("users"));
+        let dst = f.get("dst").or(f.get("ports"));
         let rule = Rule {
             kind: RuleKind::Acl,
             index,
@@ -305,7 +334,7 @@ impl Reader<'_> {
             ip: vec![IpSpec { protocol, ports: Vec::new() }],
             app: CapMap::new(),
             via: Vec::new(),
-            posture: self.plain_strings(f.get("srcPosture").copied()),
+            posture: self.plain_strings(f.get("srcPosture")),
         };
         self.posture_note(&rule);
         Some(rule)
@@ -348,7 +377,7 @@ impl Reader<'_> {
             "srcPosture",
         ];
         let f = self.fields(node, "an SSH rule", &known);
-        let get = |name: &str| f.get(name).copied();
+        let get = |name: &str| f.get(name);
         let verb = self.ssh_verb(node.span, get("action"), get("checkPeriod"));
         let users = self.ssh_users(node.span, get("users"));
         let accept_env = get("acceptEnv").map(|n| self.strings(n)).unwrap_or_default();
@@ -459,7 +488,7 @@ impl Reader<'_> {
     fn node_attr(&mut self, node: &Node) -> NodeAttr {
         let f = self.fields(node, "a node attribute", &["target", "attr", "app", "ipPool"]);
         let mut caps = f.get("app").map(|n| self.caps(n)).unwrap_or_default();
-        caps.extend(self.plain_strings(f.get("attr").copied()).into_iter().map(|a| (a, Vec::new())));
+        caps.extend(self.plain_strings(f.get("attr")).into_iter().map(|a| (a, Vec::new())));
         let mut pools = Vec::new();
         for p in f.get("ipPool").map(|n| self.strings(n)).unwrap_or_default() {
             match crate::net::parse_pool(p.value.trim()) {
@@ -471,15 +500,15 @@ impl Reader<'_> {
                 }
             }
         }
-        NodeAttr { span: node.span, target: self.list(f.get("target").copied()), caps, pools }
+        NodeAttr { span: node.span, target: self.list(f.get("target")), caps, pools }
     }
 
     fn approvers(&mut self, node: &Node) -> Approvers {
         let f = self.fields(node, "`autoApprovers`", &["routes", "exitNode", "services"]);
         let mut out = Approvers {
             routes: Vec::new(),
-            exit: self.list(f.get("exitNode").copied()),
-            services: self.named(f.get("services").copied(), |r, n| r.selectors(n)),
+            exit: self.list(f.get("exitNode")),
+            services: self.named(f.get("services"), |r, n| r.selectors(n)),
         };
         if let Some(n) = f.get("services") {
             let message = "`autoApprovers.services` has no effect here yet";
@@ -490,7 +519,7 @@ impl Reader<'_> {
                 "it is kept, so that the policy stays as it is",
             );
         }
-        for r in self.named(f.get("routes").copied(), |r, n| r.selectors(n)) {
+        for r in self.named(f.get("routes"), |r, n| r.selectors(n)) {
             match Net::parse(&r.name.value) {
                 Some(Net::Prefix(p)) => out.routes.push((At { value: p, span: r.name.span }, r.value)),
                 _ => {
@@ -527,9 +556,9 @@ impl Reader<'_> {
             span: node.span,
             src: f.get("src").and_then(|n| self.string(n)).map(|s| s.value).unwrap_or_default().trim().into(),
             dst: f.get("dst").map(|n| self.strings(n)).unwrap_or_default(),
-            accept: self.plain_strings(f.get("accept").copied()),
-            check: self.plain_strings(f.get("check").copied()),
-            deny: self.plain_strings(f.get("deny").copied()),
+            accept: self.plain_strings(f.get("accept")),
+            check: self.plain_strings(f.get("check")),
+            deny: self.plain_strings(f.get("deny")),
         }
     }
 }

@@ -6,13 +6,11 @@ use std::net::IpAddr;
 
 use headsail_wire::filter::PortRange;
 use headsail_wire::ids::{NodeId, UserId};
-use serde::Serialize;
 
-use crate::document::{SshTest, SshVerb, Test};
 use crate::engine::Engine;
 use crate::facts::{NodeFacts, Owner};
 use crate::net::{ANY_SOURCE, EXIT_ROUTES, Net, is_exit_route};
-use crate::ports::{ALL_PORTS, parse_protocol};
+use crate::ports::ALL_PORTS;
 use crate::program::{Body, List, Section, Target};
 use crate::selector::{Auto, Selector, users_named};
 use crate::signature::Signature;
@@ -40,19 +38,6 @@ impl Party {
     pub fn is_in(&self, list: &List) -> bool {
         list.danger || (list.any && self.inside) || list.sels().any(|s| self.signature.has(s))
     }
-}
-
-/// What a policy test found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TestFailure {
-    /// Line of the test in the policy, from 1.
-    pub line: usize,
-    /// The source of the test.
-    pub src: String,
-    /// The destination or account that came out differently; empty when the test as a whole can't be run.
-    pub what: String,
-    /// What was expected and what is.
-    pub message: String,
 }
 
 impl Engine {
@@ -215,135 +200,6 @@ impl Engine {
                     || dst.prefix.is_some_and(|p| holds(net, &p))
             }
         }
-    }
-
-    /// Runs `tests` and `sshTests` of the policy; empty when all pass.
-    pub fn run_tests(&self) -> Vec<TestFailure> {
-        let doc = &self.policy.document;
-        let mut failures = Vec::new();
-        for t in &doc.tests {
-            self.run_test(t, &mut failures);
-        }
-        for t in &doc.ssh_tests {
-            self.run_ssh_test(t, &mut failures);
-        }
-        failures
-    }
-
-    fn run_test(&self, test: &Test, failures: &mut Vec<TestFailure>) {
-        let line = self.policy.line(test.span);
-        let mut fail = |what: &str, message: String| {
-            failures.push(TestFailure { line, src: test.src.clone(), what: what.into(), message });
-        };
-        if test.accept.is_empty() && test.deny.is_empty() {
-            return fail("", "the test has neither `accept` nor `deny`".into());
-        }
-        let protocol = match parse_protocol(&test.proto) {
-            Ok(p) => p,
-            Err(e) => return fail("", e),
-        };
-        let sources = self.parties(&test.src);
-        if sources.is_empty() {
-            return fail("", format!("source `{}` is not known", test.src));
-        }
-        let all = test.accept.iter().map(|d| (d, true)).chain(test.deny.iter().map(|d| (d, false)));
-        for (dst, expected) in all {
-            match self.reaches(&sources, &dst.value, protocol) {
-                Err(e) => fail(&dst.value, e),
-                Ok((got_all, got_any)) => {
-                    if expected && !got_all {
-                        fail(
-                            &dst.value,
-                            format!("`{}` must reach `{}`, but no rule lets it", test.src, dst.value),
-                        );
-                    }
-                    if !expected && got_any {
-                        fail(
-                            &dst.value,
-                            format!("`{}` must not reach `{}`, but a rule lets it", test.src, dst.value),
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether all, and whether any, of the sources reach all, or any, of what a destination with port stands for.
-    fn reaches(&self, sources: &[Party], dst: &str, protocol: Option<u8>) -> Result<(bool, bool), String> {
-        let (name, port) = crate::read::split_port(dst);
-        let port: u16 = port.parse().map_err(|_| format!("`{dst}` must end in one port"))?;
-        let selector = Selector::parse(name);
-        if name.contains('/') && matches!(selector, Selector::Net(_)) {
-            return Err(format!("`{name}` is a prefix; name one address or a host"));
-        }
-        let to_self = selector == Selector::Auto(Auto::SelfOwned);
-        let fixed = if to_self { Vec::new() } else { self.parties(name) };
-        let (mut all, mut any) = (true, false);
-        for src in sources {
-            let own = || src.owner.map(|o| self.people(vec![o])).unwrap_or_default();
-            let targets = if to_self { own() } else { fixed.clone() };
-            if targets.is_empty() {
-                return Err(format!("destination `{name}` is not known"));
-            }
-            for dst in &targets {
-                let ok = self.allows(src, dst, protocol, port).is_some();
-                (all, any) = (all && ok, any || ok);
-            }
-        }
-        Ok((all, any))
-    }
-
-    fn run_ssh_test(&self, test: &SshTest, failures: &mut Vec<TestFailure>) {
-        let line = self.policy.line(test.span);
-        let mut fail = |what: &str, message: String| {
-            failures.push(TestFailure { line, src: test.src.clone(), what: what.into(), message });
-        };
-        if test.accept.is_empty() && test.check.is_empty() && test.deny.is_empty() {
-            return fail("", "the SSH test has none of `accept`, `check` and `deny`".into());
-        }
-        let sources = self.parties(&test.src);
-        if sources.is_empty() {
-            return fail("", format!("source `{}` is not known", test.src));
-        }
-        for d in &test.dst {
-            let targets = self.ssh_targets(d.value.trim());
-            if targets.is_empty() {
-                fail(&d.value, format!("destination `{}` is no node", d.value));
-                continue;
-            }
-            let pairs: Vec<(&Party, &Party)> =
-                sources.iter().flat_map(|s| targets.iter().map(move |t| (s, t))).collect();
-            let groups = [("accept", &test.accept), ("check", &test.check), ("deny", &test.deny)];
-            for (verb, account) in
-                groups.iter().flat_map(|(v, accounts)| accounts.iter().map(move |a| (*v, a)))
-            {
-                let good = |found: Option<SshVerb>| match verb {
-                    "accept" => matches!(found, Some(SshVerb::Accept)),
-                    "check" => matches!(found, Some(SshVerb::Check(_))),
-                    _ => found.is_none(),
-                };
-                let verdict = |(s, t): &(&Party, &Party)| self.ssh_verdict(s, t, account).map(|(v, _)| v);
-                if let Some(found) = pairs.iter().map(verdict).find(|v| !good(*v)) {
-                    let is = match found {
-                        None => "is refused",
-                        Some(SshVerb::Accept) => "is let in",
-                        Some(SshVerb::Check(_)) => "is let in after a check",
-                    };
-                    fail(
-                        &d.value,
-                        format!("expected `{verb}` for account `{account}` at `{}`, but it {is}", d.value),
-                    );
-                }
-            }
-        }
-    }
-
-    /// SSH goes to nodes, which tests name by tag, user, host or IPv4 address.
-    fn ssh_targets(&self, name: &str) -> Vec<Party> {
-        if matches!(Selector::parse(name), Selector::Net(n) if n.single().is_some_and(|a| a.is_ipv6())) {
-            return Vec::new();
-        }
-        self.parties(name).into_iter().filter(|p| p.node.is_some() || !p.signature.sels.is_empty()).collect()
     }
 }
 

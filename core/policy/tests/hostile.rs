@@ -189,6 +189,21 @@ fn findings_are_bounded_and_the_first_ones_kept() {
 }
 
 #[test]
+fn failing_tests_are_bounded_and_have_their_place() {
+    let test = "{\"src\": \"ann@example.org\", \"accept\": [\"10.0.0.1:22\", \"10.0.0.2:22\"]},\n";
+    let long = format!("{{\"src\": \"{}@\", \"deny\": [\"10.0.0.1:22\"]}},\n", "x".repeat(100_000));
+    let text = format!("{{\"grants\": [], \"tests\": [\n{long}{}]}}", test.repeat(1_000));
+    let failures = engine(parse(&text).expect("well-formed")).run_tests();
+    assert_eq!(failures.len(), 201);
+    assert!(failures[0].src.len() < 1_000 && failures[0].message.len() < 1_000, "{}", failures[0].src.len());
+    let places: Vec<_> = failures[1..4].iter().map(|f| (f.line, f.column, f.length)).collect();
+    assert_eq!(places, [(3, 39, 13), (3, 54, 13), (4, 39, 13)]);
+    let said = "line 3, column 39: ann@example.org: 10.0.0.1:22: `ann@example.org` must reach `10.0.0.1:22`, but no rule lets it";
+    assert_eq!(failures[1].to_string(), said);
+    assert_eq!(failures[200].to_string(), "and 1801 more");
+}
+
+#[test]
 fn findings_are_shown_with_their_line() {
     let text = "{\n\t// who may what\n\t\"acls\": [{\"action\": \"deny\", \"src\": [\"*\"], \"dst\": [\"*:*\"]}],\n}\n";
     let refusal = Policy::parse(text, &Settings::default()).expect_err("deny");

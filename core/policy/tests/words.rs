@@ -56,6 +56,34 @@ fn sources_and_destinations_say_what_is_not_there() {
 }
 
 #[test]
+fn what_is_there_twice_is_told_once_and_both_are_looked_at() {
+    let text = "{
+      \"acls\": [{\"action\": \"deny\", \"src\": [\"*\"], \"dst\": [\"*:*\"]}],
+      \"tagOwners\": {\"tag:1\": []}, \"tagOwners\": {\"tag:2\": [], \"tag:2\": [\"tag:no\"]},
+      \"ACLs\": [{\"action\": \"drop\", \"src\": [\"*\"], \"src\": [\"tag:no\"], \"dst\": [\"*:*\"]}],
+      \"autoApprovers\": {\"exitNode\": [\"tag:a\"]}, \"autoApprovers\": {\"exitNode\": [\"tag:b\"]},
+    }";
+    let letter = "tag names must start with a letter, after 'tag:'";
+    let expected = [
+        "action=\"deny\" is not supported",
+        &format!("tagOwners[\"tag:1\"]: {letter}"),
+        "the name `tagOwners` is there twice",
+        &format!("tagOwners[\"tag:2\"]: {letter}"),
+        "the name `tag:2` is there twice",
+        &format!("tagOwners[\"tag:2\"]: {letter}"),
+        "tagOwners[\"tag:2\"]: tag not found: \"tag:no\"",
+        "`ACLs` is there twice, written in two ways",
+        "action=\"drop\" is not supported",
+        "the name `src` is there twice",
+        "src=tag not found: \"tag:no\"",
+        "tag not found: \"tag:a\"",
+        "the name `autoApprovers` is there twice",
+        "tag not found: \"tag:b\"",
+    ];
+    said(text, &expected);
+}
+
+#[test]
 fn owners_and_approvers_say_what_is_not_there() {
     let owner = |o: &str| format!("{{\"tagOwners\": {{\"tag:x\": [\"{o}\"]}}}}");
     said(&owner("tag:no"), &["tagOwners[\"tag:x\"]: tag not found: \"tag:no\""]);

@@ -277,8 +277,7 @@ impl PolicyFaults {
     /// One line for each fault.
     pub fn text(&self) -> String {
         let refusal = Refusal { diagnostics: self.diagnostics.clone() }.to_string();
-        let failed =
-            self.tests.iter().map(|t| format!("line {}: {}: {}: {}", t.line, t.src, t.what, t.message));
+        let failed = self.tests.iter().map(TestFailure::to_string);
         let heading = (!self.tests.is_empty()).then(|| "test(s) failed".to_owned());
         Some(refusal)
             .filter(|r| !r.is_empty())

@@ -74,6 +74,7 @@ pub(super) fn fault(d: &Diagnostic) -> Fault {
 
 /// Everything that is wrong with a policy, as fields.
 fn faults(found: &PolicyFaults) -> Vec<Fault> {
+    let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
     let tests = found.tests.iter().map(|t| Fault {
         message: [t.src.as_str(), t.what.as_str(), t.message.as_str()]
             .into_iter()
@@ -81,7 +82,9 @@ fn faults(found: &PolicyFaults) -> Vec<Fault> {
             .collect::<Vec<_>>()
             .join(": "),
         code: "test-failed".to_owned(),
-        line: u32::try_from(t.line).ok().filter(|n| *n > 0),
+        line: number(t.line),
+        column: number(t.column),
+        length: number(t.length),
         ..Fault::default()
     });
     found.diagnostics.iter().map(fault).chain(tests).collect()

@@ -1,0 +1,191 @@
+//! The tests that a policy carries: what must be allowed, and what must not.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::diag::Span;
+use crate::document::{SshTest, SshVerb, Test};
+use crate::engine::Engine;
+use crate::ports::parse_protocol;
+use crate::quote::shown;
+use crate::selector::{Auto, Selector};
+use crate::verdict::Party;
+
+/// What a policy test found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TestFailure {
+    /// Line of what came out differently, from 1; 0 when it stands for failures that are not listed.
+    pub line: usize,
+    /// Column in characters, from 1; 0 when there is no line.
+    pub column: usize,
+    /// Number of characters on its line.
+    pub length: usize,
+    /// The source of the test.
+    pub src: String,
+    /// The destination or account that came out differently; empty when the test as a whole can't be run.
+    pub what: String,
+    /// What was expected and what is.
+    pub message: String,
+}
+
+impl fmt::Display for TestFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}, column {}: ", self.line, self.column)?;
+        }
+        let parts = [self.src.as_str(), &self.what, &self.message];
+        f.write_str(&parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(": "))
+    }
+}
+
+/// More failures than this are counted but not kept.
+const MAX_FAILURES: usize = 200;
+
+/// Collects failures; bounded, so that many tests can't make the answer grow without end.
+struct Failures<'e> {
+    engine: &'e Engine,
+    list: Vec<TestFailure>,
+    dropped: usize,
+}
+
+impl Failures<'_> {
+    fn add(&mut self, span: Span, src: &str, what: &str, message: String) {
+        if self.list.len() >= MAX_FAILURES {
+            self.dropped += 1;
+            return;
+        }
+        let (line, column, length) = self.engine.policy.place(span);
+        let (src, what) = (shown(src).into_owned(), shown(what).into_owned());
+        self.list.push(TestFailure { line, column, length, src, what, message });
+    }
+
+    fn finish(mut self) -> Vec<TestFailure> {
+        if self.dropped > 0 {
+            let message = format!("and {} more", self.dropped);
+            self.list.push(TestFailure { message, ..TestFailure::default() });
+        }
+        self.list
+    }
+}
+
+impl Engine {
+    /// Runs `tests` and `sshTests` of the policy; empty when all pass.
+    pub fn run_tests(&self) -> Vec<TestFailure> {
+        let doc = &self.policy.document;
+        let mut failures = Failures { engine: self, list: Vec::new(), dropped: 0 };
+        for t in &doc.tests {
+            self.run_test(t, &mut failures);
+        }
+        for t in &doc.ssh_tests {
+            self.run_ssh_test(t, &mut failures);
+        }
+        failures.finish()
+    }
+
+    fn run_test(&self, test: &Test, failures: &mut Failures<'_>) {
+        let mut fail = |span, what: &str, message: String| failures.add(span, &test.src, what, message);
+        if test.accept.is_empty() && test.deny.is_empty() {
+            return fail(test.span, "", "the test has neither `accept` nor `deny`".into());
+        }
+        let protocol = match parse_protocol(&test.proto) {
+            Ok(p) => p,
+            Err(e) => return fail(test.span, "", e),
+        };
+        let sources = self.parties(&test.src);
+        if sources.is_empty() {
+            return fail(test.span, "", format!("source `{}` is not known", shown(&test.src)));
+        }
+        let all = test.accept.iter().map(|d| (d, true)).chain(test.deny.iter().map(|d| (d, false)));
+        for (dst, expected) in all {
+            match self.reaches(&sources, &dst.value, protocol) {
+                Err(e) => fail(dst.span, &dst.value, e),
+                Ok((got_all, got_any)) => {
+                    let (from, to) = (shown(&test.src), shown(&dst.value));
+                    if expected && !got_all {
+                        let message = format!("`{from}` must reach `{to}`, but no rule lets it");
+                        fail(dst.span, &dst.value, message);
+                    }
+                    if !expected && got_any {
+                        let message = format!("`{from}` must not reach `{to}`, but a rule lets it");
+                        fail(dst.span, &dst.value, message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether all, and whether any, of the sources reach all, or any, of what a destination with port stands for.
+    fn reaches(&self, sources: &[Party], dst: &str, protocol: Option<u8>) -> Result<(bool, bool), String> {
+        let (name, port) = crate::read::split_port(dst);
+        let port: u16 = port.parse().map_err(|_| format!("`{}` must end in one port", shown(dst)))?;
+        let selector = Selector::parse(name);
+        if name.contains('/') && matches!(selector, Selector::Net(_)) {
+            return Err(format!("`{}` is a prefix; name one address or a host", shown(name)));
+        }
+        let to_self = selector == Selector::Auto(Auto::SelfOwned);
+        let fixed = if to_self { Vec::new() } else { self.parties(name) };
+        let (mut all, mut any) = (true, false);
+        for src in sources {
+            let own = || src.owner.map(|o| self.people(vec![o])).unwrap_or_default();
+            let targets = if to_self { own() } else { fixed.clone() };
+            if targets.is_empty() {
+                return Err(format!("destination `{}` is not known", shown(name)));
+            }
+            for dst in &targets {
+                let ok = self.allows(src, dst, protocol, port).is_some();
+                (all, any) = (all && ok, any || ok);
+            }
+        }
+        Ok((all, any))
+    }
+
+    fn run_ssh_test(&self, test: &SshTest, failures: &mut Failures<'_>) {
+        let mut fail = |span, what: &str, message: String| failures.add(span, &test.src, what, message);
+        if test.accept.is_empty() && test.check.is_empty() && test.deny.is_empty() {
+            return fail(test.span, "", "the SSH test has none of `accept`, `check` and `deny`".into());
+        }
+        let sources = self.parties(&test.src);
+        if sources.is_empty() {
+            return fail(test.span, "", format!("source `{}` is not known", shown(&test.src)));
+        }
+        for d in &test.dst {
+            let targets = self.ssh_targets(d.value.trim());
+            if targets.is_empty() {
+                fail(d.span, &d.value, format!("destination `{}` is no node", shown(&d.value)));
+                continue;
+            }
+            let pairs: Vec<(&Party, &Party)> =
+                sources.iter().flat_map(|s| targets.iter().map(move |t| (s, t))).collect();
+            let groups = [("accept", &test.accept), ("check", &test.check), ("deny", &test.deny)];
+            for (verb, account) in
+                groups.iter().flat_map(|(v, accounts)| accounts.iter().map(move |a| (*v, a)))
+            {
+                let good = |found: Option<SshVerb>| match verb {
+                    "accept" => matches!(found, Some(SshVerb::Accept)),
+                    "check" => matches!(found, Some(SshVerb::Check(_))),
+                    _ => found.is_none(),
+                };
+                let verdict = |(s, t): &(&Party, &Party)| self.ssh_verdict(s, t, account).map(|(v, _)| v);
+                if let Some(found) = pairs.iter().map(verdict).find(|v| !good(*v)) {
+                    let is = match found {
+                        None => "is refused",
+                        Some(SshVerb::Accept) => "is let in",
+                        Some(SshVerb::Check(_)) => "is let in after a check",
+                    };
+                    let (account, at) = (shown(account), shown(&d.value));
+                    let message = format!("expected `{verb}` for account `{account}` at `{at}`, but it {is}");
+                    fail(d.span, &d.value, message);
+                }
+            }
+        }
+    }
+
+    /// SSH goes to nodes, which tests name by tag, user, host or IPv4 address.
+    fn ssh_targets(&self, name: &str) -> Vec<Party> {
+        if matches!(Selector::parse(name), Selector::Net(n) if n.single().is_some_and(|a| a.is_ipv6())) {
+            return Vec::new();
+        }
+        self.parties(name).into_iter().filter(|p| p.node.is_some() || !p.signature.sels.is_empty()).collect()
+    }
+}
