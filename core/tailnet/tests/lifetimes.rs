@@ -115,7 +115,7 @@ fn b12_every_sign_of_life_of_an_ephemeral_node_begins_its_timeout_anew() {
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.ephemeral = true);
     let client = Client::new(1, "ci");
-    town.join(&client, &key);
+    let id = town.join(&client, &key).id;
     town.open(&client, 1);
     town.close(&client, 1);
     town.pass(55);
@@ -124,7 +124,7 @@ fn b12_every_sign_of_life_of_an_ephemeral_node_begins_its_timeout_anew() {
     town.lite_update(&client);
     town.pass(55);
     let rotated = client.rotated(11);
-    town.join(&rotated, &key);
+    assert_eq!(town.join(&rotated, &key).id, id, "it is still the same node");
     town.pass(59);
     assert!(town.is_in(&rotated));
     town.pass(1);

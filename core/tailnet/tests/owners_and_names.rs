@@ -127,6 +127,23 @@ fn b14_the_key_that_let_a_node_in_does_not_undo_what_an_administrator_has_made_o
 }
 
 #[test]
+fn b14_a_machine_with_several_nodes_comes_back_as_the_one_that_the_key_let_in() {
+    let mut town = Town::new();
+    town.has_tags(&["tag:admins"]);
+    let alice = town.user("alice");
+    let (plain, tagged) = (town.key(alice, |_| {}), town.key(alice, |k| k.tags = tags(&["tag:web"])));
+    let client = Client::new(1, "web");
+    let first = town.join(&client, &tagged);
+    let stranger = |number: u8| Client { node: NodeKey::from_bytes([number; 32]), ..client.clone() };
+    let second = town.join(&stranger(11), &plain).id;
+    assert_ne!(second, first.id);
+    town.make(Command::TagNode { node: second, tags: tags(&["tag:admins"]) });
+    let back = town.join(&stranger(12), &plain);
+    assert_eq!((back.id, back.owner.tags()), (second, vec!["tag:admins".to_owned()]));
+    assert_eq!(town.node(&client), first, "the other one is left alone");
+}
+
+#[test]
 fn a_machine_turns_its_node_into_a_tagged_one_with_a_tagged_key() {
     let mut town = Town::new();
     let alice = town.user("alice");
