@@ -6,6 +6,7 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::value::RawValue;
 
 use crate::diag::{Findings, Span};
+use crate::quote::go_quote;
 
 /// The largest policy text that is read, in bytes.
 pub const MAX_TEXT: usize = 4 << 20;
@@ -65,9 +66,39 @@ impl Node {
         }
     }
 
-    /// The value as JSON text, without comments and spaces.
+    /// The value as JSON text, without comments and spaces; numbers are as written.
     pub fn to_raw(&self) -> Option<Box<RawValue>> {
-        serde_json::value::to_raw_value(&self.to_json()).ok()
+        let mut text = String::new();
+        self.write(&mut text);
+        RawValue::from_string(text).ok()
+    }
+
+    fn write(&self, out: &mut String) {
+        let quoted = |s: &str| serde_json::Value::from(s).to_string();
+        match &self.value {
+            Json::Null => out.push_str("null"),
+            Json::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
+            Json::Number(n) => out.push_str(n),
+            Json::String(s) => out.push_str(&quoted(s)),
+            Json::Array(items) => {
+                out.push('[');
+                for (i, item) in items.iter().enumerate() {
+                    out.push_str(if i == 0 { "" } else { "," });
+                    item.write(out);
+                }
+                out.push(']');
+            }
+            Json::Object(members) => {
+                out.push('{');
+                for (i, m) in members.iter().enumerate() {
+                    out.push_str(if i == 0 { "" } else { "," });
+                    out.push_str(&quoted(&m.name));
+                    out.push(':');
+                    m.value.write(out);
+                }
+                out.push('}');
+            }
+        }
     }
 }
 
@@ -90,6 +121,11 @@ pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
     };
+    if let Err((at, message)) = scan(text.as_bytes()) {
+        let end = text.ceil_char_boundary(at + 1);
+        findings.error("syntax", Span { start: at, end }, format!("not valid HuJSON: {message}"), HUJSON);
+        return None;
+    }
     match parse_to_ast(text, &CollectOptions::default(), &options) {
         Ok(result) => match result.value {
             Some(value) => Some(lower(&value, findings)),
@@ -101,11 +137,49 @@ pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
         },
         Err(e) => {
             let message = format!("not valid HuJSON: {}", lower_first(&e.kind().to_string()));
-            let help = "HuJSON is JSON that may have // and /* */ comments and trailing commas";
-            findings.error("syntax", span(e.range()), message, help);
+            findings.error("syntax", span(e.range()), message, HUJSON);
             None
         }
     }
+}
+
+const HUJSON: &str = "HuJSON is JSON that may have // and /* */ comments and trailing commas";
+
+/// Finds what the parser lets through although JSON has no place for it: control characters in strings, and between
+/// values other space than JSON's. Where, and what is wrong.
+fn scan(text: &[u8]) -> Result<(), (usize, &'static str)> {
+    let mut at = if text.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
+    let rest = |at: usize| text.get(at..).unwrap_or_default();
+    while let Some(b) = text.get(at) {
+        at = match b {
+            b'"' => scan_string(text, at)?,
+            b'/' if rest(at).starts_with(b"//") => {
+                rest(at).iter().position(|b| *b == b'\n').map_or(text.len(), |n| at + n)
+            }
+            b'/' if rest(at).starts_with(b"/*") => {
+                rest(at + 2).windows(2).position(|w| w == b"*/").map_or(text.len(), |n| at + n + 4)
+            }
+            b' '..=b'~' | b'\t' | b'\n' | b'\r' => at + 1,
+            _ => return Err((at, "this character can only stand in a string or a comment")),
+        };
+    }
+    Ok(())
+}
+
+/// Where the string that begins at `at` is over.
+fn scan_string(text: &[u8], mut at: usize) -> Result<usize, (usize, &'static str)> {
+    at += 1;
+    while let Some(b) = text.get(at) {
+        match b {
+            b'"' => return Ok(at + 1),
+            b'\\' => at += 2,
+            0..0x20 => {
+                return Err((at, "a string can't hold this character, nor end on another line; write `\\n`"));
+            }
+            _ => at += 1,
+        }
+    }
+    Ok(text.len())
 }
 
 fn lower_first(text: &str) -> String {
@@ -122,7 +196,13 @@ fn lower(value: &Value<'_>, findings: &mut Findings) -> Node {
     let value = match value {
         Value::NullKeyword(_) => Json::Null,
         Value::BooleanLit(b) => Json::Bool(b.value),
-        Value::NumberLit(n) => Json::Number(n.value.to_string()),
+        Value::NumberLit(n) => {
+            if serde_json::from_str::<serde_json::Value>(n.value).is_err() {
+                let message = format!("the number {} is out of range", go_quote(n.value));
+                findings.error("number", at, message, "write a smaller number, or a string");
+            }
+            Json::Number(n.value.to_string())
+        }
         Value::StringLit(s) => Json::String(s.value.to_string()),
         Value::Array(a) => Json::Array(a.elements.iter().map(|e| lower(e, findings)).collect()),
         Value::Object(o) => {

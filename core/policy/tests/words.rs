@@ -84,6 +84,24 @@ fn what_is_there_twice_is_told_once_and_both_are_looked_at() {
 }
 
 #[test]
+fn what_is_not_json_is_not_hujson() {
+    let space = "not valid HuJSON: this character can only stand in a string or a comment";
+    let string = "not valid HuJSON: a string can't hold this character, nor end on another line; write `\\n`";
+    for c in ["\x0b", "\x0c", "\u{a0}", "\u{2028}", "é"] {
+        said(&format!("{{{c}}}"), &[space]);
+    }
+    for c in ["\n", "\r", "\t", "\0"] {
+        said(&format!("{{\"hosts\": {{\"a{c}\": \"10.0.0.1\"}}}}"), &[string]);
+    }
+    said("{\"hosts\": 01}", &["not valid HuJSON: expected comma"]);
+    said("{\"#a\": [1e400]}", &["the number \"1e400\" is out of range"]);
+    let fine = "// \u{a0}\x0b\r\n/* \u{a0} \" */{\"#a\": \"\u{a0}\u{2028} // \\\" \\n\",}// \u{a0}";
+    Policy::parse(fine, &Settings::default()).expect("comments and strings hold what they like");
+    let refusal = Policy::parse("{\n\"a\": \"é\n\"}", &Settings::default()).expect_err("a line in a string");
+    assert_eq!((refusal.diagnostics[0].line, refusal.diagnostics[0].column), (2, 8));
+}
+
+#[test]
 fn owners_and_approvers_say_what_is_not_there() {
     let owner = |o: &str| format!("{{\"tagOwners\": {{\"tag:x\": [\"{o}\"]}}}}");
     said(&owner("tag:no"), &["tagOwners[\"tag:x\"]: tag not found: \"tag:no\""]);
@@ -122,4 +140,15 @@ fn a_foreign_domain_is_refused_everywhere() {
     }
     let users = "{\"ssh\": [{\"action\": \"accept\", \"src\": [\"autogroup:member\"], \"dst\": [\"autogroup:tagged\"], \"users\": [\"localpart:*@other.org\"]}]}";
     said(users, &[foreign]);
+}
+
+#[test]
+fn values_of_capabilities_stay_as_written() {
+    let values = "[{\"n\":12345678901234567890123,\"e\":[1e2,-0,0.10],\"s\":\"\u{a0}\\n\"},null,true]";
+    let spaced = values.replace(',', " , // so\n ");
+    let text =
+        format!("{{\"grants\": [{{\"src\": [\"*\"], \"dst\": [\"*\"], \"app\": {{\"a.b/c\": {spaced}}}}}]}}");
+    let policy = Policy::parse(&text, &Settings::default()).expect("a good policy");
+    let told = serde_json::to_string(&policy.document().rules[0].app["a.b/c"]).expect("JSON");
+    assert_eq!(told, values);
 }
