@@ -1,6 +1,6 @@
 //! A policy applied to a tailnet: classes of nodes that no rule can tell apart, and who of them may reach whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ pub struct Engine {
     pub(crate) hits: CowVec<Arc<Bits>>,
     /// For each list, the sum over the addresses of the nodes that it names.
     pub(crate) sums: CowVec<u128>,
-    /// For each section that goes through routers, the classes of routers that serve it.
-    pub(crate) via: CowMap<usize, Arc<Bits>>,
+    /// For each section that arrives at other classes than its destinations name, those.
+    pub(crate) picked: CowMap<usize, Arc<Bits>>,
     pub(crate) owners: CowMap<UserId, Arc<OwnerRow>>,
     pub(crate) routes: CowMap<IpNet, Arc<RouteRow>>,
     /// Sum over the subnet routes that are served; they are part of `*` as a source.
@@ -103,7 +103,7 @@ impl Engine {
             by_signature: CowMap::default(),
             hits: std::iter::repeat_n(Arc::new(Bits::default()), lists).collect(),
             sums: std::iter::repeat_n(0, lists).collect(),
-            via: CowMap::default(),
+            picked: CowMap::default(),
             owners: CowMap::default(),
             routes: CowMap::default(),
             routes_sum: 0,
@@ -279,6 +279,7 @@ impl Engine {
             }
         }
         facts.addresses().for_each(|a| p.nets_of(a, &mut sels));
+        let known = sels.len();
         let routes: Vec<IpNet> = facts.serves().copied().collect();
         for r in &routes {
             if !is_exit_route(r) {
@@ -288,9 +289,17 @@ impl Engine {
                 sels.extend(p.internet);
             }
         }
-        sels.sort();
-        sels.dedup();
-        Signature { sels, owner, routes }
+        let mut routed = Vec::new();
+        if p.addressed {
+            let (by_name, by_route) = sels.split_at(known);
+            let by_name: BTreeSet<_> = by_name.iter().collect();
+            routed.extend(by_route.iter().filter(|s| !by_name.contains(s)));
+        }
+        for list in [&mut sels, &mut routed] {
+            list.sort();
+            list.dedup();
+        }
+        Signature { sels, routed, owner, routes }
     }
 
     /// The class with a signature; a new one is matched against every rule.
@@ -308,11 +317,11 @@ impl Engine {
                 Arc::make_mut(bits).set(class as usize);
             }
         }
-        for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| !s.via.is_empty()) {
+        for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| s.is_picky()) {
             if carries(&program, section, &signature) {
-                let mut bits = self.via.get(&i).cloned().unwrap_or_default();
+                let mut bits = self.picked.get(&i).cloned().unwrap_or_default();
                 Arc::make_mut(&mut bits).set(class as usize);
-                self.via.insert(i, bits);
+                self.picked.insert(i, bits);
             }
         }
         if let Some(owner) = signature.owner {
@@ -383,7 +392,7 @@ impl Engine {
 
     /// The classes at which a section's traffic arrives.
     pub(crate) fn reached(&self, index: usize, s: &Section) -> Option<&Arc<Bits>> {
-        if s.via.is_empty() { self.hits.get(s.dst) } else { self.via.get(&index) }
+        if s.is_picky() { self.picked.get(&index) } else { self.hits.get(s.dst) }
     }
 
     pub(crate) fn in_list(&self, list: ListId, class: usize) -> bool {

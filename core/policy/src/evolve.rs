@@ -18,7 +18,8 @@ impl Engine {
         let program = Program::after(&self.program, &policy.document);
         let bloated = program.sels.len() > 2 * policy.program.sels.len() + 256
             || program.lists.len() > 2 * policy.program.lists.len() + 256;
-        if bloated || program.own != self.program.own {
+        let counted = |p: &Program| (p.own, p.addressed);
+        if bloated || counted(&program) != counted(&self.program) {
             let users: Vec<UserFacts> = self.users().cloned().collect();
             return Engine::new(policy, users, self.nodes().cloned().collect::<Vec<NodeFacts>>());
         }
@@ -60,15 +61,15 @@ impl Engine {
     /// Links the classes that edited sections speak of anew.
     fn enter_sections(&mut self, old: &Engine) {
         let program = self.program.clone();
-        self.via = Default::default();
-        for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| !s.via.is_empty()) {
+        self.picked = Default::default();
+        for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| s.is_picky()) {
             let mut bits = Bits::default();
             for (c, class) in self.classes.iter().enumerate() {
                 if crate::route_row::carries(&program, section, &class.signature) {
                     bits.set(c);
                 }
             }
-            self.via.insert(i, Arc::new(bits));
+            self.picked.insert(i, Arc::new(bits));
         }
         let ends = common(&old.program.sections, &program.sections);
         let mut affected = Bits::default();

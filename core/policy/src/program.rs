@@ -68,6 +68,8 @@ pub(crate) struct Section {
     /// Tags of the routers through which it goes.
     pub via: Vec<SelId>,
     pub body: Body,
+    /// Whether it grants capabilities on addresses: nodes that route them have nothing of it.
+    pub addressed: bool,
     /// Grows from section to section, and stays while other rules are edited: the name under which clients keep it.
     pub key: u64,
 }
@@ -124,6 +126,8 @@ pub(crate) struct Program {
     pub switches: CapMap,
     /// Whether a rule speaks of `autogroup:self`, so that owners tell nodes apart.
     pub own: bool,
+    /// Whether a rule grants capabilities on addresses.
+    pub addressed: bool,
     /// Selectors whose members are people, by the token that names a user.
     pub by_token: BTreeMap<String, Vec<SelId>>,
     pub by_domain: BTreeMap<String, Vec<SelId>>,
@@ -164,6 +168,11 @@ impl Ranges {
 }
 
 impl Section {
+    /// Whether it arrives at other classes than its destinations name.
+    pub fn is_picky(&self) -> bool {
+        self.addressed || !self.via.is_empty()
+    }
+
     /// Whether two sections do the same, whichever rule they come from and under whatever name.
     fn says_the_same(&self, other: &Section) -> bool {
         let body = match (&self.body, &other.body) {
@@ -375,7 +384,10 @@ impl Builder<'_> {
             let own = dst.iter().all(|d| d.target == Selector::Auto(Auto::SelfOwned));
             self.p.own |= own;
             let list = self.list(dst.iter().map(|d| &d.target));
+            let by_address =
+                via.is_empty() && self.p.lists.get(list).is_some_and(|l| !l.all() && !l.nets.is_empty());
             let section = |body: Body| Section {
+                addressed: by_address && matches!(body, Body::Caps { .. }),
                 rule: Some(index),
                 src,
                 dst: list,
@@ -395,6 +407,7 @@ impl Builder<'_> {
                 self.p.sections.push(section(Body::Ports { protocol, to }));
             }
             if !rule.app.is_empty() {
+                self.p.addressed |= by_address;
                 let to = dst.iter().flat_map(|d| self.targets(&d.target)).collect();
                 self.p.sections.push(section(Body::Caps { caps: Arc::new(rule.app.clone()), to }));
                 for (cap, companion) in COMPANIONS {
@@ -418,6 +431,7 @@ impl Builder<'_> {
             own: false,
             via: Vec::new(),
             body,
+            addressed: false,
             key: 0,
         });
     }

@@ -4,7 +4,7 @@ use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
 
 use crate::net::{Net, is_exit_route, reaches_internet};
-use crate::program::{ListId, Program, Section};
+use crate::program::{ListId, Program, Section, SelId};
 use crate::signature::Signature;
 
 /// A route that is served, and the parts of the policy that speak of it.
@@ -20,8 +20,13 @@ pub(crate) struct RouteRow {
     pub back: Vec<usize>,
 }
 
-/// Whether a router of this kind carries the traffic of a section with `via`.
+/// Whether a picky section arrives at nodes of this kind: routers that carry the traffic of one with `via`, and nodes
+/// that have an address on which capabilities are granted.
 pub(crate) fn carries(program: &Program, section: &Section, signature: &Signature) -> bool {
+    if section.addressed {
+        let meant = |s: SelId| signature.has(s) && signature.routed.binary_search(&s).is_err();
+        return program.lists.get(section.dst).is_some_and(|l| l.sels().any(meant));
+    }
     section.via.iter().any(|t| signature.has(*t))
         && signature.routes.iter().any(|r| covers(program, section.dst, r))
 }
@@ -41,7 +46,7 @@ impl RouteRow {
         let mut row = RouteRow::default();
         let mut back_to = Vec::new();
         for (i, s) in program.sections.iter().enumerate().filter(|(_, s)| !s.own) {
-            if covers(program, s.dst, route) {
+            if covers(program, s.dst, route) && !s.addressed {
                 match s.via.is_empty() {
                     true => row.from.push(s.src),
                     false => row.steered.push(i),

@@ -10,6 +10,8 @@ use crate::program::SelId;
 pub(crate) struct Signature {
     /// Selectors that match; sorted.
     pub sels: Vec<SelId>,
+    /// Those of them that match by routes alone, where capabilities are granted on addresses; sorted.
+    pub routed: Vec<SelId>,
     /// The owner, where `autogroup:self` is spoken of.
     pub owner: Option<UserId>,
     /// Routes that the node serves; sorted.

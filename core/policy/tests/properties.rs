@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use headsail_policy::{Comparison, Engine, NodeFacts, Owner, Policy, Role, Settings, UserFacts};
+use headsail_policy::{Comparison, Engine, Net, NodeFacts, Owner, Policy, Role, Settings, UserFacts};
 use headsail_wire::filter::FilterRule;
 use headsail_wire::ids::{NodeId, UserId};
 use ipnet::IpNet;
@@ -284,6 +284,15 @@ fn pings(rules: &[FilterRule], from: IpAddr, to: IpAddr) -> bool {
         .any(|r| r.src_ips.iter().any(|s| matches(s, from)) && r.dst_ports.iter().any(|d| matches(&d.ip, to)))
 }
 
+/// Whether a source of some rule is an address of a node, or of a subnet that it routes.
+fn names(rules: &[FilterRule], node: &NodeFacts) -> bool {
+    let own: Vec<Net> = node.addresses().map(Net::from).collect();
+    let routes = node.serves().filter(|r| !headsail_policy::is_exit_route(r)).map(|r| Net::from(*r));
+    let nets: Vec<Net> = own.into_iter().chain(routes).collect();
+    let over = |s: &String| s == "*" || Net::parse(s).is_some_and(|s| nets.iter().any(|n| n.overlaps(&s)));
+    rules.iter().flat_map(|r| &r.src_ips).any(over)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
@@ -381,6 +390,19 @@ proptest! {
                     prop_assert_eq!(through, said.allowed, "{} to {} {}:{} seed {}: {:?}\n{}", s, d, proto, port, seed, said, e.policy().text());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn two_nodes_see_each_other_exactly_where_a_rule_names_one_of_them(seed: u64) {
+        let w = World::new(seed);
+        let e = &w.engine;
+        prop_assume!(!e.policy().text().contains("\"via\""));
+        let all = ids(e);
+        let rules: BTreeMap<NodeId, Vec<FilterRule>> = all.iter().map(|id| (*id, e.filter(*id))).collect();
+        for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+            let named = names(&rules[&a], e.node(b).expect("it is there")) || names(&rules[&b], e.node(a).expect("it is there"));
+            prop_assert_eq!(e.sees(a, b), named, "{} and {} seed {}\n{}", a, b, seed, e.policy().text());
         }
     }
 
