@@ -61,16 +61,17 @@ impl IpSets {
                 }
             };
             for net in meant {
-                *steps += 1;
+                let mut pieces = 0;
                 if *remove {
                     gone.add(net);
                 } else {
                     gone.cut(net, |piece| {
-                        *steps += 1;
+                        pieces += 1;
                         nets.insert(piece);
-                        *steps <= MAX_STEPS
+                        *steps + pieces <= MAX_STEPS
                     });
                 }
+                *steps += pieces.max(1);
                 if *steps > MAX_STEPS {
                     return None;
                 }

@@ -15,8 +15,8 @@ const MAX_NAMED: usize = 500_000;
 /// Expectations in tests: each is tried against all rules.
 const MAX_EXPECTATIONS: usize = 20_000;
 
-/// Expectations times what rules name: steps that the tests take, about a second of them.
-const MAX_TEST_STEPS: usize = 50_000_000;
+/// Expectations times what rules name: steps that the tests take, about half a second of them.
+const MAX_TEST_STEPS: usize = 25_000_000;
 
 /// Refuses what would take too much time or memory.
 pub(crate) fn check(doc: &Document, findings: &mut Findings) {
