@@ -56,16 +56,18 @@ impl<'n> Fields<'n> {
             self.0.insert(name, Cow::Borrowed(node));
             return false;
         };
-        match (&known.value, &node.value) {
-            (Json::Array(_), Json::Array(more)) => match &mut known.to_mut().value {
-                Json::Array(items) => items.extend(more.iter().cloned()),
-                _ => {}
-            },
-            (Json::Object(_), Json::Object(more)) => match &mut known.to_mut().value {
-                Json::Object(members) => members.extend(more.iter().cloned()),
-                _ => {}
-            },
-            _ => *known = Cow::Borrowed(node),
+        let mergeable = matches!(
+            (&known.value, &node.value),
+            (Json::Array(_), Json::Array(_)) | (Json::Object(_), Json::Object(_))
+        );
+        if !mergeable {
+            *known = Cow::Borrowed(node);
+            return true;
+        }
+        match (&mut known.to_mut().value, &node.value) {
+            (Json::Array(items), Json::Array(more)) => items.extend(more.iter().cloned()),
+            (Json::Object(members), Json::Object(more)) => members.extend(more.iter().cloned()),
+            _ => {}
         }
         true
     }
