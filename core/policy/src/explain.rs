@@ -34,6 +34,8 @@ pub struct RuleRef {
     pub name: String,
     /// Its line, from 1; 0 when it is not in the text.
     pub line: usize,
+    /// The rule on one line, without comments; empty when it is not in the text.
+    pub text: String,
 }
 
 impl Engine {
@@ -106,12 +108,15 @@ impl Engine {
     }
 
     fn rule_ref(&self, rule: Option<&Rule>) -> RuleRef {
-        let Some(rule) = rule else { return RuleRef { name: "default".into(), line: 0 } };
+        let Some(rule) = rule else {
+            return RuleRef { name: "default".into(), line: 0, text: String::new() };
+        };
         let section = match rule.kind {
             RuleKind::Grant => "grants",
             RuleKind::Acl => "acls",
         };
-        RuleRef { name: format!("{section}[{}]", rule.index), line: self.policy.line(rule.span) }
+        let name = format!("{section}[{}]", rule.index);
+        RuleRef { name, line: self.policy.line(rule.span), text: rule.to_json().to_string() }
     }
 
     /// How a selector comes to mean somebody.

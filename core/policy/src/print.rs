@@ -92,7 +92,7 @@ impl Document {
 }
 
 impl Rule {
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut out = Map::new();
         let src = words(&self.src);
         match self.kind {

@@ -80,7 +80,7 @@ pub async fn explain(State(admin): State<Admin>, Read(r): Read<ExplainRequest>) 
         source: answer.src,
         destination: answer.dst,
         rule: answer.rule.map(|rule| ExplainRule {
-            text: line_of(&engine, rule.line),
+            text: rule.text,
             line: u32::try_from(rule.line).ok().filter(|l| *l > 0),
             location: rule.name,
         }),
@@ -105,11 +105,6 @@ fn target(text: &str) -> Result<(&str, u16), Refusal> {
 fn name_of(t: &Tailnet, text: &str) -> String {
     let node = text.parse::<NodeId>().ok().and_then(|id| t.node(id));
     node.map_or(text.to_owned(), |n| n.name.clone())
-}
-
-fn line_of(engine: &Engine, line: usize) -> String {
-    let text = engine.policy().text();
-    line.checked_sub(1).and_then(|n| text.lines().nth(n)).unwrap_or_default().trim().to_owned()
 }
 
 fn candidate(t: &Tailnet, text: &str) -> Result<(PolicyRow, Engine), Refusal> {
