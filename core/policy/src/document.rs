@@ -7,7 +7,7 @@ use headsail_wire::filter::{CapMap, PortRange};
 use ipnet::IpNet;
 
 use crate::diag::Span;
-use crate::ipsets::IpSets;
+use crate::ipsets::{Entry, IpSets, Term};
 use crate::net::Net;
 use crate::selector::Selector;
 
@@ -255,7 +255,18 @@ impl Document {
             ipsets: places(&self.ipsets),
             sets: IpSets::default(),
         };
-        self.index.sets = IpSets::new(self);
+        let entry = |e: &At<IpSetEntry>| {
+            let what = match &e.value.what {
+                Selector::Net(net) => Term::Net(*net),
+                Selector::Host(name) => Term::Net(self.host(name)?),
+                Selector::IpSet(name) => Term::Set(self.ipset_index(name)?),
+                _ => return None,
+            };
+            Some(Entry { remove: e.value.remove, what })
+        };
+        let sets: Vec<Vec<Entry>> =
+            self.ipsets.iter().map(|s| s.value.iter().filter_map(entry).collect()).collect();
+        self.index.sets = IpSets::new(&sets);
     }
 
     /// The owners of a tag, if it is defined.
@@ -283,7 +294,9 @@ impl Document {
         match s {
             Selector::Net(n) => Cow::Owned(vec![*n]),
             Selector::Host(h) => self.host(h).into_iter().collect(),
-            Selector::IpSet(name) => Cow::Borrowed(self.index.sets.get(name)),
+            Selector::IpSet(name) => {
+                Cow::Borrowed(self.ipset_index(name).map_or(&[], |set| self.index.sets.get(set)))
+            }
             _ => Cow::Owned(Vec::new()),
         }
     }

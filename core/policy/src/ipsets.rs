@@ -6,19 +6,35 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::document::{At, Document, IpSetEntry};
 use crate::net::Net;
-use crate::selector::Selector;
 
 /// Additions and removals, over all sets and with the sets inside of them: bounds time and memory, because short texts
 /// can name long sets over and over.
 pub(crate) const MAX_STEPS: usize = 250_000;
 
-/// The sets of a document, by name, as far as they have a meaning.
+/// What an entry of a set names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Term {
+    /// These addresses.
+    Net(Net),
+    /// Another set, by its place in the list.
+    Set(usize),
+}
+
+/// An entry of a set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Takes away instead of adding.
+    pub remove: bool,
+    /// What it adds or takes away.
+    pub what: Term,
+}
+
+/// The sets of a document, in its order, as far as they have a meaning.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IpSets {
-    nets: BTreeMap<String, Arc<[Net]>>,
-    /// Sets, by index, that contain themselves.
+    nets: BTreeMap<usize, Arc<[Net]>>,
+    /// Sets that contain themselves.
     pub circular: Vec<usize>,
     /// Whether they come to more than [`MAX_STEPS`].
     pub too_large: bool,
@@ -26,39 +42,35 @@ pub(crate) struct IpSets {
 
 impl IpSets {
     /// Works out every set once, those inside of others first.
-    pub fn new(doc: &Document) -> IpSets {
-        let (order, circular) = order(doc);
-        let mut sets = IpSets { circular, ..IpSets::default() };
+    pub fn new(sets: &[Vec<Entry>]) -> IpSets {
+        let (order, circular) = order(sets);
+        let mut known = IpSets { circular, ..IpSets::default() };
         let mut steps = 0;
-        for set in order.into_iter().filter_map(|i| doc.ipsets.get(i)) {
-            match sets.expand(doc, &set.value, &mut steps) {
-                Some(nets) => drop(sets.nets.insert(set.name.value.clone(), nets.into_iter().collect())),
+        for (index, entries) in order.into_iter().filter_map(|i| Some((i, sets.get(i)?))) {
+            match known.expand(entries, &mut steps) {
+                Some(nets) => drop(known.nets.insert(index, nets.into_iter().collect())),
                 None => {
-                    sets.too_large = true;
+                    known.too_large = true;
                     break;
                 }
             }
         }
-        sets
+        known
     }
 
     /// What a set contains: sorted, nothing twice.
-    pub fn get(&self, name: &str) -> &[Net] {
-        self.nets.get(name).map_or(&[], |n| n)
+    pub fn get(&self, set: usize) -> &[Net] {
+        self.nets.get(&set).map_or(&[], |n| n)
     }
 
     /// From the last entry to the first: what was removed by then is what later entries take from an earlier one.
-    fn expand(&self, doc: &Document, entries: &[At<IpSetEntry>], steps: &mut usize) -> Option<BTreeSet<Net>> {
+    fn expand(&self, entries: &[Entry], steps: &mut usize) -> Option<BTreeSet<Net>> {
         let mut gone = Spans::default();
         let mut nets = BTreeSet::new();
-        for IpSetEntry { remove, what } in entries.iter().rev().map(|e| &e.value) {
-            let one;
+        for Entry { remove, what } in entries.iter().rev() {
             let meant = match what {
-                Selector::IpSet(name) => self.get(name),
-                other => {
-                    one = doc.addresses(other);
-                    &*one
-                }
+                Term::Set(set) => self.get(*set),
+                Term::Net(net) => std::slice::from_ref(net),
             };
             for net in meant {
                 let mut pieces = 0;
@@ -82,7 +94,7 @@ impl IpSets {
 }
 
 /// The sets, those that others name first, and the ones that contain themselves. No recursion: a chain can be long.
-fn order(doc: &Document) -> (Vec<usize>, Vec<usize>) {
+fn order(sets: &[Vec<Entry>]) -> (Vec<usize>, Vec<usize>) {
     #[derive(Clone, Copy, PartialEq)]
     enum State {
         New,
@@ -90,13 +102,12 @@ fn order(doc: &Document) -> (Vec<usize>, Vec<usize>) {
         Done,
     }
     let inner = |set: usize| {
-        let entries = doc.ipsets.get(set).into_iter().flat_map(|s| &s.value);
-        entries.filter_map(|e| match &e.value.what {
-            Selector::IpSet(name) => doc.ipset_index(name),
-            _ => None,
+        sets.get(set).into_iter().flatten().filter_map(|e| match e.what {
+            Term::Set(other) => Some(other),
+            Term::Net(_) => None,
         })
     };
-    let mut states = vec![State::New; doc.ipsets.len()];
+    let mut states = vec![State::New; sets.len()];
     let (mut order, mut circular) = (Vec::new(), Vec::new());
     for root in 0..states.len() {
         let mut path = Vec::new();

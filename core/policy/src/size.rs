@@ -57,7 +57,7 @@ fn total(numbers: impl Iterator<Item = usize>) -> usize {
 /// What a selector comes to in a list.
 fn weight(doc: &Document, s: &Selector) -> usize {
     match s {
-        Selector::IpSet(name) => doc.sets().get(name).len().max(1),
+        set @ Selector::IpSet(_) => doc.addresses(set).len().max(1),
         _ => 1,
     }
 }

@@ -6,7 +6,6 @@ use headsail_wire::dns::DnsRecord;
 use crate::model::name::label_of;
 use crate::model::node::Node;
 use crate::tailnet::Tailnet;
-use crate::view;
 
 /// Up to this many nodes are named so unless the configuration decides, by word or by records of its own. Everyone is told
 /// the records of everyone, so what a join costs grows with the square of the tailnet.
@@ -20,13 +19,13 @@ pub fn are_told(t: &Tailnet) -> bool {
 }
 
 /// The records of a viewer: for itself and for each node of a user that it sees.
-pub fn records(t: &Tailnet, viewer: &Node) -> Vec<DnsRecord> {
+pub fn records(t: &Tailnet, viewer: &Node, sees: impl Fn(&Node) -> bool) -> Vec<DnsRecord> {
     t.nodes()
         .filter_map(|node| {
             let user = t.user(node.owner.user()?)?;
             let ips = match node.id == viewer.id {
                 true => node.ips().collect(),
-                false if view::sees(t, viewer, node) => t.access().engine().addresses(viewer.id, node.id),
+                false if sees(node) => t.access().engine().addresses(viewer.id, node.id),
                 false => return None,
             };
             let (user, _) = user.name.split_once('@').unwrap_or((&user.name, ""));

@@ -188,7 +188,9 @@ pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
         dns = Arc::new(nextdns::for_node(&dns, device, &t.access().engine().self_caps(node.id)));
     }
     if user_names::are_told(t) {
-        Arc::make_mut(&mut dns).extra_records.extend(user_names::records(t, node));
+        Arc::make_mut(&mut dns)
+            .extra_records
+            .extend(user_names::records(t, node, |other| sees(t, node, other)));
     }
     dns
 }
