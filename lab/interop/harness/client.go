@@ -95,6 +95,7 @@ func (c *Client) Start() {
 		"--port=0", "--no-logs-no-support", "--socks5-server="+c.socks, "--verbose=1")
 	cmd.Env = append([]string{
 		"HOME=" + c.Dir, "PATH=" + os.Getenv("PATH"), "TS_LOGS_DIR=" + c.Dir,
+		"RUN_OF_CI=" + os.Getenv("RUN_OF_CI"), // by which CI knows what it has started
 		"TS_NO_LOGS_NO_SUPPORT=true", "TS_PANIC_IF_HIT_MAIN_CONTROL=1", "TS_DISABLE_PORTMAPPER=1", "TS_DISABLE_UPNP=1",
 		"TS_ASSUME_NETWORK_UP_FOR_TEST=1", "TS_DEBUG_LOG_RATE=all",
 	}, c.env...)
