@@ -1,5 +1,7 @@
 //! Why something may, or may not, reach something.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use headsail_wire::filter::PortRange;
 use headsail_wire::ids::NodeId;
 use serde::Serialize;
@@ -10,7 +12,7 @@ use crate::net::is_exit_route;
 use crate::ports::{parse_protocol, print_ports, protocol_name};
 use crate::program::{Body, Section};
 use crate::selector::{Selector, users_named};
-use crate::verdict::Party;
+use crate::verdict::{Party, names};
 
 /// The answer to "may this reach that?".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -111,12 +113,7 @@ impl Engine {
         let Some(rule) = rule else {
             return RuleRef { name: "default".into(), line: 0, text: String::new() };
         };
-        let section = match rule.kind {
-            RuleKind::Grant => "grants",
-            RuleKind::Acl => "acls",
-        };
-        let name = format!("{section}[{}]", rule.index);
-        RuleRef { name, line: self.policy.line(rule.span), text: rule.to_json().to_string() }
+        RuleRef { name: rule_name(rule), line: self.policy.line(rule.span), text: rule.to_json().to_string() }
     }
 
     /// How a selector comes to mean somebody.
@@ -187,57 +184,127 @@ impl Engine {
         protocol: Option<u8>,
         port: u16,
     ) -> Explanation {
+        let near = self.near(src.1, dst.1);
+        let cut = |all: usize| (all > MAX_RULES).then(|| format!("and {} more rules", all - MAX_RULES));
         let mut reasons = Vec::new();
-        let (mut from_some, mut to_some) = (Vec::new(), Vec::new());
-        for (i, s) in self.program.sections.iter().enumerate() {
-            let Body::Ports { protocol: opened, to } = &s.body else { continue };
-            let from = self.list(s.src).is_some_and(|l| src.1.is_in(l));
-            let own = !s.own || (src.1.owner.is_some() && src.1.owner == dst.1.owner);
-            let met: Vec<_> = to.iter().filter(|(t, _)| own && self.target_is(i, s, t, dst.1)).collect();
-            let rule = self.rule_ref(s.rule.and_then(|r| self.policy.document.rules.get(r)));
-            match (from, met.is_empty()) {
-                (true, false) => {
-                    let ports: Vec<PortRange> = met.iter().flat_map(|(_, p)| p.iter().copied()).collect();
-                    let proto = opened.map(|p| format!("{}:", protocol_name(p))).unwrap_or_default();
-                    let text = format!(
-                        "{} (line {}) opens only {proto}{}",
-                        rule.name,
-                        rule.line,
-                        print_ports(&ports)
-                    );
-                    reasons.push(text);
-                }
-                (true, true) => from_some.push(rule),
-                (false, false) => to_some.push(rule),
-                (false, true) => {}
-            }
+        for (rule, ports) in near.opens.iter().take(MAX_RULES) {
+            reasons.push(format!("{} opens only {}", self.place(*rule), print_opened(ports)));
         }
-        if reasons.is_empty() {
-            let names = |rules: &[RuleRef]| {
-                let shown = rules.iter().take(3).map(|r| format!("{} (line {})", r.name, r.line));
-                shown.collect::<Vec<_>>().join(", ")
-            };
-            reasons.push(match to_some.is_empty() {
-                true => format!("no rule has `{}` as a destination", dst.0),
-                false => {
-                    format!(
-                        "`{}` is not a source of the rules that reach `{}`: {}",
-                        src.0,
-                        dst.0,
-                        names(&to_some)
-                    )
-                }
-            });
-            reasons.push(match from_some.is_empty() {
-                true => format!("no rule has `{}` as a source", src.0),
-                false => {
-                    format!("rules of which `{}` is a source go elsewhere: {}", src.0, names(&from_some))
-                }
-            });
-        } else {
+        reasons.extend(cut(near.opens.len()));
+        if !reasons.is_empty() {
             let asked = protocol.map(|p| format!("{}:", protocol_name(p))).unwrap_or_default();
             reasons.push(format!("no rule opens {asked}{port}"));
         }
+        for (rule, via) in near.stuck.iter().take(MAX_RULES) {
+            let place = self.place(*rule);
+            let to = dst.1.addresses.first().map_or_else(|| dst.0.to_string(), |a| a.to_string());
+            reasons.push(format!("{place} names `{}`, but no node with {via} routes {to}", dst.0));
+        }
+        reasons.extend(cut(near.stuck.len()));
+        if reasons.is_empty() {
+            let (src, dst) = (src.0, dst.0);
+            reasons.push(match self.first_places(&near.to) {
+                None => format!("no rule has `{dst}` as a destination"),
+                Some(to) => format!("`{src}` is not a source of the rules that reach `{dst}`: {to}"),
+            });
+            reasons.push(match self.first_places(&near.from) {
+                None => format!("no rule has `{src}` as a source"),
+                Some(from) => format!("rules of which `{src}` is a source go elsewhere: {from}"),
+            });
+        }
         Explanation { allowed: false, src: self.title(src), dst: self.title(dst), rule: None, reasons }
+    }
+
+    /// What the rules, each with all its sections, have to do with a source and a destination.
+    fn near(&self, src: &Party, dst: &Party) -> Near {
+        let mut near = Near::default();
+        for (i, s) in self.program.sections.iter().enumerate() {
+            let Body::Ports { protocol, to } = &s.body else { continue };
+            let from = self.list(s.src).is_some_and(|l| src.is_in(l) || self.prefix_in(l, src));
+            let own = !s.own || (src.owner.is_some() && src.owner == dst.owner);
+            let named = || to.iter().filter(|(t, _)| own && names(t, dst));
+            let met = named().filter(|(t, _)| self.target_is(i, s, t, dst));
+            let ports: Opened =
+                met.flat_map(|(_, ports)| ports.iter()).map(|p| (*protocol, p.first, p.last)).collect();
+            match (from, named().next().is_some()) {
+                (true, true) if ports.is_empty() => {
+                    near.stuck.insert(s.rule, self.via(s));
+                }
+                (true, true) => near.opens.entry(s.rule).or_default().extend(ports),
+                (true, false) => {
+                    near.from.insert(s.rule);
+                }
+                (false, true) => {
+                    near.to.insert(s.rule);
+                }
+                (false, false) => {}
+            }
+        }
+        near
+    }
+
+    /// The tags of the routers of a section.
+    fn via(&self, s: &Section) -> String {
+        let tags = s.via.iter().filter_map(|t| self.program.sel(*t)).map(|t| format!("`{t}`"));
+        tags.collect::<Vec<_>>().join(" or ")
+    }
+
+    /// Where a rule stands, such as `acls[2] (line 7)`.
+    fn place(&self, rule: Option<usize>) -> String {
+        match rule.and_then(|r| self.policy.document.rules.get(r)) {
+            Some(rule) => format!("{} (line {})", rule_name(rule), self.policy.line(rule.span)),
+            None => "the default".into(),
+        }
+    }
+
+    /// Where the first of some rules stand; none when there are none.
+    fn first_places(&self, rules: &BTreeSet<Option<usize>>) -> Option<String> {
+        let shown: Vec<String> = rules.iter().take(3).map(|r| self.place(*r)).collect();
+        (!shown.is_empty()).then(|| shown.join(", "))
+    }
+}
+
+fn rule_name(rule: &Rule) -> String {
+    let section = match rule.kind {
+        RuleKind::Grant => "grants",
+        RuleKind::Acl => "acls",
+    };
+    format!("{section}[{}]", rule.index)
+}
+
+/// Protocol, first and last port of what is opened.
+type Opened = BTreeSet<(Option<u8>, u16, u16)>;
+
+/// So many rules, and ports of a rule, are told of; a policy may have very many.
+const MAX_RULES: usize = 20;
+const MAX_PORTS: usize = 20;
+
+/// Rules that come near to letting something through, by index in the document; the default has none.
+#[derive(Default)]
+struct Near {
+    /// They lead from the source to the destination: what they open there.
+    opens: BTreeMap<Option<usize>, Opened>,
+    /// They would, if one of their routers, which have these tags, carried it.
+    stuck: BTreeMap<Option<usize>, String>,
+    /// They have the source, and other destinations.
+    from: BTreeSet<Option<usize>>,
+    /// They have the destination, and other sources.
+    to: BTreeSet<Option<usize>>,
+}
+
+/// Ports by protocol, such as `22,80-443 and udp:53`.
+fn print_opened(opened: &Opened) -> String {
+    let mut by_protocol: BTreeMap<Option<u8>, Vec<PortRange>> = BTreeMap::new();
+    for (protocol, first, last) in opened.iter().take(MAX_PORTS) {
+        by_protocol.entry(*protocol).or_default().push(PortRange { first: *first, last: *last });
+    }
+    let print = |(protocol, ports): (&Option<u8>, &Vec<PortRange>)| {
+        let protocol = protocol.map(|p| format!("{}:", protocol_name(p))).unwrap_or_default();
+        format!("{protocol}{}", print_ports(ports))
+    };
+    let text = by_protocol.iter().map(print).collect::<Vec<_>>().join(" and ");
+    match opened.len().saturating_sub(MAX_PORTS) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
 }

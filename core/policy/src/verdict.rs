@@ -174,31 +174,41 @@ impl Engine {
         from && to.iter().any(|(t, ports)| port_ok(ports) && self.target_is(index, s, t, dst))
     }
 
-    fn prefix_in(&self, list: &List, party: &Party) -> bool {
+    pub(crate) fn prefix_in(&self, list: &List, party: &Party) -> bool {
         let Some(prefix) = party.prefix else { return false };
         list.nets.iter().filter_map(|n| self.program.net(*n)).any(|n| holds(&n, &prefix))
     }
 
     pub(crate) fn target_is(&self, index: usize, section: &Section, target: &Target, dst: &Party) -> bool {
-        let routed = |a: &IpAddr| {
-            let servers = self.routes.iter().filter(|(r, _)| !is_exit_route(r) && r.contains(a));
-            section.via.is_empty()
-                || servers
-                    .flat_map(|(_, row)| &row.servers)
-                    .filter_map(|n| self.nodes.get(n))
-                    .any(|n| self.reached(index, section).is_some_and(|b| b.has(n.class as usize)))
-        };
+        let routed = |a: &IpAddr| section.via.is_empty() || self.is_carried(index, section, *a);
         match target {
-            Target::Own => true,
-            Target::Any => true,
-            Target::Nodes(sel) => dst.signature.has(*sel),
-            Target::Internet => {
-                dst.internet || (dst.node.is_none() && dst.addresses.iter().any(|a| is_public(*a)))
-            }
-            Target::Net(net) => {
+            Target::Net(net) if dst.prefix.is_none() => {
                 dst.addresses.iter().any(|a| net.contains(*a) && routed(a))
-                    || dst.prefix.is_some_and(|p| holds(net, &p))
             }
+            target => names(target, dst),
+        }
+    }
+
+    /// Whether a router that a section goes through routes an address.
+    fn is_carried(&self, index: usize, section: &Section, a: IpAddr) -> bool {
+        let routes = self.routes.iter().filter(|(r, _)| !is_exit_route(r) && r.contains(&a));
+        routes
+            .flat_map(|(_, row)| &row.servers)
+            .filter_map(|n| self.nodes.get(n))
+            .any(|n| self.reached(index, section).is_some_and(|b| b.has(n.class as usize)))
+    }
+}
+
+/// Whether a target means a destination, whoever would carry the traffic there.
+pub(crate) fn names(target: &Target, dst: &Party) -> bool {
+    match target {
+        Target::Own | Target::Any => true,
+        Target::Nodes(sel) => dst.signature.has(*sel),
+        Target::Internet => {
+            dst.internet || (dst.node.is_none() && dst.addresses.iter().any(|a| is_public(*a)))
+        }
+        Target::Net(net) => {
+            dst.addresses.iter().any(|a| net.contains(*a)) || dst.prefix.is_some_and(|p| holds(net, &p))
         }
     }
 }
