@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::admin::{self, Trust};
 use crate::app::App;
 use crate::control::{key, upgrade};
-use crate::{login, version};
+use crate::{login, unread, version};
 
 /// Largest body of a question whether a node may relay.
 const MAX_VERIFY: usize = 4 * 1024;
@@ -44,11 +44,14 @@ pub fn public(app: Arc<App>) -> Router {
         .merge(admin::routes(app, Trust::Bearer))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .layer(middleware::from_fn(guard_browsers))
+        .layer(middleware::from_fn(unread::drain))
 }
 
 /// The unix socket: whoever may open it is trusted.
 pub fn local(app: Arc<App>) -> Router {
-    admin::routes(app.clone(), Trust::Socket).route("/health", get(health).with_state(app))
+    admin::routes(app.clone(), Trust::Socket)
+        .route("/health", get(health).with_state(app))
+        .layer(middleware::from_fn(unread::drain))
 }
 
 async fn guard_browsers(request: Request, next: Next) -> Response {

@@ -21,6 +21,7 @@ pub mod relay_pages;
 pub mod run;
 mod sockets;
 pub mod tls;
+mod unread;
 pub mod version;
 mod welcome;
 

@@ -140,10 +140,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     service: Service,
     permit: OwnedSemaphorePermit,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let head = match &service.relay {
-        Some(_) => tokio::time::timeout(HEAD_TIMEOUT, head_of_relay(&mut stream)).await??,
-        None => Vec::new(),
-    };
+    let relays = service.relay.is_some();
+    let head = tokio::time::timeout(HEAD_TIMEOUT, first_words(&mut stream, relays)).await??;
     let stream = Rewound { head, taken: 0, stream };
     if let Some(relay) = service.relay.filter(|_| wants_fast_start(&stream.head)) {
         // A task of its own, so that a relay connection doesn't keep the memory in which an HTTP one would be served.
@@ -161,27 +159,32 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             request.map(|body| axum::body::Body::new(Timely { body, late: None }))
         });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    // Some close their side when they have asked, and still want the answer.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_TIMEOUT));
     builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router)).await
 }
 
-/// Reads ahead while the bytes may become a request to relay: all of its head then, and no more than the first bytes else.
-async fn head_of_relay<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Vec<u8>> {
-    const START: &[u8] = b"GET /derp ";
+/// Reads ahead until it shows what is spoken: all of the head of what may be a request to relay, all of the preface of
+/// what may be HTTP/2, and no more than the first bytes else.
+async fn first_words<S: AsyncRead + Unpin>(stream: &mut S, relays: bool) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut chunk = [0u8; 2048];
-    loop {
-        let known = head.len().min(START.len());
-        let may_be = head.get(..known) == START.get(..known);
-        if !may_be || head.len() >= MAX_HEAD || end_of_head(&head).is_some() {
-            return Ok(head);
-        }
+    while is_undecided(&head, relays) {
         match stream.read(&mut chunk).await? {
-            0 => return Ok(head),
+            0 => break,
             n => head.extend_from_slice(chunk.get(..n).unwrap_or_default()),
         }
     }
+    Ok(head)
+}
+
+fn is_undecided(head: &[u8], relays: bool) -> bool {
+    const RELAY: &[u8] = b"GET /derp ";
+    const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let may_relay = relays && (RELAY.starts_with(head) || head.starts_with(RELAY));
+    let may_be_http2 = head.len() < HTTP2.len() && HTTP2.starts_with(head);
+    may_be_http2 || (may_relay && head.len() < MAX_HEAD && end_of_head(head).is_none())
 }
 
 fn end_of_head(head: &[u8]) -> Option<usize> {
@@ -209,6 +212,18 @@ struct Timely {
     late: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
+/// The body of a request did not arrive in time.
+#[derive(Debug)]
+pub struct TooSlow;
+
+impl std::fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the request took too long to arrive")
+    }
+}
+
+impl std::error::Error for TooSlow {}
+
 impl hyper::body::Body for Timely {
     type Data = bytes::Bytes;
     type Error = axum::BoxError;
@@ -222,7 +237,7 @@ impl hyper::body::Body for Timely {
         }
         let late = self.late.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_TIMEOUT)));
         ready!(late.as_mut().poll(cx));
-        Poll::Ready(Some(Err("the request took too long to arrive".into())))
+        Poll::Ready(Some(Err(TooSlow.into())))
     }
 
     fn is_end_stream(&self) -> bool {

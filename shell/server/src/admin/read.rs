@@ -7,6 +7,7 @@ use headsail_api::Problem;
 use serde::de::DeserializeOwned;
 
 use super::error::Refusal;
+use crate::listen::TooSlow;
 
 /// How many characters of a refused value are said back.
 const MAX_QUOTED: usize = 100;
@@ -21,6 +22,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Read<T> {
         let uri = request.uri().clone();
         let body = Bytes::from_request(request, state).await.map_err(|e| match e.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Problem::new(413, "the request is larger than 8 MiB"),
+            _ if is_too_slow(&e) => Problem::new(408, TooSlow.to_string()),
             _ => Problem::bad_request("the request ended too early"),
         })?;
         if body.iter().all(u8::is_ascii_whitespace) {
@@ -66,6 +68,10 @@ fn innermost(e: &dyn std::error::Error) -> String {
         e = source;
     }
     e.to_string()
+}
+
+fn is_too_slow(e: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(e), |e| e.source()).any(|e| e.is::<TooSlow>())
 }
 
 /// Reads an id out of a path. Well-formed numbers that no row can have are `None`.

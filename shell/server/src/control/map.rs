@@ -35,7 +35,7 @@ pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<B
         Err(rejection) => {
             let deleted = snapshot.tombstone(&request.node_key).filter(|s| s.machine_key == machine);
             return match deleted {
-                Some(stone) if request.stream => stream::farewell(stone, compression),
+                Some(stone) if request.stream => stream::farewell(app.clone(), stone, compression),
                 _ => refuse(Failure::Rejected(rejection)),
             };
         }

@@ -18,6 +18,7 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::{NodeId, TAGGED_DEVICES};
+use headsail_wire::keys::NodeKey;
 use headsail_wire::map::{MapResponse, Node};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
@@ -58,12 +59,31 @@ pub fn watch(app: Arc<App>, node: NodeId, compression: Compression) -> Response<
     Response::new(body)
 }
 
-/// The one map that the client of a deleted node gets: itself, expired, so that it asks for a login.
-pub fn farewell(stone: &Tombstone, compression: Compression) -> Response<Body> {
-    Response::new(Body::from(frame(&farewell_map(stone), compression)))
+/// The stream of a client whose node was deleted: it is told that its key has expired, so that it asks for a login. The
+/// map has all that a first one has, because clients go on with what it says of relays; and the stream stays open, because
+/// they would come back at once.
+pub fn farewell(app: Arc<App>, stone: &Tombstone, compression: Compression) -> Response<Body> {
+    let (frames, body) = channel();
+    let settings = app.clerk.snapshot().settings().clone();
+    let first = MapResponse {
+        derp_map: Some(settings.derp.clone()),
+        dns_config: Some(settings.dns.clone()),
+        domain: settings.base_domain.clone(),
+        packet_filters: Some([("base".to_owned(), Some(Arc::from([])))].into()),
+        ..expired_self(stone)
+    };
+    let (node, node_key) = (stone.node, stone.node_key);
+    tokio::spawn(async move {
+        let teller = Teller { app, node, stream: None, compression, frames };
+        if let Next::Go = teller.send(frame(&first, compression)).await {
+            teller.linger(&node_key).await;
+        }
+    });
+    Response::new(body)
 }
 
-fn farewell_map(stone: &Tombstone) -> MapResponse {
+/// The deleted node as its client is told of it.
+fn expired_self(stone: &Tombstone) -> MapResponse {
     let node = Node {
         id: stone.node,
         stable_id: stone.node.stable(),
@@ -152,13 +172,36 @@ impl Teller {
                             permit.send(bytes);
                             quiet_until = Instant::now() + self.keep_alive_after();
                         }
-                        Told::Last(bytes) => {
+                        Told::Last(bytes, key) => {
                             permit.send(bytes);
-                            return;
+                            return self.linger(&key).await;
                         }
                         Told::Gone => return,
                     }
                     told = now;
+                }
+                () = tokio::time::sleep_until(quiet_until) => {
+                    if let Next::End = self.send(keep_alive(self.compression)).await {
+                        return;
+                    }
+                    quiet_until = Instant::now() + self.keep_alive_after();
+                }
+                () = self.frames.closed() => return,
+            }
+        }
+    }
+
+    /// Keeps the stream of a deleted node alive for as long as its key is remembered, so that its client waits for a login
+    /// instead of asking again and again.
+    async fn linger(&self, deleted: &NodeKey) {
+        let mut snapshots = self.app.clerk.follow();
+        let mut quiet_until = Instant::now() + self.keep_alive_after();
+        while snapshots.borrow_and_update().tombstone(deleted).is_some() {
+            tokio::select! {
+                changed = snapshots.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
                 }
                 () = tokio::time::sleep_until(quiet_until) => {
                     if let Next::End = self.send(keep_alive(self.compression)).await {
@@ -192,7 +235,8 @@ impl Teller {
     fn tell(&self, then: &Arc<Tailnet>, now: &Arc<Tailnet>) -> Told {
         let (Some(_), Some(_)) = (then.node(self.node), now.node(self.node)) else {
             let stone = then.node(self.node).and_then(|n| now.tombstone(&n.node_key));
-            return stone.map_or(Told::Gone, |s| Told::Last(frame(&farewell_map(s), self.compression)));
+            let last = |s: &Arc<Tombstone>| Told::Last(frame(&expired_self(s), self.compression), s.node_key);
+            return stone.map_or(Told::Gone, last);
         };
         let shared = self.app.encoder.step(then, now);
         let render = || match shared.step.delta(self.node) {
@@ -216,7 +260,7 @@ impl Teller {
 enum Told {
     Nothing,
     Frame(Bytes),
-    /// This, and then the stream ends.
-    Last(Bytes),
+    /// This, and then no more until the node with this key is forgotten or comes back.
+    Last(Bytes, NodeKey),
     Gone,
 }

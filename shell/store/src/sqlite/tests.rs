@@ -7,6 +7,7 @@ use std::time::Instant;
 use headsail_tailnet::change::Change;
 use headsail_tailnet::model::key::{ApiKey, KeyDigest};
 use headsail_tailnet::model::node::{Contact, Expiry, Node, Owner, Presence, RegisterMethod, StreamNo};
+use headsail_tailnet::model::policy::PolicyRow;
 use headsail_tailnet::model::settings::Settings;
 use headsail_tailnet::model::user::User;
 use headsail_wire::capver::CapVer;
@@ -442,4 +443,31 @@ fn measure() {
     let began = Instant::now();
     backup(&desk.path, &desk.dir.path().join("copy.db")).unwrap();
     println!("backup: {:?}", began.elapsed());
+}
+
+#[test]
+fn policies_that_are_set_again_take_no_room_and_old_ones_go() {
+    let mut desk = Desk::new();
+    let set = |desk: &mut Desk, text: &str, at: i64| {
+        let row = PolicyRow::parse(text, &[], NOW.plus_secs(at), true).unwrap();
+        desk.commit(&[Change::Policy(Arc::new(row))]).unwrap();
+    };
+    let rows = |desk: &Desk| -> i64 {
+        desk.store.connection.query_row("SELECT count(*) FROM policies", [], |row| row.get(0)).unwrap()
+    };
+    for second in 0..5 {
+        set(&mut desk, "{}", second);
+    }
+    assert_eq!(rows(&desk), 1);
+    for number in 0..100 {
+        set(&mut desk, &format!("{{}} // {number}"), number);
+    }
+    assert_eq!(rows(&desk), 32);
+    let (path, _dir) = desk.close();
+    let loaded = open(&path).unwrap().load().unwrap();
+    let policies = loaded.changes.iter().filter_map(|c| match c {
+        Change::Policy(row) => Some((row.text().to_owned(), row.updated)),
+        _ => None,
+    });
+    assert_eq!(policies.collect::<Vec<_>>(), [("{} // 99".to_owned(), NOW.plus_secs(99))]);
 }

@@ -145,10 +145,22 @@ fn put_tombstone(tx: &Connection, stone: &Tombstone) -> Result<()> {
     )
 }
 
-/// Policies are only added: the newest holds, the others are its history.
+/// How many policies are kept: the newest holds, the others are its history.
+const POLICIES: u32 = 32;
+
+/// A policy that was set once more takes no room of its own.
 fn put_policy(tx: &Connection, row: &PolicyRow) -> Result<()> {
-    let mut statement = tx.prepare_cached("INSERT INTO policies (data, created_at) VALUES (?1, ?2)")?;
-    statement.execute(params![row.text(), row.updated.micros()]).map(drop)
+    let values = params![row.text(), row.updated.micros()];
+    let mut again = tx.prepare_cached(
+        "UPDATE policies SET created_at = ?2 WHERE id = (SELECT max(id) FROM policies) AND data = ?1",
+    )?;
+    if again.execute(values)? > 0 {
+        return Ok(());
+    }
+    tx.prepare_cached("INSERT INTO policies (data, created_at) VALUES (?1, ?2)")?.execute(values)?;
+    let mut prune =
+        tx.prepare_cached("DELETE FROM policies WHERE id <= (SELECT max(id) FROM policies) - ?1")?;
+    prune.execute([POLICIES]).map(drop)
 }
 
 fn put_node(tx: &Connection, node: &Node) -> Result<()> {
