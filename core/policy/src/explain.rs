@@ -11,8 +11,8 @@ use crate::engine::Engine;
 use crate::net::is_exit_route;
 use crate::ports::{parse_protocol, print_ports, protocol_name};
 use crate::program::{Body, Section};
-use crate::selector::{Selector, users_named};
-use crate::verdict::{Party, names};
+use crate::selector::{Auto, Selector, users_named};
+use crate::verdict::{Party, is_public, names};
 
 /// The answer to "may this reach that?".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,6 +73,10 @@ impl Engine {
         if let Some(party) = named.and_then(|id| self.party(id)) {
             return Ok(vec![party]);
         }
+        if Selector::parse(name) == Selector::Auto(Auto::Internet) {
+            // Like an address that no node routes, it can be asked for before there is an exit node.
+            return Ok(vec![Party { internet: true, ..Party::default() }]);
+        }
         let mut parties = self.parties(name);
         if parties.is_empty() {
             // People are called by bare names and ids elsewhere, though not in a policy.
@@ -81,6 +85,9 @@ impl Engine {
             parties = self.people(id.map_or_else(named, |id| vec![id]));
         }
         if parties.is_empty() {
+            if let Some(empty) = self.emptiness(name) {
+                return Err(empty);
+            }
             return Err(format!("`{name}` is not known: name a node, user, group, tag, host or address"));
         }
         Ok(parties)
@@ -150,21 +157,32 @@ impl Engine {
         meant.then(|| format!("`{s}` {verb} {}", whose()))
     }
 
-    /// Which router carries traffic to an address that no node has.
+    /// Which router carries traffic to what no node has.
     fn carrier(&self, dst: &Party, index: usize, section: &Section) -> Option<String> {
-        let a = dst.addresses.first().filter(|_| dst.node.is_none())?;
-        let routes = self.routes.iter().filter(|(r, _)| !is_exit_route(r) && r.contains(a));
-        let serves = |n: &&NodeId| {
+        if dst.node.is_some() {
+            return None;
+        }
+        let address = dst.addresses.first();
+        let reached = |n: &&NodeId| {
             let row = self.nodes.get(n);
-            section.via.is_empty()
-                || row.is_some_and(|r| self.reached(index, section).is_some_and(|b| b.has(r.class as usize)))
+            row.is_some_and(|r| self.reached(index, section).is_some_and(|b| b.has(r.class as usize)))
         };
-        let mut found = routes.flat_map(|(r, row)| row.servers.iter().filter(serves).map(move |n| (r, n)));
-        let best = found.next();
-        Some(match best.and_then(|(r, n)| Some((r, self.node(*n)?))) {
-            Some((route, router)) => format!("`{}` routes {route}", router.name),
-            None => format!("no node routes {a}, so nothing will arrive"),
-        })
+        let serves = |n: &&NodeId| section.via.is_empty() || reached(n);
+        let routes = self.routes.iter().filter(|(r, _)| address.is_some_and(|a| r.contains(a)));
+        let inner = routes.filter(|(r, _)| !is_exit_route(r));
+        let mut routers = inner.flat_map(|(r, row)| row.servers.iter().filter(serves).map(move |n| (r, n)));
+        if let Some((route, router)) = routers.next().and_then(|(r, n)| Some((r, self.node(*n)?))) {
+            return Some(format!("`{}` routes {route}", router.name));
+        }
+        let internet = dst.internet || address.is_some_and(|a| is_public(*a));
+        let exits = self.routes.iter().filter(|(r, _)| internet && is_exit_route(r));
+        let exit = exits.flat_map(|(_, row)| row.servers.iter().filter(reached)).next();
+        match (exit.and_then(|n| self.node(*n)), address) {
+            (Some(exit), _) => Some(format!("`{}` is an exit node", exit.name)),
+            (None, Some(a)) => Some(format!("no node routes {a}, so nothing will arrive")),
+            (None, None) if dst.internet => Some("there is no exit node, so nothing will arrive".into()),
+            (None, None) => None,
+        }
     }
 
     fn title(&self, (asked, party): (&str, &Party)) -> String {

@@ -69,6 +69,15 @@ impl Failures<'_> {
     }
 }
 
+/// How the sources of a test reach a destination.
+#[derive(Default)]
+struct Reached {
+    /// Why not all of them reach all that it stands for.
+    missing: Option<String>,
+    /// Whether any of them reaches any of it.
+    any: bool,
+}
+
 impl Engine {
     /// Runs `tests` and `sshTests` of the policy; empty when all pass.
     pub fn run_tests(&self) -> Vec<TestFailure> {
@@ -93,51 +102,58 @@ impl Engine {
             Err(e) => return fail(test.span, "", e),
         };
         let sources = self.parties(&test.src);
-        if sources.is_empty() {
+        let empty = self.emptiness(&test.src).filter(|_| sources.is_empty());
+        if sources.is_empty() && empty.is_none() {
             return fail(test.span, "", format!("source `{}` is not known", shown(&test.src)));
         }
         let all = test.accept.iter().map(|d| (d, true)).chain(test.deny.iter().map(|d| (d, false)));
         for (dst, expected) in all {
+            let (from, to) = (shown(&test.src), shown(&dst.value));
             match self.reaches(&sources, &dst.value, protocol) {
                 Err(e) => fail(dst.span, &dst.value, e),
-                Ok((got_all, got_any)) => {
-                    let (from, to) = (shown(&test.src), shown(&dst.value));
-                    if expected && !got_all {
-                        let message = format!("`{from}` must reach `{to}`, but no rule lets it");
-                        fail(dst.span, &dst.value, message);
-                    }
-                    if !expected && got_any {
-                        let message = format!("`{from}` must not reach `{to}`, but a rule lets it");
-                        fail(dst.span, &dst.value, message);
-                    }
+                Ok(Reached { missing, .. }) if expected && (empty.is_some() || missing.is_some()) => {
+                    let why = empty.clone().or(missing).unwrap_or_default();
+                    fail(dst.span, &dst.value, format!("`{from}` must reach `{to}`, but {why}"));
                 }
+                Ok(Reached { any: true, .. }) if !expected => {
+                    let message = format!("`{from}` must not reach `{to}`, but a rule lets it");
+                    fail(dst.span, &dst.value, message);
+                }
+                Ok(_) => {}
             }
         }
     }
 
-    /// Whether all, and whether any, of the sources reach all, or any, of what a destination with port stands for.
-    fn reaches(&self, sources: &[Party], dst: &str, protocol: Option<u8>) -> Result<(bool, bool), String> {
+    /// How the sources reach what a destination with port stands for.
+    fn reaches(&self, sources: &[Party], dst: &str, protocol: Option<u8>) -> Result<Reached, String> {
         let (name, port) = crate::read::split_port(dst);
         let port: u16 = port.parse().map_err(|_| format!("`{}` must end in one port", shown(dst)))?;
         let selector = Selector::parse(name);
         if name.contains('/') && matches!(selector, Selector::Net(_)) {
             return Err(format!("`{}` is a prefix; name one address or a host", shown(name)));
         }
+        let unknown = || format!("destination `{}` is not known", shown(name));
         let to_self = selector == Selector::Auto(Auto::SelfOwned);
         let fixed = if to_self { Vec::new() } else { self.parties(name) };
-        let (mut all, mut any) = (true, false);
+        if fixed.is_empty() && !to_self {
+            let missing = Some(self.emptiness(name).ok_or_else(unknown)?);
+            return Ok(Reached { missing, any: false });
+        }
+        let mut reached = Reached::default();
         for src in sources {
             let own = || src.owner.map(|o| self.people(vec![o])).unwrap_or_default();
             let targets = if to_self { own() } else { fixed.clone() };
             if targets.is_empty() {
-                return Err(format!("destination `{}` is not known", shown(name)));
+                return Err(unknown());
             }
             for dst in &targets {
-                let ok = self.allows(src, dst, protocol, port).is_some();
-                (all, any) = (all && ok, any || ok);
+                match self.allows(src, dst, protocol, port) {
+                    Some(_) => reached.any = true,
+                    None => reached.missing = Some("no rule lets it".into()),
+                }
             }
         }
-        Ok((all, any))
+        Ok(reached)
     }
 
     fn run_ssh_test(&self, test: &SshTest, failures: &mut Failures<'_>) {
@@ -146,7 +162,8 @@ impl Engine {
             return fail(test.span, "", "the SSH test has none of `accept`, `check` and `deny`".into());
         }
         let sources = self.parties(&test.src);
-        if sources.is_empty() {
+        let empty = self.emptiness(&test.src).filter(|_| sources.is_empty());
+        if sources.is_empty() && empty.is_none() {
             return fail(test.span, "", format!("source `{}` is not known", shown(&test.src)));
         }
         for d in &test.dst {
@@ -167,15 +184,17 @@ impl Engine {
                     _ => found.is_none(),
                 };
                 let verdict = |(s, t): &(&Party, &Party)| self.ssh_verdict(s, t, account).map(|(v, _)| v);
-                if let Some(found) = pairs.iter().map(verdict).find(|v| !good(*v)) {
+                let (account_shown, at) = (shown(account), shown(&d.value));
+                let expected = format!("expected `{verb}` for account `{account_shown}` at `{at}`");
+                if let (Some(nobody), false) = (&empty, verb == "deny") {
+                    fail(d.span, &d.value, format!("{expected}, but {nobody}"));
+                } else if let Some(found) = pairs.iter().map(verdict).find(|v| !good(*v)) {
                     let is = match found {
                         None => "is refused",
                         Some(SshVerb::Accept) => "is let in",
                         Some(SshVerb::Check(_)) => "is let in after a check",
                     };
-                    let (account, at) = (shown(account), shown(&d.value));
-                    let message = format!("expected `{verb}` for account `{account}` at `{at}`, but it {is}");
-                    fail(d.span, &d.value, message);
+                    fail(d.span, &d.value, format!("{expected}, but it {is}"));
                 }
             }
         }

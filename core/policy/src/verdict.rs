@@ -12,6 +12,7 @@ use crate::facts::{NodeFacts, Owner};
 use crate::net::{ANY_SOURCE, EXIT_ROUTES, Net, is_exit_route};
 use crate::ports::ALL_PORTS;
 use crate::program::{Body, List, Section, Target};
+use crate::quote::shown;
 use crate::selector::{Auto, Selector, users_named};
 use crate::signature::Signature;
 
@@ -85,6 +86,22 @@ impl Engine {
             seen.insert((p.signature.sels.clone(), p.owner, p.prefix, p.node.is_some(), p.inside, routed))
         });
         parties
+    }
+
+    /// What is missing where a name that is known stands for nobody (yet), for messages; none when it is not known.
+    pub(crate) fn emptiness(&self, name: &str) -> Option<String> {
+        let empty = match Selector::parse(name) {
+            Selector::Auto(Auto::Internet) => return Some("there is no exit node yet".into()),
+            Selector::IpSet(set) => {
+                let known = self.policy.document.ipset_index(&set).is_some();
+                return known.then(|| format!("`{set}` has no addresses"));
+            }
+            Selector::Group(group) => self.policy.document.group(&group).is_some(),
+            Selector::Domain(domain) => self.program.by_domain.contains_key(&domain),
+            Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_) | Auto::Shared) => true,
+            _ => false,
+        };
+        empty.then(|| format!("`{}` has nobody in it yet", shown(name.trim())))
     }
 
     fn all_parties(&self, name: &str) -> Vec<Party> {
@@ -218,6 +235,7 @@ fn holds(outer: &Net, inner: &Net) -> bool {
     a.is_ipv4() == c.is_ipv4() && a <= c && d <= b
 }
 
-fn is_public(a: IpAddr) -> bool {
+/// Whether an address is on the internet.
+pub(crate) fn is_public(a: IpAddr) -> bool {
     crate::net::INTERNET.iter().filter_map(|t| Net::parse(t)).any(|n| n.contains(a))
 }

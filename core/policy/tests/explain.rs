@@ -88,3 +88,74 @@ fn many_ports_and_rules_are_cut() {
     assert_eq!(found.reasons.len(), 22);
     assert_eq!(found.reasons[20..], ["and 30 more rules", "no rule opens 2"]);
 }
+
+/// What the tests of a policy find, with users ann and bob and without a tagged node.
+fn failures(rest: &str) -> Vec<String> {
+    let empty = "\"group:ghost\": [\"ghost@\"], \"group:e\": []";
+    let text = format!("{{\"groups\": {{{empty}}}, {SERVER}, {rest}}}");
+    let mut engine = engine(&text);
+    (2..=3).filter_map(NodeId::new).for_each(|n| engine.remove_node(n));
+    engine.run_tests().into_iter().map(|f| f.message).collect()
+}
+
+const OPEN: &str = r#""acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]"#;
+
+#[test]
+fn who_is_nobody_yet_fails_no_deny() {
+    for name in ["group:ghost", "group:e", "autogroup:tagged", "autogroup:admin"] {
+        let one = |test: &str| failures(&format!("{OPEN}, \"tests\": [{test}]"));
+        let from = |verb: &str| one(&format!("{{\"src\": \"{name}\", \"{verb}\": [\"100.64.0.1:22\"]}}"));
+        let to = |verb: &str| one(&format!("{{\"src\": \"ann@\", \"{verb}\": [\"{name}:22\"]}}"));
+        assert_eq!((from("deny"), to("deny")), (vec![], vec![]), "{name}");
+        let why = format!("`{name}` has nobody in it yet");
+        assert_eq!(from("accept"), [format!("`{name}` must reach `100.64.0.1:22`, but {why}")]);
+        assert_eq!(to("accept"), [format!("`ann@` must reach `{name}:22`, but {why}")]);
+        let ssh = |verb: &str| {
+            let test = format!("{{\"src\": \"{name}\", \"dst\": [\"ann@\"], \"{verb}\": [\"root\"]}}");
+            failures(&format!("\"sshTests\": [{test}]"))
+        };
+        assert_eq!(ssh("deny"), [""; 0], "{name}");
+        for verb in ["accept", "check"] {
+            assert_eq!(ssh(verb), [format!("expected `{verb}` for account `root` at `ann@`, but {why}")]);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_known_fails_a_deny_too() {
+    let deny = |src: &str, dst: &str| {
+        failures(&format!("{OPEN}, \"tests\": [{{\"src\": \"{src}\", \"deny\": [\"{dst}:22\"]}}]"))
+    };
+    for name in ["group:no", "tag:no", "nobody@", "nohost", "ipset:no", "user:*@example.org"] {
+        assert_eq!(deny(name, "ann@"), [format!("source `{name}` is not known")]);
+        assert_eq!(deny("ann@", name), [format!("destination `{name}` is not known")]);
+        assert_eq!(deny("group:e", name), [format!("destination `{name}` is not known")]);
+    }
+    assert_eq!(deny("ann@", "autogroup:internet"), [""; 0]);
+}
+
+#[test]
+fn names_without_anybody_are_told_from_unknown_ones() {
+    let text = format!("{{\"groups\": {{\"group:e\": []}}, {SERVER}, {OPEN}}}");
+    let error = |src: &str| engine(&text).explain(src, "n1", 22, "").expect_err(src);
+    assert_eq!(error("group:e"), "`group:e` has nobody in it yet");
+    assert_eq!(error("autogroup:admin"), "`autogroup:admin` has nobody in it yet");
+    assert!(error("group:no").starts_with("`group:no` is not known: "));
+}
+
+#[test]
+fn the_internet_can_be_asked_for() {
+    let text = format!(
+        "{{{SERVER}, \"acls\": [{{\"action\": \"accept\", \"src\": [\"ann@\"], \"dst\": [\"autogroup:internet:443\"]}}]}}"
+    );
+    for internet in ["autogroup:internet", "8.8.8.8"] {
+        let yes = explain(&text, "n1", internet, 443);
+        assert!(yes.allowed && yes.reasons.contains(&"`x3` is an exit node".into()), "{yes:?}");
+        refused(&text, "n1", internet, 80, &["acls[0] (line 1) opens only 443", "no rule opens 80"]);
+    }
+    let mut without = engine(&text);
+    without.remove_node(NodeId::new(3).expect("an id"));
+    let yes = without.explain("n1", "autogroup:internet", 443, "").expect("an answer");
+    let nothing = "there is no exit node, so nothing will arrive";
+    assert!(yes.allowed && yes.reasons.iter().any(|r| r == nothing), "{yes:?}");
+}
