@@ -1,6 +1,7 @@
 //! Why something may, or may not, reach something.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use headsail_wire::filter::PortRange;
 use headsail_wire::ids::NodeId;
@@ -12,7 +13,7 @@ use crate::net::is_exit_route;
 use crate::ports::{parse_protocol, print_ports, protocol_name};
 use crate::program::{Body, Section};
 use crate::selector::{Auto, Selector, users_named};
-use crate::verdict::{Party, is_public, names};
+use crate::verdict::{Party, holds, is_public, names};
 
 /// The answer to "may this reach that?".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -97,8 +98,8 @@ impl Engine {
         let rule = s.rule.and_then(|r| self.policy.document.rules.get(r));
         let mut reasons = Vec::new();
         if let Some(rule) = rule {
-            let from = rule.src.iter().find_map(|sel| self.link_to(&sel.value, src.1));
-            let to = rule.dst.iter().find_map(|sel| self.link_to(&sel.value.target, dst.1));
+            let from = rule.src.iter().find_map(|sel| self.link_to(&sel.value, src));
+            let to = rule.dst.iter().find_map(|sel| self.link_to(&sel.value.target, dst));
             reasons.extend(from.map(|t| format!("source: {t}")));
             reasons.extend(to.map(|t| format!("destination: {t}")));
         } else if self.policy.is_none() {
@@ -123,38 +124,41 @@ impl Engine {
         RuleRef { name: rule_name(rule), line: self.policy.line(rule.span), text: rule.to_json().to_string() }
     }
 
-    /// How a selector comes to mean somebody.
-    fn link_to(&self, s: &Selector, party: &Party) -> Option<String> {
+    /// How a selector comes to mean a party that was asked for by a name.
+    fn link_to(&self, s: &Selector, (asked, party): (&str, &Party)) -> Option<String> {
+        let has = || party.signature.sels.iter().any(|id| self.program.sel(*id) == Some(s));
+        let nets = || self.policy.document.addresses(s);
+        let is_public = |a: &&IpAddr| party.node.is_none() && is_public(**a);
+        let verb = match s {
+            Selector::Any => return party.inside.then(|| "`*` is everybody".into()),
+            Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
+                let inside = party.addresses.iter().find(|a| nets().iter().any(|n| n.contains(**a)));
+                let within = party.prefix.filter(|p| nets().iter().any(|n| holds(n, p)));
+                let what = inside.map(|a| a.to_string()).or_else(|| within.map(|p| p.to_string()))?;
+                return Some(format!("`{s}` contains {what}"));
+            }
+            Selector::Auto(Auto::Internet) if !party.internet => {
+                return party.addresses.iter().find(is_public).map(|a| format!("`{s}` contains {a}"));
+            }
+            Selector::Auto(Auto::Internet) => "",
+            Selector::User(_) if has() => "is",
+            _ if has() => "has",
+            _ => return None,
+        };
         let node = party.node.and_then(|n| self.node(n));
         let who = party.owner.and_then(|o| self.users.get(&o)).map(|u| match u.facts.email.as_str() {
             "" => format!("{}@", u.facts.name),
             email => email.to_string(),
         });
-        let whose = || match (&who, node) {
-            (Some(who), Some(n)) => format!("{who}, who owns `{}`", n.name),
-            (Some(who), None) => who.clone(),
-            (None, Some(n)) => format!("`{}`", n.name),
-            (None, None) => "the address".into(),
-        };
-        let meant = match s {
-            Selector::Any => return party.inside.then(|| "`*` is everybody".into()),
-            Selector::User(token) => {
-                party.owner.is_some_and(|o| users_named(token, self.users()).contains(&o))
-            }
-            Selector::Tag(t) => match node {
-                Some(n) => n.tags().contains(t),
-                None => party.signature.sels.iter().any(|id| self.program.sel(*id) == Some(s)),
-            },
-            Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
-                let nets = self.policy.document.addresses(s);
-                let inside = party.addresses.iter().find(|a| nets.iter().any(|n| n.contains(**a)));
-                return inside.map(|a| format!("`{s}` contains {a}"));
-            }
-            people if people.is_people() => party.owner.is_some_and(|o| self.is_user(o, people)),
-            _ => party.signature.sels.iter().any(|id| self.program.sel(*id) == Some(s)),
-        };
-        let verb = if matches!(s, Selector::User(_)) { "is" } else { "has" };
-        meant.then(|| format!("`{s}` {verb} {}", whose()))
+        let own = s.to_string();
+        Some(match (who, node) {
+            (Some(who), Some(n)) => format!("`{s}` {verb} {who}, who owns `{}`", n.name),
+            (None, Some(n)) => format!("`{s}` {verb} `{}`", n.name),
+            (_, None) if own == asked.trim() => format!("the rule names `{s}`"),
+            (Some(who), None) if who != own => format!("`{s}` {verb} {who}"),
+            (Some(_), None) => format!("the rule names `{s}`"),
+            (None, None) => format!("`{s}` {verb} `{asked}`"),
+        })
     }
 
     /// Which router carries traffic to what no node has.

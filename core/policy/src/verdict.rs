@@ -230,7 +230,8 @@ pub(crate) fn names(target: &Target, dst: &Party) -> bool {
     }
 }
 
-fn holds(outer: &Net, inner: &Net) -> bool {
+/// Whether all of a net is in another.
+pub(crate) fn holds(outer: &Net, inner: &Net) -> bool {
     let ((a, b), (c, d)) = (outer.bounds(), inner.bounds());
     a.is_ipv4() == c.is_ipv4() && a <= c && d <= b
 }

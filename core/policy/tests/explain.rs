@@ -159,3 +159,33 @@ fn the_internet_can_be_asked_for() {
     let nothing = "there is no exit node, so nothing will arrive";
     assert!(yes.allowed && yes.reasons.iter().any(|r| r == nothing), "{yes:?}");
 }
+
+#[test]
+fn reasons_say_how_a_rule_speaks_of_both() {
+    let reasons = |src: &str, dst: &str, (from, to): (&str, &str)| {
+        let names =
+            "\"hosts\": {\"office\": \"10.1.0.0/16\"}, \"ipsets\": {\"ipset:lab\": [\"10.2.0.0/16\"]}";
+        let groups = "\"groups\": {\"group:dev\": [\"bob@\"]}";
+        let rule = format!("{{\"src\": [\"{src}\"], \"dst\": [\"{dst}\"], \"ip\": [\"*\"]}}");
+        let found = explain(&format!("{{{SERVER}, {names}, {groups}, \"grants\": [{rule}]}}"), from, to, 85);
+        assert!(found.allowed, "{found:?}");
+        found.reasons
+    };
+    let lab = ["source: `office` contains 10.1.0.0/16", "destination: `ipset:lab` contains 10.2.0.0/16"];
+    assert_eq!(reasons("office", "ipset:lab", ("office", "ipset:lab")), lab);
+    let bob = ["source: the rule names `bob@`", "destination: the rule names `tag:server`"];
+    assert_eq!(reasons("bob@", "tag:server", ("bob@", "tag:server")), bob);
+    let dev = ["source: `group:dev` has bob@example.com", "destination: `autogroup:tagged` has `tag:server`"];
+    assert_eq!(reasons("group:dev", "autogroup:tagged", ("bob@", "tag:server")), dev);
+    let internet = [
+        "source: `user:*@example.com` has ann@example.com, who owns `n1`",
+        "destination: the rule names `autogroup:internet`",
+        "`x3` is an exit node",
+    ];
+    let all = ("user:*@example.com", "autogroup:internet");
+    assert_eq!(reasons(all.0, all.1, ("n1", "autogroup:internet")), internet);
+    assert_eq!(
+        reasons(all.0, all.1, ("n1", "8.8.8.8"))[1],
+        "destination: `autogroup:internet` contains 8.8.8.8"
+    );
+}
