@@ -1,5 +1,6 @@
 //! What a start without any configuration says: how a machine joins.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
@@ -27,12 +28,18 @@ pub async fn greet(app: &App) -> Result<(), ServeError> {
         Failure::Rejected(r) => r.text(),
         Failure::Fault(text) => text,
     })?;
-    let url = &app.settings.server_url.text;
+    let url = shell_word(&app.settings.server_url.text);
     println!("\nHeadsail is ready. On a machine with Tailscale (1.86 or later), run:\n");
     println!("    tailscale up --login-server {url} --auth-key {key}\n");
     println!("The key is good for one hour and for any number of machines. Another one:");
     println!("    headsail{} preauthkeys create --user {FIRST_USER}\n", where_to_look(app));
     Ok(())
+}
+
+/// A URL as one word of a shell: the brackets of an IPv6 address are a pattern to zsh, which finds no file of that name.
+/// URLs have no quotes of their own.
+pub(crate) fn shell_word(url: &str) -> Cow<'_, str> {
+    if url.contains('[') { Cow::Owned(format!("'{url}'")) } else { Cow::Borrowed(url) }
 }
 
 /// The flag with which the command line finds this server, where it needs one.
@@ -68,4 +75,15 @@ async fn first_key(app: &App) -> Result<String, Failure> {
     };
     app.clerk.submit("start", Command::CreateAuthKey(Box::new(new))).await?;
     Ok(key.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_brackets_are_quoted() {
+        assert_eq!(shell_word("http://192.168.1.5:8080"), "http://192.168.1.5:8080");
+        assert_eq!(shell_word("http://[fd00::5]:8080"), "'http://[fd00::5]:8080'");
+    }
 }

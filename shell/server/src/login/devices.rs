@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::layout::{escape, page};
 use crate::app::App;
+use crate::welcome::shell_word;
 
 /// A configuration profile for one of Apple's platforms.
 struct Profile {
@@ -42,11 +43,11 @@ pub async fn apple(State(app): State<Arc<App>>) -> Response {
     let profiles: String = PROFILES.iter().map(link).collect();
     let defaults = |p: &Profile| format!("defaults write {} ControlURL {}\n", p.domain, escape(&quoted(url)));
     let defaults: String = PROFILES.iter().filter(|p| p.name != "ios").map(defaults).collect();
-    let url = escape(url);
+    let (word, url) = (escape(&shell_word(url)), escape(url));
     let body = format!(
         "<p>This server is <code>{url}</code>. There are three ways to let a device of Apple use it.\
          <h2>By hand</h2>\
-         <p><b>macOS, in a terminal:</b></p><pre>tailscale login --login-server {url}</pre>\
+         <p><b>macOS, in a terminal:</b></p><pre>tailscale login --login-server {word}</pre>\
          <p><b>macOS, in the menu bar:</b> hold the Option key, click the Tailscale icon, then <i>Debug</i>, \
          <i>Custom Login Server</i>, <i>Add Account…</i>, and enter the address above.\
          <p><b>iPhone and iPad:</b> open the app, tap the account at the top, log out if you are in, then choose the \
@@ -85,10 +86,10 @@ pub async fn windows(State(app): State<Arc<App>>) -> Response {
          Restart-Service Tailscale\n",
         quoted(url)
     );
-    let (url, script) = (escape(url), escape(&script));
+    let (word, url, script) = (escape(&shell_word(url)), escape(url), escape(&script));
     let body = format!(
         "<p>This server is <code>{url}</code>.\
-         <h2>In a terminal</h2><p>Install Tailscale, then:</p><pre>tailscale login --login-server {url}</pre>\
+         <h2>In a terminal</h2><p>Install Tailscale, then:</p><pre>tailscale login --login-server {word}</pre>\
          <h2>By a policy</h2><p>This sets the address for every user of the machine, and keeps the machine connected while \
          nobody is logged in; leave the line of <code>UnattendedMode</code> out if that is not wanted. In a PowerShell \
          that runs as administrator:</p><pre>{script}</pre><p>Then log in from the icon in the notification area."
