@@ -5,7 +5,7 @@ use headsail_server::ServeOptions;
 use crate::connect;
 use crate::flags::Globals;
 use crate::output::Outcome;
-use crate::output::{self, Answer, Failure};
+use crate::output::{self, Answer, Failure, Format};
 
 /// `serve`
 pub fn serve(globals: &Globals) -> Outcome {
@@ -19,12 +19,14 @@ pub fn serve(globals: &Globals) -> Outcome {
 /// `configtest`
 pub fn configtest(globals: &Globals) -> Outcome {
     let settings = connect::settings(globals)?;
-    for warning in &settings.warnings {
-        output::remark(&format!("warning: {warning}"));
-    }
     let faults = headsail_server::rehearse::rehearse(&settings);
     if !faults.is_empty() {
-        return Err(Failure::new(faults.join("\n")));
+        return Err(Failure::of_configuration("no server would start", &faults, &settings.warnings));
+    }
+    if globals.output == Format::Text {
+        for warning in &settings.warnings {
+            output::remark(&format!("warning: {warning}"));
+        }
     }
     Ok(Answer::new(&serde_json::json!({ "warnings": settings.warnings }), "The configuration is valid."))
 }

@@ -207,7 +207,8 @@ fn policies_without_a_server() {
     assert!(here.run(&format!("policy get {BYPASS}")).failed().contains("db.sqlite"), "a server uses it");
     here.stop();
 
-    assert!(here.run(&format!("policy get {BYPASS}")).failed().contains("keeps no policy"));
+    let told = here.run(&format!("policy get {BYPASS}")).failed();
+    assert!(told.contains("no policy was set: every node may reach every other"), "{told}");
     assert!(here.run(&format!("policy set -f {file} {BYPASS}")).failed().contains("--force"));
     here.run(&format!("policy set -f {file} --force {BYPASS}")).ok();
     assert_eq!(here.run("policy get --bypass-grpc-and-access-database-directly").ok(), POLICY);
@@ -227,4 +228,20 @@ fn policies_without_a_server() {
 
     here.start();
     assert_eq!(here.run("policy get").ok(), POLICY);
+}
+
+#[test]
+fn what_forbids_a_start_is_one_object_for_programs() {
+    let here = Installation::new("configtest");
+    let file = here.dir.join("config.yaml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, config.replace("noise.key", "config.yaml").replace("s.sock", "config.yaml/s.sock"))
+        .unwrap();
+    let told = here.run("configtest -o json").failed();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["error"], "no server would start, 2 problems", "{told}");
+    assert!(told["errors"][0]["message"].as_str().unwrap().contains("key file"), "{told}");
+    assert!(told["warnings"].is_array(), "{told}");
+    let told = here.run("configtest").failed();
+    assert!(told.contains("Error: no server would start, 2 problems:\n  "), "{told}");
 }

@@ -123,10 +123,26 @@ impl Answer {
 pub struct Failure {
     /// A sentence.
     message: String,
-    /// The same for people, where it is more than `Error: ` and the sentence.
-    human: Option<String>,
-    /// The single faults of a policy.
-    faults: Vec<Fault>,
+    detail: Detail,
+}
+
+/// What there is to a failure besides its sentence.
+#[derive(Debug)]
+enum Detail {
+    Nothing,
+    /// The same for people, with what would have been right.
+    Usage(String),
+    /// The single faults of a policy, its text, and where that was read.
+    Policy {
+        faults: Vec<Fault>,
+        text: String,
+        origin: String,
+    },
+    /// The single faults of a configuration, and what else was found there.
+    Configuration {
+        faults: Vec<Fault>,
+        warnings: Vec<String>,
+    },
 }
 
 /// What a command comes to.
@@ -135,7 +151,7 @@ pub type Outcome = Result<Answer, Failure>;
 impl Failure {
     /// A failure with a sentence.
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), human: None, faults: Vec::new() }
+        Failure { message: message.into(), detail: Detail::Nothing }
     }
 
     /// A command line that cannot be read.
@@ -144,33 +160,58 @@ impl Failure {
         let help = (e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand)
             .then(|| e.render().ansi().to_string());
         let usage = || usage::usage(e).map(|usage| format!("Error: {message}\n\n{usage}"));
-        let human = help.or_else(usage);
-        Failure { message, human, faults: Vec::new() }
+        let detail = help.or_else(usage).map_or(Detail::Nothing, Detail::Usage);
+        Failure { message, detail }
     }
 
     /// A refusal of the policy `text` that was read from `origin`.
     pub fn of_policy(e: ClientError, text: &str, origin: &str) -> Failure {
         match e {
             ClientError::Refused(p) if !p.errors.is_empty() => {
-                Failure { message: p.detail, human: annotate(&p.errors, text, origin), faults: p.errors }
+                let (text, origin) = (text.to_owned(), origin.to_owned());
+                Failure { message: p.detail, detail: Detail::Policy { faults: p.errors, text, origin } }
             }
             e => Failure::from(e),
         }
     }
 
+    /// A configuration with which no server starts: `message`, then each of the problems.
+    pub fn of_configuration(message: &str, problems: &[String], warnings: &[String]) -> Failure {
+        let message = match problems {
+            [one] => format!("{message}: {one}"),
+            many => format!("{message}, {} problems", many.len()),
+        };
+        let fault = |problem: &String| Fault { message: problem.clone(), ..Fault::default() };
+        let faults = problems.iter().map(fault).collect();
+        Failure { message, detail: Detail::Configuration { faults, warnings: warnings.to_vec() } }
+    }
+
     /// What programs get.
     fn value(&self) -> Value {
-        match self.faults.as_slice() {
-            [] => json!({ "error": self.message }),
-            faults => json!({ "error": self.message, "errors": faults }),
+        match &self.detail {
+            Detail::Nothing | Detail::Usage(_) => json!({ "error": self.message }),
+            Detail::Policy { faults, .. } => json!({ "error": self.message, "errors": faults }),
+            Detail::Configuration { faults, warnings } => {
+                json!({ "error": self.message, "errors": faults, "warnings": warnings })
+            }
         }
     }
 
-    /// The failure in a format, with escape sequences for colours.
+    /// What people read, with escape sequences for colours.
+    fn human(&self) -> String {
+        let drawn = match &self.detail {
+            Detail::Nothing => None,
+            Detail::Usage(text) => Some(text.clone()),
+            Detail::Policy { faults, text, origin } => annotate(faults, text, origin),
+            Detail::Configuration { faults, warnings } => Some(problems(&self.message, faults, warnings)),
+        };
+        drawn.unwrap_or_else(|| format!("Error: {}", plain::lines(&self.message)))
+    }
+
+    /// The failure in a format.
     pub fn render(&self, format: Format) -> String {
-        match (format, &self.human) {
-            (Format::Text, Some(human)) => human.clone(),
-            (Format::Text, None) => format!("Error: {}", plain::lines(&self.message)),
+        match format {
+            Format::Text => self.human(),
             _ => encode(&self.value(), format),
         }
     }
@@ -186,6 +227,19 @@ impl From<String> for Failure {
     fn from(message: String) -> Failure {
         Failure::new(message)
     }
+}
+
+/// Warnings, then the message, with the problems below it if they are many.
+fn problems(message: &str, faults: &[Fault], warnings: &[String]) -> String {
+    let mut lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+    match faults {
+        [] | [_] => lines.push(format!("Error: {message}")),
+        many => {
+            lines.push(format!("Error: {message}:"));
+            lines.extend(many.iter().map(|fault| format!("  {}", fault.message)));
+        }
+    }
+    plain::lines(&lines.join("\n"))
 }
 
 /// Writes an answer to stdout.

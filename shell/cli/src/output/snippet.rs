@@ -1,46 +1,96 @@
 //! Faults of a policy, shown in its text.
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use headsail_api::problem::{Fault, Severity};
+
+/// How many characters of a line are shown, and how many of these before the place.
+const WIDTH: usize = 120;
+const BEFORE: usize = 40;
 
 /// The faults as annotated excerpts of `text`, which was read from `origin`; nothing if there are none.
 pub fn annotate(faults: &[Fault], text: &str, origin: &str) -> Option<String> {
-    let renderer = Renderer::styled();
-    let level = |fault: &Fault| match fault.severity {
-        Severity::Error => Level::ERROR,
-        Severity::Warning => Level::WARNING,
-    };
+    // The excerpts are short already.
+    let renderer = Renderer::styled().term_width(2 * WIDTH);
+    let lines: Vec<&str> = text.lines().collect();
     // Errors first: they are why the text was refused.
     let (errors, warnings): (Vec<&Fault>, Vec<&Fault>) =
         faults.iter().partition(|f| f.severity == Severity::Error);
     let shown: Vec<String> = errors
         .into_iter()
         .chain(warnings)
-        .map(|fault| {
-            let title = level(fault).primary_title(&fault.message);
-            let group = match span(fault, text) {
-                Some(span) => title.element(
-                    Snippet::source(text).path(origin).annotation(AnnotationKind::Primary.span(span)),
-                ),
-                None => annotate_snippets::Group::with_title(title),
-            };
-            let group =
-                if fault.help.is_empty() { group } else { group.element(Level::HELP.message(&fault.help)) };
-            renderer.render(&[group])
-        })
+        .map(|fault| renderer.render(&[drawing(fault, &lines, origin)]))
         .collect();
     (!shown.is_empty()).then(|| shown.join("\n\n"))
 }
 
-/// The bytes of `text` that a fault is about.
-fn span(fault: &Fault, text: &str) -> Option<std::ops::Range<usize>> {
-    let line = usize::try_from(fault.line?).ok()?.checked_sub(1)?;
-    let column = usize::try_from(fault.column.unwrap_or(1)).ok()?.saturating_sub(1);
-    let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-    let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
-    let offset = |n: usize| rest.char_indices().nth(n).map_or(rest.len(), |(at, _)| at);
+fn drawing<'a>(fault: &'a Fault, lines: &[&'a str], origin: &'a str) -> Group<'a> {
+    let level = match fault.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(&fault.message);
+    let group = match excerpt(fault, lines) {
+        Some(Excerpt { text, mark, line, column }) => {
+            let cut = text.starts_with('…');
+            let mark = AnnotationKind::Primary.span(mark);
+            let snippet = Snippet::source(text).line_start(line).annotation(mark);
+            match cut {
+                // The column in the excerpt is not that in the line.
+                true => title.element(Origin::path(origin).line(line).char_column(column)).element(snippet),
+                false => title.element(snippet.path(origin)),
+            }
+        }
+        None => Group::with_title(title),
+    };
+    if fault.help.is_empty() { group } else { group.element(Level::HELP.message(&fault.help)) }
+}
+
+/// The part of a line around a fault.
+struct Excerpt {
+    /// With `…` where it goes on.
+    text: String,
+    /// The bytes of it that the fault is about.
+    mark: Range<usize>,
+    /// Number of the line, from 1.
+    line: usize,
+    /// Where the fault begins in the whole line, in characters from 1.
+    column: usize,
+}
+
+/// Policies that programs write may be one long line, so only what is shown is looked at closely.
+fn excerpt(fault: &Fault, lines: &[&str]) -> Option<Excerpt> {
+    let number = usize::try_from(fault.line?).ok()?;
+    let line = *lines.get(number.checked_sub(1)?)?;
+    let column = usize::try_from(fault.column.unwrap_or(1)).ok()?.max(1);
     let length = usize::try_from(fault.length.unwrap_or(1)).ok()?.max(1);
-    Some(start + offset(column)..start + offset(column.saturating_add(length)))
+    let (before, rest) = line.split_at(bytes_of(line, column - 1));
+    let kept = before.char_indices().rev().take(BEFORE).last().map_or(before.len(), |(at, _)| at);
+    let (cut, before) = before.split_at(kept);
+    let (after, left) = rest.split_at(bytes_of(rest, WIDTH - BEFORE));
+    let mut text = String::new();
+    if !cut.is_empty() {
+        text.push('…');
+    }
+    text.push_str(before);
+    let start = text.len();
+    text.push_str(after);
+    let mark = start..start + bytes_of(after, length);
+    if !left.is_empty() {
+        text.push('…');
+    }
+    Some(Excerpt { text, mark, line: number, column })
+}
+
+/// How many bytes the first `chars` characters are long.
+fn bytes_of(text: &str, chars: usize) -> usize {
+    let mut rest = text.chars();
+    // Faster than to look at each.
+    if let Some(last) = chars.checked_sub(1) {
+        rest.nth(last);
+    }
+    text.len() - rest.as_str().len()
 }
 
 #[cfg(test)]
@@ -79,6 +129,40 @@ mod tests {
         let error = Fault { message: "e".into(), ..Fault::default() };
         let both = annotate(&[warning, error], POLICY, "policy.hujson").unwrap();
         assert!(anstream::adapter::strip_str(&both).to_string().starts_with("error: e"), "errors come first");
+    }
+
+    #[test]
+    fn long_lines_are_shown_around_the_place() {
+        let text = format!("{{\"a\": [{}]}}", "\"ä\", ".repeat(100_000));
+        let fault = |column, length| Fault {
+            message: "m".into(),
+            line: Some(1),
+            column: Some(column),
+            length: Some(length),
+            ..Fault::default()
+        };
+        // The place, and whether the line goes on before and after it.
+        for (column, length, before, after) in
+            [(3, 4, false, true), (300_008, 3, true, true), (500_008, 9, true, false)]
+        {
+            let shown = annotate(&[fault(column, length)], &text, "p").unwrap();
+            let shown = anstream::adapter::strip_str(&shown).to_string();
+            assert!(shown.contains(&format!("p:1:{column}")), "{shown}");
+            let line = shown.lines().find_map(|l| l.strip_prefix("1 | ")).unwrap();
+            assert!(line.chars().count() <= WIDTH + 2, "{shown}");
+            assert_eq!((line.starts_with('…'), line.ends_with('…')), (before, after), "{shown}");
+        }
+        let shown = annotate(&[fault(300_008, 3)], &text, "p").unwrap();
+        let shown = anstream::adapter::strip_str(&shown).to_string();
+        let under = |mark: char| {
+            shown
+                .lines()
+                .filter_map(|l| l.split_once("| "))
+                .find_map(|(_, l)| l.chars().position(|c| c == mark))
+        };
+        let line = shown.lines().find_map(|l| l.strip_prefix("1 | ")).unwrap();
+        let marked: String = line.chars().skip(under('^').unwrap()).take(3).collect();
+        assert_eq!(marked, "\"ä\"", "{shown}");
     }
 
     #[test]

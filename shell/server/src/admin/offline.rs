@@ -18,7 +18,7 @@ use headsail_tailnet::tailnet::Tailnet;
 
 use super::error::Refusal;
 use super::error::fault;
-use super::policy::{shown, warnings};
+use super::policy::{NO_POLICY, shown, warnings};
 use crate::clock;
 use crate::config::{self, Settings};
 
@@ -55,7 +55,7 @@ impl Offline {
     /// # Errors
     /// None is kept.
     pub fn policy(&self) -> Result<PolicyResponse, Problem> {
-        let row = self.tailnet.policy().ok_or_else(|| Problem::not_found("the database keeps no policy"))?;
+        let row = self.tailnet.policy().ok_or_else(|| Problem::not_found(NO_POLICY))?;
         Ok(shown(row))
     }
 

@@ -22,12 +22,15 @@ use super::read::Read;
 use super::{Admin, Answer, view};
 use crate::{clock, config};
 
+/// What is said where a policy is asked for and there is none.
+pub(super) const NO_POLICY: &str = "no policy was set: every node may reach every other";
+
 /// [`headsail_api::paths::POLICY_GET`]
 pub async fn get(State(admin): State<Admin>) -> Answer<PolicyResponse> {
     match admin.snapshot().policy() {
         Some(row) => Ok(Json(shown(row))),
         // Headscale's status; its clients go by it.
-        None => Err(Problem::new(500, "no policy was set: every node may reach every other").into()),
+        None => Err(Problem::new(500, NO_POLICY).into()),
     }
 }
 
