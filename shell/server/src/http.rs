@@ -165,7 +165,8 @@ mod tests {
                 (status, &headers["content-type"]),
                 (200, &"text/html; charset=utf-8".parse().unwrap())
             );
-            assert!(page.contains(&command), "{path}: {page}");
+            // An address of IPv6, where the machine has no other, is quoted for the shell.
+            assert!(page.replace("&#39;", "").contains(&command), "{path}: {page}");
             assert!(!page.contains("src=") && !page.contains("href=\"http"), "{path} loads nothing");
         }
         let (_, _, page) = get(&app, "/windows").await;
