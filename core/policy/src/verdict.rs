@@ -202,6 +202,8 @@ impl Engine {
             Target::Net(net) if dst.prefix.is_none() => {
                 dst.addresses.iter().any(|a| net.contains(*a) && routed(a))
             }
+            // Routers carry traffic to networks; a rule that goes through them opens nothing on the nodes that it names.
+            Target::Nodes(_) if !section.via.is_empty() => false,
             target => names(target, dst),
         }
     }

@@ -93,7 +93,7 @@ fn rule(d: &mut Dice) -> String {
             )
         }
         2 => {
-            let dst = d.pick(&["10.1.0.0/16", "10.1.2.0/24", "autogroup:internet"]);
+            let dst = d.pick(&["10.1.0.0/16", "10.1.2.0/24", "autogroup:internet", "tag:a"]);
             let via = d.pick(&["tag:r", "tag:a"]);
             format!(
                 "{{\"src\": [{}], \"dst\": [\"{dst}\"], \"ip\": [\"{ports}\"], \"via\": [\"{via}\"]}}",
