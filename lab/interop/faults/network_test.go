@@ -172,30 +172,36 @@ func TestB33DripCut(t *testing.T) {
 	for name, drip := range map[string]string{"headers that never end": "X: y\r\n", "silence": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn, err := net.Dial("tcp", s.Host())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			io.WriteString(conn, "GET /key?v=142 HTTP/1.1\r\n")
-			begin := time.Now()
-			ended := make(chan error, 1)
-			go func() { ended <- harness.EndsSoon(conn, 60*time.Second) }()
-			tick := time.NewTicker(500 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				select {
-				case err := <-ended:
-					if err != nil {
-						t.Error(err)
-					}
-					t.Logf("cut after %v", time.Since(begin))
-					return
-				case <-tick.C:
-					io.WriteString(conn, drip)
-				}
-			}
+			endsThoughDripping(t, s, "GET /key?v=142 HTTP/1.1\r\n", drip, 60*time.Second)
 		})
+	}
+}
+
+// endsThoughDripping sends the beginning of a request and goes on drip by drip; the server must end the connection in time.
+func endsThoughDripping(t *testing.T, s *harness.Server, first, drip string, limit time.Duration) {
+	t.Helper()
+	conn, err := dial(s.Host())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, first)
+	begin := time.Now()
+	ended := make(chan error, 1)
+	go func() { ended <- harness.EndsSoon(conn, limit) }()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+			t.Logf("cut after %v", time.Since(begin))
+			return
+		case <-tick.C:
+			io.WriteString(conn, drip)
+		}
 	}
 }
 
@@ -211,27 +217,7 @@ func TestBodyDrip(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn, err := dial(s.Host())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			io.WriteString(conn, parts[0])
-			ended := make(chan error, 1)
-			go func() { ended <- harness.EndsSoon(conn, 45*time.Second) }()
-			tick := time.NewTicker(500 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				select {
-				case err := <-ended:
-					if err != nil {
-						t.Error(err)
-					}
-					return
-				case <-tick.C:
-					io.WriteString(conn, parts[1])
-				}
-			}
+			endsThoughDripping(t, s, parts[0], parts[1], 45*time.Second)
 		})
 	}
 }
