@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -18,7 +20,11 @@ const (
 // portCursor starts anywhere, so that packages tested at the same time rarely try the same ports.
 var portCursor atomic.Uint32
 
-func init() { portCursor.Store(rand.Uint32N(portCount)) }
+func init() {
+	portCursor.Store(rand.Uint32N(portCount))
+	// The first process handle makes Go try once how the kernel clones processes, without the lock that bindable holds: now, not later.
+	os.FindProcess(os.Getpid())
+}
 
 // FreePort finds a port that nobody has for TCP or UDP, on any address. No two calls of a process return the same one.
 func FreePort(t testing.TB) string {
@@ -33,7 +39,11 @@ func FreePort(t testing.TB) string {
 	return ""
 }
 
+// bindable tries the port. While it does, no process may be started: until it executes its program, a child holds copies of all sockets
+// of this process, and the port would stay taken for as long after the trial is over.
 func bindable(port string) bool {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	l, err := net.Listen("tcp", ":"+port)
 	if err != nil {
 		return false
