@@ -73,6 +73,11 @@ impl Step {
         Step { then, now, comparison, wide, names, touched }
     }
 
+    /// Whether another policy holds at the end: then both are in memory for as long as this step is.
+    pub fn changes_policy(&self) -> bool {
+        !Arc::ptr_eq(self.then.access().engine().policy(), self.now.access().engine().policy())
+    }
+
     /// What a viewer must be told.
     pub fn delta(&self, viewer: NodeId) -> Delta {
         let (then, now) = (&*self.then, &*self.now);

@@ -77,6 +77,8 @@ pub fn keep_alive(compression: Compression) -> Bytes {
 
 /// How many steps between two snapshots are kept for streams that are about to take the same one.
 const SHARED_STEPS: usize = 32;
+/// How many of them may change the policy: rows are shared between snapshots, but each of these holds a policy in memory.
+const SHARED_POLICY_STEPS: usize = 3;
 /// How many rendered frames of one step are kept; classes beyond that render their own.
 const SHARED_FRAMES: usize = 1024;
 
@@ -132,10 +134,42 @@ impl Encoder {
         }
         let step = Step::new(then.clone(), now.clone());
         let step = Arc::new(SharedStep { revisions, step, frames: Mutex::default() });
-        if steps.len() >= SHARED_STEPS {
+        steps.push_back(step.clone());
+        while steps.len() > SHARED_STEPS || policy_steps(&steps) > SHARED_POLICY_STEPS {
             steps.pop_front();
         }
-        steps.push_back(step.clone());
         step
+    }
+}
+
+fn policy_steps(steps: &VecDeque<Arc<SharedStep>>) -> usize {
+    steps.iter().filter(|s| s.step.changes_policy()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headsail_tailnet::command::{Command, Env};
+    use headsail_tailnet::decide::decide;
+    use headsail_tailnet::model::settings::Settings;
+    use headsail_wire::time::Time;
+
+    #[test]
+    fn few_policies_of_the_past_stay_in_memory() {
+        let encoder = Encoder::default();
+        let mut now = Arc::new(Tailnet::empty(Arc::new(Settings::basic())));
+        let mut policies = Vec::new();
+        for n in 1..=20 {
+            let text = format!(r#"{{"hosts": {{"h": "10.0.0.{n}"}}}}"#);
+            let mut zero = |buffer: &mut [u8]| buffer.fill(7);
+            let mut env = Env { now: Time::from_secs(1_000_000), rng: &mut zero };
+            let changes = decide(&now, Command::SetPolicy { text, kept: true }, &mut env);
+            let then = now.clone();
+            Arc::make_mut(&mut now).apply(&changes.unwrap_or_else(|r| panic!("{}", r.text())));
+            policies.push(Arc::downgrade(now.access().engine().policy()));
+            encoder.step(&then, &now);
+        }
+        let alive = policies.iter().filter(|p| p.upgrade().is_some()).count();
+        assert_eq!(alive, SHARED_POLICY_STEPS + 1);
     }
 }
