@@ -1,6 +1,8 @@
 //! JSON as Go reads it: field names match without regard to case, null leaves a field at its zero value.
 
-use serde::de::value::StringDeserializer;
+use std::borrow::Cow;
+
+use serde::de::value::CowStrDeserializer;
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
@@ -54,7 +56,9 @@ impl<'de> Deserializer<'de> for Folded {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.0 {
             Value::Array(items) => visitor.visit_seq(Items(items.into_iter())),
-            Value::Object(map) => visitor.visit_map(Fields::new(map, &[])),
+            Value::Object(map) => {
+                visitor.visit_map(Entries::of(map.into_iter().map(|(key, value)| (key.into(), value))))
+            }
             other => other.deserialize_any(visitor),
         }
     }
@@ -73,7 +77,7 @@ impl<'de> Deserializer<'de> for Folded {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.0 {
-            Value::Object(map) => visitor.visit_map(Fields::new(map, fields)),
+            Value::Object(map) => visitor.visit_map(Entries::of(known(map, fields))),
             Value::Array(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &"an object")),
             other => other.deserialize_any(visitor),
         }
@@ -114,41 +118,41 @@ impl<'de> SeqAccess<'de> for Items {
     }
 }
 
-struct Fields {
-    entries: std::vec::IntoIter<(String, Value)>,
+/// The fields of a struct that an object has, in the struct's order. The last of several values counts; nulls leave a
+/// field alone, as in Go; unknown names are left out. Strangers choose how many entries an object has, so the work for
+/// each depends on the struct alone.
+fn known(
+    map: Map<String, Value>,
+    fields: &'static [&'static str],
+) -> impl Iterator<Item = (Cow<'static, str>, Value)> {
+    let mut found: Vec<Option<Value>> = fields.iter().map(|_| None).collect();
+    for (key, value) in map.into_iter().filter(|(_, value)| !value.is_null()) {
+        let exact = fields.iter().position(|f| **f == key);
+        let at = exact.or_else(|| fields.iter().position(|f| f.eq_ignore_ascii_case(&key)));
+        if let Some(slot) = at.and_then(|at| found.get_mut(at)) {
+            *slot = Some(value);
+        }
+    }
+    fields.iter().zip(found).filter_map(|(name, value)| Some((Cow::Borrowed(*name), value?)))
+}
+
+/// The entries of an object, one after the other.
+struct Entries<I> {
+    rest: I,
     value: Option<Value>,
 }
 
-impl Fields {
-    /// Renames every key to the field that it means; null entries of a struct are dropped, as Go leaves the field alone.
-    fn new(map: Map<String, Value>, fields: &'static [&'static str]) -> Fields {
-        let mut entries: Vec<(String, Value)> = Vec::with_capacity(map.len());
-        for (key, value) in map {
-            if !fields.is_empty() && value.is_null() {
-                continue;
-            }
-            let name = match fields
-                .iter()
-                .find(|f| **f == key)
-                .or_else(|| fields.iter().find(|f| f.eq_ignore_ascii_case(&key)))
-            {
-                Some(f) => (*f).to_owned(),
-                None => key,
-            };
-            match entries.iter_mut().find(|(n, _)| !fields.is_empty() && *n == name) {
-                Some(slot) => slot.1 = value,
-                None => entries.push((name, value)),
-            }
-        }
-        Fields { entries: entries.into_iter(), value: None }
+impl<I> Entries<I> {
+    fn of(rest: I) -> Entries<I> {
+        Entries { rest, value: None }
     }
 }
 
-impl<'de> MapAccess<'de> for Fields {
+impl<'de, I: Iterator<Item = (Cow<'static, str>, Value)>> MapAccess<'de> for Entries<I> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        let Some((key, value)) = self.rest.next() else { return Ok(None) };
         self.value = Some(value);
         seed.deserialize(KeyText(key)).map(Some)
     }
@@ -159,7 +163,7 @@ impl<'de> MapAccess<'de> for Fields {
 }
 
 /// A map key: text that may also be read as a number, as in maps with integer keys.
-struct KeyText(String);
+struct KeyText(Cow<'static, str>);
 
 macro_rules! number_keys {
     ($($method:ident)*) => {$(
@@ -167,7 +171,7 @@ macro_rules! number_keys {
             match self.0.parse::<i64>() {
                 Ok(n) if n >= 0 => visitor.visit_u64(n.unsigned_abs()),
                 Ok(n) => visitor.visit_i64(n),
-                Err(_) => visitor.visit_string(self.0),
+                Err(_) => visitor.visit_string(self.0.into_owned()),
             }
         }
     )*};
@@ -176,7 +180,7 @@ macro_rules! number_keys {
 impl<'de> Deserializer<'de> for KeyText {
     type Error = Error;
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let text: StringDeserializer<Error> = self.0.into_deserializer();
+        let text: CowStrDeserializer<'_, Error> = self.0.into_deserializer();
         text.deserialize_any(visitor)
     }
     number_keys! { deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 }
@@ -228,6 +232,36 @@ mod tests {
         let got: Outer =
             decode(br#"{"Version":null,"Hostinfo":{"RoutableIPs":null},"version":1,"VERSION":2}"#).unwrap();
         assert_eq!(got, Outer { version: 2, hostinfo: Some(Inner::default()) });
+    }
+
+    #[test]
+    fn what_strangers_add_to_an_object_costs_its_length_only() {
+        let object = |n: usize, key: fn(usize) -> String| {
+            let entries: Vec<String> = (0..n).map(|i| format!(r#""{}":{}"#, key(i), i % 2)).collect();
+            format!("{{{}}}", entries.join(","))
+        };
+        // Each pair compared would be five billion comparisons, for each of the two.
+        let unknown = object(100_000, |i| format!("x{i}"));
+        assert_eq!(decode::<Outer>(unknown.as_bytes()).unwrap(), Outer::default());
+        let numbers = object(100_000, |i| i.to_string());
+        let inner: Inner = decode(format!(r#"{{"ById":{numbers}}}"#).as_bytes()).unwrap();
+        assert_eq!((inner.by_id.len(), inner.by_id.get(&99_999)), (100_000, Some(&1)));
+
+        let Ok(Value::Object(map)) = serde_json::from_str(&object(128, |i| spelling("Version", i))) else {
+            panic!("spellings of one name are an object")
+        };
+        assert_eq!(map.len(), 128);
+        let kept: Vec<_> = known(map, &["Hostinfo", "Version"]).collect();
+        assert_eq!(kept, [(Cow::Borrowed("Version"), Value::from(1))], "the last one counts");
+    }
+
+    /// A name with upper case where `bits` has ones.
+    fn spelling(name: &str, bits: usize) -> String {
+        let cased = |(i, c): (usize, char)| match bits >> i & 1 {
+            0 => c.to_ascii_lowercase(),
+            _ => c.to_ascii_uppercase(),
+        };
+        name.chars().enumerate().map(cased).collect()
     }
 
     #[test]
