@@ -18,6 +18,7 @@ use headsail_wire::time::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
+use crate::random;
 
 /// Commands that may wait for the clerk; whoever comes later waits for room.
 const QUEUE: usize = 4096;
@@ -198,7 +199,7 @@ impl Worker {
                     continue;
                 }
             };
-            let mut env = Env { now: clock::now(), rng: &mut clock::random };
+            let mut env = Env { now: clock::now(), rng: &mut random::fill };
             let verdict = decide(&next, command, &mut env).map_err(Failure::Rejected);
             if let Ok(changes) = &verdict {
                 next.apply(changes);

@@ -12,8 +12,3 @@ pub fn now() -> Time {
     let system = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
     Time::from_micros(LATEST.fetch_max(system, Ordering::Relaxed).max(system))
 }
-
-/// Fills a buffer with random bytes of the operating system.
-pub fn random(buffer: &mut [u8]) {
-    aws_lc_rs::rand::fill(buffer).expect("the operating system gives random bytes");
-}

@@ -15,6 +15,7 @@ pub mod listen;
 pub mod login;
 pub mod metrics;
 pub mod policy_file;
+pub mod random;
 pub mod rehearse;
 pub mod relay;
 pub mod relay_pages;

@@ -8,7 +8,7 @@ use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 
 use crate::app::{App, ServeError};
 use crate::clerk::Failure;
-use crate::{clock, config};
+use crate::{clock, config, random};
 
 /// The user that a tailnet without users gets.
 const FIRST_USER: &str = "default";
@@ -61,9 +61,7 @@ async fn first_key(app: &App) -> Result<String, Failure> {
             made.ok_or_else(|| Failure::Fault("the first user is gone again".into()))?
         }
     };
-    let mut random = [0u8; 44];
-    clock::random(&mut random);
-    let key = mint(AUTH_KEY_PREFIX, &random);
+    let key = mint(AUTH_KEY_PREFIX, &random::bytes());
     let new = NewAuthKey {
         prefix: key.prefix,
         digest: key.digest,

@@ -14,6 +14,7 @@ use headsail_wire::ids::ApiKeyId;
 use super::error::Refusal;
 use super::read::Read;
 use super::{Admin, Answer, key, view};
+use crate::random;
 
 /// How long a key works whose maker did not say.
 const DEFAULT_SECS: i64 = 90 * 24 * 3600;
@@ -29,7 +30,7 @@ pub async fn create(
     State(admin): State<Admin>,
     Read(r): Read<CreateApiKeyRequest>,
 ) -> Answer<CreateApiKeyResponse> {
-    let new = mint(API_KEY_PREFIX, &key::chance());
+    let new = mint(API_KEY_PREFIX, &random::bytes());
     let expiration = key::expiration(r.expiration, DEFAULT_SECS)?;
     let command =
         Command::CreateApiKey { prefix: new.prefix, digest: new.digest, expiration: Some(expiration) };

@@ -16,7 +16,7 @@ use headsail_wire::keys::{MachineKey, NodeKey};
 use super::nodes::prefixes;
 use super::read::Read;
 use super::{Admin, Answer, user_of, view};
-use crate::clock;
+use crate::random;
 
 /// [`headsail_api::paths::DEBUG_CREATE_NODE`]: makes up a login that waits under the id that the request gives, of a
 /// machine that nobody has.
@@ -30,8 +30,8 @@ pub async fn create_node(
     let user = view::user(user_of(&t, &owner)?);
     let ticket = if r.key.starts_with(TICKET_PREFIX) { r.key } else { format!("{TICKET_PREFIX}{}", r.key) };
     let asking = Asking {
-        machine_key: MachineKey::from_bytes(chance()),
-        node_key: NodeKey::from_bytes(chance()),
+        machine_key: MachineKey::from_bytes(random::bytes()),
+        node_key: NodeKey::from_bytes(random::bytes()),
         old_node_key: NodeKey::default(),
         hostinfo: Arc::new(Hostinfo {
             hostname: r.name.clone(),
@@ -56,10 +56,4 @@ pub async fn create_node(
     };
     admin.submit(Command::MakeTicket { ticket, asking: Box::new(asking) }).await?;
     Ok(Json(NodeResponse { node }))
-}
-
-fn chance() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    clock::random(&mut bytes);
-    bytes
 }

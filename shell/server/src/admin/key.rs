@@ -1,46 +1,11 @@
-//! The door of the API on listeners that strangers reach.
+//! What auth keys and API keys have in common.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use headsail_api::{Problem, Timestamp};
-use headsail_tailnet::command::Command;
-use headsail_tailnet::model::key::{API_KEY_PREFIX, ApiKey, parse};
-use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::time::Time;
 
 use super::error::Refusal;
 use super::view;
-use crate::app::App;
 use crate::clock;
-
-/// A use is noted at most this often, so that a busy program does not fill the clerk's queue.
-const NOTE_USE_SECS: i64 = 60;
-
-/// Lets requests through that show a valid API key.
-pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let now = clock::now();
-    let snapshot = app.clerk.snapshot();
-    let Some(key) = holder(&snapshot, request.headers(), now) else {
-        return Refusal(Problem::unauthorized()).into_response();
-    };
-    if key.last_seen.is_none_or(|seen| now >= seen.plus_secs(NOTE_USE_SECS)) {
-        app.clerk.notify("api", Command::ApiKeyUsed(key.id)).await;
-    }
-    next.run(request).await
-}
-
-/// The key that a request shows, if it is good now.
-fn holder<'a>(t: &'a Tailnet, headers: &HeaderMap, now: Time) -> Option<&'a Arc<ApiKey>> {
-    let header = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, text) = header.split_once(' ')?;
-    let (prefix, digest) = parse(API_KEY_PREFIX, text.trim())?;
-    let key = t.api_key_by_prefix(&prefix)?;
-    (scheme.eq_ignore_ascii_case("bearer") && key.opens(&digest, now)).then_some(key)
-}
 
 /// When a new key stops working: when its maker said, or this many seconds from now.
 ///
@@ -56,13 +21,6 @@ pub fn expiration(asked: Option<Timestamp>, default_secs: i64) -> Result<Time, R
         ))
         .into()),
     }
-}
-
-/// The random part of a new key.
-pub fn chance() -> [u8; 44] {
-    let mut bytes = [0; 44];
-    clock::random(&mut bytes);
-    bytes
 }
 
 /// The public part of a key that is given whole, masked as lists show it, or as that part alone.

@@ -5,6 +5,7 @@
 mod apikeys;
 mod auth;
 mod debug;
+mod door;
 mod error;
 mod health;
 mod key;
@@ -76,12 +77,13 @@ pub fn routes(app: Arc<App>, trust: Trust) -> Router {
         Trust::Socket => "cli",
         Trust::Bearer => "api",
     };
-    let router =
-        [users_and_keys, nodes_and_routes, the_rest].into_iter().fold(Router::new(), |r, add| add(r));
+    let router = [users_and_keys, nodes_and_routes, policy_and_logins]
+        .into_iter()
+        .fold(Router::new(), |r, add| add(r));
     let router = router.method_not_allowed_fallback(wrong_method).layer(DefaultBodyLimit::max(MAX_BODY));
     let router = match trust {
         Trust::Socket => router,
-        Trust::Bearer => router.layer(from_fn_with_state(app.clone(), key::check)),
+        Trust::Bearer => router.layer(from_fn_with_state(app.clone(), door::check)),
     };
     router.merge(openapi::routes()).with_state(Admin { app, actor })
 }
@@ -121,7 +123,7 @@ fn nodes_and_routes(router: Router<Admin>) -> Router<Admin> {
         .op(paths::ROUTE_DELETE, routes::disable)
 }
 
-fn the_rest(router: Router<Admin>) -> Router<Admin> {
+fn policy_and_logins(router: Router<Admin>) -> Router<Admin> {
     router
         .op(paths::AUTH_REGISTER, auth::register)
         .op(paths::AUTH_APPROVE, auth::approve)

@@ -21,6 +21,7 @@ use super::error::fault;
 use super::policy::{NO_POLICY, shown, warnings};
 use crate::clock;
 use crate::config::{self, Settings};
+use crate::random;
 
 /// The database of a server that does not run.
 pub struct Offline {
@@ -79,7 +80,7 @@ impl Offline {
             ));
         }
         let command = Command::SetPolicy { text: text.to_owned(), kept: true };
-        let mut env = Env { now: clock::now(), rng: &mut clock::random };
+        let mut env = Env { now: clock::now(), rng: &mut random::fill };
         let changes = decide(&self.tailnet, command, &mut env).map_err(problem)?;
         let batch = Batch { expected: self.stored, actor: "cli, offline", at: env.now, changes: &changes };
         self.stored = self.store.commit(&batch).map_err(|e| Problem::new(503, e.to_string()))?;

@@ -15,6 +15,7 @@ use headsail_wire::ids::AuthKeyId;
 use super::error::Refusal;
 use super::read::Read;
 use super::{Admin, Answer, key, user_of, view};
+use crate::random;
 
 /// How long a key works whose maker did not say.
 const DEFAULT_SECS: i64 = 3600;
@@ -36,7 +37,7 @@ pub async fn create(
     Read(r): Read<CreatePreAuthKeyRequest>,
 ) -> Answer<CreatePreAuthKeyResponse> {
     let user = r.user.map(|u| user_of(&admin.snapshot(), &u).map(|u| u.id)).transpose()?;
-    let new = mint(AUTH_KEY_PREFIX, &key::chance());
+    let new = mint(AUTH_KEY_PREFIX, &random::bytes());
     let expiration = key::expiration(r.expiration, DEFAULT_SECS)?;
     let command = Command::CreateAuthKey(Box::new(NewAuthKey {
         prefix: new.prefix.clone(),

@@ -16,10 +16,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::app::App;
-use crate::clock;
 use crate::control::inner;
 use crate::control::noise_io::NoiseIo;
 use crate::listen::Seat;
+use crate::random;
 
 const PROTOCOL: &str = "tailscale-control-protocol";
 const HANDSHAKE_HEADER: &str = "x-tailscale-handshake";
@@ -89,9 +89,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     };
     let machine = MachineKey::from_bytes(*handshake.machine_key());
-    let mut ephemeral = [0u8; 32];
-    clock::random(&mut ephemeral);
-    let (response, transport) = match handshake.write_response(&ephemeral) {
+    let (response, transport) = match handshake.write_response(&random::bytes()) {
         Ok(pair) => pair,
         Err(error) => {
             tracing::debug!("a Noise handshake failed: {error}");
@@ -110,9 +108,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 
 /// The early payload carries a challenge that no client answers yet; a fresh key costs nothing.
 fn early_payload() -> Vec<u8> {
-    let mut challenge = [0u8; 32];
-    clock::random(&mut challenge);
-    let key = ChallengeKey::from_bytes(challenge);
+    let key = ChallengeKey::from_bytes(random::bytes());
     early::encode(format!(r#"{{"nodeKeyChallenge":"{key}"}}"#).as_bytes())
 }
 

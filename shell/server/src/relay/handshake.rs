@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headsail_derp::frame::{Frame, Header, NONCE_LEN, kind};
+use headsail_derp::frame::{Frame, Header, kind};
 use headsail_derp::limits::HANDSHAKE_SECS;
 use headsail_derp::sealed::Joining;
 use headsail_derp::{Malformed, ServerInfo};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::end::{End, Failure};
 use super::socket::Connection;
-use crate::clock;
+use crate::random;
 
 const STEP: Duration = Duration::from_secs(HANDSHAKE_SECS);
 /// Bytes to make room for at a time; a real ClientInfo frame fits at once.
@@ -33,9 +33,7 @@ where
     if !(shared.admission)(joining.key.bytes()) {
         return Err(End::Refused);
     }
-    let mut nonce = [0; NONCE_LEN];
-    clock::random(&mut nonce);
-    let answer = joining.server_info(&nonce, &ServerInfo::default());
+    let answer = joining.server_info(&random::bytes(), &ServerInfo::default());
     // It joins first: whatever it is told about afterwards, it can be reached.
     let mut connection = Connection::join(Arc::clone(shared), io, joining.key, joining.info, held);
     send(connection.io(), &answer).await?;

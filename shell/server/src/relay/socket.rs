@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Shared;
 use super::end::End;
-use crate::clock;
+use crate::random;
 
 const WRITE_STALL: Duration = Duration::from_secs(WRITE_STALL_SECS);
 
@@ -48,11 +48,10 @@ pub(super) struct Connection<S> {
 impl<S> Connection<S> {
     /// Adds a client to the relay. `held` is what it sent after its handshake.
     pub(super) fn join(shared: Arc<Shared>, io: S, key: NodeKey, info: ClientInfo, held: Vec<u8>) -> Self {
-        let mut jitter = [0; 4];
-        clock::random(&mut jitter);
+        let jitter = u32::from_ne_bytes(random::bytes());
         let now = shared.time(Instant::now());
         let (id, due) = shared.locked(|core, woken| {
-            let id = core.join(key, info, now, u32::from_ne_bytes(jitter), woken);
+            let id = core.join(key, info, now, jitter, woken);
             (id, core.tick(id, now, woken))
         });
         let keepalive_due = shared.instant(due);
