@@ -1,6 +1,5 @@
 //! How two views of one peer differ, in the cheapest form that the client keeps.
 
-use headsail_wire::filter::same_caps;
 use headsail_wire::map::{Node, PeerChange};
 
 /// The difference between two views of a peer.
@@ -16,7 +15,7 @@ pub enum PeerDiff {
 
 /// Compares two views of the same peer.
 pub fn compare(was: &Node, now: &Node) -> PeerDiff {
-    if !was.same_but_patchable(now) || !same_caps(&was.cap_map, &now.cap_map) || clears_something(was, now) {
+    if !was.same_but_patchable(now) || was.cap_map != now.cap_map || clears_something(was, now) {
         return PeerDiff::Replace;
     }
     let mut patch = PeerChange::of(now.id);

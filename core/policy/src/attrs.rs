@@ -88,7 +88,7 @@ impl Engine {
     pub(crate) fn caps_print(&self, node: NodeId) -> u128 {
         let mut sum = 0;
         for (name, values) in self.self_caps(node) {
-            sum = values.iter().fold(mix(sum ^ text_mix(&name)), |s, v| mix(s ^ text_mix(v.get())));
+            sum = values.iter().fold(mix(sum ^ text_mix(&name)), |s, v| mix(s ^ text_mix(v.text())));
         }
         sum
     }

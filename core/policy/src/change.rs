@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headsail_wire::filter::same_caps;
 use headsail_wire::ids::NodeId;
 
 use crate::cow::Bits;
@@ -76,7 +75,7 @@ impl Comparison {
         }
         let (old, new) = (&before.program, &after.program);
         let same = Arc::ptr_eq(old, new);
-        c.edited.attrs = !same && (old.attrs != new.attrs || !same_caps(&old.switches, &new.switches));
+        c.edited.attrs = !same && (old.attrs != new.attrs || old.switches != new.switches);
         let lists = c.moved_lists();
         let moved = |l: ListId| lists.contains(&l) || l >= old.lists.len();
         let ends = if same { (old.sections.len(), 0) } else { common(&old.sections, &new.sections) };

@@ -306,7 +306,7 @@ impl Engine {
             if let Some(grant) = p.caps {
                 sum = grant.dsts.iter().fold(sum, |s, d| mix(s ^ text_mix(d)));
                 for (name, values) in &grant.cap_map {
-                    sum = values.iter().fold(mix(sum ^ text_mix(name)), |s, v| mix(s ^ text_mix(v.get())));
+                    sum = values.iter().fold(mix(sum ^ text_mix(name)), |s, v| mix(s ^ text_mix(v.text())));
                 }
             }
         }

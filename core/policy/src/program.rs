@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use headsail_wire::filter::{CapMap, PortRange, same_caps};
+use headsail_wire::filter::{CapMap, PortRange};
 use ipnet::IpNet;
 
 use crate::document::*;
@@ -74,7 +74,7 @@ pub(crate) struct Section {
     pub key: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Body {
     Ports {
         protocol: Option<u8>,
@@ -103,7 +103,7 @@ pub(crate) struct SshSection {
 }
 
 /// A node attribute.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AttrSection {
     pub target: ListId,
     pub caps: Arc<CapMap>,
@@ -175,13 +175,10 @@ impl Section {
 
     /// Whether two sections do the same, whichever rule they come from and under whatever name.
     fn says_the_same(&self, other: &Section) -> bool {
-        let body = match (&self.body, &other.body) {
-            (Body::Ports { protocol: p, to: a }, Body::Ports { protocol: q, to: b }) => p == q && a == b,
-            (Body::Caps { caps: x, to: a }, Body::Caps { caps: y, to: b }) => a == b && same_caps(x, y),
-            (Body::Companion { caps: x }, Body::Companion { caps: y }) => same_caps(x, y),
-            _ => false,
-        };
-        body && (self.src, self.dst, self.own) == (other.src, other.dst, other.own) && self.via == other.via
+        let Section { src, dst, own, via, body, addressed, rule: _, key: _ } = self;
+        (*src, *dst, *own, *addressed) == (other.src, other.dst, other.own, other.addressed)
+            && *via == other.via
+            && *body == other.body
     }
 }
 
@@ -195,12 +192,6 @@ impl PartialEq for Section {
 impl PartialEq for SshSection {
     fn eq(&self, other: &SshSection) -> bool {
         (self.src, self.dst, self.own) == (other.src, other.dst, other.own)
-    }
-}
-
-impl PartialEq for AttrSection {
-    fn eq(&self, other: &AttrSection) -> bool {
-        self.target == other.target && self.pools == other.pools && same_caps(&self.caps, &other.caps)
     }
 }
 

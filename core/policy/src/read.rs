@@ -284,7 +284,7 @@ impl Reader<'_> {
     /// `app` of a grant: capability to its list of values.
     fn caps(&mut self, node: &Node) -> CapMap {
         let values = |r: &mut Self, n: &Node| -> Vec<_> {
-            r.items(Some(n)).into_iter().filter_map(Node::to_raw).collect()
+            r.items(Some(n)).into_iter().filter_map(Node::to_verbatim).collect()
         };
         self.named(Some(node), values).into_iter().map(|n| (n.name.value, n.value)).collect()
     }

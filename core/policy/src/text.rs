@@ -1,9 +1,9 @@
 //! HuJSON (JSON with comments and trailing commas) as a tree that knows where everything stands.
 
+use headsail_wire::json::Verbatim;
 use jsonc_parser::ast::{ObjectPropName, Value};
 use jsonc_parser::common::{Range, Ranged};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
-use serde_json::value::RawValue;
 
 use crate::diag::{Findings, Span};
 use crate::quote::go_quote;
@@ -67,10 +67,10 @@ impl Node {
     }
 
     /// The value as JSON text, without comments and spaces; numbers are as written.
-    pub fn to_raw(&self) -> Option<Box<RawValue>> {
+    pub fn to_verbatim(&self) -> Option<Verbatim> {
         let mut text = String::new();
         self.write(&mut text);
-        RawValue::from_string(text).ok()
+        Verbatim::new(text).ok()
     }
 
     fn write(&self, out: &mut String) {

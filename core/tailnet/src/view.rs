@@ -9,10 +9,10 @@ use headsail_wire::dns::DnsConfig;
 use headsail_wire::filter::{CapMap, FilterRule};
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::{TAGGED_DEVICES, UserId};
+use headsail_wire::json::Verbatim;
 use headsail_wire::map::Node as WireNode;
 use headsail_wire::ssh::SshPolicy;
 use ipnet::IpNet;
-use serde_json::value::RawValue;
 
 use crate::model::node::{Node, Owner};
 use crate::tailnet::Tailnet;
@@ -151,7 +151,7 @@ fn self_caps(t: &Tailnet, node: &Node) -> CapMap {
         caps.insert("https://tailscale.com/cap/file-sharing".into(), Vec::new());
     }
     let auto_update = if t.settings().auto_update { "true" } else { "false" };
-    if let Ok(value) = RawValue::from_string(auto_update.into()) {
+    if let Ok(value) = Verbatim::new(auto_update.into()) {
         caps.insert("default-auto-update".into(), vec![value]);
     }
     for (name, values) in t.access().engine().self_caps(node.id) {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+
+use crate::json::Verbatim;
 
 /// One rule for packets that come in at a node. Either `dst_ports` or `cap_grant` is filled, never both.
 ///
@@ -58,7 +59,7 @@ pub struct PortRange {
 }
 
 /// What the sources of a rule may do at `dsts` beyond sending packets.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CapGrant {
     /// Destination prefixes, the receiving node's own addresses.
@@ -71,20 +72,5 @@ pub struct CapGrant {
     pub cap_map: CapMap,
 }
 
-impl PartialEq for CapGrant {
-    fn eq(&self, other: &CapGrant) -> bool {
-        self.dsts == other.dsts && self.caps == other.caps && same_caps(&self.cap_map, &other.cap_map)
-    }
-}
-impl Eq for CapGrant {}
-
-/// Capability name to its values; an empty list is a flag. Values are kept byte for byte.
-pub type CapMap = BTreeMap<String, Vec<Box<RawValue>>>;
-
-/// Whether two capability maps are the same text.
-pub fn same_caps(a: &CapMap, b: &CapMap) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|((ka, va), (kb, vb))| {
-            ka == kb && va.len() == vb.len() && va.iter().zip(vb).all(|(x, y)| x.get() == y.get())
-        })
-}
+/// Capability name to its values; an empty list is a flag.
+pub type CapMap = BTreeMap<String, Vec<Verbatim>>;

@@ -6,7 +6,8 @@ use serde::de::value::CowStrDeserializer;
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
-use serde::{Deserialize, forward_to_deserialize_any};
+use serde::{Deserialize, Serialize, forward_to_deserialize_any};
+use serde_json::value::RawValue;
 use serde_json::{Error, Map, Value};
 
 /// Decodes a request body the way Go's `encoding/json` does: names are matched exactly first and without regard to case
@@ -40,6 +41,33 @@ pub fn opt_bool<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Erro
         other => Err(de::Error::custom(format!("`{other}` is not true, false or null"))),
     }
 }
+
+/// A JSON value that is kept and compared as the text that it was written in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Verbatim(Box<RawValue>);
+
+impl Verbatim {
+    /// Keeps a text.
+    ///
+    /// # Errors
+    /// It is not one JSON value.
+    pub fn new(text: String) -> Result<Verbatim, Error> {
+        RawValue::from_string(text).map(Verbatim)
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Verbatim {
+    fn eq(&self, other: &Verbatim) -> bool {
+        self.text() == other.text()
+    }
+}
+impl Eq for Verbatim {}
 
 struct Folded(Value);
 

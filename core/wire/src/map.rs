@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::capver::CapVer;
 use crate::derp_map::DerpMap;
 use crate::dns::DnsConfig;
-use crate::filter::{CapMap, FilterRule, same_caps};
+use crate::filter::{CapMap, FilterRule};
 use crate::hostinfo::Hostinfo;
 use crate::ids::{NodeId, UserId};
 use crate::json::{is_default, null_default};
@@ -129,7 +129,7 @@ pub struct PingRequest {
 }
 
 /// A node, as itself or as a peer (`tailcfg.Node`).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Node {
     /// Number for its whole life.
@@ -197,42 +197,51 @@ pub struct Node {
     pub expired: bool,
 }
 
-impl PartialEq for Node {
-    fn eq(&self, other: &Node) -> bool {
-        self.same_but_patchable(other)
-            && self.disco_key == other.disco_key
-            && self.key == other.key
-            && self.key_expiry == other.key_expiry
-            && self.endpoints == other.endpoints
-            && self.home_derp == other.home_derp
-            && self.cap == other.cap
-            && same_caps(&self.cap_map, &other.cap_map)
-            && self.last_seen == other.last_seen
-            && self.online == other.online
-    }
-}
-
 impl Node {
     /// Whether two views agree on everything that a [`PeerChange`] can't carry.
     pub fn same_but_patchable(&self, other: &Node) -> bool {
-        self.id == other.id
-            && self.stable_id == other.stable_id
-            && self.name == other.name
-            && self.user == other.user
-            && self.machine == other.machine
-            && self.addresses == other.addresses
-            && self.allowed_ips == other.allowed_ips
-            && self.hostinfo == other.hostinfo
-            && self.created == other.created
-            && self.tags == other.tags
-            && self.primary_routes == other.primary_routes
-            && self.machine_authorized == other.machine_authorized
-            && self.expired == other.expired
+        let Node {
+            id,
+            stable_id,
+            name,
+            user,
+            machine,
+            addresses,
+            allowed_ips,
+            hostinfo,
+            created,
+            tags,
+            primary_routes,
+            machine_authorized,
+            expired,
+            key: _,
+            key_expiry: _,
+            disco_key: _,
+            endpoints: _,
+            home_derp: _,
+            cap: _,
+            last_seen: _,
+            online: _,
+            cap_map: _,
+        } = self;
+        *id == other.id
+            && *stable_id == other.stable_id
+            && *name == other.name
+            && *user == other.user
+            && *machine == other.machine
+            && *addresses == other.addresses
+            && *allowed_ips == other.allowed_ips
+            && *hostinfo == other.hostinfo
+            && *created == other.created
+            && *tags == other.tags
+            && *primary_routes == other.primary_routes
+            && *machine_authorized == other.machine_authorized
+            && *expired == other.expired
     }
 }
 
 /// A few changed fields of a peer (`tailcfg.PeerChange`); absent ones are unchanged, so a patch can't clear a list.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PeerChange {
     /// The peer.
@@ -265,20 +274,6 @@ pub struct PeerChange {
     /// New expiry of its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_expiry: Option<Time>,
-}
-
-impl PartialEq for PeerChange {
-    fn eq(&self, o: &PeerChange) -> bool {
-        let caps = match (&self.cap_map, &o.cap_map) {
-            (Some(a), Some(b)) => same_caps(a, b),
-            (None, None) => true,
-            _ => false,
-        };
-        caps && (self.node_id, self.derp_region, self.cap, self.key, self.disco_key)
-            == (o.node_id, o.derp_region, o.cap, o.key, o.disco_key)
-            && self.endpoints == o.endpoints
-            && (self.online, self.last_seen, self.key_expiry) == (o.online, o.last_seen, o.key_expiry)
-    }
 }
 
 impl PeerChange {
