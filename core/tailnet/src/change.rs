@@ -20,7 +20,7 @@ pub enum Sequence {
     Nodes,
     /// Numbers of users.
     Users,
-    /// Numbers of pre-authentication keys.
+    /// Numbers of auth keys.
     AuthKeys,
     /// Numbers of API keys.
     ApiKeys,
@@ -60,9 +60,9 @@ pub enum Change {
     Tombstone(Arc<Tombstone>),
     /// It was told long enough.
     TombstoneGone(NodeKey),
-    /// A pre-authentication key is new or different.
+    /// An auth key is new or different.
     AuthKey(Arc<AuthKey>),
-    /// A pre-authentication key is gone.
+    /// An auth key is gone.
     AuthKeyGone(AuthKeyId),
     /// An API key is new or different.
     ApiKey(Arc<ApiKey>),

@@ -1,6 +1,7 @@
 //! Every intention that can reach a tailnet, and the ways to be turned down.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use headsail_wire::time::Time;
 use ipnet::IpNet;
 
 use crate::deadline::Due;
-use crate::model::key::KeyDigest;
+use crate::model::key::{AUTH_KEY_PREFIX, KeyDigest, parse};
 use crate::model::node::StreamNo;
 use crate::model::settings::Settings;
 use crate::model::ticket::Asking;
@@ -35,6 +36,33 @@ impl Env<'_> {
     }
 }
 
+/// The auth key that a machine shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShownKey {
+    /// None: a person has to let the machine in.
+    None,
+    /// A text that is no key.
+    Unreadable,
+    /// A key, known or not.
+    Key {
+        /// Public part.
+        prefix: String,
+        /// Digest of the secret part.
+        digest: KeyDigest,
+    },
+}
+
+impl ShownKey {
+    /// Takes the text of a key apart; an empty one is none.
+    pub fn of(text: &str) -> ShownKey {
+        match parse(AUTH_KEY_PREFIX, text) {
+            _ if text.is_empty() => ShownKey::None,
+            None => ShownKey::Unreadable,
+            Some((prefix, digest)) => ShownKey::Key { prefix, digest },
+        }
+    }
+}
+
 /// A machine that registers. Its capability version was checked by nobody yet.
 pub struct Registration {
     /// The machine key of the connection.
@@ -45,8 +73,8 @@ pub struct Registration {
     pub node_key: NodeKey,
     /// The key that the node had before, zero for none.
     pub old_node_key: NodeKey,
-    /// The text of a pre-authentication key, taken apart: public part and digest; `Some(None)` for text that is no key.
-    pub auth_key: Option<Option<(String, KeyDigest)>>,
+    /// The auth key that it shows.
+    pub auth_key: ShownKey,
     /// The expiry that the client asks for; in the past to log out.
     pub expiry: Option<Time>,
     /// The host; an empty one tells nothing and leaves everything as it was.
@@ -68,7 +96,7 @@ pub struct Telling {
     pub cap: CapVer,
 }
 
-/// A new pre-authentication key; its text was made by [`crate::model::key::mint`].
+/// A new auth key; its text was made by [`crate::model::key::mint`].
 pub struct NewAuthKey {
     /// Public part.
     pub prefix: String,
@@ -172,11 +200,11 @@ pub enum Command {
     /// A user goes, with all its keys; only without nodes.
     DestroyUser(UserId),
 
-    /// A new pre-authentication key.
+    /// A new auth key.
     CreateAuthKey(Box<NewAuthKey>),
-    /// A pre-authentication key is good no more.
+    /// An auth key is good no more.
     ExpireAuthKey(AuthKeyId),
-    /// A pre-authentication key goes; its nodes stay.
+    /// An auth key goes; its nodes stay.
     DeleteAuthKey(AuthKeyId),
 
     /// A new API key.
@@ -313,6 +341,36 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// There is no such node.
+    pub fn no_node(id: impl Display) -> Rejection {
+        Rejection::NotFound(format!("there is no node with id `{id}`"))
+    }
+
+    /// There is no such user.
+    pub fn no_user(id: impl Display) -> Rejection {
+        Rejection::NotFound(format!("there is no user with id `{id}`"))
+    }
+
+    /// There is no such auth key.
+    pub fn no_auth_key(id: impl Display) -> Rejection {
+        Rejection::NotFound(format!("there is no auth key with id `{id}`"))
+    }
+
+    /// There is no such API key.
+    pub fn no_api_key(id: impl Display) -> Rejection {
+        Rejection::NotFound(format!("there is no API key with id `{id}`"))
+    }
+
+    /// There is no such login.
+    pub fn no_login(id: impl Display) -> Rejection {
+        Rejection::NotFound(format!("no login waits under `{id}`; it may have timed out: log in again"))
+    }
+
+    /// There is no such SSH session that waits for a person.
+    pub fn no_session(id: impl Display) -> Rejection {
+        Rejection::NotFound(format!("no session waits under `{id}`; it may have timed out: start it again"))
+    }
+
     /// The text for the asker.
     pub fn text(&self) -> String {
         match self {

@@ -140,17 +140,17 @@ impl Tailnet {
         self.tombstones.get(key)
     }
 
-    /// A pre-authentication key.
+    /// An auth key.
     pub fn auth_key(&self, id: AuthKeyId) -> Option<&Arc<AuthKey>> {
         self.auth_keys.get(id.get())
     }
 
-    /// All pre-authentication keys, by number.
+    /// All auth keys, by number.
     pub fn auth_keys(&self) -> impl Iterator<Item = &Arc<AuthKey>> {
         self.auth_keys.iter()
     }
 
-    /// The pre-authentication key with this public part.
+    /// The auth key with this public part.
     pub fn auth_key_by_prefix(&self, prefix: &str) -> Option<&Arc<AuthKey>> {
         self.auth_key(*self.by_auth_prefix.get(&prefix.to_owned())?)
     }

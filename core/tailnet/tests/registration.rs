@@ -43,11 +43,17 @@ fn b04_unknown_and_misspelt_keys_are_refused_alike() {
     let key = town.key(alice, |_| {});
     let wrong_secret = format!("{}{}", &key.text[..key.text.len() - 4], "0000");
     let unknown = format!("hskey-auth-{}-{}", "a".repeat(12), "0".repeat(64));
-    for text in [wrong_secret.as_str(), unknown.as_str(), "hskey-auth-", "tskey-auth-x-y", "", "日本"] {
+    for text in [wrong_secret.as_str(), unknown.as_str(), "hskey-auth-", "tskey-auth-x-y", "日本"] {
         let client = Client::new(1, "web");
         assert_eq!(words(town.register(client.shows(text))), "invalid pre auth key", "{text}");
     }
     assert_eq!(town.t.node_count(), 0);
+    town.register(Client::new(1, "web").shows("")).unwrap();
+    assert_eq!(
+        town.t.tickets().count(),
+        1,
+        "an empty text is no key at all: a person has to let the machine in"
+    );
 }
 
 #[test]

@@ -275,7 +275,7 @@ fn unique(t: &Tailnet) -> Result<(), Violation> {
         }
         if let Some(key) = node.auth_key {
             must(Check::Unique, t.auth_key(key).is_some(), || {
-                format!("node {} names pre-authentication key {key}, which is gone", node.id)
+                format!("node {} names auth key {key}, which is gone", node.id)
             })?;
         }
         must(Check::Unique, t.tombstone(&node.node_key).is_none(), || {
@@ -286,7 +286,7 @@ fn unique(t: &Tailnet) -> Result<(), Violation> {
     must(Check::Unique, names.len() == t.users().count(), || "two users have one name".into())?;
     for key in t.auth_keys() {
         let owned = key.user.is_none_or(|user| t.user(user).is_some());
-        must(Check::Unique, owned, || format!("pre-authentication key {} has no owner", key.id))?;
+        must(Check::Unique, owned, || format!("auth key {} has no owner", key.id))?;
     }
     Ok(())
 }

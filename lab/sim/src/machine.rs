@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use headsail_tailnet::command::{Registration, Telling};
-use headsail_tailnet::model::key::KeyDigest;
+use headsail_tailnet::command::{Registration, ShownKey, Telling};
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::{Hostinfo, NetInfo, Service};
 use headsail_wire::keys::{DiscoKey, MachineKey, NodeKey};
@@ -119,7 +118,7 @@ impl Machine {
     pub fn registration(
         &self,
         rng: &mut Rng,
-        auth_key: Option<Option<(String, KeyDigest)>>,
+        auth_key: ShownKey,
         expiry: Option<Time>,
         ephemeral: bool,
     ) -> Box<Registration> {

@@ -37,7 +37,7 @@ pub struct World {
     pub machines: Vec<Machine>,
     /// The open streams.
     pub streams: Vec<Stream>,
-    /// Every pre-authentication key that was ever made, as its holder would show it.
+    /// Every auth key that was ever made, as its holder would show it.
     pub shown_keys: Vec<(String, KeyDigest)>,
     /// The configuration of now, as it would be read at a start.
     pub settings: Arc<Settings>,

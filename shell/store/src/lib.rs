@@ -52,7 +52,7 @@ impl fmt::Display for Revision {
 pub struct Loaded {
     /// The revision to expect with the first commit.
     pub revision: Revision,
-    /// Every row: users, pre-authentication keys, API keys, nodes, tombstones, sequences, each by number or key.
+    /// Every row: users, auth keys, API keys, nodes, tombstones, sequences, each by number or key.
     pub changes: Vec<Change>,
 }
 

@@ -9,7 +9,7 @@ use headsail_store::memory::MemoryStore;
 use headsail_store::sqlite::{Options, SqliteStore};
 use headsail_store::{Batch, Fault, Revision, Store};
 use headsail_tailnet::change::Change;
-use headsail_tailnet::command::{Command, Env, NewAuthKey, NewUser, Registration, Telling};
+use headsail_tailnet::command::{Command, Env, NewAuthKey, NewUser, Registration, ShownKey, Telling};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
 use headsail_tailnet::model::key::{API_KEY_PREFIX, AUTH_KEY_PREFIX, KeyDigest, mint};
@@ -282,10 +282,12 @@ impl World {
             Step::DeleteApiKey(k) => Command::DeleteApiKey(self.api_key(k)?),
             Step::UseApiKey(k) => Command::ApiKeyUsed(self.api_key(k)?),
             Step::Register { machine, node_key, with, host } => {
-                let auth_key = with.map(|choice| {
-                    let key = self.next.auth_key(self.auth_key(choice)?)?;
-                    Some((key.prefix.clone(), key.digest))
-                });
+                let known = |choice| self.next.auth_key(self.auth_key(choice)?);
+                let auth_key = match with.map(known) {
+                    None => ShownKey::None,
+                    Some(None) => ShownKey::Unreadable,
+                    Some(Some(key)) => ShownKey::Key { prefix: key.prefix.clone(), digest: key.digest },
+                };
                 Command::Register(Box::new(registration(machine, node_key, auth_key, host)))
             }
             Step::Grant { user } => Command::GrantTicket { ticket: self.waiting()?, user: self.user(user)? },
@@ -344,12 +346,7 @@ impl World {
     }
 }
 
-fn registration(
-    machine: u8,
-    node_key: u8,
-    auth_key: Option<Option<(String, KeyDigest)>>,
-    host: u8,
-) -> Registration {
+fn registration(machine: u8, node_key: u8, auth_key: ShownKey, host: u8) -> Registration {
     let old = node_key
         .checked_sub(1)
         .map_or(NodeKey::default(), |k| NodeKey::from_bytes([machine * 16 + k + 1; 32]));

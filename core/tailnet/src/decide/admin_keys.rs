@@ -1,4 +1,4 @@
-//! Pre-authentication keys and API keys.
+//! Auth keys and API keys.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ pub(super) fn create_auth_key(t: &Tailnet, new: NewAuthKey, now: Time) -> Result
     }
     match new.user {
         None if new.tags.is_empty() => {
-            return Err(Rejection::Invalid("a pre-authentication key needs a user or tags".into()));
+            return Err(Rejection::Invalid("an auth key needs a user or tags".into()));
         }
         Some(user) if t.user(user).is_none() => {
-            return Err(Rejection::NotFound(format!("there is no user with id `{user}`")));
+            return Err(Rejection::no_user(user));
         }
         _ => {}
     }
@@ -46,8 +46,7 @@ pub(super) fn create_auth_key(t: &Tailnet, new: NewAuthKey, now: Time) -> Result
 }
 
 fn auth_key(t: &Tailnet, id: AuthKeyId) -> Result<&Arc<AuthKey>, Rejection> {
-    t.auth_key(id)
-        .ok_or_else(|| Rejection::NotFound(format!("there is no pre-authentication key with id `{id}`")))
+    t.auth_key(id).ok_or_else(|| Rejection::no_auth_key(id))
 }
 
 pub(super) fn expire_auth_key(t: &Tailnet, id: AuthKeyId, now: Time) -> Result<Vec<Change>, Rejection> {
@@ -90,7 +89,7 @@ pub(super) fn create_api_key(
 }
 
 fn api_key(t: &Tailnet, id: ApiKeyId) -> Result<&Arc<ApiKey>, Rejection> {
-    t.api_key(id).ok_or_else(|| Rejection::NotFound(format!("there is no API key with id `{id}`")))
+    t.api_key(id).ok_or_else(|| Rejection::no_api_key(id))
 }
 
 pub(super) fn expire_api_key(t: &Tailnet, id: ApiKeyId, now: Time) -> Result<Vec<Change>, Rejection> {

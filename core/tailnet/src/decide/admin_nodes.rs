@@ -17,7 +17,7 @@ use crate::model::node::{Expiry, Node, Owner, Tags, with_both_defaults};
 use crate::tailnet::Tailnet;
 
 fn known(t: &Tailnet, id: NodeId) -> Result<&Arc<Node>, Rejection> {
-    t.node(id).ok_or_else(|| Rejection::NotFound(format!("there is no node with id `{id}`")))
+    t.node(id).ok_or_else(|| Rejection::no_node(id))
 }
 
 fn edited(node: &Arc<Node>, edit: impl FnOnce(&mut Node)) -> Vec<Change> {

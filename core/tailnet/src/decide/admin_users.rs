@@ -40,7 +40,7 @@ fn free(t: &Tailnet, name: &str) -> Result<(), Rejection> {
 }
 
 fn known(t: &Tailnet, id: UserId) -> Result<&Arc<User>, Rejection> {
-    t.user(id).ok_or_else(|| Rejection::NotFound(format!("there is no user with id `{id}`")))
+    t.user(id).ok_or_else(|| Rejection::no_user(id))
 }
 
 pub(super) fn rename(t: &Tailnet, id: UserId, name: String) -> Result<Vec<Change>, Rejection> {

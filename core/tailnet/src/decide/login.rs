@@ -75,9 +75,7 @@ fn waiting_for<'a>(t: &'a Tailnet, asking: &Asking) -> Option<&'a Arc<Ticket>> {
 }
 
 fn waiting<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Arc<Ticket>, Rejection> {
-    let ticket = t.ticket(id).ok_or_else(|| {
-        Rejection::NotFound(format!("no login waits under `{id}`; it may have timed out: log in again"))
-    })?;
+    let ticket = t.ticket(id).ok_or_else(|| Rejection::no_login(id))?;
     match &ticket.state {
         TicketState::Waiting => Ok(ticket),
         TicketState::Granted => Err(Rejection::Conflict(format!("login `{id}` was granted already"))),
@@ -94,7 +92,7 @@ pub(super) fn grant(
 ) -> Result<Vec<Change>, Rejection> {
     let ticket = waiting(t, id)?;
     if t.user(user).is_none() {
-        return Err(Rejection::NotFound(format!("there is no user with id `{user}`")));
+        return Err(Rejection::no_user(user));
     }
     let asking = &ticket.asking;
     let Some(owner) = owner_asked_for(t, user, &asking.hostinfo.request_tags) else {

@@ -38,7 +38,7 @@ pub(super) fn update(t: &Tailnet, id: NodeId, telling: Telling, now: Time) -> Re
     let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
     let mut next = Node::clone(node);
     take(t, &mut next, telling);
-    let mut changes = told_apart(node, next);
+    let mut changes = changes_of(node, next);
     changes.extend(alive(node, now).map(|presence| Change::Presence(id, presence)));
     Ok(changes)
 }
@@ -61,8 +61,9 @@ pub(super) fn take_endpoints(node: &mut Node, told: Vec<SocketAddr>) {
     node.contact.endpoints.truncate(MAX_ENDPOINTS);
 }
 
-/// The whole row where something lasting changed, else only where the node can be reached.
-pub(super) fn told_apart(was: &Arc<Node>, next: Node) -> Vec<Change> {
+/// What a client has made of its row: all of it where something lasting changed, else only where the node can be
+/// reached.
+pub(super) fn changes_of(was: &Arc<Node>, next: Node) -> Vec<Change> {
     if next == **was {
         return Vec::new();
     }

@@ -6,12 +6,12 @@ use headsail_wire::ids::AuthKeyId;
 use headsail_wire::time::Time;
 
 use crate::change::Change;
-use crate::command::{Env, Registration, Rejection};
+use crate::command::{Env, Registration, Rejection, ShownKey};
 use crate::decide::departure::{alive, bury};
 use crate::decide::entry::{Entry, admit, tags_refused};
 use crate::decide::host::take_hostinfo;
 use crate::decide::login;
-use crate::model::key::AuthKey;
+use crate::model::key::{AuthKey, KeyDigest, KeyRefusal};
 use crate::model::node::{Expiry, Node, Owner, RegisterMethod, Tags};
 use crate::tailnet::Tailnet;
 
@@ -33,9 +33,10 @@ pub(super) fn register(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Resul
     }
     match (known, &r.auth_key) {
         (Some(node), _) if !node.expiry.is_past() => Ok(refresh(t, node, &r, env.now)),
-        (_, Some(key)) => with_key(t, &r, key.as_ref().map(|(p, d)| (p.as_str(), d)), env),
-        (Some(_), None) => Err(Rejection::KeyExpired),
-        (None, None) => login::ask(t, r, env),
+        (_, ShownKey::Key { prefix, digest }) => with_key(t, &r, prefix, digest, env),
+        (_, ShownKey::Unreadable) => Err(unknown_key()),
+        (Some(_), ShownKey::None) => Err(Rejection::KeyExpired),
+        (None, ShownKey::None) => login::ask(t, r, env),
     }
 }
 
@@ -51,7 +52,7 @@ fn log_out(t: &Tailnet, node: &Arc<Node>, now: Time) -> Vec<Change> {
 }
 
 /// A node that is in shows itself again, as clients do at every start. It may bring its expiry forward; its key, owner
-/// and tags stay as they are, and no pre-authentication key is spent.
+/// and tags stay as they are, and no auth key is spent.
 fn refresh(t: &Tailnet, node: &Arc<Node>, r: &Registration, now: Time) -> Vec<Change> {
     let mut next = Node::clone(node);
     if let Some(at) = r.expiry
@@ -67,20 +68,24 @@ fn refresh(t: &Tailnet, node: &Arc<Node>, r: &Registration, now: Time) -> Vec<Ch
     changes
 }
 
+/// The words are known to users of Headscale, and to tools.
+fn unknown_key() -> Rejection {
+    Rejection::Refused("invalid pre auth key".into())
+}
+
 fn with_key(
     t: &Tailnet,
     r: &Registration,
-    key: Option<(&str, &crate::model::key::KeyDigest)>,
+    prefix: &str,
+    digest: &KeyDigest,
     env: &mut Env<'_>,
 ) -> Result<Vec<Change>, Rejection> {
-    let unknown = || Rejection::Refused("invalid pre auth key".into());
-    let (prefix, digest) = key.ok_or_else(unknown)?;
-    let key = t.auth_key_by_prefix(prefix).filter(|k| k.digest == *digest).ok_or_else(unknown)?;
+    let key = t.auth_key_by_prefix(prefix).filter(|k| k.digest == *digest).ok_or_else(unknown_key)?;
     let came_with_it = node_of_key(t, r, key.id);
     match key.check(env.now) {
         Ok(()) => {}
         // A machine may show the key again that let it in: a container that restarts has nothing else.
-        Err(crate::model::key::KeyRefusal::Used) if came_with_it.is_some() => {}
+        Err(KeyRefusal::Used) if came_with_it.is_some() => {}
         Err(refusal) => return Err(Rejection::Refused(refusal.text().into())),
     }
     let foreign: Vec<String> =
@@ -123,6 +128,6 @@ fn owner_by_key(key: &AuthKey) -> Result<Owner, Rejection> {
     match (Tags::new(key.tags.clone()), key.user) {
         (Some(tags), _) => Ok(Owner::Tags(tags)),
         (None, Some(user)) => Ok(Owner::User(user)),
-        (None, None) => Err(Rejection::Refused("invalid pre auth key".into())),
+        (None, None) => Err(unknown_key()),
     }
 }

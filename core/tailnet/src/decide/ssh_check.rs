@@ -131,9 +131,7 @@ fn settled(check: &SshCheck, state: TicketState, until: Time) -> Change {
 
 fn waiting<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Arc<SshCheck>, Rejection> {
     match t.ssh_check(id) {
-        None => Err(Rejection::NotFound(format!(
-            "no session waits under `{id}`; it may have timed out: start it again"
-        ))),
+        None => Err(Rejection::no_session(id)),
         Some(check) if check.state == TicketState::Waiting => Ok(check),
         Some(_) => Err(Rejection::Conflict(format!("session `{id}` was decided already"))),
     }

@@ -8,7 +8,7 @@ use headsail_wire::time::Time;
 use crate::change::Change;
 use crate::command::{Rejection, Telling};
 use crate::decide::host::{complete_strangers_hostinfo, take_hostinfo, take_net_info};
-use crate::decide::map_update::{take_endpoints, told_apart};
+use crate::decide::map_update::{changes_of, take_endpoints};
 use crate::model::node::{Node, Presence, RegisterMethod, StreamNo};
 use crate::tailnet::Tailnet;
 
@@ -45,7 +45,7 @@ pub(super) fn opened(
     if cap != CapVer::default() {
         next.cap = cap;
     }
-    let mut changes = told_apart(node, next);
+    let mut changes = changes_of(node, next);
     let since = match node.presence {
         Presence::Online { since, .. } | Presence::Lingering { since, .. } => since,
         Presence::Offline { .. } => now,

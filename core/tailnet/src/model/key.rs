@@ -1,4 +1,4 @@
-//! Pre-authentication keys and API keys: `<kind>-<12 characters>-<64 hex digits>`, of which only the digest of the last part
+//! Auth keys and API keys: `<kind>-<12 characters>-<64 hex digits>`, of which only the digest of the last part
 //! is kept. The secret part is 256 random bits, so a fast hash is right for it.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use headsail_wire::time::Time;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// What the text of a pre-authentication key starts with.
+/// What the text of an auth key starts with.
 pub const AUTH_KEY_PREFIX: &str = "hskey-auth-";
 /// What the text of an API key starts with.
 pub const API_KEY_PREFIX: &str = "hskey-api-";

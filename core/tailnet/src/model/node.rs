@@ -138,7 +138,7 @@ impl Expiry {
 /// How a node came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegisterMethod {
-    /// With a pre-authentication key.
+    /// With an auth key.
     AuthKey,
     /// An administrator let it in.
     Cli,

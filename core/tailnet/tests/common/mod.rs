@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use headsail_netmap::NetMap;
 use headsail_tailnet::change::Change;
-use headsail_tailnet::command::{Command, Env, NewAuthKey, NewUser, Registration, Rejection, Telling};
+use headsail_tailnet::command::{
+    Command, Env, NewAuthKey, NewUser, Registration, Rejection, ShownKey, Telling,
+};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
 use headsail_tailnet::delta::{Delta, delta};
-use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint, parse};
+use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 use headsail_tailnet::model::node::{Node, StreamNo};
 use headsail_tailnet::model::settings::Settings;
 use headsail_tailnet::model::ticket::{Ticket, TicketState};
@@ -30,7 +32,7 @@ pub struct Town {
     chance: u8,
 }
 
-/// A pre-authentication key as its holder has it.
+/// An auth key as its holder has it.
 pub struct Shown {
     pub id: AuthKeyId,
     pub text: String,
@@ -200,7 +202,7 @@ impl Client {
     }
 
     pub fn shows(&self, key_text: &str) -> Registration {
-        Registration { auth_key: Some(parse(AUTH_KEY_PREFIX, key_text)), ..self.asks() }
+        Registration { auth_key: ShownKey::of(key_text), ..self.asks() }
     }
 
     /// A registration without a key.
@@ -210,7 +212,7 @@ impl Client {
             cap: self.cap,
             node_key: self.node,
             old_node_key: self.old,
-            auth_key: None,
+            auth_key: ShownKey::None,
             expiry: None,
             hostinfo: self.host.clone(),
             ephemeral: false,

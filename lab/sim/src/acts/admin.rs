@@ -78,7 +78,7 @@ pub fn destroy_user(world: &mut World) -> Outcome {
     any_user(world).map_or(Ok(()), |user| command(world, Command::DestroyUser(user)))
 }
 
-/// A new pre-authentication key of any kind.
+/// A new auth key of any kind.
 ///
 /// # Errors
 /// What doesn't hold after it.
@@ -105,7 +105,7 @@ pub fn make_key(world: &mut World) -> Outcome {
     Ok(())
 }
 
-/// A pre-authentication key is revoked or deleted; its holders go on showing it.
+/// An auth key is revoked or deleted; its holders go on showing it.
 ///
 /// # Errors
 /// What doesn't hold after it.

@@ -1,7 +1,7 @@
 //! What clients do, and what their misusers try.
 
-use headsail_tailnet::command::{Command, Rejection};
-use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, KeyDigest, mint};
+use headsail_tailnet::command::{Command, Rejection, ShownKey};
+use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 use headsail_wire::capver::CapVer;
 use headsail_wire::keys::NodeKey;
 use headsail_wire::time::Time;
@@ -26,30 +26,31 @@ pub fn somebody(world: &mut World) -> usize {
 }
 
 /// A key as somebody types it: mostly one that was made, whatever became of it.
-fn shown_key(world: &mut World) -> Option<(String, KeyDigest)> {
+fn shown_key(world: &mut World) -> ShownKey {
     let random = world.rng.bytes();
     let unknown = mint(AUTH_KEY_PREFIX, &random);
     let known = world.rng.pick(&world.shown_keys).cloned();
-    match (world.rng.below(20), known) {
-        (0, _) => None,
-        (1, _) | (_, None) => Some((unknown.prefix, unknown.digest)),
-        (2, Some((prefix, _))) => Some((prefix, unknown.digest)),
-        (_, known) => known,
-    }
+    let (prefix, digest) = match (world.rng.below(20), known) {
+        (0, _) => return ShownKey::Unreadable,
+        (1, _) | (_, None) => (unknown.prefix, unknown.digest),
+        (2, Some((prefix, _))) => (prefix, unknown.digest),
+        (_, Some(known)) => known,
+    };
+    ShownKey::Key { prefix, digest }
 }
 
 fn later(world: &mut World) -> Option<Time> {
     world.rng.chance(10).then(|| world.clerk.now.plus_secs(1 + world.rng.below(3000) as i64))
 }
 
-/// A machine registers with a pre-authentication key.
+/// A machine registers with an auth key.
 ///
 /// # Errors
 /// What doesn't hold after it.
 pub fn knock_with_key(world: &mut World) -> Result<(), Violation> {
     let (at, key, expiry, ephemeral) =
         (somebody(world), shown_key(world), later(world), world.rng.chance(15));
-    let registration = world.machines[at].registration(&mut world.rng, Some(key), expiry, ephemeral);
+    let registration = world.machines[at].registration(&mut world.rng, key, expiry, ephemeral);
     register(world, at, registration).map(drop)
 }
 
@@ -59,7 +60,7 @@ pub fn knock_with_key(world: &mut World) -> Result<(), Violation> {
 /// What doesn't hold after it.
 pub fn knock_without_key(world: &mut World) -> Result<(), Violation> {
     let (at, expiry, ephemeral) = (somebody(world), later(world), world.rng.chance(10));
-    let registration = world.machines[at].registration(&mut world.rng, None, expiry, ephemeral);
+    let registration = world.machines[at].registration(&mut world.rng, ShownKey::None, expiry, ephemeral);
     register(world, at, registration).map(drop)
 }
 
@@ -72,7 +73,7 @@ pub fn show_again(world: &mut World) -> Result<(), Violation> {
     if world.rng.chance(30) {
         world.machines[at].change(&mut world.rng);
     }
-    let key = if world.rng.chance(50) { Some(shown_key(world)) } else { None };
+    let key = if world.rng.chance(50) { shown_key(world) } else { ShownKey::None };
     let registration = world.machines[at].registration(&mut world.rng, key, None, false);
     register(world, at, registration).map(drop)
 }
@@ -88,7 +89,7 @@ pub fn rotate(world: &mut World) -> Result<(), Violation> {
         let earlier = world.rng.pick(&world.machines[at].held).copied();
         world.machines[at].node_key = earlier.unwrap_or_default();
     }
-    let key = if world.rng.chance(80) { Some(shown_key(world)) } else { None };
+    let key = if world.rng.chance(80) { shown_key(world) } else { ShownKey::None };
     let registration = world.machines[at].registration(&mut world.rng, key, None, false);
     register(world, at, registration).map(drop)
 }
@@ -100,7 +101,7 @@ pub fn rotate(world: &mut World) -> Result<(), Violation> {
 pub fn log_out(world: &mut World) -> Result<(), Violation> {
     let at = somebody(world);
     let registration =
-        world.machines[at].registration(&mut world.rng, None, Some(Time::from_secs(123)), false);
+        world.machines[at].registration(&mut world.rng, ShownKey::None, Some(Time::from_secs(123)), false);
     let answer = register(world, at, registration)?;
     let left =
         world.clerk.published.node_by_key(&world.machines[at].node_key).is_some_and(|n| !n.expiry.is_past());
@@ -116,7 +117,7 @@ pub fn log_out(world: &mut World) -> Result<(), Violation> {
 pub fn shorten_expiry(world: &mut World) -> Result<(), Violation> {
     let at = somebody(world);
     let soon = world.clerk.now.plus_secs(1 + world.rng.below(600) as i64);
-    let registration = world.machines[at].registration(&mut world.rng, None, Some(soon), false);
+    let registration = world.machines[at].registration(&mut world.rng, ShownKey::None, Some(soon), false);
     register(world, at, registration).map(drop)
 }
 
@@ -126,7 +127,7 @@ pub fn shorten_expiry(world: &mut World) -> Result<(), Violation> {
 /// It is let in.
 pub fn come_with_old_client(world: &mut World) -> Result<(), Violation> {
     let (at, key) = (somebody(world), shown_key(world));
-    let mut registration = world.machines[at].registration(&mut world.rng, Some(key), None, false);
+    let mut registration = world.machines[at].registration(&mut world.rng, key, None, false);
     registration.cap = CapVer(112);
     let answer = register(world, at, registration)?;
     world.must(Check::OwnNodesOnly, matches!(answer, Answer::Rejected(Rejection::TooOld(_))), || {
@@ -142,7 +143,7 @@ pub fn misuse(world: &mut World) -> Result<(), Violation> {
     let at = somebody(world);
     let all: Vec<NodeKey> = world.machines.iter().flat_map(|m| m.held.iter().copied()).collect();
     let Some(key) = world.rng.pick(&all).copied() else { return Ok(()) };
-    let shown = world.rng.chance(70).then(|| shown_key(world));
+    let shown = if world.rng.chance(70) { shown_key(world) } else { ShownKey::None };
     let mut registration = world.machines[at].registration(&mut world.rng, shown, None, false);
     match world.rng.below(3) {
         0 => registration.node_key = key,
@@ -159,7 +160,7 @@ fn register(
     registration: Box<headsail_tailnet::command::Registration>,
 ) -> Result<Answer, Violation> {
     let (machine, node_key) = (world.machines[at].key, registration.node_key);
-    let let_in = registration.auth_key.is_some() && registration.expiry.is_none();
+    let let_in = registration.auth_key != ShownKey::None && registration.expiry.is_none();
     let held_by = world.clerk.published.node_by_key(&node_key).map(|n| n.machine_key);
     let answer = world.ask(Asker::Machine(machine), Command::Register(registration))?;
     let foreign = held_by.is_some_and(|holder| holder != machine);
@@ -245,7 +246,7 @@ pub fn crowd(world: &mut World) -> Result<(), Violation> {
             }
             _ => {
                 let key = shown_key(world);
-                let registration = world.machines[at].registration(&mut world.rng, Some(key), None, false);
+                let registration = world.machines[at].registration(&mut world.rng, key, None, false);
                 commands.push((asker, Command::Register(registration)));
             }
         }
