@@ -61,5 +61,9 @@ pub const MAX_SPARE_CHUNKS: usize = 32;
 /// Connections with one key; one more closes the one that has been silent longest.
 pub const MAX_DUPLICATES: usize = 32;
 
+/// Nodes of which one connection remembers that it heard from them: some 60 KiB, about what the connection costs anyway.
+/// When any other leaves it is not told, and finds out by itself.
+pub const MAX_HEARD_FROM: usize = 1024;
+
 /// "Not here" notices a connection may get at once, and then one per second. More are left out.
 pub const NOT_HERE_BURST: i64 = 3;

@@ -86,7 +86,7 @@ struct Conn {
     /// Bytes that remain of a frame that is skipped.
     skip: u32,
     route: Option<Route>,
-    /// Nodes whose packets came here. Each has this connection in its `heard_by`.
+    /// Nodes whose packets came here, up to [`MAX_HEARD_FROM`]. Each has this connection in its `heard_by`.
     heard_from: BTreeSet<NodeKey>,
     /// When the next "not here" may be sent, were there no burst.
     not_here_at: Time,
@@ -162,7 +162,8 @@ impl Relay {
         id
     }
 
-    /// Removes a connection. If it was its node's last, those who heard from the node are told that it is gone.
+    /// Removes a connection. If it was its node's last, those who are known to have heard from the
+    /// node are told that it is gone.
     pub fn leave(&mut self, id: ConnId, woken: &mut Vec<ConnId>) {
         let Some(conn) = self.conns.get_mut(id.index()).and_then(Option::take) else { return };
         self.free.push(id);
@@ -372,7 +373,7 @@ impl Relay {
         conn.wake(to, woken);
     }
 
-    /// The connection that receives for `dst`; it is remembered to have heard from the sender.
+    /// The connection that receives for `dst`; it is remembered to have heard from the sender, if there is room.
     fn route(&mut self, (id, key): (ConnId, NodeKey), dst: NodeKey) -> Option<ConnId> {
         let epoch = self.epoch;
         if let Some(route) = self.conn_mut(id)?.route
@@ -382,7 +383,8 @@ impl Relay {
             return Some(route.to);
         }
         let to = self.nodes.active(&dst)?;
-        if self.conn_mut(to)?.heard_from.insert(key) {
+        let heard_from = &mut self.conn_mut(to)?.heard_from;
+        if heard_from.len() < MAX_HEARD_FROM && heard_from.insert(key) {
             self.nodes.heard(&key, to);
         }
         self.conn_mut(id)?.route = Some(Route { dst, to, epoch });

@@ -158,6 +158,30 @@ fn correspondents_hear_when_a_node_leaves() {
 }
 
 #[test]
+fn who_heard_from_whom_is_bounded() {
+    let mut world = World::new();
+    let hub = world.join(1);
+    let crowd = |world: &mut World, round: u8| -> Vec<ConnId> {
+        let numbers = 0..MAX_HEARD_FROM as u32 + 10;
+        numbers
+            .map(|n| {
+                let mut bytes = [round; 32];
+                bytes[..4].copy_from_slice(&n.to_be_bytes());
+                let node = NodeKey::from_bytes(bytes);
+                let id = world.relay.join(node, ClientInfo::default(), world.now, 0, &mut world.woken);
+                world.send(id, &[Frame::SendPacket(key(1), b"hello")]).unwrap();
+                assert_eq!(world.take(hub), [Got::Packet(node, b"hello".to_vec())]);
+                id
+            })
+            .collect()
+    };
+    for round in [2, 3] {
+        crowd(&mut world, round).into_iter().for_each(|id| world.leave(id));
+        assert_eq!(world.take(hub).len(), MAX_HEARD_FROM, "those who have left make room");
+    }
+}
+
+#[test]
 fn a_reused_connection_number_inherits_nothing() {
     let mut world = World::new();
     let (a, b) = (world.join(1), world.join(2));
