@@ -28,7 +28,6 @@ pub struct Responder {
 /// A client whose first message checked out, and who waits for the answer.
 pub struct Handshake {
     machine_key: [u8; 32],
-    version: u16,
     client_ephemeral: [u8; 32],
     state: Symmetric,
 }
@@ -78,18 +77,17 @@ impl Responder {
     /// made for another server or tampered with.
     pub fn read_initiation(&self, message: &[u8]) -> Result<Handshake, Error> {
         let (version, message) = message.split_first_chunk::<2>().ok_or(Error::Length)?;
-        let version = u16::from_be_bytes(*version);
         let body = body(message, INITIATION, INITIATION_LEN - 2)?;
         let (ephemeral, body) = body.split_first_chunk::<32>().ok_or(Error::Length)?;
         let (machine, tag) = body.split_first_chunk::<48>().ok_or(Error::Length)?;
 
-        let mut state = Symmetric::new(version, &self.public);
+        let mut state = Symmetric::new(u16::from_be_bytes(*version), &self.public);
         state.mix_hash(ephemeral);
         let key = state.mix_dh(&self.secret, ephemeral)?;
         let machine_key = state.open::<32>(&key, machine)?;
         let key = state.mix_dh(&self.secret, &machine_key)?;
         state.open::<0>(&key, tag)?;
-        Ok(Handshake { machine_key, version, client_ephemeral: *ephemeral, state })
+        Ok(Handshake { machine_key, client_ephemeral: *ephemeral, state })
     }
 }
 
@@ -97,11 +95,6 @@ impl Handshake {
     /// The client's machine key, proven by its message.
     pub fn machine_key(&self) -> &[u8; 32] {
         &self.machine_key
-    }
-
-    /// The client's capability version.
-    pub fn version(&self) -> u16 {
-        self.version
     }
 
     /// Makes the answer and the keys of the connection. The secret is fresh randomness for this connection alone.
