@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -34,45 +35,63 @@ thread_local! {
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
 }
 
+/// Some bytes can't be made, as without memory. The stream ends there and its client comes back for a whole map: one
+/// with a hole in it would be worse than none.
+#[derive(Debug)]
+pub struct CannotEncode;
+
+impl From<serde_json::Error> for CannotEncode {
+    fn from(_: serde_json::Error) -> CannotEncode {
+        CannotEncode
+    }
+}
+
+impl From<io::Error> for CannotEncode {
+    fn from(_: io::Error) -> CannotEncode {
+        CannotEncode
+    }
+}
+
 /// One frame with its length in front.
-pub fn frame(response: &MapResponse, compression: Compression) -> Bytes {
-    let json = serde_json::to_vec(response).unwrap_or_default();
-    framed(&json, compression)
+///
+/// # Errors
+/// The stream has to end.
+pub fn frame(response: &MapResponse, compression: Compression) -> Result<Bytes, CannotEncode> {
+    framed(&[encode(serde_json::to_vec(response)?, compression)?])
 }
 
-fn framed(json: &[u8], compression: Compression) -> Bytes {
-    let compressed = match compression {
-        Compression::Plain => None,
-        Compression::Zstd => compress(json),
-    };
-    let payload = compressed.as_deref().unwrap_or(json);
-    let mut out = Vec::with_capacity(4 + payload.len());
-    out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend_from_slice(payload);
-    out.into()
+/// Text as a client wants it; clients take several of these behind each other in one frame.
+pub(super) fn encode(text: Vec<u8>, compression: Compression) -> Result<Bytes, CannotEncode> {
+    match compression {
+        Compression::Plain => Ok(text.into()),
+        Compression::Zstd => COMPRESSOR.with_borrow_mut(|slot| {
+            let compressor = match slot {
+                Some(made) => made,
+                None => slot.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
+            };
+            Ok(compressor.compress(&text)?.into())
+        }),
+    }
 }
 
-/// One zstd frame of some text; `None` where the library fails, as without memory.
-pub(super) fn compress(json: &[u8]) -> Option<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|slot| {
-        if slot.is_none() {
-            *slot = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
-        }
-        slot.as_mut()?.compress(json).ok()
-    })
+/// Encoded parts behind each other, with the length of them all in front.
+pub(super) fn framed(parts: &[Bytes]) -> Result<Bytes, CannotEncode> {
+    let len: usize = parts.iter().map(Bytes::len).sum();
+    let prefix = u32::try_from(len).map_err(|_| CannotEncode)?.to_le_bytes();
+    let mut out = Vec::with_capacity(prefix.len() + len);
+    out.extend_from_slice(&prefix);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    Ok(out.into())
 }
 
 /// The sign of life. Its bytes are always the same: clients compare them instead of reading them.
-pub fn keep_alive(compression: Compression) -> Bytes {
-    static FRAMES: std::sync::OnceLock<[Bytes; 2]> = std::sync::OnceLock::new();
-    let [plain, zstd] = FRAMES.get_or_init(|| {
-        let json = br#"{"KeepAlive":true}"#;
-        [framed(json, Compression::Plain), framed(json, Compression::Zstd)]
-    });
-    match compression {
-        Compression::Plain => plain.clone(),
-        Compression::Zstd => zstd.clone(),
-    }
+///
+/// # Errors
+/// The stream has to end.
+pub fn keep_alive(compression: Compression) -> Result<Bytes, CannotEncode> {
+    framed(&[encode(br#"{"KeepAlive":true}"#.to_vec(), compression)?])
 }
 
 /// How many steps between two snapshots are kept for streams that are about to take the same one.
@@ -103,18 +122,25 @@ pub struct SharedStep {
 
 impl SharedStep {
     /// The frame for `key`, rendered by `render` unless another stream has done so already. `None` is "nothing to say".
-    pub fn frame(&self, key: ShareKey, render: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+    ///
+    /// # Errors
+    /// That of `render`.
+    pub fn frame(
+        &self,
+        key: ShareKey,
+        render: impl FnOnce() -> Result<Option<Bytes>, CannotEncode>,
+    ) -> Result<Option<Bytes>, CannotEncode> {
         // A poisoned lock means that a renderer panicked; the frames in it are whole all the same.
         let frames = || self.frames.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(known) = frames().get(&key) {
-            return known.clone();
+            return Ok(known.clone());
         }
-        let bytes = render();
+        let bytes = render()?;
         let mut frames = frames();
         if frames.len() < SHARED_FRAMES {
             frames.insert(key, bytes.clone());
         }
-        bytes
+        Ok(bytes)
     }
 }
 

@@ -17,7 +17,7 @@ use headsail_tailnet::view;
 use headsail_wire::ids::NodeId;
 
 use crate::clock;
-use crate::control::encode::{Compression, compress};
+use crate::control::encode::{CannotEncode, Compression, encode, framed};
 
 /// Peers in a piece: their numbers agree but for the last 6 bits.
 const PIECE: u64 = 64;
@@ -47,9 +47,17 @@ pub struct FullMaps {
 
 impl FullMaps {
     /// The whole first frame for a node, with its length in front; `None` if there is no such node.
-    pub fn frame(&self, t: &Tailnet, viewer: NodeId, compression: Compression) -> Option<Bytes> {
-        let me = t.node(viewer)?;
-        let mut head = diff::full(&without_peers(t, viewer)?);
+    ///
+    /// # Errors
+    /// The stream has to end.
+    pub fn frame(
+        &self,
+        t: &Tailnet,
+        viewer: NodeId,
+        compression: Compression,
+    ) -> Result<Option<Bytes>, CannotEncode> {
+        let (Some(me), Some(view)) = (t.node(viewer), without_peers(t, viewer)) else { return Ok(None) };
+        let mut head = diff::full(&view);
         head.control_time = Some(clock::now());
         let mut own = Vec::new();
         let mut shared: BTreeMap<u64, Vec<Arc<Node>>> = BTreeMap::new();
@@ -60,26 +68,26 @@ impl FullMaps {
                 own.extend(view::peer(t, me, node));
             }
         }
-        let mut text = serde_json::to_vec(&head).ok()?;
+        let mut text = serde_json::to_vec(&head)?;
         // Every peer has a comma behind it but the last, which is rendered for this viewer alone.
         let Some(last) = own.pop().or_else(|| pop_last(&mut shared).map(|n| view::peer_for_all(t, &n)))
         else {
-            return Some(joined(&[encode(text, compression)?]));
+            return framed(&[encode(text, compression)?]).map(Some);
         };
         text.pop();
         text.extend_from_slice(br#","Peers":["#);
         for peer in &own {
-            serde_json::to_writer(&mut text, peer).ok()?;
+            serde_json::to_writer(&mut text, peer)?;
             text.push(b',');
         }
         let mut parts = vec![encode(text, compression)?];
         for (place, rows) in shared {
             parts.push(self.piece(t, place, rows, compression)?);
         }
-        let mut tail = serde_json::to_vec(&last).ok()?;
+        let mut tail = serde_json::to_vec(&last)?;
         tail.extend_from_slice(b"]}");
         parts.push(encode(tail, compression)?);
-        Some(joined(&parts))
+        framed(&parts).map(Some)
     }
 
     fn piece(
@@ -88,7 +96,7 @@ impl FullMaps {
         place: u64,
         rows: Vec<Arc<Node>>,
         compression: Compression,
-    ) -> Option<Bytes> {
+    ) -> Result<Bytes, CannotEncode> {
         let mask = rows.iter().fold(0u64, |mask, n| mask | 1 << (n.id.get() % PIECE));
         let key = PieceKey { place, mask, compression };
         let domain = &t.settings().base_domain;
@@ -101,12 +109,11 @@ impl FullMaps {
         if let Some(known) =
             self.pieces.lock().unwrap_or_else(|e| e.into_inner()).get(&key).filter(|p| fits(p))
         {
-            return Some(known.bytes.clone());
+            return Ok(known.bytes.clone());
         }
         let mut text = Vec::with_capacity(rows.len() * 700);
         for node in &rows {
-            // Writing into memory can't fail, nor can a node be anything but JSON.
-            let _ = serde_json::to_writer(&mut text, &view::peer_for_all(t, node));
+            serde_json::to_writer(&mut text, &view::peer_for_all(t, node))?;
             text.push(b',');
         }
         let bytes = encode(text, compression)?;
@@ -115,7 +122,7 @@ impl FullMaps {
             pieces.clear();
         }
         pieces.insert(key, Piece { rows, domain: domain.clone(), bytes: bytes.clone() });
-        Some(bytes)
+        Ok(bytes)
     }
 }
 
@@ -129,30 +136,11 @@ fn pop_last(shared: &mut BTreeMap<u64, Vec<Arc<Node>>>) -> Option<Arc<Node>> {
     last
 }
 
-/// `None` where the compressor fails, as without memory: a map with a hole in it would be worse than none.
-fn encode(text: Vec<u8>, compression: Compression) -> Option<Bytes> {
-    match compression {
-        Compression::Plain => Some(text.into()),
-        Compression::Zstd => compress(&text).map(Bytes::from),
-    }
-}
-
-/// The parts behind each other, with the length of them all in front.
-fn joined(parts: &[Bytes]) -> Bytes {
-    let len: usize = parts.iter().map(Bytes::len).sum();
-    let mut out = Vec::with_capacity(4 + len);
-    out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
-    for part in parts {
-        out.extend_from_slice(part);
-    }
-    out.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use headsail_tailnet::change::Change;
-    use headsail_tailnet::command::{Command, Env, NewUser, Registration};
+    use headsail_tailnet::command::{Command, Env, NewUser, Registration, ShownKey};
     use headsail_tailnet::decide::decide;
     use headsail_tailnet::model::settings::Settings;
     use headsail_tailnet::project::project;
@@ -180,7 +168,7 @@ mod tests {
                 cap: CapVer::FLOOR,
                 node_key: NodeKey::from_bytes([n; 32]),
                 old_node_key: NodeKey::default(),
-                auth_key: None,
+                auth_key: ShownKey::None,
                 expiry: None,
                 hostinfo: Hostinfo {
                     hostname: format!("host{n}"),
@@ -224,7 +212,7 @@ mod tests {
                 for viewer in t.nodes().map(|n| n.id).collect::<Vec<_>>() {
                     let ought = diff::full(&project(&t, viewer).unwrap());
                     for compression in [Compression::Plain, Compression::Zstd] {
-                        let told = read(&maps.frame(&t, viewer, compression).unwrap(), compression);
+                        let told = read(&maps.frame(&t, viewer, compression).unwrap().unwrap(), compression);
                         assert_eq!(told, ought, "{nodes} nodes, round {round}, viewer {viewer}");
                     }
                 }
@@ -238,7 +226,7 @@ mod tests {
     fn viewers_share_pieces() {
         let (maps, t) = (FullMaps::default(), tailnet(200));
         for viewer in t.nodes().map(|n| n.id).skip(5).take(50) {
-            maps.frame(&t, viewer, Compression::Zstd).unwrap();
+            maps.frame(&t, viewer, Compression::Zstd).unwrap().unwrap();
         }
         // Each viewer of the first piece lacks itself in it; all other pieces are the same for everyone.
         assert_eq!(maps.pieces.lock().unwrap().len(), 50 + 3);

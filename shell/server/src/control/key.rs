@@ -7,11 +7,14 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use headsail_tailnet::command::Rejection;
 use headsail_wire::capver::CapVer;
 use headsail_wire::keys::MachineKey;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::clerk::Failure;
+use crate::control::reply::{refuse, text};
 
 /// Both keys are always written: tailscale-rs insists on them.
 #[derive(Serialize)]
@@ -25,13 +28,8 @@ struct Keys {
 pub async fn get(State(app): State<Arc<App>>, Query(query): Query<BTreeMap<String, String>>) -> Response {
     let version = query.get("v").and_then(|v| v.parse().ok()).map(CapVer);
     match version {
-        None => {
-            (StatusCode::BAD_REQUEST, "the capability version `v` of the client is missing\n").into_response()
-        }
-        Some(v) if !v.is_supported() => {
-            let text = headsail_tailnet::command::Rejection::TooOld(v).text();
-            (StatusCode::BAD_REQUEST, text).into_response()
-        }
+        None => text(StatusCode::BAD_REQUEST, "the capability version `v` of the client is missing"),
+        Some(v) if !v.is_supported() => refuse(Failure::Rejected(Rejection::TooOld(v))),
         Some(_) => {
             let public_key = MachineKey::from_bytes(*app.noise.public_key());
             Json(Keys { legacy_public_key: MachineKey::default(), public_key }).into_response()

@@ -13,8 +13,8 @@ use headsail_wire::map::MapRequest;
 
 use crate::app::App;
 use crate::clerk::Failure;
-use crate::control::encode::Compression;
-use crate::control::reply::{refuse, text};
+use crate::control::encode::{CannotEncode, Compression};
+use crate::control::reply::{fault, refuse, text};
 use crate::control::stream;
 
 /// Answers a map request.
@@ -70,7 +70,8 @@ fn update(node: NodeId, request: MapRequest) -> Command {
 
 fn one_map(app: &App, node: NodeId, compression: Compression) -> Response<Body> {
     match app.full_maps.frame(&app.clerk.snapshot(), node, compression) {
-        Some(frame) => Response::new(Body::from(frame)),
-        None => refuse(Failure::Rejected(Rejection::NotFound("this node was deleted".into()))),
+        Ok(Some(frame)) => Response::new(Body::from(frame)),
+        Err(CannotEncode) => fault(),
+        Ok(None) => refuse(Failure::Rejected(Rejection::NotFound("this node was deleted".into()))),
     }
 }

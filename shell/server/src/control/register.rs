@@ -7,8 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
-use headsail_tailnet::command::{Command, Registration, Rejection};
-use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, parse};
+use headsail_tailnet::command::{Command, Registration, ShownKey};
 use headsail_tailnet::model::node::Node;
 use headsail_tailnet::model::ticket::{Ticket, TicketState};
 use headsail_tailnet::tailnet::Tailnet;
@@ -17,8 +16,7 @@ use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::register::{RegisterLogin, RegisterRequest, RegisterResponse, RegisterUser};
 
 use crate::app::App;
-use crate::clerk::Failure;
-use crate::control::reply::text;
+use crate::control::reply::{refuse_registration, text};
 
 /// A waiting follow-up is answered at the latest then; the client asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
@@ -55,13 +53,12 @@ pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<B
 async fn register(app: &App, machine: MachineKey, request: RegisterRequest) -> Response<Body> {
     let node_key = request.node_key;
     let logs_out = request.expiry.is_some_and(|at| at <= crate::clock::now());
-    let auth_key = request.auth.map(|a| a.auth_key).filter(|k| !k.is_empty());
     let registration = Registration {
         machine_key: machine,
         cap: request.version,
         node_key,
         old_node_key: request.old_node_key,
-        auth_key: auth_key.map(|text| parse(AUTH_KEY_PREFIX, &text)),
+        auth_key: request.auth.map_or(ShownKey::None, |auth| ShownKey::of(&auth.auth_key)),
         expiry: request.expiry,
         // A host that is missing tells as little as an empty one.
         hostinfo: request.hostinfo.unwrap_or_default(),
@@ -70,16 +67,7 @@ async fn register(app: &App, machine: MachineKey, request: RegisterRequest) -> R
     match app.clerk.submit("machine", Command::Register(Box::new(registration))).await {
         Ok(_) if logs_out => respond(RegisterResponse::key_expired()),
         Ok(snapshot) => answer(app, &snapshot, &machine, &node_key),
-        Err(failure) => refuse(failure),
-    }
-}
-
-fn refuse(failure: Failure) -> Response<Body> {
-    match failure {
-        Failure::Rejected(Rejection::Invalid(why)) => text(StatusCode::BAD_REQUEST, why),
-        Failure::Rejected(Rejection::KeyExpired) => respond(RegisterResponse::key_expired()),
-        Failure::Rejected(rejection) => respond(RegisterResponse::refused(rejection.text())),
-        Failure::Fault(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why),
+        Err(failure) => refuse_registration(failure),
     }
 }
 

@@ -1,8 +1,11 @@
-//! Short answers of the control protocol, and the status of each refusal.
+//! Short answers of the control protocol, and the status of each refusal and fault.
 
+use axum::Json;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
 use headsail_tailnet::command::Rejection;
+use headsail_wire::register::RegisterResponse;
 
 use crate::clerk::Failure;
 
@@ -13,23 +16,53 @@ pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body
     response
 }
 
-/// The status of a failed map request.
+/// What a machine is told whose question failed.
 pub(super) fn refuse(failure: Failure) -> Response<Body> {
     match failure {
-        Failure::Rejected(rejection) => {
-            let status = match &rejection {
-                Rejection::NotFound(_) => StatusCode::NOT_FOUND,
-                Rejection::Foreign | Rejection::Refused(_) | Rejection::KeyExpired => {
-                    StatusCode::UNAUTHORIZED
-                }
-                Rejection::Invalid(_)
-                | Rejection::TooOld(_)
-                | Rejection::Conflict(_)
-                | Rejection::BadPolicy(_) => StatusCode::BAD_REQUEST,
-                Rejection::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            text(status, rejection.text())
+        Failure::Rejected(rejection) => text(status(&rejection), rejection.text()),
+        Failure::Fault(_) => fault(),
+    }
+}
+
+/// What a machine is told whose registration failed. Clients show the text of a refusal to their user only where it is
+/// the answer of a registration, with the status 200.
+pub(super) fn refuse_registration(failure: Failure) -> Response<Body> {
+    match failure {
+        Failure::Rejected(Rejection::Invalid(why)) => text(StatusCode::BAD_REQUEST, why),
+        Failure::Rejected(Rejection::KeyExpired) => Json(RegisterResponse::key_expired()).into_response(),
+        Failure::Rejected(rejection) => Json(RegisterResponse::refused(rejection.text())).into_response(),
+        Failure::Fault(_) => fault(),
+    }
+}
+
+/// A failure of ours, in no detail: that is in the log, and is of no use to strangers.
+pub(super) fn fault() -> Response<Body> {
+    text(StatusCode::INTERNAL_SERVER_ERROR, "the server could not do this now; try again later")
+}
+
+fn status(rejection: &Rejection) -> StatusCode {
+    match rejection {
+        Rejection::NotFound(_) => StatusCode::NOT_FOUND,
+        Rejection::Foreign | Rejection::Refused(_) | Rejection::KeyExpired => StatusCode::UNAUTHORIZED,
+        Rejection::Invalid(_) | Rejection::TooOld(_) | Rejection::Conflict(_) | Rejection::BadPolicy(_) => {
+            StatusCode::BAD_REQUEST
         }
-        Failure::Fault(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why),
+        Rejection::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn machines_are_told_nothing_of_our_disk() {
+        let failure = || Failure::Fault("cannot write `/var/lib/headsail/db.sqlite`".into());
+        for answer in [refuse(failure()), refuse_registration(failure())] {
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let told = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(told, "the server could not do this now; try again later\n");
+        }
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::control::encode::{Compression, ShareKey, frame, keep_alive};
+use crate::control::encode::{CannotEncode, Compression, ShareKey, frame, keep_alive};
 use crate::control::reply::refuse;
 
 /// A quiet stream gives a sign of life after this long, and up to [`KEEP_ALIVE_SPREAD`] more; clients give up after 120 s.
@@ -75,7 +75,9 @@ pub fn farewell(app: Arc<App>, stone: &Tombstone, compression: Compression) -> R
     let (node, node_key) = (stone.node, stone.node_key);
     tokio::spawn(async move {
         let teller = Teller { app, node, stream: None, compression, frames };
-        if let Next::Go = teller.send(frame(&first, compression)).await {
+        if let Ok(first) = frame(&first, compression)
+            && let Next::Go = teller.send(first).await
+        {
             teller.linger(&node_key).await;
         }
     });
@@ -149,7 +151,7 @@ enum Next {
 impl Teller {
     async fn run(self, mut told: Arc<Tailnet>) {
         let mut snapshots = self.app.clerk.follow();
-        let Some(first) = self.app.full_maps.frame(&told, self.node, self.compression) else { return };
+        let Ok(Some(first)) = self.app.full_maps.frame(&told, self.node, self.compression) else { return };
         if let Next::End = self.send(first).await {
             return;
         }
@@ -176,12 +178,12 @@ impl Teller {
                             permit.send(bytes);
                             return self.linger(&key).await;
                         }
-                        Told::Gone => return,
+                        Told::End => return,
                     }
                     told = now;
                 }
                 () = tokio::time::sleep_until(quiet_until) => {
-                    if let Next::End = self.send(keep_alive(self.compression)).await {
+                    if let Next::End = self.give_sign_of_life().await {
                         return;
                     }
                     quiet_until = Instant::now() + self.keep_alive_after();
@@ -204,13 +206,20 @@ impl Teller {
                     }
                 }
                 () = tokio::time::sleep_until(quiet_until) => {
-                    if let Next::End = self.send(keep_alive(self.compression)).await {
+                    if let Next::End = self.give_sign_of_life().await {
                         return;
                     }
                     quiet_until = Instant::now() + self.keep_alive_after();
                 }
                 () = self.frames.closed() => return,
             }
+        }
+    }
+
+    async fn give_sign_of_life(&self) -> Next {
+        match keep_alive(self.compression) {
+            Ok(bytes) => self.send(bytes).await,
+            Err(CannotEncode) => Next::End,
         }
     }
 
@@ -235,19 +244,25 @@ impl Teller {
     fn tell(&self, then: &Arc<Tailnet>, now: &Arc<Tailnet>) -> Told {
         let (Some(_), Some(_)) = (then.node(self.node), now.node(self.node)) else {
             let stone = then.node(self.node).and_then(|n| now.tombstone(&n.node_key));
-            let last = |s: &Arc<Tombstone>| Told::Last(frame(&expired_self(s), self.compression), s.node_key);
-            return stone.map_or(Told::Gone, last);
+            let last = |s: &Arc<Tombstone>| {
+                Some(Told::Last(frame(&expired_self(s), self.compression).ok()?, s.node_key))
+            };
+            return stone.and_then(last).unwrap_or(Told::End);
         };
         let shared = self.app.encoder.step(then, now);
         let render = || match shared.step.delta(self.node) {
-            Delta::Frame(response) => Some(frame(&response, self.compression)),
-            Delta::Nothing | Delta::Gone => None,
+            Delta::Frame(response) => frame(&response, self.compression).map(Some),
+            Delta::Nothing | Delta::Gone => Ok(None),
         };
         let bytes = match self.share_key(then, now).filter(|_| !shared.step.tells_of_itself(self.node)) {
             Some(key) => shared.frame(key, render),
             None => render(),
         };
-        bytes.map_or(Told::Nothing, Told::Frame)
+        match bytes {
+            Ok(Some(bytes)) => Told::Frame(bytes),
+            Ok(None) => Told::Nothing,
+            Err(CannotEncode) => Told::End,
+        }
     }
 
     /// Viewers with equal keys are told the same, unless something of the node itself differs.
@@ -262,5 +277,5 @@ enum Told {
     Frame(Bytes),
     /// This, and then no more until the node with this key is forgotten or comes back.
     Last(Bytes, NodeKey),
-    Gone,
+    End,
 }
