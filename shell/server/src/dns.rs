@@ -1,8 +1,9 @@
 //! From the configuration to the DNS settings that clients get, and the file of extra records.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
 
 use headsail_wire::dns::{DnsConfig, DnsRecord, Resolver};
 use headsail_wire::json;
@@ -13,8 +14,6 @@ use crate::files;
 
 /// How often the file of extra records is looked at.
 pub const WATCH_EVERY: Duration = Duration::from_secs(2);
-/// How old a change must be before the file's time tells every further one.
-const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// Bounds of that file: every node gets every record.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 const MAX_RECORDS: usize = 10_000;
@@ -76,9 +75,13 @@ struct FileRecord {
 /// # Errors
 /// A sentence for the user: the file cannot be read, is not such a list, or a record is one that clients ignore.
 pub fn load_extra_records(path: &Path) -> Result<Vec<DnsRecord>, String> {
+    extra_records(path, files::read_bounded(path, MAX_FILE_BYTES))
+}
+
+fn extra_records(path: &Path, text: io::Result<String>) -> Result<Vec<DnsRecord>, String> {
     let failed =
         |why: &dyn std::fmt::Display| format!("cannot use the DNS records in `{}`: {why}", path.display());
-    let text = files::read_bounded(path, MAX_FILE_BYTES).map_err(|error| failed(&error))?;
+    let text = text.map_err(|error| failed(&error))?;
     let records: Vec<FileRecord> = json::decode(text.as_bytes()).map_err(|error| failed(&error))?;
     if records.len() > MAX_RECORDS {
         return Err(failed(&format_args!("there are more than {MAX_RECORDS}")));
@@ -91,75 +94,25 @@ pub fn load_extra_records(path: &Path) -> Result<Vec<DnsRecord>, String> {
 }
 
 /// Looks at a file of extra records, usually [`WATCH_EVERY`], and hands over its content whenever that changed; `known`
-/// is what the caller has from [`load_extra_records`]. Runs until dropped.
+/// is what the caller has from [`load_extra_records`]. A missing, half-written or wrong file changes nothing. Runs until
+/// dropped.
 pub async fn watch_extra_records<F: Future<Output = ()>>(
     path: &Path,
-    known: Vec<DnsRecord>,
+    mut known: Vec<DnsRecord>,
     every: Duration,
     publish: impl Fn(Vec<DnsRecord>) -> F,
 ) {
-    let mut watch = Watch { path: path.to_owned(), known, seen: None, complaint: None };
+    let mut watch = files::Watch::new(path.to_owned(), MAX_FILE_BYTES);
     loop {
-        tokio::time::sleep(every).await;
-        if let Some(records) = watch.look(SystemTime::now()) {
-            publish(records).await;
-        }
-    }
-}
-
-/// A watched file and what was last seen of it.
-struct Watch {
-    path: PathBuf,
-    known: Vec<DnsRecord>,
-    seen: Option<Stamp>,
-    /// What is wrong with the file, so that it is said once.
-    complaint: Option<String>,
-}
-
-impl Watch {
-    /// The records if they changed. A missing, half-written or wrong file changes nothing.
-    fn look(&mut self, now: SystemTime) -> Option<Vec<DnsRecord>> {
-        let stamp = Stamp::of(&self.path);
-        // A file of this moment is read again even if its time stands still: clocks of file systems are coarse.
-        let settled = stamp.as_ref().is_none_or(|stamp| stamp.modified + SETTLED_AFTER < now);
-        if stamp == self.seen && settled && self.complaint.is_none() {
-            return None;
-        }
-        self.seen = stamp;
-        match load_extra_records(&self.path) {
+        match extra_records(path, watch.news(every).await) {
+            Ok(records) if records == known => {}
             Ok(records) => {
-                self.complaint = None;
-                if records == self.known {
-                    return None;
-                }
-                tracing::info!(file = %self.path.display(), records = records.len(), "the DNS records changed");
-                self.known.clone_from(&records);
-                Some(records)
+                tracing::info!(file = %path.display(), records = records.len(), "the DNS records changed");
+                known.clone_from(&records);
+                publish(records).await;
             }
-            Err(why) => {
-                if self.complaint.as_ref() != Some(&why) {
-                    tracing::warn!("{why}; the former records stay");
-                }
-                self.complaint = Some(why);
-                None
-            }
+            Err(why) => tracing::warn!("{why}; the former records stay"),
         }
-    }
-}
-
-/// What changes when somebody writes a file or puts another in its place.
-#[derive(PartialEq)]
-struct Stamp {
-    modified: SystemTime,
-    len: u64,
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Stamp> {
-        use std::os::unix::fs::MetadataExt;
-        let meta = std::fs::metadata(path).ok()?;
-        Some(Stamp { modified: meta.modified().ok()?, len: meta.len(), inode: meta.ino() })
     }
 }
 
@@ -253,31 +206,31 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_watched_file_is_news_when_whole_and_changed() {
+    #[tokio::test(start_paused = true)]
+    async fn records_are_news_when_whole_and_changed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("records.json");
         let one = r#"[{"name":"a.b","type":"A","value":"100.64.0.1"}]"#;
         fs::write(&path, one).unwrap();
         let known = load_extra_records(&path).unwrap();
-        let mut watch = Watch { path: path.clone(), known, seen: None, complaint: None };
-        let now = SystemTime::now();
-        assert_eq!(watch.look(now), None);
-        fs::write(&path, "[{").unwrap();
-        assert_eq!(watch.look(now), None);
-        fs::write(&path, one).unwrap();
-        assert_eq!(watch.look(now), None, "the same as before the half file");
-        fs::write(&path, one.replace("0.1", "0.2")).unwrap();
-        assert_eq!(watch.look(now).map(|records| records[0].value.clone()).as_deref(), Some("100.64.0.2"));
-        // Another file in its place, as editors and config maps do it; then none at all.
-        let fresh = dir.path().join("fresh");
-        fs::write(&fresh, "[]").unwrap();
-        fs::rename(&fresh, &path).unwrap();
-        assert_eq!(watch.look(now + Duration::from_secs(3600)), Some(Vec::new()));
-        assert_eq!(watch.look(now + Duration::from_secs(3600)), None);
+        let (news, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let watching = path.clone();
+        tokio::spawn(async move {
+            watch_extra_records(&watching, known, WATCH_EVERY, |records| {
+                let _ = news.send(records[0].value.clone());
+                async {}
+            })
+            .await;
+        });
+        for text in ["[{", one, &one.replace("0.1", "0.2")] {
+            tokio::time::sleep(3 * WATCH_EVERY).await;
+            fs::write(&path, text).unwrap();
+        }
+        // Neither the half file nor what was known before it is news.
+        assert_eq!(told.recv().await.as_deref(), Some("100.64.0.2"));
         fs::remove_file(&path).unwrap();
-        assert_eq!(watch.look(now), None);
+        tokio::time::sleep(3 * WATCH_EVERY).await;
         fs::write(&path, one).unwrap();
-        assert_eq!(watch.look(now).map(|records| records.len()), Some(1));
+        assert_eq!(told.recv().await.as_deref(), Some("100.64.0.1"));
     }
 }

@@ -1,9 +1,16 @@
-//! Files that only the server may read, written so that a crash leaves the old content or the new one.
+//! Files that only the server may read, written so that a crash leaves the old content or the new one; and files that are
+//! watched while it runs.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+/// How old a change must be before a file's time tells every further one: clocks of file systems are coarse.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
 /// Makes a directory and the missing ones above it, all with mode 0700. Existing ones keep their mode.
 ///
@@ -62,6 +69,101 @@ pub fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
     Ok(text)
 }
 
+/// Does what waits for a disk beside the tasks that serve.
+///
+/// # Errors
+/// Those of `work`, or that it panicked.
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// A file that may change while the server runs, and what was last seen of it.
+#[derive(Clone)]
+pub struct Watch {
+    path: PathBuf,
+    limit: u64,
+    /// `None` where the last look failed, so that the next one reads again.
+    seen: Option<Stamp>,
+    content: Option<Vec<u8>>,
+    /// Why the last look failed, so that it is said once.
+    complaint: Option<String>,
+}
+
+impl Watch {
+    /// Watches a text file of at most `limit` bytes.
+    pub fn new(path: PathBuf, limit: u64) -> Watch {
+        Watch { path, limit, seen: None, content: None, complaint: None }
+    }
+
+    /// Looks at the file this often, until it has other content than at the last look; the first one always finds news.
+    /// Nothing is lost where the caller stops waiting.
+    ///
+    /// # Errors
+    /// Why it cannot be read, once for each reason.
+    pub async fn news(&mut self, every: Duration) -> io::Result<String> {
+        loop {
+            tokio::time::sleep(every).await;
+            let mut watch = self.clone();
+            let (watch, found) = aside(move || {
+                let found = watch.look(SystemTime::now());
+                Ok((watch, found))
+            })
+            .await?;
+            *self = watch;
+            if let Some(found) = found {
+                return found;
+            }
+        }
+    }
+
+    /// Has the next look find news, whatever it sees: what came of the last ones could not be used.
+    pub fn forget(&mut self) {
+        *self = Watch::new(std::mem::take(&mut self.path), self.limit);
+    }
+
+    fn look(&mut self, now: SystemTime) -> Option<io::Result<String>> {
+        let stamp = Stamp::of(&self.path);
+        let settled = stamp.as_ref().is_some_and(|s| s.modified + SETTLED_AFTER < now);
+        if settled && stamp == self.seen {
+            return None;
+        }
+        match read_bounded(&self.path, self.limit) {
+            Ok(text) => {
+                self.seen = stamp;
+                self.complaint = None;
+                let content = digest(&SHA256, text.as_bytes()).as_ref().to_vec();
+                let is_news = self.content.as_ref() != Some(&content);
+                self.content = Some(content);
+                is_news.then_some(Ok(text))
+            }
+            Err(error) => {
+                self.seen = None;
+                let why = error.to_string();
+                let is_news = self.complaint.as_ref() != Some(&why);
+                self.complaint = Some(why);
+                is_news.then_some(Err(error))
+            }
+        }
+    }
+}
+
+/// What changes when somebody writes a file or puts another in its place.
+#[derive(Clone, PartialEq)]
+struct Stamp {
+    modified: SystemTime,
+    len: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        let meta = fs::metadata(path).ok()?;
+        Some(Stamp { modified: meta.modified().ok()?, len: meta.len(), inode: meta.ino() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -94,5 +196,57 @@ mod tests {
         fs::write(&file, "12345").unwrap();
         assert_eq!(read_bounded(&file, 5).unwrap(), "12345");
         assert_eq!(read_bounded(&file, 4).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    fn text(found: Option<io::Result<String>>) -> Option<String> {
+        found.map(|read| read.unwrap())
+    }
+
+    #[test]
+    fn a_watched_file_is_news_when_its_content_is() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("text");
+        let mut watch = Watch::new(path.clone(), 10);
+        let now = SystemTime::now();
+        assert_eq!(watch.look(now).unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(watch.look(now).is_none(), "a reason is given once");
+        fs::write(&path, "one").unwrap();
+        assert_eq!(text(watch.look(now)).as_deref(), Some("one"));
+        assert!(watch.look(now).is_none());
+        // Of the same length and at the same time, as far as a coarse clock tells.
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "two").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert_eq!(text(watch.look(now)).as_deref(), Some("two"));
+        // Another file in its place, as editors and config maps do it.
+        let later = now + Duration::from_secs(3600);
+        let fresh = root.path().join("fresh");
+        fs::write(&fresh, "six").unwrap();
+        File::options().write(true).open(&fresh).unwrap().set_modified(modified).unwrap();
+        fs::rename(&fresh, &path).unwrap();
+        assert_eq!(text(watch.look(later)).as_deref(), Some("six"));
+        assert!(watch.look(later).is_none());
+        watch.forget();
+        assert_eq!(text(watch.look(later)).as_deref(), Some("six"));
+        fs::write(&path, "longer than ten").unwrap();
+        assert_eq!(watch.look(later).unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
+        fs::write(&path, "six").unwrap();
+        assert!(watch.look(later).is_none(), "it is read again, and says what it said before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_of_a_watched_file_are_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("text");
+        fs::write(&path, "one").unwrap();
+        let mut watch = Watch::new(path.clone(), 10);
+        let every = Duration::from_secs(2);
+        assert_eq!(watch.news(every).await.unwrap(), "one");
+        let change = async {
+            tokio::time::sleep(3 * every).await;
+            fs::write(&path, "two").unwrap();
+        };
+        let (found, ()) = tokio::join!(watch.news(every), change);
+        assert_eq!(found.unwrap(), "two");
     }
 }

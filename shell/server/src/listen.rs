@@ -21,8 +21,6 @@ use tower::ServiceExt;
 
 use crate::relay::Relay;
 
-/// Connections at once over all listeners.
-const MAX_CONNECTIONS: usize = 65_536;
 /// How long a TLS handshake may take.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a request may take to arrive.
@@ -36,10 +34,10 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest head of a request that is read ahead.
 const MAX_HEAD: usize = 8 * 1024;
-/// Pause after the system refused a connection, as when it has no file descriptors left.
+/// Pause after the system refused a connection, as when it has no memory for one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection's place among [`MAX_CONNECTIONS`]. Whoever takes a connection over from HTTP holds it as long as that.
+/// A connection's place among those that a [`Service`] takes at once. Whoever takes a connection over from HTTP holds it as long as that.
 #[derive(Clone)]
 pub struct Seat(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
 
@@ -54,9 +52,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// Serves `router`, and `relay` where a client skips the HTTP answer.
-    pub fn new(router: Router, relay: Option<Relay>) -> Service {
-        Service { router, relay, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
+    /// Serves `router`, and `relay` where a client skips the HTTP answer, on so many connections at once.
+    pub fn new(router: Router, relay: Option<Relay>, connections: usize) -> Service {
+        Service { router, relay, permits: Arc::new(Semaphore::new(connections)) }
+    }
+
+    /// Serves something else, on connections that count together with those of this service.
+    pub fn with(&self, router: Router, relay: Option<Relay>) -> Service {
+        Service { router, relay, permits: self.permits.clone() }
     }
 }
 
@@ -73,10 +76,12 @@ pub enum Tls {
 
 /// Accepts connections for ever.
 pub async fn accept(listener: TcpListener, tls: Tls, service: Service) {
+    let mut outage = Outage::default();
     loop {
         let Ok(permit) = service.permits.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, remote)) => {
+                outage.ends();
                 let (tls, service) = (tls.clone(), service.clone());
                 tokio::spawn(async move {
                     if let Err(error) = connection(socket, remote, tls, service, permit).await {
@@ -84,10 +89,26 @@ pub async fn accept(listener: TcpListener, tls: Tls, service: Service) {
                     }
                 });
             }
-            Err(error) => {
-                tracing::warn!("a connection could not be accepted: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => outage.goes_on(&error).await,
+        }
+    }
+}
+
+/// Whether the system refuses connections at the moment, so that it is said once.
+#[derive(Default)]
+struct Outage(bool);
+
+impl Outage {
+    async fn goes_on(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.0, true) {
+            tracing::warn!("connections can't be accepted, this goes on trying: {error}");
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+
+    fn ends(&mut self) {
+        if std::mem::take(&mut self.0) {
+            tracing::info!("connections are accepted again");
         }
     }
 }
@@ -307,11 +328,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
 
 /// Accepts connections of the command line for ever.
 pub async fn accept_local(listener: UnixListener, router: Router) {
+    let mut outage = Outage::default();
     loop {
-        let Ok((socket, _)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                outage.goes_on(&error).await;
+                continue;
+            }
         };
+        outage.ends();
         let service = TowerToHyperService::new(router.clone());
         tokio::spawn(async move {
             let served = auto::Builder::new(TokioExecutor::new())

@@ -1,15 +1,21 @@
 //! The policy where it is a file: read at the start, on request, and when it changes.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use headsail_policy::{MAX_TEXT, render};
 use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::model::policy::PolicyRow;
 
 use crate::clerk::{Clerk, Failure};
+use crate::files::Watch;
 use crate::{clock, files};
 
+/// A byte more than the reader of policies takes: it is the one to say so.
+const MAX_FILE_BYTES: u64 = MAX_TEXT as u64 + 1;
+/// What becomes of a bad policy while another one holds.
+const REFUSED: &str = "is refused, the former one stays";
 /// How often the file is looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 
@@ -28,26 +34,42 @@ pub fn first(path: &Path, domains: &[String]) -> Result<PolicyRow, String> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    files::read_bounded(path, MAX_TEXT as u64 + 1)
-        .map_err(|e| format!("cannot read the policy `{}`: {e}", path.display()))
+    files::read_bounded(path, MAX_FILE_BYTES).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("cannot read the policy `{}`: {error}", path.display())
 }
 
 /// Reads the policy again and, if it is a good one, makes it hold; a bad one is named and the old one stays.
 pub async fn reload(clerk: &Clerk, path: &Path) {
-    set(clerk, path, "is refused, the former one stays").await;
+    read_and_set(clerk, path, REFUSED).await;
 }
 
 /// Runs the tests of the policy of [`first`], and approves what it approves. It holds even where its tests fail: without
 /// it, everybody could reach everybody.
 pub async fn confirm(clerk: &Clerk, path: &Path) {
-    set(clerk, path, "holds, because a start has no former one, but it is not right").await;
+    read_and_set(clerk, path, "holds, because a start has no former one, but it is not right").await;
 }
 
-async fn set(clerk: &Clerk, path: &Path, otherwise: &str) {
+async fn read_and_set(clerk: &Clerk, path: &Path, otherwise: &str) {
+    let file = path.to_owned();
+    let text = files::aside(move || files::read_bounded(&file, MAX_FILE_BYTES)).await;
+    // Whoever asked can ask again, and the store has said what is wrong with it.
+    let _ = set(clerk, path, text, otherwise).await;
+}
+
+/// The store is at fault, not the policy.
+struct NotSaved;
+
+async fn set(clerk: &Clerk, path: &Path, text: io::Result<String>, otherwise: &str) -> Result<(), NotSaved> {
     let shown = path.display();
-    let text = match read(path) {
+    let text = match text {
         Ok(text) => text,
-        Err(why) => return tracing::warn!("{why}; the former policy stays"),
+        Err(error) => {
+            tracing::warn!("{}; the former policy stays", unreadable(path, &error));
+            return Ok(());
+        }
     };
     let command = Command::SetPolicy { text: text.clone(), kept: false };
     match clerk.submit("policy file", command).await {
@@ -59,25 +81,25 @@ async fn set(clerk: &Clerk, path: &Path, otherwise: &str) {
         Err(Failure::Rejected(rejection)) => {
             tracing::warn!("the policy `{shown}` {otherwise}: {}", rejection.text());
         }
-        Err(Failure::Fault(why)) => tracing::error!("the policy `{shown}` can't be set: {why}"),
-    }
-}
-
-/// Follows the file for ever.
-pub async fn watch(clerk: Clerk, path: PathBuf) {
-    let mut seen = stamp(&path);
-    loop {
-        tokio::time::sleep(WATCH_EVERY).await;
-        let now = stamp(&path);
-        if now != seen && now.is_some() {
-            seen = now;
-            reload(&clerk, &path).await;
+        Err(Failure::Fault(why)) => {
+            tracing::error!("the policy `{shown}` can't be set: {why}");
+            return Err(NotSaved);
         }
     }
+    Ok(())
 }
 
-/// What changes when somebody writes the file or puts another in its place.
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.modified().ok()?, meta.len()))
+/// Follows the file for ever. What the store could not save is tried again.
+pub async fn watch(clerk: Clerk, path: PathBuf) {
+    let mut watch = Watch::new(path.clone(), MAX_FILE_BYTES);
+    loop {
+        let text = watch.news(WATCH_EVERY).await;
+        let holds = |text: &String| clerk.snapshot().policy().is_some_and(|row| row.text() == text);
+        if text.as_ref().is_ok_and(holds) {
+            continue;
+        }
+        if let Err(NotSaved) = set(&clerk, &path, text, REFUSED).await {
+            watch.forget();
+        }
+    }
 }

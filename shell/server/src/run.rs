@@ -34,6 +34,8 @@ const GRACE_MILLIS: i64 = 5_000;
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Open files that the server asks the system for.
 const OPEN_FILES: u64 = 65_536;
+/// Open files that are not for connections: the database, listeners, the command line, what is fetched and read again.
+const KEPT_FILES: u64 = 128;
 
 /// What `serve` was told on the command line.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +57,7 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    raise_open_files();
+    let connections = connections(raise_open_files());
     tls::install_provider();
     files::private_dir(&settings.data_dir)
         .map_err(|e| format!("cannot use the data directory `{}`: {e}", settings.data_dir.display()))?;
@@ -102,7 +104,10 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let app = Arc::new(App::new(settings.clone(), clerk.clone(), noise, relay.clone()));
 
     let mut tasks = JoinSet::new();
-    sockets.serve(&app, certificates.as_ref(), &mut tasks)?;
+    sockets.serve(connections, &app, certificates.as_ref(), &mut tasks)?;
+    if let Some(certificates) = &certificates {
+        tasks.spawn(forever(certificates.clone().watch()));
+    }
     tasks.spawn(forever(listen::accept_local(local_listener, http::local(app.clone()))));
     keep_configured(&clerk, derp, derp_map, &settings, &mut tasks);
     if let Some(relay) = relay {
@@ -132,17 +137,29 @@ fn start_log(log: &config::Log) {
     let _ = if log.json { builder.json().try_init() } else { builder.compact().try_init() };
 }
 
-/// Every stream and every relay client is an open file; the usual limit of 1024 is soon reached.
-fn raise_open_files() {
+/// Every stream and every relay client is an open file; the usual limit of 1024 is soon reached. Gives the limit that
+/// holds from now on.
+fn raise_open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES));
-    if limit.current.is_some_and(|now| now < wanted) {
-        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    let now = limit.current.unwrap_or(OPEN_FILES);
+    if now >= wanted {
+        return now;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }) {
+        Ok(()) => wanted,
+        Err(error) => {
+            tracing::warn!("the limit of open files stays at {now}: {error}");
+            now
         }
     }
+}
+
+/// Connections at once, where so many files may be open: none is accepted that would leave no file for anything else.
+fn connections(open_files: u64) -> usize {
+    let kept = KEPT_FILES.min(open_files / 2);
+    usize::try_from((open_files - kept).min(OPEN_FILES)).unwrap_or(1).max(1)
 }
 
 /// Memory as the store has it; whoever was connected has the grace to come back.
@@ -247,8 +264,8 @@ async fn expel_deleted(relay: Relay, clerk: Clerk) -> io::Result<()> {
 
 /// What a hang-up signal asks for: policy and certificate are read again.
 async fn reload(clerk: &Clerk, certificates: Option<&Arc<Certificates>>, policy: Option<&Path>) {
-    if let Some(Err(error)) = certificates.map(|c| c.reload()) {
-        tracing::warn!("the TLS certificate stays as it was: {error}");
+    if let Some(certificates) = certificates {
+        certificates.reload().await;
     }
     if let Some(path) = policy {
         policy_file::reload(clerk, path).await;
@@ -281,5 +298,18 @@ fn store_options(settings: &Settings) -> headsail_store::sqlite::Options {
         write_ahead_log: settings.database.write_ahead_log,
         wal_autocheckpoint: settings.database.wal_autocheckpoint,
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        assert_eq!(connections(1024), 896);
+        assert_eq!(connections(100), 50);
+        assert_eq!(connections(u64::MAX), 65_536);
+        assert_eq!(connections(0), 1);
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ impl Sockets {
         let mut held = Held::find();
         let mut sockets = Sockets { http: Vec::new(), tls: Vec::new(), stun: Vec::new(), metrics: None };
         if let Some(addr) = settings.listeners.http.clone() {
-            let listener = held.take_or_bind(&addr, moves).await?;
+            let listener = held.take_or_bind(&addr, "listen_addr", moves).await?;
             let port = listener.local_addr()?.port();
             if port != addr.port {
                 settings.server_url.set_port(port);
@@ -48,16 +49,25 @@ impl Sockets {
             sockets.http.push(listener);
         }
         if let Some(addr) = settings.listeners.tls.clone() {
-            sockets.tls.push(held.take_or_bind(&addr, moves).await?);
+            // Own certificate files make `listen_addr` speak TLS.
+            let key = if settings.listeners.http.is_some() { "tls_listen_addr" } else { "listen_addr" };
+            sockets.tls.push(held.take_or_bind(&addr, key, moves).await?);
         }
         if settings.listeners.needs_tls_443 {
             sockets.tls.extend(bind_443(&mut held, &settings.listeners).await);
         }
         if let Some(addr) = &settings.listeners.metrics {
-            sockets.metrics = Some(held.take_or_bind(addr, moves).await?);
+            sockets.metrics = Some(held.take_or_bind(addr, "metrics_listen_addr", moves).await?);
         }
         if let Some(derp) = &settings.derp.server {
-            sockets.stun = bind_stun(&derp.stun_listen, moves)?;
+            let addr = &derp.stun_listen;
+            sockets.stun =
+                first_free(addr, moves, async |candidate| stun::bind(candidate)).await.map_err(|error| {
+                    format!(
+                        "cannot answer STUN on `{addr}`: {}",
+                        advice(&error, "derp.server.stun_listen_addr")
+                    )
+                })?;
         }
         held.warn_of_the_rest();
         Ok(sockets)
@@ -79,13 +89,15 @@ impl Sockets {
         Some(derp_map::embedded_region(server, &RelayAddress::of(settings, tls, stun, pin)))
     }
 
+    /// Serves on all of them; `connections` is how many there may be at once.
     pub fn serve(
         self,
+        connections: usize,
         app: &Arc<App>,
         certificates: Option<&Arc<Certificates>>,
         tasks: &mut JoinSet<io::Result<()>>,
     ) -> Result<(), ServeError> {
-        let service = Service::new(http::public(app.clone()), app.relay.clone());
+        let service = Service::new(http::public(app.clone()), app.relay.clone(), connections);
         let acceptor =
             certificates.map(|c| tls::server_config(c.clone())).transpose()?.map(TlsAcceptor::from);
         for listener in self.http {
@@ -103,7 +115,7 @@ impl Sockets {
         let counts = Arc::new(stun::Counts::default());
         if let Some(listener) = self.metrics {
             tracing::info!("showing metrics on {}", listener.local_addr()?);
-            let service = Service::new(metrics::routes(app.clone(), counts.clone()), None);
+            let service = service.with(metrics::routes(app.clone(), counts.clone()), None);
             tasks.spawn(forever(listen::accept(listener, Tls::No, service)));
         }
         for socket in self.stun {
@@ -136,12 +148,22 @@ impl Held {
     }
 
     /// The listener that is held at this port, or a new one.
-    async fn take_or_bind(&mut self, addr: &ListenAddr, may_move: bool) -> Result<TcpListener, ServeError> {
+    async fn take_or_bind(
+        &mut self,
+        addr: &ListenAddr,
+        key: &str,
+        may_move: bool,
+    ) -> Result<TcpListener, ServeError> {
+        let bound = match self.take(addr) {
+            Some(listener) => Ok(listener),
+            None => first_free(addr, may_move, async |candidate| TcpListener::bind(candidate).await).await,
+        };
+        bound.map_err(|error| format!("cannot listen on `{addr}`: {}", advice(&error, key)).into())
+    }
+
+    fn take(&mut self, addr: &ListenAddr) -> Option<TcpListener> {
         let at_port = |l: &TcpListener| l.local_addr().is_ok_and(|held| held.port() == addr.port);
-        match self.0.iter().position(at_port) {
-            Some(index) => Ok(self.0.swap_remove(index)),
-            None => bind(addr, may_move).await,
-        }
+        Some(self.0.swap_remove(self.0.iter().position(at_port)?))
     }
 
     fn warn_of_the_rest(self) {
@@ -157,19 +179,39 @@ pub(crate) async fn forever(task: impl Future<Output = ()>) -> io::Result<()> {
     Ok(())
 }
 
-async fn bind(addr: &ListenAddr, may_move: bool) -> Result<TcpListener, ServeError> {
-    let tries = if may_move { PORTS_TO_TRY } else { 1 };
-    let mut failure = None;
-    for step in 0..tries {
-        let addr = addr.with_port(addr.port.saturating_add(step));
-        for candidate in addr.candidates().map_err(|e| format!("cannot listen on `{addr}`: {e}"))? {
-            match TcpListener::bind(candidate).await {
-                Ok(listener) => return Ok(listener),
-                Err(error) => failure = Some(format!("cannot listen on `{addr}`: {error}")),
+/// What `bind` makes of the first address that it can have; where `may_move`, also at one of the next ports. The error is
+/// that of the configured port.
+async fn first_free<T>(
+    addr: &ListenAddr,
+    may_move: bool,
+    bind: impl AsyncFn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    for step in 0..if may_move { PORTS_TO_TRY } else { 1 } {
+        let Some(port) = addr.port.checked_add(step) else { break };
+        for candidate in addr.with_port(port).candidates()? {
+            match bind(candidate).await {
+                Ok(bound) => return Ok(bound),
+                Err(error) if step == 0 => failure = error,
+                Err(_) => {}
             }
         }
     }
-    Err(failure.unwrap_or_else(|| format!("cannot listen on `{addr}`: it has no address")).into())
+    Err(failure)
+}
+
+/// Why a place can't be had that the setting `key` names, and what to do about it.
+fn advice(error: &io::Error, key: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("in use; stop the program that has it, or set `{key}`"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("this machine has no such address; give it one, or set `{key}`")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "the system forbids it; allow ports below 1024 with `CAP_NET_BIND_SERVICE`, or set `{key}`"
+        ),
+        _ => format!("{error}; set `{key}`"),
+    }
 }
 
 /// Clients redial a name or a public address on port 443 only. Without the right to listen there they stay away after
@@ -177,7 +219,7 @@ async fn bind(addr: &ListenAddr, may_move: bool) -> Result<TcpListener, ServeErr
 async fn bind_443(held: &mut Held, listeners: &Listeners) -> Option<TcpListener> {
     let host = listeners.http.as_ref().map_or(String::new(), |h| h.host.clone());
     let addr = ListenAddr { host, port: 443 };
-    match held.take_or_bind(&addr, false).await {
+    match held.take_or_bind(&addr, "listen_addr", false).await {
         Ok(listener) => Some(listener),
         Err(error) => {
             tracing::warn!(
@@ -187,21 +229,6 @@ async fn bind_443(held: &mut Held, listeners: &Listeners) -> Option<TcpListener>
             None
         }
     }
-}
-
-fn bind_stun(addr: &ListenAddr, may_move: bool) -> Result<Vec<UdpSocket>, ServeError> {
-    let tries = if may_move { PORTS_TO_TRY } else { 1 };
-    let mut failure = String::from("it has no address");
-    for step in 0..tries {
-        let addr = addr.with_port(addr.port.saturating_add(step));
-        for candidate in addr.candidates().map_err(|e| format!("cannot answer STUN on `{addr}`: {e}"))? {
-            match stun::bind(candidate) {
-                Ok(sockets) => return Ok(sockets),
-                Err(error) => failure = error.to_string(),
-            }
-        }
-    }
-    Err(format!("cannot answer STUN on `{addr}`: {failure}").into())
 }
 
 /// The socket of the command line on this machine.
@@ -245,6 +272,48 @@ impl LocalSocket {
         if std::fs::symlink_metadata(&self.path).is_ok_and(ours) {
             // A file that stays is taken away by the next start.
             let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_is_named_as_configured_with_what_to_do() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = ListenAddr { host: "127.0.0.1".into(), port: taken.local_addr().unwrap().port() };
+        let mut held = Held(Vec::new());
+        let error = held.take_or_bind(&addr, "listen_addr", false).await.unwrap_err().to_string();
+        let told =
+            format!("cannot listen on `{addr}`: in use; stop the program that has it, or set `listen_addr`");
+        assert_eq!(error, told);
+        let moved = held.take_or_bind(&addr, "listen_addr", true).await.unwrap();
+        assert_ne!(moved.local_addr().unwrap().port(), addr.port);
+    }
+
+    #[tokio::test]
+    async fn the_failure_is_that_of_the_configured_port() {
+        let addr = ListenAddr { host: "127.0.0.1".into(), port: 65_530 };
+        let tried = std::cell::RefCell::new(Vec::new());
+        let failed = first_free(&addr, true, async |candidate: SocketAddr| {
+            tried.borrow_mut().push(candidate.port());
+            Err::<(), _>(io::Error::other(candidate.port().to_string()))
+        });
+        assert_eq!(failed.await.unwrap_err().to_string(), "65530");
+        assert_eq!(tried.into_inner(), (65_530..=65_535).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn names_without_an_address_and_odd_faults_name_the_setting() {
+        for (kind, told) in [
+            (io::ErrorKind::AddrNotAvailable, "no such address"),
+            (io::ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE"),
+            (io::ErrorKind::OutOfMemory, "out of memory"),
+        ] {
+            let text = advice(&kind.into(), "tls_listen_addr");
+            assert!(text.contains(told) && text.ends_with("set `tls_listen_addr`"), "{text}");
         }
     }
 }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
-use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
+use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, AuthKey, mint};
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::time::Time;
 
 use crate::app::{App, ServeError};
 use crate::clerk::Failure;
@@ -24,7 +26,7 @@ pub async fn greet(app: &App) -> Result<(), ServeError> {
         tracing::info!("ready: clients use {}", app.settings.server_url.text);
         return Ok(());
     }
-    let key = first_key(app).await.map_err(|f| match f {
+    let (user, key) = first_key(app).await.map_err(|f| match f {
         Failure::Rejected(r) => r.text(),
         Failure::Fault(text) => text,
     })?;
@@ -32,7 +34,7 @@ pub async fn greet(app: &App) -> Result<(), ServeError> {
     println!("\nHeadsail is ready. On a machine with Tailscale (1.86 or later), run:\n");
     println!("    tailscale up --login-server {url} --auth-key {key}\n");
     println!("The key is good for one hour and for any number of machines. Another one:");
-    println!("    headsail{} preauthkeys create --user {FIRST_USER}\n", where_to_look(app));
+    println!("    headsail{} preauthkeys create --user {user}\n", where_to_look(app));
     Ok(())
 }
 
@@ -50,29 +52,40 @@ fn where_to_look(app: &App) -> String {
     if same { String::new() } else { format!(" --data-dir {}", ours.display()) }
 }
 
-async fn first_key(app: &App) -> Result<String, Failure> {
+/// A new key, and the name of the user whose machines it lets in. Keys of former greetings that nobody used in time go.
+async fn first_key(app: &App) -> Result<(String, String), Failure> {
     let snapshot = app.clerk.snapshot();
-    let user = match snapshot.users().find(|u| u.name == FIRST_USER).or_else(|| snapshot.users().next()) {
-        Some(user) => user.id,
+    let first = |t: &Tailnet| t.users().find(|u| u.name == FIRST_USER).or_else(|| t.users().next()).cloned();
+    let user = match first(&snapshot) {
+        Some(user) => user,
         None => {
             let new = NewUser { name: FIRST_USER.into(), ..NewUser::default() };
             let snapshot = app.clerk.submit("start", Command::CreateUser(new)).await?;
-            let made = snapshot.users().find(|u| u.name == FIRST_USER).map(|u| u.id);
-            made.ok_or_else(|| Failure::Fault("the first user is gone again".into()))?
+            first(&snapshot).ok_or_else(|| Failure::Fault("the first user is gone again".into()))?
         }
     };
+    let now = clock::now();
+    for key in snapshot.auth_keys().filter(|k| k.user == Some(user.id) && is_spent_greeting(k, now)) {
+        app.clerk.submit("start", Command::DeleteAuthKey(key.id)).await?;
+    }
     let key = mint(AUTH_KEY_PREFIX, &random::bytes());
     let new = NewAuthKey {
         prefix: key.prefix,
         digest: key.digest,
-        user: Some(user),
+        user: Some(user.id),
         tags: BTreeSet::new(),
         reusable: true,
         ephemeral: false,
-        expiration: Some(clock::now().plus_secs(KEY_SECS)),
+        expiration: Some(now.plus_secs(KEY_SECS)),
     };
     app.clerk.submit("start", Command::CreateAuthKey(Box::new(new))).await?;
-    Ok(key.text)
+    Ok((user.name.clone(), key.text))
+}
+
+/// Whether a key is like those of greetings, and its hour went by before anybody used it.
+fn is_spent_greeting(key: &AuthKey, now: Time) -> bool {
+    let brief = key.expiration.is_some_and(|at| at <= now && at <= key.created.plus_secs(KEY_SECS));
+    brief && key.reusable && !key.used && !key.ephemeral && key.tags.is_empty()
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use headsail_wire::keys::hex;
 use rustls::crypto::aws_lc_rs;
@@ -19,10 +19,10 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::Certificate;
-use crate::files;
+use crate::files::{self, Watch};
 
-/// How often handshakes look whether the files changed, at most.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the files are looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// Larger files hold no certificate.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -63,13 +63,6 @@ pub struct Certificates {
     relay_key: Option<CertificateDer<'static>>,
     /// The chain ends with the certificate that tells the relay's key.
     current: RwLock<Arc<CertifiedKey>>,
-    looked: Mutex<Looked>,
-}
-
-struct Looked {
-    at: Instant,
-    /// Of the two files.
-    changed: [Option<SystemTime>; 2],
 }
 
 impl Certificates {
@@ -92,7 +85,6 @@ impl Certificates {
         if self_signed {
             made::ensure_self_signed(cert, key, names, now)?;
         }
-        let changed = [changed(cert), changed(key)];
         let shown = match load(cert, key, relay_key.as_ref()) {
             Err(_) if self_signed => {
                 // Half of a pair from a crash, or damaged: nothing of ours is worth keeping.
@@ -108,7 +100,6 @@ impl Certificates {
             self_signed,
             relay_key,
             current: RwLock::new(Arc::new(shown)),
-            looked: Mutex::new(Looked { at: Instant::now(), changed }),
         }))
     }
 
@@ -121,37 +112,40 @@ impl Certificates {
         Some(format!("sha256-raw:{}", hex(digest.as_ref())))
     }
 
-    /// Loads the files again; if they are unusable the old certificate stays.
-    ///
-    /// # Errors
-    /// What is wrong with the files.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    /// Loads the files again, and says in the log what came of it; if they are unusable the old certificate stays.
+    pub async fn reload(self: &Arc<Self>) {
+        let ours = self.clone();
+        match files::aside(move || ours.load_again().map_err(io::Error::other)).await {
+            Ok(true) => tracing::info!(file = %self.cert.display(), "the TLS certificate was loaded again"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the TLS certificate stays as it was"),
+        }
+    }
+
+    /// Whether there is another certificate than before.
+    fn load_again(&self) -> Result<bool, TlsError> {
         let shown = load(&self.cert, &self.key, self.relay_key.as_ref())?;
+        let is_news = shown.cert != self.shown().cert;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown);
-        Ok(())
+        Ok(is_news)
+    }
+
+    /// Follows the two files for ever.
+    pub async fn watch(self: Arc<Self>) {
+        let watch = |path: &PathBuf| Watch::new(path.clone(), MAX_FILE_BYTES);
+        let (mut cert, mut key) = (watch(&self.cert), watch(&self.key));
+        loop {
+            // A file that can't be read is named when it is loaded.
+            let _ = tokio::select! {
+                news = cert.news(WATCH_EVERY) => news,
+                news = key.news(WATCH_EVERY) => news,
+            };
+            self.reload().await;
+        }
     }
 
     fn shown(&self) -> Arc<CertifiedKey> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Loads files that changed since the last look, if that was long enough ago and nobody else is looking.
-    fn look(&self, now: Instant) {
-        let Ok(mut looked) = self.looked.try_lock() else { return };
-        if now.saturating_duration_since(looked.at) < LOOK_EVERY {
-            return;
-        }
-        looked.at = now;
-        let changed = [changed(&self.cert), changed(&self.key)];
-        if changed == looked.changed || changed.contains(&None) {
-            return;
-        }
-        match self.reload() {
-            Ok(()) => tracing::info!(file = %self.cert.display(), "the TLS certificate was loaded again"),
-            Err(error) => tracing::warn!(%error, "the TLS certificate stays as it was"),
-        }
-        // Also after a failure: the next change of either file is the next reason to try.
-        looked.changed = changed;
     }
 }
 
@@ -163,7 +157,6 @@ impl fmt::Debug for Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.look(Instant::now());
         Some(self.shown())
     }
 }
@@ -208,10 +201,6 @@ pub fn certificate_names(server_host: &str, addresses: &[IpAddr]) -> Vec<String>
         }
     }
     names
-}
-
-fn changed(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }
 
 fn load(

@@ -135,8 +135,8 @@ fn own_files(dir: &Path, from: &Path) -> Certificate {
     Certificate::Files { cert: dir.join("own.crt"), key: dir.join("own.key") }
 }
 
-#[test]
-fn own_files_are_never_pinned_and_are_loaded_again_when_they_change() {
+#[tokio::test(start_paused = true)]
+async fn own_files_are_never_pinned_and_are_loaded_again_when_they_change() {
     let (dir, one, two) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     Certificates::open(&made_in(one.path()), &names(), None).unwrap();
@@ -145,20 +145,20 @@ fn own_files_are_never_pinned_and_are_loaded_again_when_they_change() {
     assert_eq!(certificates.pin(), None);
     let (first, _) = handshake(&certificates, &rustls::version::TLS13);
 
+    let watching = tokio::spawn(certificates.clone().watch());
     own_files(dir.path(), two.path());
-    let later = SystemTime::now() + Duration::from_secs(60);
-    for name in ["own.crt", "own.key"] {
-        fs::File::options().write(true).open(dir.path().join(name)).unwrap().set_modified(later).unwrap();
-    }
-    assert_eq!(handshake(&certificates, &rustls::version::TLS13).0, first, "looked again too soon");
-    certificates.look(Instant::now() + LOOK_EVERY);
+    tokio::time::sleep(3 * WATCH_EVERY).await;
     let (second, _) = handshake(&certificates, &rustls::version::TLS13);
     assert!(second != first);
 
     fs::write(dir.path().join("own.crt"), "garbage").unwrap();
-    certificates.look(Instant::now() + 2 * LOOK_EVERY);
-    assert!(certificates.reload().is_err());
+    assert!(certificates.load_again().is_err());
+    tokio::time::sleep(3 * WATCH_EVERY).await;
     assert_eq!(handshake(&certificates, &rustls::version::TLS13).0, second);
+    own_files(dir.path(), one.path());
+    tokio::time::sleep(3 * WATCH_EVERY).await;
+    assert_eq!(handshake(&certificates, &rustls::version::TLS13).0, first);
+    watching.abort();
 }
 
 #[test]
