@@ -10,6 +10,7 @@ use crate::clerk::Clerk;
 use crate::config::Settings;
 use crate::control::encode::Encoder;
 use crate::control::full_map::FullMaps;
+use crate::health::Verdict;
 use crate::relay::Relay;
 
 /// Why the server does not start, or stopped; for people.
@@ -29,6 +30,8 @@ pub struct App {
     pub encoder: Encoder,
     /// First frames of map streams.
     pub full_maps: FullMaps,
+    /// What was last known of the disk.
+    pub health: Verdict,
     streams: AtomicU64,
 }
 
@@ -42,6 +45,7 @@ impl App {
             relay,
             encoder: Encoder::default(),
             full_maps: FullMaps::default(),
+            health: Verdict::default(),
             streams: AtomicU64::new(1),
         }
     }

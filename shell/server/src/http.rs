@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::admin::{self, Trust};
 use crate::app::App;
 use crate::control::{key, upgrade};
-use crate::{login, unread, version};
+use crate::{health, login, unread, version};
 
 /// Largest body of a question whether a node may relay.
 const MAX_VERIFY: usize = 4 * 1024;
@@ -69,7 +69,7 @@ async fn guard_browsers(request: Request, next: Next) -> Response {
 }
 
 async fn health(State(app): State<Arc<App>>) -> Response {
-    let (status, body) = match app.clerk.is_healthy().await {
+    let (status, body) = match health::is_healthy(app).await {
         true => (StatusCode::OK, r#"{"status":"pass"}"#),
         false => (StatusCode::INTERNAL_SERVER_ERROR, r#"{"status":"fail"}"#),
     };
@@ -113,77 +113,41 @@ async fn verify(
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderMap;
+    use headsail_tailnet::command::Command;
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::admin::tests::Server;
+    use crate::testing;
 
-    async fn get(app: &Arc<App>, path: &str) -> (u16, HeaderMap, String) {
+    async fn get(app: &Arc<App>, path: &str) -> (u16, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = public(app.clone()).oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        (parts.status.as_u16(), parts.headers, String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    #[tokio::test]
-    async fn profiles_carry_the_address_and_the_domain_of_the_app() {
-        let app = Server::new().app;
-        let url = &app.settings.server_url.text;
-        for (name, domain) in [
-            ("ios", "io.tailscale.ipn.ios"),
-            ("macos-app-store", "io.tailscale.ipn.macos"),
-            ("macos-standalone", "io.tailscale.ipn.macsys"),
-        ] {
-            let (status, headers, text) = get(&app, &format!("/apple/{name}")).await;
-            assert_eq!(status, 200, "{name}");
-            assert_eq!(headers["content-type"], "application/x-apple-aspen-config; charset=utf-8");
-            let file = format!("attachment; filename=\"headsail-{name}.mobileconfig\"");
-            assert_eq!(headers["content-disposition"], file.as_str());
-            let flat: String = text.split_whitespace().collect();
-            assert!(flat.contains(&format!("<key>ControlURL</key><string>{url}</string>")), "{text}");
-            assert!(flat.contains(&format!("<key>PayloadType</key><string>{domain}</string>")), "{text}");
-            for tag in ["dict", "array", "key", "string", "plist"] {
-                let opened = text.matches(&format!("<{tag}>")).count() + usize::from(tag == "plist");
-                assert_eq!(opened, text.matches(&format!("</{tag}>")).count(), "{tag}");
-            }
-            let (_, _, page) = get(&app, "/apple").await;
-            assert!(page.contains(&format!("href=\"/apple/{name}\"")), "the page leads to {name}");
-        }
-        assert_eq!(get(&app, "/apple/watch").await.0, 404);
-    }
-
-    #[tokio::test]
-    async fn pages_tell_the_address_of_the_server() {
-        let app = Server::new().app;
-        let command = format!("tailscale login --login-server {}", app.settings.server_url.text);
-        for path in ["/apple", "/windows"] {
-            let (status, headers, page) = get(&app, path).await;
-            assert_eq!(
-                (status, &headers["content-type"]),
-                (200, &"text/html; charset=utf-8".parse().unwrap())
-            );
-            // An address of IPv6, where the machine has no other, is quoted for the shell.
-            assert!(page.replace("&#39;", "").contains(&command), "{path}: {page}");
-            assert!(!page.contains("src=") && !page.contains("href=\"http"), "{path} loads nothing");
-        }
-        let (_, _, page) = get(&app, "/windows").await;
-        assert!(page.contains("-Name LoginURL"), "{page}");
-        let (status, headers, icon) = get(&app, "/favicon.ico").await;
-        assert_eq!((status, &headers["content-type"]), (200, &"image/svg+xml".parse().unwrap()));
-        assert!(icon.starts_with("<svg"));
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[tokio::test]
     async fn the_version_says_what_was_built() {
-        let (status, _, body) = get(&Server::new().app, "/version").await;
+        let (status, body) = get(&testing::app(), "/version").await;
         let told: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &told["product"]), (200, &"headsail".into()));
         assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
         assert!(told["commit"].is_string() && told["buildTime"].is_string() && told["dirty"].is_boolean());
         assert_eq!(told["rust"]["os"], std::env::consts::OS);
         assert_eq!(told["rust"]["arch"], std::env::consts::ARCH);
+    }
+
+    #[tokio::test]
+    async fn the_disk_is_asked_for_a_verdict_once_in_a_while() {
+        let app = testing::app();
+        assert_eq!(get(&app, "/health").await, (200, r#"{"status":"pass"}"#.to_owned()));
+        app.clerk.stop("test", Command::Shutdown).await;
+        assert_eq!(get(&app, "/health").await.0, 200, "known from a moment ago");
+        tokio::time::pause();
+        tokio::time::advance(crate::health::GOOD_FOR).await;
+        tokio::time::resume();
+        assert_eq!(get(&app, "/health").await, (500, r#"{"status":"fail"}"#.to_owned()));
     }
 }

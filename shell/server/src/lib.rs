@@ -9,6 +9,7 @@ pub mod control;
 pub mod derp_map;
 pub mod dns;
 pub mod files;
+pub mod health;
 pub mod http;
 pub mod keys;
 pub mod listen;
@@ -21,6 +22,8 @@ pub mod relay;
 pub mod relay_pages;
 pub mod run;
 mod sockets;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 mod unread;
 pub mod version;

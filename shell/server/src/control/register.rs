@@ -143,69 +143,12 @@ fn respond(response: RegisterResponse) -> Response<Body> {
 }
 
 #[cfg(test)]
-pub(in crate::control) mod tests {
+mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use serde_json::json;
 
-    use headsail_noise::Responder;
-    use headsail_store::Revision;
-    use headsail_store::memory::MemoryStore;
-    use headsail_tailnet::command::NewUser;
-    use headsail_tailnet::model::node::Node;
-    use headsail_tailnet::model::settings::Settings as TailnetSettings;
-    use headsail_wire::hostinfo::Hostinfo;
-    use headsail_wire::ids::UserId;
-    use http_body_util::BodyExt;
-    use serde_json::{Value, json};
-
-    use crate::clerk::Clerk;
     use crate::clock;
-    use crate::config::Settings;
-
-    /// A server without sockets.
-    pub fn app() -> Arc<App> {
-        let tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
-        let clerk = Clerk::start(tailnet, Box::new(MemoryStore::default()), Revision::default());
-        let settings = Settings::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
-        Arc::new(App::new(Arc::new(settings), clerk, Responder::new(&[7; 32]).unwrap(), None))
-    }
-
-    pub async fn submit(app: &App, command: Command) -> Arc<Tailnet> {
-        let done = app.clerk.submit("test", command).await;
-        done.unwrap_or_else(|_| panic!("the command is accepted"))
-    }
-
-    pub async fn user(app: &App, name: &str) -> UserId {
-        let t = submit(app, Command::CreateUser(NewUser { name: name.into(), ..NewUser::default() })).await;
-        t.users().find(|u| u.name == name).unwrap().id
-    }
-
-    pub async fn read(response: Response<Body>) -> Value {
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("{bytes:?}"))
-    }
-
-    /// The machine and the node key of a client.
-    pub fn keys(number: u8) -> (MachineKey, NodeKey) {
-        (MachineKey::from_bytes([number; 32]), NodeKey::from_bytes([number; 32]))
-    }
-
-    async fn asks(app: &Arc<App>, number: u8, more: Value) -> Value {
-        let (machine, node_key) = keys(number);
-        let mut request = json!({ "Version": 130, "NodeKey": node_key });
-        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        read(post(app.clone(), machine, request.to_string().as_bytes()).await).await
-    }
-
-    /// A node that a person let in, by hand; and the URL that its client waits at.
-    pub async fn let_in(app: &Arc<App>, number: u8, user: UserId) -> (Arc<Node>, String) {
-        let host = Hostinfo { hostname: "web".into(), os: "linux".into(), ..Hostinfo::default() };
-        let told = asks(app, number, json!({ "Hostinfo": host })).await;
-        let url = told["AuthURL"].as_str().unwrap().to_owned();
-        let ticket = url.rsplit('/').next().unwrap().to_owned();
-        let t = submit(app, Command::GrantTicket { ticket, user }).await;
-        (t.node_by_key(&keys(number).1).unwrap().clone(), url)
-    }
+    use crate::testing::{app, let_in, registers, submit, user};
 
     #[tokio::test]
     async fn a_followup_that_comes_late_is_told_what_is_true_by_then() {
@@ -213,15 +156,15 @@ pub(in crate::control) mod tests {
         let alice = user(&app, "alice").await;
         let (node, url) = let_in(&app, 1, alice).await;
         let followup = json!({ "Followup": url });
-        let told = asks(&app, 1, followup.clone()).await;
+        let told = registers(&app, 1, followup.clone()).await;
         assert_eq!((&told["MachineAuthorized"], &told["NodeKeyExpired"]), (&json!(true), &json!(false)));
 
         submit(&app, Command::ExpireNode { node: node.id, at: Some(clock::now()) }).await;
-        let told = asks(&app, 1, followup.clone()).await;
+        let told = registers(&app, 1, followup.clone()).await;
         assert_eq!((&told["NodeKeyExpired"], &told["MachineAuthorized"]), (&json!(true), &json!(false)));
 
         submit(&app, Command::DeleteNode(node.id)).await;
-        let told = asks(&app, 1, followup).await;
+        let told = registers(&app, 1, followup).await;
         assert_eq!(told["Error"], "", "{told}");
         let other = told["AuthURL"].as_str().unwrap();
         assert!(!other.is_empty() && other != url, "the client has another login to wait for: {told}");
@@ -233,7 +176,7 @@ pub(in crate::control) mod tests {
         let alice = user(&app, "alice").await;
         let (before, _) = let_in(&app, 1, alice).await;
         for silent in [json!({}), json!({ "Hostinfo": null }), json!({ "Hostinfo": {} })] {
-            assert_eq!(asks(&app, 1, silent).await["MachineAuthorized"], true);
+            assert_eq!(registers(&app, 1, silent).await["MachineAuthorized"], true);
             assert_eq!(app.clerk.snapshot().node(before.id), Some(&before));
         }
     }

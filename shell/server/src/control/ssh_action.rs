@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    use crate::control::register::tests::{app, keys, let_in, read, submit, user};
+    use crate::testing::{app, keys, let_in, read, submit, user};
 
     async fn policy(app: &App, action: &str, users: &str) {
         let text = format!(

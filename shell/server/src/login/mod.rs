@@ -3,3 +3,5 @@
 pub mod devices;
 pub mod layout;
 pub mod pages;
+#[cfg(test)]
+mod tests;

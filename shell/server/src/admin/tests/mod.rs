@@ -7,19 +7,13 @@ mod openapi;
 mod policy;
 mod users;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, header};
-use headsail_noise::Responder;
 use headsail_store::memory::MemoryStore;
-use headsail_store::{Revision, Store};
-use headsail_tailnet::command::{Command, Registration};
-use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, parse};
-use headsail_tailnet::model::settings::Settings as TailnetSettings;
-use headsail_tailnet::tailnet::Tailnet;
+use headsail_tailnet::command::{Command, Registration, ShownKey};
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::keys::{MachineKey, NodeKey};
@@ -29,8 +23,7 @@ use tower::ServiceExt;
 
 use super::{Trust, routes};
 use crate::app::App;
-use crate::clerk::Clerk;
-use crate::config::Settings;
+use crate::testing::app_over;
 
 /// A server without sockets.
 pub struct Server {
@@ -47,12 +40,7 @@ impl Server {
 
     pub fn trusting(trust: Trust) -> Server {
         let store = MemoryStore::default();
-        let boxed: Box<dyn Store> = Box::new(store.clone());
-        let tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
-        let clerk = Clerk::start(tailnet, boxed, Revision::default());
-        let settings = Settings::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
-        let noise = Responder::new(&[7; 32]).unwrap();
-        let app = Arc::new(App::new(Arc::new(settings), clerk, noise, None));
+        let app = app_over(store.clone());
         Server { router: routes(app.clone(), trust), app, store }
     }
 
@@ -113,7 +101,7 @@ impl Server {
     pub async fn join(&self, number: u8, key: Value, hostinfo: Hostinfo) -> u64 {
         let made = self.ok("POST /preauthkey", key).await;
         let text = made["preAuthKey"]["key"].as_str().unwrap();
-        let registration = registration(number, Some(parse(AUTH_KEY_PREFIX, text)), hostinfo);
+        let registration = registration(number, ShownKey::of(text), hostinfo);
         let node_key = registration.node_key;
         let t = self.app.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
         t.node_by_key(&node_key).unwrap().id.get()
@@ -121,18 +109,14 @@ impl Server {
 
     /// A machine that wants in without a key; the id of its login.
     pub async fn knock(&self, number: u8, hostinfo: Hostinfo) -> String {
-        let registration = registration(number, None, hostinfo);
+        let registration = registration(number, ShownKey::None, hostinfo);
         let node_key = registration.node_key;
         let t = self.app.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
         t.tickets().find(|k| k.asking.node_key == node_key).unwrap().id.clone()
     }
 }
 
-fn registration(
-    number: u8,
-    auth_key: Option<Option<(String, headsail_tailnet::model::key::KeyDigest)>>,
-    hostinfo: Hostinfo,
-) -> Registration {
+fn registration(number: u8, auth_key: ShownKey, hostinfo: Hostinfo) -> Registration {
     Registration {
         machine_key: MachineKey::from_bytes([number; 32]),
         cap: CapVer(130),

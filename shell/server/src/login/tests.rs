@@ -1,0 +1,65 @@
+//! The pages as a browser sees them.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use crate::app::App;
+use crate::http::public;
+use crate::testing;
+
+async fn get(app: &Arc<App>, path: &str) -> (u16, HeaderMap, String) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let response = public(app.clone()).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (parts.status.as_u16(), parts.headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn profiles_carry_the_address_and_the_domain_of_the_app() {
+    let app = testing::app();
+    let url = &app.settings.server_url.text;
+    for (name, domain) in [
+        ("ios", "io.tailscale.ipn.ios"),
+        ("macos-app-store", "io.tailscale.ipn.macos"),
+        ("macos-standalone", "io.tailscale.ipn.macsys"),
+    ] {
+        let (status, headers, text) = get(&app, &format!("/apple/{name}")).await;
+        assert_eq!(status, 200, "{name}");
+        assert_eq!(headers["content-type"], "application/x-apple-aspen-config; charset=utf-8");
+        let file = format!("attachment; filename=\"headsail-{name}.mobileconfig\"");
+        assert_eq!(headers["content-disposition"], file.as_str());
+        let flat: String = text.split_whitespace().collect();
+        assert!(flat.contains(&format!("<key>ControlURL</key><string>{url}</string>")), "{text}");
+        assert!(flat.contains(&format!("<key>PayloadType</key><string>{domain}</string>")), "{text}");
+        for tag in ["dict", "array", "key", "string", "plist"] {
+            let opened = text.matches(&format!("<{tag}>")).count() + usize::from(tag == "plist");
+            assert_eq!(opened, text.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+        let (_, _, page) = get(&app, "/apple").await;
+        assert!(page.contains(&format!("href=\"/apple/{name}\"")), "the page leads to {name}");
+    }
+    assert_eq!(get(&app, "/apple/watch").await.0, 404);
+}
+
+#[tokio::test]
+async fn pages_tell_the_address_of_the_server() {
+    let app = testing::app();
+    let command = format!("tailscale login --login-server {}", app.settings.server_url.text);
+    for path in ["/apple", "/windows"] {
+        let (status, headers, page) = get(&app, path).await;
+        assert_eq!((status, &headers["content-type"]), (200, &"text/html; charset=utf-8".parse().unwrap()));
+        // An address of IPv6, where the machine has no other, is quoted for the shell.
+        assert!(page.replace("&#39;", "").contains(&command), "{path}: {page}");
+        assert!(!page.contains("src=") && !page.contains("href=\"http"), "{path} loads nothing");
+    }
+    let (_, _, page) = get(&app, "/windows").await;
+    assert!(page.contains("-Name LoginURL"), "{page}");
+    let (status, headers, icon) = get(&app, "/favicon.ico").await;
+    assert_eq!((status, &headers["content-type"]), (200, &"image/svg+xml".parse().unwrap()));
+    assert!(icon.starts_with("<svg"));
+}

@@ -1,0 +1,75 @@
+//! What tests of several parts need: a server without sockets, and clients that join it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Response;
+use headsail_noise::Responder;
+use headsail_store::Revision;
+use headsail_store::memory::MemoryStore;
+use headsail_tailnet::command::{Command, NewUser};
+use headsail_tailnet::model::node::Node;
+use headsail_tailnet::model::settings::Settings as TailnetSettings;
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::ids::UserId;
+use headsail_wire::keys::{MachineKey, NodeKey};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::clerk::Clerk;
+use crate::config::Settings;
+use crate::control::register;
+
+/// A server without sockets.
+pub fn app() -> Arc<App> {
+    app_over(MemoryStore::default())
+}
+
+/// A server that keeps its rows in this store, which is empty.
+pub fn app_over(store: MemoryStore) -> Arc<App> {
+    let tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
+    let clerk = Clerk::start(tailnet, Box::new(store), Revision::default());
+    let settings = Settings::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
+    Arc::new(App::new(Arc::new(settings), clerk, Responder::new(&[7; 32]).unwrap(), None))
+}
+
+pub async fn submit(app: &App, command: Command) -> Arc<Tailnet> {
+    let done = app.clerk.submit("test", command).await;
+    done.unwrap_or_else(|_| panic!("the command is accepted"))
+}
+
+pub async fn user(app: &App, name: &str) -> UserId {
+    let t = submit(app, Command::CreateUser(NewUser { name: name.into(), ..NewUser::default() })).await;
+    t.users().find(|u| u.name == name).unwrap().id
+}
+
+pub async fn read(response: Response<Body>) -> Value {
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("{bytes:?}"))
+}
+
+/// The machine and the node key of a client.
+pub fn keys(number: u8) -> (MachineKey, NodeKey) {
+    (MachineKey::from_bytes([number; 32]), NodeKey::from_bytes([number; 32]))
+}
+
+/// What a client is told that registers with these fields besides its key.
+pub async fn registers(app: &Arc<App>, number: u8, more: Value) -> Value {
+    let (machine, node_key) = keys(number);
+    let mut request = json!({ "Version": 130, "NodeKey": node_key });
+    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    read(register::post(app.clone(), machine, request.to_string().as_bytes()).await).await
+}
+
+/// A node that a person let in, by hand; and the URL that its client waits at.
+pub async fn let_in(app: &Arc<App>, number: u8, user: UserId) -> (Arc<Node>, String) {
+    let host = Hostinfo { hostname: "web".into(), os: "linux".into(), ..Hostinfo::default() };
+    let told = registers(app, number, json!({ "Hostinfo": host })).await;
+    let url = told["AuthURL"].as_str().unwrap().to_owned();
+    let ticket = url.rsplit('/').next().unwrap().to_owned();
+    let t = submit(app, Command::GrantTicket { ticket, user }).await;
+    (t.node_by_key(&keys(number).1).unwrap().clone(), url)
+}
