@@ -16,20 +16,20 @@ pub struct Problem {
     pub status: u16,
     /// What went wrong, in a sentence for people.
     pub detail: String,
-    /// The single faults, when there are several or when they have a place in the request.
+    /// What was found, where it is more than one thing or has a place in the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<Fault>,
+    pub errors: Vec<Finding>,
 }
 
-/// One fault of a request: of a field, or of a place in a policy.
+/// What is wrong, or may be, with one field of a request or one place in a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Fault {
+pub struct Finding {
     /// Whether this is why the request was refused.
     pub severity: Severity,
     /// What is wrong.
     pub message: String,
-    /// A short stable name of this kind of fault, such as `unknown-tag`.
+    /// A short stable name of this kind of finding, such as `unknown-tag`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub code: String,
     /// The field, such as `body.name`, or the path in a policy, such as `acls[2].src[0]`.
@@ -52,7 +52,7 @@ pub struct Fault {
     pub help: String,
 }
 
-/// How bad a fault is.
+/// How bad a finding is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -94,8 +94,8 @@ impl Problem {
         Problem::new(500, detail)
     }
 
-    /// The same problem with its single faults.
-    pub fn with_errors(mut self, errors: Vec<Fault>) -> Problem {
+    /// The same problem with what was found.
+    pub fn with_errors(mut self, errors: Vec<Finding>) -> Problem {
         self.errors = errors;
         self
     }
@@ -151,14 +151,10 @@ fn title(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        408 => "Request Timeout",
         409 => "Conflict",
-        412 => "Precondition Failed",
         413 => "Content Too Large",
-        415 => "Unsupported Media Type",
-        422 => "Unprocessable Content",
-        429 => "Too Many Requests",
         500 => "Internal Server Error",
-        501 => "Not Implemented",
         503 => "Service Unavailable",
         507 => "Insufficient Storage",
         _ => "Error",
@@ -176,13 +172,13 @@ mod tests {
             serde_json::to_string(&p).unwrap(),
             r#"{"title":"Not Found","status":404,"detail":"node `7` not found"}"#
         );
-        let p = Problem::bad_request("the policy has 1 error").with_errors(vec![Fault {
+        let p = Problem::bad_request("the policy has 1 error").with_errors(vec![Finding {
             message: "unknown group".into(),
             value: "group:x".into(),
             line: Some(3),
             column: Some(12),
             length: Some(7),
-            ..Fault::default()
+            ..Finding::default()
         }]);
         let old: Problem = serde_json::from_str(r#"{"title":"x","errors":[{"message":"m"}]}"#).unwrap();
         assert_eq!(old.errors.first().map(|f| f.severity), Some(Severity::Error));
@@ -194,11 +190,11 @@ mod tests {
             )
         );
         assert_eq!(p.to_string(), "the policy has 1 error\n  line 3: unknown group");
-        let warning = Fault {
+        let warning = Finding {
             severity: Severity::Warning,
             message: "unused".into(),
             line: Some(4),
-            ..Fault::default()
+            ..Finding::default()
         };
         assert!(serde_json::to_string(&warning).unwrap().starts_with(r#"{"severity":"warning","#));
         let p = p.with_errors(vec![warning]);

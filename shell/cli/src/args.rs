@@ -1,7 +1,7 @@
 //! What can be typed: the top of the command line. The commands of each noun stand with their noun.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -26,6 +26,11 @@ pub enum Command {
     Serve,
     /// Check the configuration, without starting anything
     Configtest,
+    /// Copy the database, also while the server runs
+    Backup {
+        /// The file to make; it must not be there yet
+        file: PathBuf,
+    },
     /// Ask the server whether it works
     Health,
     /// Tell the version of this program

@@ -2,10 +2,14 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use headsail_api::Timestamp;
+use headsail_api::v1::node::ExpireNodeRequest;
+use serde_json::json;
 
-use crate::output::Format;
+use crate::output::{Failure, Format};
 
 /// Flags that every command takes.
 #[derive(Clone, Debug, Default, Args)]
@@ -51,6 +55,34 @@ pub fn request_id(text: &str) -> Result<String, Infallible> {
     let path = text.trim().split(['?', '#']).next().unwrap_or_default();
     let id = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     Ok(if id.is_empty() { text } else { id }.to_owned())
+}
+
+/// Reads how long a key is to work, such as `90d` or `1h30m`.
+pub fn lifetime(text: &str) -> Result<Duration, String> {
+    match headsail_server::config::duration::parse(text)? {
+        Duration::ZERO => Err(format!("`{text}` would make a key that never works; use at least a second")),
+        lifetime => Ok(lifetime),
+    }
+}
+
+/// Reads a time as the API does.
+pub fn time_of(text: &str) -> Result<Timestamp, String> {
+    if headsail_server::config::duration::parse(text.trim_start_matches('-')).is_ok() {
+        return Err(format!(
+            "`{text}` is a length of time, as `--expiration` of keys takes it; write the time itself, like \
+             2026-01-31T12:00:00Z"
+        ));
+    }
+    let read = serde_json::from_value(json!({ "expiry": text })).map_err(|e| e.to_string());
+    let request: ExpireNodeRequest = read?;
+    request.expiry.ok_or_else(|| format!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z"))
+}
+
+/// The time when a span that begins now is over.
+pub fn after(span: Duration) -> Result<Timestamp, Failure> {
+    Timestamp::now()
+        .checked_add(span)
+        .map_err(|_| Failure::new(format!("{span:?} is too long a time; use at most a few centuries")))
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
-//! `serve` and `configtest`: handing the flags to the server.
+//! `serve`, `configtest` and `backup`: what works on the server's own files.
+
+use std::path::Path;
 
 use headsail_server::ServeOptions;
+use headsail_store::sqlite;
+use serde_json::json;
 
 use crate::connect;
 use crate::flags::Globals;
@@ -19,14 +23,30 @@ pub fn serve(globals: &Globals) -> Outcome {
 /// `configtest`
 pub fn configtest(globals: &Globals) -> Outcome {
     let settings = connect::settings(globals)?;
-    let faults = headsail_server::rehearse::rehearse(&settings);
-    if !faults.is_empty() {
-        return Err(Failure::of_configuration("no server would start", &faults, &settings.warnings));
+    let findings = headsail_server::rehearse::rehearse(&settings);
+    if !findings.is_empty() {
+        return Err(Failure::of_configuration("no server would start", &findings, &settings.warnings));
     }
     if globals.output == Format::Text {
         for warning in &settings.warnings {
             output::remark(&format!("warning: {warning}"));
         }
     }
-    Ok(Answer::new(&serde_json::json!({ "warnings": settings.warnings }), "The configuration is valid."))
+    Ok(Answer::new(&json!({ "warnings": settings.warnings }), "The configuration is valid."))
+}
+
+/// `backup FILE`
+pub fn backup(file: &Path, globals: &Globals) -> Outcome {
+    let database = connect::settings(globals)?.database.path;
+    if !database.exists() {
+        return Err(Failure::new(format!(
+            "there is no database `{}` to copy: say with `--config` or `--data-dir` which server is meant",
+            database.display()
+        )));
+    }
+    sqlite::backup(&database, file).map_err(|e| Failure::new(e.to_string()))?;
+    Ok(Answer::new(
+        &json!({ "backup": file, "database": database }),
+        format!("Copied to {}.", file.display()),
+    ))
 }

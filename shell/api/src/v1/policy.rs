@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lenient;
-use crate::problem::Fault;
+use crate::problem::Finding;
 
 /// A policy to set, to check or to preview.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +28,7 @@ pub struct PolicyResponse {
     pub updated_at: Option<Timestamp>,
     /// What is accepted but has no effect, or not the one that may be expected. Not in Headscale.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Fault>,
+    pub warnings: Vec<Finding>,
 }
 
 /// The verdict on a policy that has no errors (errors come as a problem document).
@@ -37,7 +37,7 @@ pub struct PolicyResponse {
 pub struct CheckPolicyResponse {
     /// What is accepted but has no effect, or not the one that may be expected. Not in Headscale.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Fault>,
+    pub warnings: Vec<Finding>,
 }
 
 /// What a policy would change.
@@ -48,7 +48,7 @@ pub struct PreviewPolicyResponse {
     pub nodes: Vec<PreviewNode>,
     /// What is accepted but has no effect, or not the one that may be expected.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Fault>,
+    pub warnings: Vec<Finding>,
 }
 
 /// What a policy would change for one node.

@@ -8,7 +8,7 @@ use headsail_api::Timestamp;
 use headsail_api::v1::apikey::{ApiKey, CreateApiKeyRequest, ExpireApiKeyRequest};
 
 use super::Ctx;
-use crate::flags::id;
+use crate::flags::{after, id, lifetime};
 use crate::output::Outcome;
 use crate::output::{self, Answer, Table};
 
@@ -30,7 +30,7 @@ pub enum ApiKeysCommand {
     Create {
         /// How long it works, such as 24h or 90d
         #[arg(
-            short, long, default_value = "90d", value_name = "DURATION", value_parser = output::lifetime,
+            short, long, default_value = "90d", value_name = "DURATION", value_parser = lifetime,
             allow_hyphen_values = true
         )]
         expiration: Duration,
@@ -70,7 +70,7 @@ pub async fn run(command: ApiKeysCommand, ctx: &Ctx) -> Outcome {
             Ok(Answer::new(&keys, table(&keys, Timestamp::now())))
         }
         ApiKeysCommand::Create { expiration } => {
-            let request = CreateApiKeyRequest { expiration: Some(output::after(expiration)?) };
+            let request = CreateApiKeyRequest { expiration: Some(after(expiration)?) };
             let key = ctx.client.create_api_key(&request).await?.api_key;
             Ok(Answer::new(&key, key.clone()))
         }

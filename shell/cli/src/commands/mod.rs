@@ -33,6 +33,7 @@ pub fn run(cli: Cli) -> Outcome {
     match command {
         Command::Serve => serve::serve(&globals),
         Command::Configtest => serve::configtest(&globals),
+        Command::Backup { file } => serve::backup(&file, &globals),
         Command::Version => Ok(server::version()),
         Command::Generate(command) => generate::run(&command),
         Command::Completion { shell } => Ok(server::completion(shell)),
@@ -60,6 +61,7 @@ async fn ask(command: Command, globals: &Globals) -> Outcome {
         Command::Debug(command) => debug::run(command, &ctx).await,
         Command::Serve
         | Command::Configtest
+        | Command::Backup { .. }
         | Command::Version
         | Command::Generate(_)
         | Command::Completion { .. } => Err(Failure::new("this command asks no server")),

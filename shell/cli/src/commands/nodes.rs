@@ -10,7 +10,7 @@ use headsail_api::{Timestamp, UserRef};
 use serde_json::json;
 
 use super::{Ctx, resolve};
-use crate::flags::{go_bool, request_id};
+use crate::flags::{go_bool, request_id, time_of};
 use crate::output::Outcome;
 use crate::output::{self, Answer, Failure};
 use crate::prompt;
@@ -61,7 +61,7 @@ pub enum NodesCommand {
         #[command(flatten)]
         which: Which,
         /// Then, such as 2026-01-31T12:00:00Z, instead of now
-        #[arg(short, long, value_name = "TIME", value_parser = output::time_of, allow_hyphen_values = true)]
+        #[arg(short, long, value_name = "TIME", value_parser = time_of, allow_hyphen_values = true)]
         expiry: Option<Timestamp>,
         /// Never
         #[arg(

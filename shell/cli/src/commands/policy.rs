@@ -81,22 +81,21 @@ pub struct Bypass {
     pub bypass: bool,
 }
 
-/// A policy larger than this is refused before it is read.
-const MAX_POLICY: u64 = 10 << 20;
-
 /// Reads a policy; its text and what to call it.
 fn read(file: &std::path::Path) -> Result<(String, String), Failure> {
     let name = if file.as_os_str() == "-" { "stdin".to_owned() } else { file.display().to_string() };
     let cannot = |why: String| Failure::new(format!("cannot read the policy `{name}`: {why}"));
+    let at_most = headsail_policy::MAX_TEXT;
+    let limit = at_most as u64 + 1;
     let mut text = String::new();
     let read = if file.as_os_str() == "-" {
-        std::io::stdin().lock().take(MAX_POLICY + 1).read_to_string(&mut text)
+        std::io::stdin().lock().take(limit).read_to_string(&mut text)
     } else {
-        std::fs::File::open(file).and_then(|f| f.take(MAX_POLICY + 1).read_to_string(&mut text))
+        std::fs::File::open(file).and_then(|f| f.take(limit).read_to_string(&mut text))
     };
     let length = read.map_err(|e| cannot(e.to_string()))?;
-    if length as u64 > MAX_POLICY {
-        return Err(cannot(format!("it is larger than {} MiB", MAX_POLICY >> 20)));
+    if length > at_most {
+        return Err(cannot(format!("it is larger than {} MiB", at_most >> 20)));
     }
     Ok((text, name))
 }
@@ -137,33 +136,33 @@ pub async fn run(command: PolicyCommand, ctx: &Ctx) -> Outcome {
 
 /// Runs a command on the database itself, if it asks for that.
 pub fn bypass(command: &PolicyCommand, globals: &Globals) -> Option<Outcome> {
-    let (PolicyCommand::Get { bypass }
-    | PolicyCommand::Set { bypass, .. }
-    | PolicyCommand::Check { bypass, .. }) = command
-    else {
-        return None;
-    };
-    bypass.bypass.then(|| go_around(command, globals))
+    match command {
+        PolicyCommand::Get { bypass } if bypass.bypass => Some(get_offline(globals)),
+        PolicyCommand::Set { file, bypass } if bypass.bypass => Some(set_offline(file, globals)),
+        PolicyCommand::Check { file, bypass } if bypass.bypass => Some(check_offline(file, globals)),
+        _ => None,
+    }
 }
 
-fn go_around(command: &PolicyCommand, globals: &Globals) -> Outcome {
-    let open = || -> Result<Offline, Failure> { Ok(Offline::open(connect::settings(globals)?)?) };
-    match command {
-        PolicyCommand::Set { file, .. } => {
-            let (policy, origin) = read(&file.file)?;
-            if !prompt::confirm("Write the policy into the database, around the server?", globals.force)? {
-                return Ok(Answer::new(&json!({ "Result": "Policy not set" }), "Nothing was changed."));
-            }
-            in_force(open()?.set(&policy).map_err(ClientError::Refused), &policy, &origin)
-        }
-        PolicyCommand::Check { file, .. } => {
-            let (policy, origin) = read(&file.file)?;
-            valid(open()?.check(&policy).map_err(ClientError::Refused), &policy, &origin)
-        }
-        PolicyCommand::Get { .. } | PolicyCommand::Preview { .. } | PolicyCommand::Explain { .. } => {
-            Ok(Answer::verbatim(open()?.policy().map_err(ClientError::Refused)?.policy))
-        }
+fn database(globals: &Globals) -> Result<Offline, Failure> {
+    Ok(Offline::open(connect::settings(globals)?)?)
+}
+
+fn get_offline(globals: &Globals) -> Outcome {
+    Ok(Answer::verbatim(database(globals)?.policy().map_err(ClientError::Refused)?.policy))
+}
+
+fn set_offline(file: &PolicyFile, globals: &Globals) -> Outcome {
+    let (policy, origin) = read(&file.file)?;
+    if !prompt::confirm("Write the policy into the database, around the server?", globals.force)? {
+        return Ok(Answer::new(&json!({ "Result": "Policy not set" }), "Nothing was changed."));
     }
+    in_force(database(globals)?.set(&policy).map_err(ClientError::Refused), &policy, &origin)
+}
+
+fn check_offline(file: &PolicyFile, globals: &Globals) -> Outcome {
+    let (policy, origin) = read(&file.file)?;
+    valid(database(globals)?.check(&policy).map_err(ClientError::Refused), &policy, &origin)
 }
 
 /// What is left to check without a server: the text alone.
@@ -187,7 +186,7 @@ fn valid(checked: Result<CheckPolicyResponse, ClientError>, policy: &str, origin
 }
 
 /// Shows warnings to people; programs get them in the answer.
-fn warn(warnings: &[headsail_api::problem::Fault], policy: &str, origin: &str) {
+fn warn(warnings: &[headsail_api::problem::Finding], policy: &str, origin: &str) {
     if let Some(text) = output::annotate(warnings, policy, origin) {
         output::remark(&text);
     }

@@ -10,7 +10,7 @@ use headsail_api::v1::preauthkey::{
 use headsail_api::{Timestamp, UserRef};
 
 use super::{Ctx, resolve};
-use crate::flags::{go_bool, id};
+use crate::flags::{after, go_bool, id, lifetime};
 use crate::output::Outcome;
 use crate::output::{self, Answer, Cell, Failure, Table};
 
@@ -54,7 +54,7 @@ pub enum PreAuthKeysCommand {
         ephemeral: bool,
         /// How long it works, such as 30m, 24h or 90d
         #[arg(
-            short, long, default_value = "1h", value_name = "DURATION", value_parser = output::lifetime,
+            short, long, default_value = "1h", value_name = "DURATION", value_parser = lifetime,
             allow_hyphen_values = true
         )]
         expiration: Duration,
@@ -106,7 +106,7 @@ pub async fn run(args: PreAuthKeysArgs, ctx: &Ctx) -> Outcome {
                 }
                 None => None,
             };
-            let expiration = Some(output::after(expiration)?);
+            let expiration = Some(after(expiration)?);
             let request = CreatePreAuthKeyRequest { user, reusable, ephemeral, expiration, acl_tags: tags };
             let key = ctx.client.create_pre_auth_key(&request).await?.pre_auth_key;
             Ok(Answer::new(&key, key.key.clone()))

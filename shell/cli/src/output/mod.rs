@@ -9,13 +9,11 @@ mod yaml;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::error::ErrorKind;
 use headsail_api::Timestamp;
 use headsail_api::client::ClientError;
-use headsail_api::problem::Fault;
-use headsail_api::v1::node::ExpireNodeRequest;
+use headsail_api::problem::Finding;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -132,15 +130,15 @@ enum Detail {
     Nothing,
     /// The same for people, with what would have been right.
     Usage(String),
-    /// The single faults of a policy, its text, and where that was read.
+    /// What was found in a policy, its text, and where that was read.
     Policy {
-        faults: Vec<Fault>,
+        findings: Vec<Finding>,
         text: String,
         origin: String,
     },
-    /// The single faults of a configuration, and what else was found there.
+    /// What is wrong with a configuration, and what else was found there.
     Configuration {
-        faults: Vec<Fault>,
+        findings: Vec<Finding>,
         warnings: Vec<String>,
     },
 }
@@ -169,7 +167,7 @@ impl Failure {
         match e {
             ClientError::Refused(p) if !p.errors.is_empty() => {
                 let (text, origin) = (text.to_owned(), origin.to_owned());
-                Failure { message: p.detail, detail: Detail::Policy { faults: p.errors, text, origin } }
+                Failure { message: p.detail, detail: Detail::Policy { findings: p.errors, text, origin } }
             }
             e => Failure::from(e),
         }
@@ -181,18 +179,18 @@ impl Failure {
             [one] => format!("{message}: {one}"),
             many => format!("{message}, {} problems", many.len()),
         };
-        let fault = |problem: &String| Fault { message: problem.clone(), ..Fault::default() };
-        let faults = problems.iter().map(fault).collect();
-        Failure { message, detail: Detail::Configuration { faults, warnings: warnings.to_vec() } }
+        let finding = |problem: &String| Finding { message: problem.clone(), ..Finding::default() };
+        let findings = problems.iter().map(finding).collect();
+        Failure { message, detail: Detail::Configuration { findings, warnings: warnings.to_vec() } }
     }
 
     /// What programs get.
     fn value(&self) -> Value {
         match &self.detail {
             Detail::Nothing | Detail::Usage(_) => json!({ "error": self.message }),
-            Detail::Policy { faults, .. } => json!({ "error": self.message, "errors": faults }),
-            Detail::Configuration { faults, warnings } => {
-                json!({ "error": self.message, "errors": faults, "warnings": warnings })
+            Detail::Policy { findings, .. } => json!({ "error": self.message, "errors": findings }),
+            Detail::Configuration { findings, warnings } => {
+                json!({ "error": self.message, "errors": findings, "warnings": warnings })
             }
         }
     }
@@ -202,8 +200,8 @@ impl Failure {
         let drawn = match &self.detail {
             Detail::Nothing => None,
             Detail::Usage(text) => Some(text.clone()),
-            Detail::Policy { faults, text, origin } => annotate(faults, text, origin),
-            Detail::Configuration { faults, warnings } => Some(problems(&self.message, faults, warnings)),
+            Detail::Policy { findings, text, origin } => annotate(findings, text, origin),
+            Detail::Configuration { findings, warnings } => Some(problems(&self.message, findings, warnings)),
         };
         drawn.unwrap_or_else(|| format!("Error: {}", plain::lines(&self.message)))
     }
@@ -230,13 +228,13 @@ impl From<String> for Failure {
 }
 
 /// Warnings, then the message, with the problems below it if they are many.
-fn problems(message: &str, faults: &[Fault], warnings: &[String]) -> String {
+fn problems(message: &str, findings: &[Finding], warnings: &[String]) -> String {
     let mut lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
-    match faults {
+    match findings {
         [] | [_] => lines.push(format!("Error: {message}")),
         many => {
             lines.push(format!("Error: {message}:"));
-            lines.extend(many.iter().map(|fault| format!("  {}", fault.message)));
+            lines.extend(many.iter().map(|finding| format!("  {}", finding.message)));
         }
     }
     plain::lines(&lines.join("\n"))
@@ -308,32 +306,4 @@ pub fn time(t: Option<Timestamp>) -> String {
 /// A deadline as tables show it: green while it lies ahead, red when it has passed, `-` for none.
 pub fn deadline(t: Option<Timestamp>, now: Timestamp) -> Cell {
     t.map_or_else(|| "-".into(), |at| Cell::judged(time(t), at > now))
-}
-
-/// Reads how long a key is to work, such as `90d` or `1h30m`.
-pub fn lifetime(text: &str) -> Result<Duration, String> {
-    match headsail_server::config::duration::parse(text)? {
-        Duration::ZERO => Err(format!("`{text}` would make a key that never works; use at least a second")),
-        lifetime => Ok(lifetime),
-    }
-}
-
-/// Reads a time as the API does.
-pub fn time_of(text: &str) -> Result<Timestamp, String> {
-    if headsail_server::config::duration::parse(text.trim_start_matches('-')).is_ok() {
-        return Err(format!(
-            "`{text}` is a length of time, as `--expiration` of keys takes it; write the time itself, like \
-             2026-01-31T12:00:00Z"
-        ));
-    }
-    let read = serde_json::from_value(json!({ "expiry": text })).map_err(|e| e.to_string());
-    let request: ExpireNodeRequest = read?;
-    request.expiry.ok_or_else(|| format!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z"))
-}
-
-/// The time when a span that begins now is over.
-pub fn after(span: Duration) -> Result<Timestamp, Failure> {
-    Timestamp::now()
-        .checked_add(span)
-        .map_err(|_| Failure::new(format!("{span:?} is too long a time; use at most a few centuries")))
 }

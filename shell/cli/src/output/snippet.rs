@@ -3,35 +3,35 @@
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
-use headsail_api::problem::{Fault, Severity};
+use headsail_api::problem::{Finding, Severity};
 
 /// How many characters of a line are shown, and how many of these before the place.
 const WIDTH: usize = 120;
 const BEFORE: usize = 40;
 
-/// The faults as annotated excerpts of `text`, which was read from `origin`; nothing if there are none.
-pub fn annotate(faults: &[Fault], text: &str, origin: &str) -> Option<String> {
+/// The findings as annotated excerpts of `text`, which was read from `origin`; nothing if there are none.
+pub fn annotate(findings: &[Finding], text: &str, origin: &str) -> Option<String> {
     // The excerpts are short already.
     let renderer = Renderer::styled().term_width(2 * WIDTH);
     let lines: Vec<&str> = text.lines().collect();
     // Errors first: they are why the text was refused.
-    let (errors, warnings): (Vec<&Fault>, Vec<&Fault>) =
-        faults.iter().partition(|f| f.severity == Severity::Error);
+    let (errors, warnings): (Vec<&Finding>, Vec<&Finding>) =
+        findings.iter().partition(|f| f.severity == Severity::Error);
     let shown: Vec<String> = errors
         .into_iter()
         .chain(warnings)
-        .map(|fault| renderer.render(&[drawing(fault, &lines, origin)]))
+        .map(|finding| renderer.render(&[drawing(finding, &lines, origin)]))
         .collect();
     (!shown.is_empty()).then(|| shown.join("\n\n"))
 }
 
-fn drawing<'a>(fault: &'a Fault, lines: &[&'a str], origin: &'a str) -> Group<'a> {
-    let level = match fault.severity {
+fn drawing<'a>(finding: &'a Finding, lines: &[&'a str], origin: &'a str) -> Group<'a> {
+    let level = match finding.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = level.primary_title(&fault.message);
-    let group = match excerpt(fault, lines) {
+    let title = level.primary_title(&finding.message);
+    let group = match excerpt(finding, lines) {
         Some(Excerpt { text, mark, line, column }) => {
             let cut = text.starts_with('…');
             let mark = AnnotationKind::Primary.span(mark);
@@ -44,27 +44,27 @@ fn drawing<'a>(fault: &'a Fault, lines: &[&'a str], origin: &'a str) -> Group<'a
         }
         None => Group::with_title(title),
     };
-    if fault.help.is_empty() { group } else { group.element(Level::HELP.message(&fault.help)) }
+    if finding.help.is_empty() { group } else { group.element(Level::HELP.message(&finding.help)) }
 }
 
-/// The part of a line around a fault.
+/// The part of a line around a finding.
 struct Excerpt {
     /// With `…` where it goes on.
     text: String,
-    /// The bytes of it that the fault is about.
+    /// The bytes of it that the finding is about.
     mark: Range<usize>,
     /// Number of the line, from 1.
     line: usize,
-    /// Where the fault begins in the whole line, in characters from 1.
+    /// Where the finding begins in the whole line, in characters from 1.
     column: usize,
 }
 
 /// Policies that programs write may be one long line, so only what is shown is looked at closely.
-fn excerpt(fault: &Fault, lines: &[&str]) -> Option<Excerpt> {
-    let number = usize::try_from(fault.line?).ok()?;
+fn excerpt(finding: &Finding, lines: &[&str]) -> Option<Excerpt> {
+    let number = usize::try_from(finding.line?).ok()?;
     let line = *lines.get(number.checked_sub(1)?)?;
-    let column = usize::try_from(fault.column.unwrap_or(1)).ok()?.max(1);
-    let length = usize::try_from(fault.length.unwrap_or(1)).ok()?.max(1);
+    let column = usize::try_from(finding.column.unwrap_or(1)).ok()?.max(1);
+    let length = usize::try_from(finding.length.unwrap_or(1)).ok()?.max(1);
     let (before, rest) = line.split_at(bytes_of(line, column - 1));
     let kept = before.char_indices().rev().take(BEFORE).last().map_or(before.len(), |(at, _)| at);
     let (cut, before) = before.split_at(kept);
@@ -99,19 +99,19 @@ mod tests {
 
     const POLICY: &str = "{\n  \"groups\": {\"group:ä\": [\"bob\"]}\n}\n";
 
-    fn show(fault: Fault) -> String {
-        anstream::adapter::strip_str(&annotate(&[fault], POLICY, "policy.hujson").unwrap()).to_string()
+    fn show(finding: Finding) -> String {
+        anstream::adapter::strip_str(&annotate(&[finding], POLICY, "policy.hujson").unwrap()).to_string()
     }
 
     #[test]
     fn the_place_is_marked() {
-        let shown = show(Fault {
+        let shown = show(Finding {
             message: "user must contain `@`".into(),
             line: Some(2),
             column: Some(26),
             length: Some(5),
             help: "write `bob@`".into(),
-            ..Fault::default()
+            ..Finding::default()
         });
         assert!(shown.starts_with("error: user must contain `@`\n"), "{shown}");
         assert!(shown.contains("policy.hujson:2:26"), "{shown}");
@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn warnings_are_called_so() {
         let warning =
-            Fault { severity: Severity::Warning, message: "m".into(), line: Some(1), ..Fault::default() };
+            Finding { severity: Severity::Warning, message: "m".into(), line: Some(1), ..Finding::default() };
         assert!(show(warning.clone()).starts_with("warning: m\n"));
-        let error = Fault { message: "e".into(), ..Fault::default() };
+        let error = Finding { message: "e".into(), ..Finding::default() };
         let both = annotate(&[warning, error], POLICY, "policy.hujson").unwrap();
         assert!(anstream::adapter::strip_str(&both).to_string().starts_with("error: e"), "errors come first");
     }
@@ -134,25 +134,25 @@ mod tests {
     #[test]
     fn long_lines_are_shown_around_the_place() {
         let text = format!("{{\"a\": [{}]}}", "\"ä\", ".repeat(100_000));
-        let fault = |column, length| Fault {
+        let finding = |column, length| Finding {
             message: "m".into(),
             line: Some(1),
             column: Some(column),
             length: Some(length),
-            ..Fault::default()
+            ..Finding::default()
         };
         // The place, and whether the line goes on before and after it.
         for (column, length, before, after) in
             [(3, 4, false, true), (300_008, 3, true, true), (500_008, 9, true, false)]
         {
-            let shown = annotate(&[fault(column, length)], &text, "p").unwrap();
+            let shown = annotate(&[finding(column, length)], &text, "p").unwrap();
             let shown = anstream::adapter::strip_str(&shown).to_string();
             assert!(shown.contains(&format!("p:1:{column}")), "{shown}");
             let line = shown.lines().find_map(|l| l.strip_prefix("1 | ")).unwrap();
             assert!(line.chars().count() <= WIDTH + 2, "{shown}");
             assert_eq!((line.starts_with('…'), line.ends_with('…')), (before, after), "{shown}");
         }
-        let shown = annotate(&[fault(300_008, 3)], &text, "p").unwrap();
+        let shown = annotate(&[finding(300_008, 3)], &text, "p").unwrap();
         let shown = anstream::adapter::strip_str(&shown).to_string();
         let under = |mark: char| {
             shown
@@ -168,14 +168,14 @@ mod tests {
     #[test]
     fn places_outside_of_the_text_do_no_harm() {
         for (line, column, length) in [(99, 1, 1), (0, 0, 0), (2, 999, 9), (3, 2, u32::MAX), (4, 1, 1)] {
-            let fault = Fault {
+            let finding = Finding {
                 message: "m".into(),
                 line: Some(line),
                 column: Some(column),
                 length: Some(length),
-                ..Fault::default()
+                ..Finding::default()
             };
-            assert!(show(fault).starts_with("error: m"));
+            assert!(show(finding).starts_with("error: m"));
         }
     }
 }

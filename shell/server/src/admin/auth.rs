@@ -40,7 +40,7 @@ pub async fn approve(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> 
     }
     let ticket = ticket_of(&t, &r.auth_id)?;
     Err(Problem::bad_request(format!(
-        "`{}` is the login of a node, which needs an owner: use `auth register --user USER`",
+        "`{0}` is the login of a node, which needs an owner: use `auth register --auth-id {0} --user USER`",
         ticket.id
     ))
     .into())

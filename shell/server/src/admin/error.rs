@@ -3,7 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use headsail_api::Problem;
-use headsail_api::problem::{CONTENT_TYPE, Fault, Severity};
+use headsail_api::problem::{CONTENT_TYPE, Finding, Severity};
 use headsail_policy::Diagnostic;
 use headsail_tailnet::command::{PolicyFaults, Rejection};
 
@@ -31,7 +31,7 @@ impl From<Rejection> for Refusal {
         };
         let problem = Problem::new(status, rejection.text());
         match &rejection {
-            Rejection::BadPolicy(found) => problem.with_errors(faults(found)).into(),
+            Rejection::BadPolicy(found) => problem.with_errors(findings(found)).into(),
             _ => problem.into(),
         }
     }
@@ -54,13 +54,13 @@ impl IntoResponse for Refusal {
     }
 }
 
-pub(super) fn fault(d: &Diagnostic) -> Fault {
+pub(super) fn finding(d: &Diagnostic) -> Finding {
     let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
     let severity = match d.severity {
         headsail_policy::Severity::Error => Severity::Error,
         headsail_policy::Severity::Warning => Severity::Warning,
     };
-    Fault {
+    Finding {
         severity,
         message: d.message.clone(),
         code: d.code.to_owned(),
@@ -68,14 +68,14 @@ pub(super) fn fault(d: &Diagnostic) -> Fault {
         column: number(d.column),
         length: number(d.length),
         help: d.help.clone(),
-        ..Fault::default()
+        ..Finding::default()
     }
 }
 
 /// Everything that is wrong with a policy, as fields.
-fn faults(found: &PolicyFaults) -> Vec<Fault> {
+fn findings(found: &PolicyFaults) -> Vec<Finding> {
     let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
-    let tests = found.tests.iter().map(|t| Fault {
+    let tests = found.tests.iter().map(|t| Finding {
         message: [t.src.as_str(), t.what.as_str(), t.message.as_str()]
             .into_iter()
             .filter(|part| !part.is_empty())
@@ -85,7 +85,7 @@ fn faults(found: &PolicyFaults) -> Vec<Fault> {
         line: number(t.line),
         column: number(t.column),
         length: number(t.length),
-        ..Fault::default()
+        ..Finding::default()
     });
-    found.diagnostics.iter().map(fault).chain(tests).collect()
+    found.diagnostics.iter().map(finding).chain(tests).collect()
 }

@@ -38,7 +38,7 @@ use crate::app::App;
 use crate::clerk::Failure;
 use error::Refusal;
 
-/// The largest request body: room for the largest policy as a JSON text.
+/// The largest request body, in bytes: room for the largest policy as a JSON text.
 const MAX_BODY: usize = 2 * headsail_policy::MAX_TEXT;
 
 /// Whom a listener trusts.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use headsail_api::Problem;
-use headsail_api::problem::Fault;
+use headsail_api::problem::Finding;
 use headsail_api::v1::Empty;
 use headsail_api::v1::node::{
     ApproveRoutesRequest, BackfillQuery, BackfillResponse, ExpireNodeRequest, ListNodesQuery,
@@ -122,17 +122,18 @@ pub fn shown(t: &Tailnet, id: NodeId) -> Answer<NodeResponse> {
 
 /// Reads prefixes; all that are malformed are named at once.
 pub(super) fn prefixes(texts: &[String]) -> Result<BTreeSet<IpNet>, Refusal> {
-    let fault = |(n, text): (usize, &String)| Fault {
+    let finding = |(n, text): (usize, &String)| Finding {
         message: format!("`{text}` is not a prefix; write it like 10.0.0.0/8 or fd00::/64"),
         location: format!("body.routes[{n}]"),
         value: text.clone(),
-        ..Fault::default()
+        ..Finding::default()
     };
     let wrong = |text: &str| text.parse::<IpNet>().is_err();
-    let faults: Vec<Fault> = texts.iter().enumerate().filter(|(_, text)| wrong(text)).map(fault).collect();
-    match faults.first() {
+    let findings: Vec<Finding> =
+        texts.iter().enumerate().filter(|(_, text)| wrong(text)).map(finding).collect();
+    match findings.first() {
         None => Ok(texts.iter().filter_map(|text| text.parse().ok()).collect()),
-        Some(first) => Err(Problem::bad_request(first.message.clone()).with_errors(faults).into()),
+        Some(first) => Err(Problem::bad_request(first.message.clone()).with_errors(findings).into()),
     }
 }
 

@@ -17,7 +17,7 @@ use headsail_tailnet::model::settings::Settings as TailnetSettings;
 use headsail_tailnet::tailnet::Tailnet;
 
 use super::error::Refusal;
-use super::error::fault;
+use super::error::finding;
 use super::policy::{NO_POLICY, shown, warnings};
 use crate::clock;
 use crate::config::{self, Settings};
@@ -95,7 +95,7 @@ impl Offline {
 /// Everything that is wrong with it.
 pub fn check_text(text: &str) -> Result<CheckPolicyResponse, Problem> {
     match Policy::parse(text, &headsail_policy::Settings::default()) {
-        Ok(policy) => Ok(CheckPolicyResponse { warnings: policy.warnings().iter().map(fault).collect() }),
+        Ok(policy) => Ok(CheckPolicyResponse { warnings: policy.warnings().iter().map(finding).collect() }),
         Err(refusal) => Err(problem(Rejection::BadPolicy(PolicyFaults {
             diagnostics: refusal.diagnostics,
             tests: Vec::new(),

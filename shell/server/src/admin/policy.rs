@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use headsail_api::Problem;
-use headsail_api::problem::Fault;
+use headsail_api::problem::Finding;
 use headsail_api::v1::policy::{
     Access, CheckPolicyResponse, ExplainRequest, ExplainResponse, ExplainRule, PolicyRequest, PolicyResponse,
     PreviewNode, PreviewPolicyResponse,
@@ -17,7 +17,7 @@ use headsail_tailnet::model::policy::PolicyRow;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::NodeId;
 
-use super::error::{Refusal, fault};
+use super::error::{Refusal, finding};
 use super::read::Read;
 use super::{Admin, Answer, view};
 use crate::{clock, config};
@@ -122,8 +122,8 @@ pub(super) fn shown(row: &PolicyRow) -> PolicyResponse {
     }
 }
 
-pub(super) fn warnings(row: &PolicyRow) -> Vec<Fault> {
-    row.policy.warnings().iter().map(fault).collect()
+pub(super) fn warnings(row: &PolicyRow) -> Vec<Finding> {
+    row.policy.warnings().iter().map(finding).collect()
 }
 
 /// What changes, told of the nodes that gain and lose: the engine tells what others may reach on a node.

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use headsail_api::Problem;
 use serde::de::DeserializeOwned;
 
+use super::MAX_BODY;
 use super::error::Refusal;
 use crate::listen::TooSlow;
 
@@ -21,7 +22,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Read<T> {
     async fn from_request(request: Request, state: &S) -> Result<Read<T>, Refusal> {
         let uri = request.uri().clone();
         let body = Bytes::from_request(request, state).await.map_err(|e| match e.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(413, "the request is larger than 8 MiB"),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Problem::new(413, format!("the request is larger than {} MiB", MAX_BODY >> 20))
+            }
             _ if is_too_slow(&e) => Problem::new(408, TooSlow.to_string()),
             _ => Problem::bad_request("the request ended too early"),
         })?;

@@ -40,13 +40,13 @@ async fn a_bad_one_changes_nothing_and_every_fault_has_its_place() {
     for line in ["PUT /policy", "POST /policy/check", "POST /policy/preview"] {
         let (status, refusal) = s.send(line, json!({ "policy": bad }).to_string()).await;
         assert_eq!(status, 400, "{line}: {refusal}");
-        let faults = refusal["errors"].as_array().unwrap();
-        assert!(faults.len() >= 2, "{refusal}");
-        for fault in faults {
-            assert_eq!(fault["line"], 5, "{fault}");
+        let findings = refusal["errors"].as_array().unwrap();
+        assert!(findings.len() >= 2, "{refusal}");
+        for finding in findings {
+            assert_eq!(finding["line"], 5, "{finding}");
             assert!(
-                fault["column"].as_u64() > Some(1) && !fault["message"].as_str().unwrap().is_empty(),
-                "{fault}"
+                finding["column"].as_u64() > Some(1) && !finding["message"].as_str().unwrap().is_empty(),
+                "{finding}"
             );
         }
     }
