@@ -1,7 +1,7 @@
 //! Who may ask, what is understood, and what happens when the store fails.
 
 use headsail_api::paths::{OPERATIONS, Operation};
-use headsail_store::Finding;
+use headsail_store::Fault;
 use serde_json::json;
 
 use super::{Server, Trust};
@@ -120,13 +120,13 @@ async fn malformed_and_oversized_bodies_are_refused() {
 #[tokio::test]
 async fn what_cannot_be_saved_has_not_happened() {
     let s = Server::new();
-    s.store.fail([Finding::Full("/data/headsail.db".into())]);
+    s.store.fail([Fault::Full("/data/headsail.db".into())]);
     let told = s.refused(503, "POST /user", json!({"name": "alice"})).await;
     assert!(told.contains("disk"), "{told}");
     assert_eq!(s.ask("GET /user").await.1, json!({"users": []}));
     s.user("alice").await;
 
     assert_eq!(s.ask("GET /health").await, (200, json!({"databaseConnectivity": true})));
-    s.store.fail([Finding::Busy("/data/headsail.db".into())]);
+    s.store.fail([Fault::Busy("/data/headsail.db".into())]);
     assert_eq!(s.ask("GET /health").await, (200, json!({"databaseConnectivity": false})));
 }
