@@ -183,7 +183,6 @@ fn read_text(file: &Path) -> Result<String, String> {
         .map_err(|error| format!("cannot read the configuration `{}`: {error}", file.display()))
 }
 
-/// The built-in defaults as a document, so that variables and checks treat them like a file.
 /// The URL under which neighbours reach a listener: its own address, or for all interfaces this machine's private one.
 fn url_of_listener(listen: &str) -> String {
     let (host, port) = listen.rsplit_once(':').unwrap_or(("", "8080"));
@@ -200,6 +199,7 @@ fn url_of_listener(listen: &str) -> String {
     format!("http://{host}:{port}")
 }
 
+/// The built-in defaults as a document, so that variables and checks treat them like a file.
 fn built_in(data_dir: &Path, env: &Env) -> Raw {
     let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let defaults: &[(&str, &str)] = &[

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::addresses::is_private;
 
@@ -26,8 +26,6 @@ pub struct Settings {
     pub listeners: Listeners,
     /// The certificate of all TLS listeners.
     pub certificate: Certificate,
-    /// Proxies whose word about the client's address is believed.
-    pub trusted_proxies: Vec<IpNet>,
     /// The administration socket.
     pub unix_socket: PathBuf,
     /// Its permission bits.
@@ -44,8 +42,6 @@ pub struct Settings {
     pub dns: Dns,
     /// Lifetimes of nodes and keys.
     pub lifetimes: Lifetimes,
-    /// Health checks of redundant subnet routers.
-    pub route_probes: RouteProbes,
     /// Where the policy comes from.
     pub policy: Policy,
     /// Whether nodes may send files to each other.
@@ -285,8 +281,6 @@ pub struct Lifetimes {
     pub node_expiry: Option<Duration>,
     /// How long an ephemeral node may be away before it is deleted.
     pub ephemeral: Duration,
-    /// How long revoked auth keys are kept.
-    pub revoked_auth_keys: Duration,
 }
 
 /// Logins that wait for a person.
@@ -296,15 +290,6 @@ pub struct PendingLogins {
     pub lifetime: Duration,
     /// How many may wait at once.
     pub limit: usize,
-}
-
-/// Health checks of redundant subnet routers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteProbes {
-    /// Time between two probes; none turns them off.
-    pub interval: Option<Duration>,
-    /// How long an answer may take.
-    pub timeout: Duration,
 }
 
 /// Where the policy comes from.

@@ -152,7 +152,6 @@ fn everything_that_is_set_is_found_again() {
     assert_eq!(shown(&listeners.metrics), "127.0.0.1:9090");
     let files = Certificate::Files { cert: "/etc/hs/cert.pem".into(), key: "/etc/hs/key.pem".into() };
     assert_eq!(settings.certificate, files);
-    assert_eq!(settings.trusted_proxies, ["10.0.0.1/32".parse().unwrap(), "192.168.0.0/16".parse().unwrap()]);
     assert_eq!(settings.prefixes.allocation, Allocation::Random);
     let relay = settings.derp.server.unwrap();
     assert_eq!((relay.region_id, relay.region_code.as_str()), (901, "home"));

@@ -7,5 +7,7 @@ mod file;
 mod layer;
 mod source;
 
+pub(crate) use layer::MAX_REGION_ID;
+
 pub use embedded::{RelayAddress, embedded_region};
 pub use source::{MapSource, refresh_loop};

@@ -52,14 +52,21 @@ impl MapSource {
         Ok(self.merged())
     }
 
-    /// Loads everything again. Sources that fail keep their last good map; what is wrong with them is returned.
+    /// Loads everything again. Sources that fail keep their last good map; what is wrong, and what holds all the same, is
+    /// returned.
     pub async fn refresh(&mut self) -> (DerpMap, Vec<String>) {
         let mut faults = Vec::new();
         let mut news = false;
         for url in &self.settings.urls {
             match fetch(url).await {
                 Ok(layer) => news |= self.fetched.insert(url.clone(), layer.clone()) != Some(layer),
-                Err(why) => faults.push(format!("cannot fetch the DERP map `{url}`: {why}")),
+                Err(why) => {
+                    let held = match self.fetched.contains_key(url) {
+                        true => "its last good map stays",
+                        false => "there is no earlier one",
+                    };
+                    faults.push(format!("cannot fetch the DERP map `{url}`: {why}; {held}"));
+                }
             }
         }
         for path in &self.settings.paths {
@@ -67,7 +74,7 @@ impl MapSource {
                 Ok(layer) => {
                     self.read.insert(path.clone(), layer);
                 }
-                Err(why) => faults.push(why),
+                Err(why) => faults.push(format!("{why}; what was read of it before stays")),
             }
         }
         if news && let Err(why) = self.keep() {
@@ -89,8 +96,9 @@ impl MapSource {
 
     fn keep(&self) -> Result<(), String> {
         let path = &self.settings.cache;
-        let failed =
-            |why: &dyn std::fmt::Display| format!("cannot keep the DERP map in `{}`: {why}", path.display());
+        let failed = |why: &dyn std::fmt::Display| {
+            format!("cannot keep the DERP map in `{}` for the next start: {why}", path.display())
+        };
         let text = serde_json::to_vec(&self.fetched).map_err(|error| failed(&error))?;
         files::write_private(path, &text).map_err(|error| failed(&error))
     }
@@ -123,13 +131,13 @@ pub async fn refresh_loop<F: Future<Output = ()>>(
     loop {
         let (map, faults) = source.refresh().await;
         for fault in &faults {
-            match known.regions.is_empty() {
-                false => tracing::warn!("{fault}; the last good map stays"),
-                true => tracing::warn!(
-                    "{fault}; there is no earlier map, and without a relay clients do not finish `tailscale up`: \
-                     let this server reach the URL, or set `derp.server.enabled`"
-                ),
-            }
+            tracing::warn!("{fault}");
+        }
+        if map.regions.is_empty() && !faults.is_empty() {
+            tracing::warn!(
+                "there is no relay, and without one clients do not finish `tailscale up`: let this server reach \
+                 `derp.urls`, or set `derp.server.enabled`"
+            );
         }
         if map != known {
             tracing::info!(regions = map.regions.len(), "the DERP map changed");

@@ -9,9 +9,7 @@ use super::super::settings::*;
 use super::super::tree::Place;
 use super::net::listen_addr;
 use super::{parent, problem_at};
-
-/// Clients carry the region of a peer in the 16 bits of a port.
-const REGION_IDS: std::ops::RangeInclusive<i64> = 1..=65535;
+use crate::derp_map::MAX_REGION_ID;
 
 pub(super) fn derp(raw: &mut Raw, noise_key: &Path, data_dir: &Path) -> Derp {
     let server = raw.bool("derp.server.enabled", false).then(|| server(raw, noise_key));
@@ -55,8 +53,9 @@ fn server(raw: &mut Raw, noise_key: &Path) -> DerpServer {
     }
     let text =
         |raw: &Raw, key: &str, default: &str| raw.text(key).map_or(default.to_owned(), |text| text.value);
+    let region_ids = 1..=i64::from(MAX_REGION_ID);
     DerpServer {
-        region_id: u32::try_from(raw.int("derp.server.region_id", 999, REGION_IDS)).unwrap_or(999),
+        region_id: u32::try_from(raw.int("derp.server.region_id", 999, region_ids)).unwrap_or(999),
         region_code: text(raw, "derp.server.region_code", "headsail"),
         region_name: text(raw, "derp.server.region_name", "Headsail"),
         verify_clients: raw.bool("derp.server.verify_clients", true),

@@ -44,13 +44,11 @@ pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, Co
     let settings = Settings {
         file: origin.file.map(Path::to_owned),
         warnings: Vec::new(),
-        trusted_proxies: net::trusted_proxies(raw_mut),
         prefixes: net::prefixes(raw_mut),
         dns: dns::dns(raw_mut, &server_url),
         unix_socket: unix_socket(raw_mut),
         unix_socket_permission: permission(raw_mut),
         lifetimes: lifetimes(raw_mut),
-        route_probes: route_probes(raw_mut),
         policy: policy(raw_mut),
         taildrop: raw_mut.bool("taildrop.enabled", true),
         auto_update: raw_mut.bool("auto_update.enabled", false),
@@ -65,6 +63,7 @@ pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, Co
         database,
         derp,
     };
+    without_effect(&mut raw);
     let warnings = raw.report.finish()?;
     Ok(Settings { warnings, ..settings })
 }
@@ -147,11 +146,7 @@ fn lifetimes(raw: &mut Raw) -> Lifetimes {
             format_args!("`{ephemeral_key}` must be at least `1s`, not `{}`", duration::go_style(ephemeral)),
         );
     }
-    Lifetimes {
-        node_expiry: node_expiry(raw),
-        ephemeral,
-        revoked_auth_keys: raw.duration("preauth_keys.revoked_retention", Duration::from_secs(168 * 3600)),
-    }
+    Lifetimes { node_expiry: node_expiry(raw), ephemeral }
 }
 
 /// A bad value only warns, as in Headscale: a start must not fail over a default for later logins.
@@ -164,12 +159,19 @@ fn node_expiry(raw: &mut Raw) -> Option<Duration> {
     (!expiry.is_zero()).then_some(expiry)
 }
 
-fn route_probes(raw: &mut Raw) -> RouteProbes {
+/// Settings that nothing acts upon yet: a mistake in one is named all the same, not first by the version that does.
+fn without_effect(raw: &mut Raw) {
+    net::trusted_proxies(raw);
+    route_probes(raw);
+    raw.duration("preauth_keys.revoked_retention", Duration::ZERO);
+}
+
+fn route_probes(raw: &mut Raw) {
     let (interval_key, timeout_key) = ("node.routes.ha.probe_interval", "node.routes.ha.probe_timeout");
     let interval = raw.duration(interval_key, Duration::from_secs(10));
     let timeout = raw.duration(timeout_key, Duration::from_secs(5));
     if interval.is_zero() {
-        return RouteProbes { interval: None, timeout };
+        return;
     }
     if interval < Duration::from_secs(2) {
         let place = raw.place(interval_key);
@@ -182,7 +184,6 @@ fn route_probes(raw: &mut Raw) -> RouteProbes {
             format_args!("`{timeout_key}` must be at least `1s` and shorter than `{interval_key}`"),
         );
     }
-    RouteProbes { interval: Some(interval), timeout }
 }
 
 fn pending_logins(raw: &mut Raw) -> PendingLogins {

@@ -169,8 +169,7 @@ fn certificate_files(raw: &mut Raw) -> Option<Certificate> {
     }
 }
 
-pub(super) fn trusted_proxies(raw: &mut Raw) -> Vec<IpNet> {
-    let mut proxies = Vec::new();
+pub(super) fn trusted_proxies(raw: &mut Raw) {
     for At { value, place } in raw.list("trusted_proxies") {
         let net = value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(IpNet::from));
         match net {
@@ -180,7 +179,7 @@ pub(super) fn trusted_proxies(raw: &mut Raw) -> Vec<IpNet> {
                     "`{value}` would trust everybody: name the addresses of your proxies in `trusted_proxies`"
                 ),
             ),
-            Ok(net) => proxies.push(net.trunc()),
+            Ok(_) => {}
             Err(_) => raw.report.problem(
                 &place,
                 format_args!(
@@ -189,7 +188,6 @@ pub(super) fn trusted_proxies(raw: &mut Raw) -> Vec<IpNet> {
             ),
         }
     }
-    proxies
 }
 
 pub(super) fn prefixes(raw: &mut Raw) -> Prefixes {

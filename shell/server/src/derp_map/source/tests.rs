@@ -88,9 +88,10 @@ async fn the_last_good_map_survives_failures_and_restarts() {
         let (map, faults) = source.refresh().await;
         assert_eq!(codes(&map), [(1, "one"), (2, "two")]);
         assert!(faults[0].starts_with(&format!("cannot fetch the DERP map `{url}`: {why}")), "{faults:?}");
+        assert!(faults[0].ends_with("; its last good map stays"), "{faults:?}");
     }
     answer.lock().unwrap().clone_from(&"x".repeat(MAX_MAP_BYTES + 1));
-    assert!(source.refresh().await.1[0].ends_with("it is larger than 4194304 bytes"));
+    assert!(source.refresh().await.1[0].contains("it is larger than 4194304 bytes"));
 
     let mut restarted = MapSource::new(settings(&[&url], &[], cache.clone()), None);
     assert_eq!(codes(&restarted.local().unwrap()), [(1, "one"), (2, "two")]);
@@ -110,6 +111,7 @@ async fn nobody_there_is_a_fault_and_no_end() {
     assert_eq!(source.local().unwrap(), DerpMap::default());
     let (map, faults) = source.refresh().await;
     assert_eq!((map, faults.len()), (DerpMap::default(), 1));
+    assert!(faults[0].ends_with("; there is no earlier one"), "{faults:?}");
     let mut source = MapSource::new(settings(&[], &[missing], dir.path().join("cache.json")), None);
     assert!(source.local().unwrap_err().starts_with("cannot read the DERP map `"));
 }
