@@ -31,7 +31,11 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 const PROBE_AFTER: Duration = Duration::from_secs(25);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// How long the body of a request may take to arrive, from the first look at it on.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the other side may take to switch protocols.
+pub(crate) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The words with which an HTTP/2 client begins (RFC 9113, 3.4).
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longest head of a request that is read ahead.
 const MAX_HEAD: usize = 8 * 1024;
 /// Pause after the system refused a connection, as when it has no memory for one.
@@ -202,9 +206,8 @@ async fn first_words<S: AsyncRead + Unpin>(stream: &mut S, relays: bool) -> io::
 
 fn is_undecided(head: &[u8], relays: bool) -> bool {
     const RELAY: &[u8] = b"GET /derp ";
-    const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let may_relay = relays && (RELAY.starts_with(head) || head.starts_with(RELAY));
-    let may_be_http2 = head.len() < HTTP2.len() && HTTP2.starts_with(head);
+    let may_be_http2 = head.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(head);
     may_be_http2 || (may_relay && head.len() < MAX_HEAD && end_of_head(head).is_none())
 }
 
@@ -233,18 +236,6 @@ struct Timely {
     late: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-/// The body of a request did not arrive in time.
-#[derive(Debug)]
-pub struct TooSlow;
-
-impl std::fmt::Display for TooSlow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the request took too long to arrive")
-    }
-}
-
-impl std::error::Error for TooSlow {}
-
 impl hyper::body::Body for Timely {
     type Data = bytes::Bytes;
     type Error = axum::BoxError;
@@ -269,6 +260,18 @@ impl hyper::body::Body for Timely {
         self.body.size_hint()
     }
 }
+
+/// The body of a request did not arrive in [`BODY_TIMEOUT`].
+#[derive(Debug)]
+pub struct TooSlow;
+
+impl std::fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the request took too long to arrive")
+    }
+}
+
+impl std::error::Error for TooSlow {}
 
 /// A stream whose first bytes were read ahead.
 struct Rewound<S> {

@@ -85,9 +85,29 @@ impl Collector for Numbers {
         counter(&mut out, "headsail_derp_joined", "relay connections ever", relay.core.joined)?;
         counter(&mut out, "headsail_derp_packets", "packets relayed", relay.core.packets)?;
         counter(&mut out, "headsail_derp_bytes", "bytes relayed", relay.core.bytes)?;
-        let dropped = relay.core.dropped_full + relay.core.dropped_unknown;
-        counter(&mut out, "headsail_derp_dropped", "packets dropped", dropped)?;
-        counter(&mut out, "headsail_derp_refused", "relay connections refused", relay.refused)
+        for (name, help, value) in [
+            (
+                "dropped_slow",
+                "packets dropped because their destination did not keep up",
+                relay.core.dropped_full,
+            ),
+            (
+                "dropped_unknown",
+                "packets dropped because their destination is not connected",
+                relay.core.dropped_unknown,
+            ),
+            ("refused", "relay connections refused because their node may not relay", relay.refused),
+            (
+                "handshakes_failed",
+                "relay connections that ended before their handshake did",
+                relay.handshake_failed,
+            ),
+            ("stalled", "relay connections cut because they took no bytes", relay.stalled),
+            ("violated", "relay connections closed because of what they sent", relay.violated),
+        ] {
+            counter(&mut out, &format!("headsail_derp_{name}"), help, value)?;
+        }
+        Ok(())
     }
 }
 

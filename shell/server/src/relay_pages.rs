@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,12 +16,9 @@ use axum::routing::any;
 use hyper_util::rt::TokioIo;
 
 use crate::app::App;
-use crate::listen::Seat;
+use crate::listen::{Seat, UPGRADE_TIMEOUT};
 use crate::relay::Relay;
 use crate::relay::http::{self, Entry};
-
-/// How long the other side may take to switch protocols.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `/derp` and what clients ask a relay host for; nothing where no relay runs.
 pub fn routes(app: Arc<App>) -> Router {

@@ -14,16 +14,16 @@ pub struct Version {
     pub commit: &'static str,
     /// When it was built, where the build was told in `HEADSAIL_BUILD_TIME`.
     pub build_time: &'static str,
-    /// What it was built by and for.
+    /// What it is written for.
     pub rust: Rust,
     /// Whether it was built from more than the commit: the build was told in `HEADSAIL_DIRTY`.
     pub dirty: bool,
 }
 
-/// The compiler of a build, and its target.
+/// The language of a build, and its target.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rust {
-    /// The oldest compiler that builds it.
+    /// The version of Rust that it is written in: the oldest compiler that builds it.
     pub version: &'static str,
     /// The operating system, such as `linux`.
     pub os: &'static str,

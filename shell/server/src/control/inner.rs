@@ -16,11 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::app::App;
 use crate::control::reply::text;
 use crate::control::{map, register, ssh_action};
+use crate::listen::{BODY_TIMEOUT, TooSlow};
 
 /// Largest request body.
 const MAX_BODY: usize = 1024 * 1024;
-/// How long a request may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests that a connection may have open at once.
 const MAX_STREAMS: u32 = 256;
 /// A connection that sends nothing is asked for a sign of life this often.
@@ -96,6 +95,6 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Response<Body>> {
             Err(text(StatusCode::PAYLOAD_TOO_LARGE, "the request is larger than 1 MiB"))
         }
         Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "the request broke off")),
-        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")),
+        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, TooSlow.to_string())),
     }
 }

@@ -8,13 +8,12 @@ use std::task::{Context, Poll, ready};
 use headsail_noise::{Opener, Sealer, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::listen::HTTP2_PREFACE;
+
 /// Sealed bytes that may wait for the socket; more is not taken until they have gone.
 const MAX_UNSENT: usize = 64 * 1024;
 /// Bytes that are read from the socket at once.
 const READ_CHUNK: usize = 16 * 1024;
-
-/// The words with which an HTTP/2 client begins (RFC 9113, 3.4).
-const HTTP2_PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 
 /// Encrypts what is written and decrypts what is read.
 pub struct NoiseIo<S> {
@@ -32,30 +31,23 @@ pub struct NoiseIo<S> {
 }
 
 impl<S> NoiseIo<S> {
-    /// `received` are bytes that came behind the handshake; `first` is sealed and sent before anything else.
+    /// `response` answers the handshake; behind it, `first` is sealed and sent before anything else.
     ///
     /// # Errors
-    /// Bytes behind the handshake that are no records.
-    pub fn new(
-        socket: S,
-        transport: Transport,
-        received: Vec<u8>,
-        response: &[u8],
-        first: &[u8],
-    ) -> io::Result<NoiseIo<S>> {
+    /// `first` cannot be sealed.
+    pub fn new(socket: S, transport: Transport, response: &[u8], first: &[u8]) -> io::Result<NoiseIo<S>> {
         let Transport { sealer, opener } = transport;
         let mut io = NoiseIo {
             socket,
             sealer,
             opener,
-            sealed: received,
+            sealed: Vec::new(),
             opened: Vec::new(),
             taken: 0,
             unsent: response.to_vec(),
             sent: 0,
         };
         io.sealer.seal(first, &mut io.unsent).map_err(io::Error::other)?;
-        io.open()?;
         Ok(io)
     }
 
@@ -73,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> NoiseIo<S> {
     /// The connection ended, or what came is no record.
     pub async fn first_words(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| self.poll_send(cx)).await?;
-        std::future::poll_fn(|cx| self.poll_fill(cx, HTTP2_PREFACE)).await
+        std::future::poll_fn(|cx| self.poll_fill(cx, HTTP2_PREFACE.len())).await
     }
 }
 

@@ -18,13 +18,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::app::App;
 use crate::control::inner;
 use crate::control::noise_io::NoiseIo;
-use crate::listen::Seat;
+use crate::listen::{Seat, UPGRADE_TIMEOUT};
 use crate::random;
 
 const PROTOCOL: &str = "tailscale-control-protocol";
 const HANDSHAKE_HEADER: &str = "x-tailscale-handshake";
-/// How long the other side may take to switch protocols.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new Noise connection may stay silent.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes in flight between a WebSocket and the Noise connection in it.
@@ -96,7 +94,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             return;
         }
     };
-    match NoiseIo::new(socket, transport, Vec::new(), &response, &early_payload()) {
+    match NoiseIo::new(socket, transport, &response, &early_payload()) {
         Ok(mut io) => match tokio::time::timeout(SILENCE_TIMEOUT, io.first_words()).await {
             Ok(Ok(())) => inner::serve(app, machine, io).await,
             Ok(Err(error)) => tracing::debug!("a Noise connection broke at its start: {error}"),

@@ -113,12 +113,6 @@ impl Relay {
         self.0.locked(|core, woken| core.refuse(&NodeKey::from_bytes(*node), woken));
     }
 
-    /// Tells every client that the relay is about to restart: milliseconds to wait before reconnecting, and to go on
-    /// trying.
-    pub fn announce_restart(&self, reconnect_in_ms: u32, try_for_ms: u32) {
-        self.0.locked(|core, woken| core.announce_restart(reconnect_in_ms, try_for_ms, woken));
-    }
-
     /// The counts so far.
     pub fn stats(&self) -> RelayStats {
         let counts = &self.0.counts;

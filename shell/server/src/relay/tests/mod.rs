@@ -28,7 +28,6 @@ enum Got {
     Gone(NodeKey, GoneReason),
     Pong([u8; 8]),
     KeepAlive,
-    Restarting(u32, u32),
     End,
 }
 
@@ -114,7 +113,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Frame::PeerGone(peer, why) => Got::Gone(peer, why),
             Frame::Pong(data) => Got::Pong(data),
             Frame::KeepAlive => Got::KeepAlive,
-            Frame::Restarting(a, b) => Got::Restarting(a, b),
             other => panic!("a server never sends {other:?}"),
         });
         next.await.unwrap_or(Got::End)

@@ -171,14 +171,6 @@ async fn a_stalled_reader_is_cut_after_its_time_and_a_slow_one_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_is_announced() {
-    let relay = open_relay();
-    let (mut a, _) = pipe(&relay, 1).await;
-    relay.announce_restart(250, 10_000);
-    assert_eq!(a.got().await, Got::Restarting(250, 10_000));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_dropped_task_leaves_the_relay() {
     let relay = open_relay();
     let (mut a, _) = pipe(&relay, 1).await;
