@@ -1,5 +1,8 @@
 //! The one binary: `serve`, and the admin commands that talk to a running server.
 
+// These macros panic where the output is closed or full.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod commands;
 mod connect;

@@ -4,7 +4,9 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit};
 use serde_json::Value;
 
 use support::Outcome;
@@ -34,13 +36,17 @@ impl Installation {
     }
 
     fn start(&mut self) {
-        let server = Command::new(PROGRAM)
+        self.start_as(Command::new(PROGRAM).stderr(Stdio::null()));
+    }
+
+    /// Starts the program that is given, with arguments of its own and somewhere to complain.
+    fn start_as(&mut self, program: &mut Command) {
+        let server = program
             .args(["serve", "--config"])
             .arg(self.dir.join("config.yaml"))
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn();
         self.server = Some(server.unwrap());
         // The command itself waits for the socket.
@@ -244,4 +250,36 @@ fn what_forbids_a_start_is_one_object_for_programs() {
     assert!(told["warnings"].is_array(), "{told}");
     let told = here.run("configtest").failed();
     assert!(told.contains("Error: no server would start, 2 problems:\n  "), "{told}");
+}
+
+/// How far files of a process may grow.
+fn limit_files(process: &Child, bytes: Option<u64>) {
+    let pid = Pid::from_child(process);
+    let limit = Rlimit { current: bytes, maximum: None };
+    rustix::process::prlimit(Some(pid), Resource::Fsize, limit).unwrap();
+}
+
+#[test]
+fn a_full_disk_and_a_log_that_cannot_be_written_end_no_server() {
+    let mut here = Installation::new("full");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    // Files that may not grow are a disk that is full, to a program that ignores the signal about it.
+    let trap = "trap '' XFSZ; exec \"$0\" \"$@\"";
+    here.start_as(Command::new("sh").args(["-c", trap, PROGRAM]).stderr(full));
+    here.run("users create alice").ok();
+    let server = here.server.as_ref().unwrap();
+    limit_files(server, Some(0));
+    let told = here.run("users create bob").failed();
+    assert!(told.contains("the disk or a quota is full"), "{told}");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let healthy = || here.run("health").code == Some(0);
+    while healthy() {
+        assert!(Instant::now() < deadline, "it says that it could save something");
+    }
+    limit_files(server, None);
+    here.run("users create bob").ok();
+    while !healthy() {
+        assert!(Instant::now() < deadline, "it says that it could save nothing");
+    }
+    here.stop();
 }

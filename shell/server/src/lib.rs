@@ -1,5 +1,8 @@
 //! Listeners, control protocol, relay, admin API and pages.
 
+// These macros panic where the output is closed or full.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod admin;
 pub mod app;
 pub mod clerk;

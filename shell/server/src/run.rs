@@ -132,7 +132,8 @@ fn start_log(log: &config::Log) {
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = builder.with_ansi(colours);
+    // What the library says of its own failures it says with a macro that panics where standard error is closed or full.
+    let builder = builder.with_ansi(colours).log_internal_errors(false);
     // A second start in one process, as in tests, keeps the first log.
     let _ = if log.json { builder.json().try_init() } else { builder.compact().try_init() };
 }

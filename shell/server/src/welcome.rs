@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 
 use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
 use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, AuthKey, mint};
@@ -31,10 +32,17 @@ pub async fn greet(app: &App) -> Result<(), ServeError> {
         Failure::Fault(text) => text,
     })?;
     let url = shell_word(&app.settings.server_url.text);
-    println!("\nHeadsail is ready. On a machine with Tailscale (1.86 or later), run:\n");
-    println!("    tailscale up --login-server {url} --auth-key {key}\n");
-    println!("The key is good for one hour and for any number of machines. Another one:");
-    println!("    headsail{} preauthkeys create --user {user}\n", where_to_look(app));
+    let another = format!("headsail{} preauthkeys create --user {user}", where_to_look(app));
+    let text = format!(
+        "\nHeadsail is ready. On a machine with Tailscale (1.86 or later), run:\n\n\
+         \x20   tailscale up --login-server {url} --auth-key {key}\n\n\
+         The key is good for one hour and for any number of machines. Another one:\n\
+         \x20   {another}\n\n"
+    );
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!("how machines join could not be printed ({error}): make a key with `{another}`");
+    }
     Ok(())
 }
 

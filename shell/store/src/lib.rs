@@ -91,7 +91,7 @@ pub trait Store: Send {
     /// Then nothing was written, and the expected revision is still the one to expect.
     fn commit(&mut self, batch: &Batch<'_>) -> Result<Revision, Fault>;
 
-    /// Whether a commit could begin now: for health checks.
+    /// Whether something can be saved now: for health checks. It writes, and changes nothing.
     ///
     /// # Errors
     /// What a commit would run into.
