@@ -39,6 +39,12 @@ impl Layer {
         }
         Ok(self)
     }
+
+    /// Whether clients could relay through it.
+    pub(crate) fn has_relays(&self) -> bool {
+        let mut regions = self.regions.iter().flatten().filter_map(|(_, region)| region.as_ref());
+        regions.any(|region| region.nodes.iter().any(|node| !node.stun_only))
+    }
 }
 
 fn complete(id: u32, region: &mut DerpRegion) -> Result<(), String> {

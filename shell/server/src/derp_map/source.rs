@@ -112,6 +112,7 @@ fn cached(settings: &Derp) -> BTreeMap<String, Layer> {
     kept.into_iter()
         .filter(|(url, _)| urls.contains(url))
         .filter_map(|(url, layer)| Some((url, layer.checked().ok()?)))
+        .filter(|(_, layer)| layer.has_relays())
         .collect()
 }
 
@@ -129,7 +130,11 @@ pub async fn refresh_loop<F: Future<Output = ()>>(
     }
     let mut retry = RETRY_FIRST;
     loop {
-        let (map, faults) = source.refresh().await;
+        let (mut map, mut faults) = source.refresh().await;
+        if map.regions.is_empty() && !known.regions.is_empty() {
+            faults.push("the DERP maps name no relay any more".to_owned());
+            map.clone_from(&known);
+        }
         for fault in &faults {
             tracing::warn!("{fault}");
         }
@@ -166,7 +171,9 @@ async fn fetch(url: &str) -> Result<Layer, String> {
         }
         body.extend_from_slice(&chunk);
     }
-    Layer::from_json(&body)
+    let layer = Layer::from_json(&body)?;
+    // Any JSON object reads as a map, an apology for an overload too.
+    if layer.has_relays() { Ok(layer) } else { Err("it is not a DERP map: it names no relay".to_owned()) }
 }
 
 /// A client for one fetch: they are hours apart, so nothing is kept open.

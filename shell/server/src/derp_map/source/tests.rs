@@ -81,9 +81,14 @@ async fn the_last_good_map_survives_failures_and_restarts() {
     let (url, answer) = server(ONE).await;
     let mut source = MapSource::new(settings(&[&url], &[], cache.clone()), None);
     source.refresh().await;
-    for (bad, why) in
-        [("", "the server answered 503 Service Unavailable"), ("<html>", "it is not a DERP map: ")]
-    {
+    let no_relay = "it is not a DERP map: it names no relay";
+    for (bad, why) in [
+        ("", "the server answered 503 Service Unavailable"),
+        ("<html>", "it is not a DERP map: "),
+        (r#"{"message":"rate limited"}"#, no_relay),
+        (r#"{"Regions":null}"#, no_relay),
+        (r#"{"Regions":{"1":null,"2":{"Nodes":[{"HostName":"a.example","STUNOnly":true}]}}}"#, no_relay),
+    ] {
         bad.clone_into(&mut answer.lock().unwrap());
         let (map, faults) = source.refresh().await;
         assert_eq!(codes(&map), [(1, "one"), (2, "two")]);
@@ -154,4 +159,30 @@ async fn without_automatic_updates_one_good_round_is_enough() {
         .await
         .expect("it ends");
     assert_eq!(published.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_map_file_that_loses_its_relays_takes_none_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("derp.yaml");
+    let three = "regions: {3: {regioncode: three, nodes: [{hostname: c.example}]}}";
+    fs::write(&path, three).unwrap();
+    let mut settings = settings(&[], &[path.clone()], dir.path().join("cache.json"));
+    settings.update_every = Some(Duration::from_millis(5));
+    let mut source = MapSource::new(settings, None);
+    let known = source.local().unwrap();
+    fs::write(&path, "regions: {}").unwrap();
+    assert_eq!(codes(&source.refresh().await.0), []);
+    let (sender, mut published) = mpsc::unbounded_channel();
+    let refresher = tokio::spawn(refresh_loop(source, known, move |map| {
+        let _ = sender.send(map);
+        std::future::ready(())
+    }));
+    // Its first round waits for nobody.
+    tokio::task::yield_now().await;
+    assert!(published.try_recv().is_err());
+    fs::write(&path, three.replace("three", "trois")).unwrap();
+    let news = tokio::time::timeout(Duration::from_secs(10), published.recv()).await;
+    assert_eq!(codes(&news.expect("in time").expect("open")), [(3, "trois")]);
+    refresher.abort();
 }
