@@ -82,10 +82,10 @@ pub enum Tls {
 pub async fn accept(listener: TcpListener, tls: Tls, service: Service) {
     let mut outage = Outage::default();
     loop {
-        let Ok(permit) = service.permits.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, remote)) => {
                 outage.ends();
+                let Ok(permit) = service.permits.clone().acquire_owned().await else { return };
                 let (tls, service) = (tls.clone(), service.clone());
                 tokio::spawn(async move {
                     if let Err(error) = connection(socket, remote, tls, service, permit).await {
@@ -350,5 +350,58 @@ pub async fn accept_local(listener: UnixListener, router: Router) {
                 tracing::debug!("a local connection ended: {error}");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    async fn asks(client: &mut TcpStream) {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    }
+
+    async fn is_answered(client: &mut TcpStream) {
+        let mut line = [0; 12];
+        client.read_exact(&mut line).await.unwrap();
+        assert_eq!(&line, b"HTTP/1.1 200");
+    }
+
+    #[tokio::test]
+    async fn connections_count_over_all_listeners() {
+        let router = || Router::new().route("/", get(|| async { "" }));
+        let one = Service::new(router(), None, 1);
+        let other = one.with(router(), None);
+        let mut clients = Vec::new();
+        for service in [one.clone(), other] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap();
+            tokio::spawn(accept(listener, Tls::No, service));
+            clients.push(TcpStream::connect(addr).await.unwrap());
+            // The first is served before the second comes.
+            if let [first] = clients.as_mut_slice() {
+                asks(first).await;
+                is_answered(first).await;
+            }
+        }
+        assert_eq!(one.permits.available_permits(), 0);
+        let (mut second, first) = (clients.pop().unwrap(), clients.pop());
+        asks(&mut second).await;
+        drop(first);
+        is_answered(&mut second).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_lasts_until_something_is_accepted() {
+        let mut outage = Outage::default();
+        let full = io::Error::from_raw_os_error(24);
+        outage.goes_on(&full).await;
+        outage.goes_on(&full).await;
+        assert!(outage.0);
+        outage.ends();
+        assert!(!outage.0);
     }
 }

@@ -82,7 +82,14 @@ impl Collector for Numbers {
             "bytes that wait in relay queues",
             relay.core.queued_bytes,
         )?;
+        gauge(
+            &mut out,
+            "headsail_derp_duplicated",
+            "keys with more than one relay connection",
+            relay.core.duplicated,
+        )?;
         counter(&mut out, "headsail_derp_joined", "relay connections ever", relay.core.joined)?;
+        counter(&mut out, "headsail_derp_pings", "pings answered", relay.core.pings)?;
         counter(&mut out, "headsail_derp_packets", "packets relayed", relay.core.packets)?;
         counter(&mut out, "headsail_derp_bytes", "bytes relayed", relay.core.bytes)?;
         for (name, help, value) in [
@@ -131,4 +138,41 @@ fn counter(
     let metric = ConstCounter::new(value);
     let encoder = out.encode_descriptor(name, help, None, metric.metric_type())?;
     metric.encode(encoder)
+}
+
+#[cfg(test)]
+mod tests {
+    use headsail_noise::Responder;
+
+    use super::*;
+    use crate::relay::Relay;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn everything_that_is_counted_is_shown() {
+        let app = testing::app();
+        let relay = Some(Relay::new([7; 32], Arc::new(|_| true)));
+        let noise = Responder::new(&[7; 32]).unwrap();
+        let app = Arc::new(App::new(app.settings.clone(), app.clerk.clone(), noise, relay));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Numbers { app, stun: Arc::default() }));
+        let mut text = String::new();
+        text::encode(&mut text, &registry).unwrap();
+        for name in [
+            "nodes 0",
+            "snapshots_total 0",
+            "stun_answered_total 0",
+            "derp_connections 0",
+            "derp_duplicated 0",
+            "derp_pings_total 0",
+            "derp_dropped_slow_total 0",
+            "derp_dropped_unknown_total 0",
+            "derp_refused_total 0",
+            "derp_handshakes_failed_total 0",
+            "derp_stalled_total 0",
+            "derp_violated_total 0",
+        ] {
+            assert!(text.contains(&format!("\nheadsail_{name}\n")), "{name}: {text}");
+        }
+    }
 }
