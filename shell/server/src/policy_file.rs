@@ -103,3 +103,52 @@ pub async fn watch(clerk: Clerk, path: PathBuf) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headsail_store::Fault;
+    use headsail_store::memory::MemoryStore;
+
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_good_policy_holds_whatever_was_in_the_way_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.hujson");
+        let store = MemoryStore::default();
+        let app = testing::app_over(store.clone());
+        tokio::spawn(watch(app.clerk.clone(), path.clone()));
+        let policy = |n: usize| format!(r#"{{"hosts": {{"h": "10.0.0.{n}"}}}}"#);
+        let holds = async |text: &str| {
+            let mut snapshots = app.clerk.follow();
+            let is_it = |t: &std::sync::Arc<headsail_tailnet::tailnet::Tailnet>| {
+                t.policy().is_some_and(|row| row.text() == text)
+            };
+            let patience = 30 * WATCH_EVERY;
+            tokio::time::timeout(patience, snapshots.wait_for(is_it)).await.unwrap().unwrap();
+        };
+        // No file at first, then another in its place each time.
+        for n in 1..=3 {
+            tokio::time::sleep(3 * WATCH_EVERY).await;
+            std::fs::write(&path, "{").unwrap();
+            tokio::time::sleep(3 * WATCH_EVERY).await;
+            store.fail([Fault::Busy("db".into())]);
+            files::write_private(&path, policy(n).as_bytes()).unwrap();
+            holds(&policy(n)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_holds_already_is_not_set_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.hujson");
+        std::fs::write(&path, "{}").unwrap();
+        let app = testing::app();
+        reload(&app.clerk, &path).await;
+        let before = app.clerk.snapshot().revision();
+        tokio::spawn(watch(app.clerk.clone(), path.clone()));
+        tokio::time::sleep(3 * WATCH_EVERY).await;
+        assert_eq!(app.clerk.snapshot().revision(), before);
+    }
+}

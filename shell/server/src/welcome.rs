@@ -99,10 +99,43 @@ fn is_spent_greeting(key: &AuthKey, now: Time) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     #[test]
     fn only_brackets_are_quoted() {
         assert_eq!(shell_word("http://192.168.1.5:8080"), "http://192.168.1.5:8080");
         assert_eq!(shell_word("http://[fd00::5]:8080"), "'http://[fd00::5]:8080'");
+    }
+
+    #[tokio::test]
+    async fn the_key_goes_to_the_user_that_is_named() {
+        let app = testing::app();
+        let (user, _) = first_key(&app).await.unwrap();
+        assert_eq!(user, FIRST_USER);
+        let app = testing::app();
+        let alice = testing::user(&app, "alice").await;
+        let (user, _) = first_key(&app).await.unwrap();
+        assert_eq!(user, "alice");
+        assert!(app.clerk.snapshot().auth_keys().all(|k| k.user == Some(alice)));
+    }
+
+    #[tokio::test]
+    async fn keys_of_greetings_that_nobody_used_go() {
+        let app = testing::app();
+        let keys = || app.clerk.snapshot().auth_keys().map(|k| k.id).collect::<Vec<_>>();
+        first_key(&app).await.unwrap();
+        first_key(&app).await.unwrap();
+        let [spent, fresh] = keys()[..] else { panic!("both are good for an hour") };
+        testing::submit(&app, Command::ExpireAuthKey(spent)).await;
+        first_key(&app).await.unwrap();
+        let left = keys();
+        assert!(left.len() == 2 && left.contains(&fresh) && !left.contains(&spent), "{left:?}");
+        // One that let a machine in is remembered.
+        let (_, text) = first_key(&app).await.unwrap();
+        testing::registers(&app, 1, serde_json::json!({ "Auth": { "AuthKey": text } })).await;
+        let used = app.clerk.snapshot().auth_keys().find(|k| k.used).unwrap().id;
+        testing::submit(&app, Command::ExpireAuthKey(used)).await;
+        first_key(&app).await.unwrap();
+        assert!(keys().contains(&used));
     }
 }
