@@ -272,13 +272,6 @@ impl Relay {
         }
     }
 
-    /// Tells every client that the relay restarts: milliseconds to wait before reconnecting, and to go on trying.
-    pub fn announce_restart(&mut self, reconnect_in_ms: u32, try_for_ms: u32, woken: &mut Vec<ConnId>) {
-        for index in 0..self.conns.len() {
-            self.notice(ConnId(index as u32), &Frame::Restarting(reconnect_in_ms, try_for_ms), woken);
-        }
-    }
-
     /// What a connection's client said of itself.
     pub fn client(&self, id: ConnId) -> Option<(NodeKey, &ClientInfo)> {
         let conn = self.conns.get(id.index())?.as_ref()?;

@@ -17,7 +17,6 @@ enum Got {
     Gone(NodeKey, GoneReason),
     Pong([u8; 8]),
     KeepAlive,
-    Restarting(u32, u32),
 }
 
 /// A relay, and writers that take everything at once unless told to wait.
@@ -91,7 +90,6 @@ fn decode_all(mut bytes: &[u8]) -> Vec<Got> {
             Frame::PeerGone(peer, why) => Got::Gone(peer, why),
             Frame::Pong(data) => Got::Pong(data),
             Frame::KeepAlive => Got::KeepAlive,
-            Frame::Restarting(a, b) => Got::Restarting(a, b),
             other => panic!("a server never sends {other:?}"),
         });
         bytes = &bytes[len..];
@@ -328,16 +326,6 @@ fn a_refused_node_is_cut_off() {
     assert_eq!(world.closed(one), Some(Close::Refused));
     assert_eq!(world.closed(two), Some(Close::Refused));
     assert_eq!(world.closed(other), None);
-}
-
-#[test]
-fn a_restart_is_announced_to_all() {
-    let mut world = World::new();
-    let (a, gone, b) = (world.join(1), world.join(2), world.join(3));
-    world.leave(gone);
-    world.relay.announce_restart(500, 30_000, &mut world.woken);
-    assert_eq!(world.take(a), [Got::Restarting(500, 30_000)]);
-    assert_eq!(world.take(b), [Got::Restarting(500, 30_000)]);
 }
 
 #[test]
