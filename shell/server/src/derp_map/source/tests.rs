@@ -167,7 +167,7 @@ async fn a_map_file_that_loses_its_relays_takes_none_away() {
     let path = dir.path().join("derp.yaml");
     let three = "regions: {3: {regioncode: three, nodes: [{hostname: c.example}]}}";
     fs::write(&path, three).unwrap();
-    let mut settings = settings(&[], &[path.clone()], dir.path().join("cache.json"));
+    let mut settings = settings(&[], std::slice::from_ref(&path), dir.path().join("cache.json"));
     settings.update_every = Some(Duration::from_millis(5));
     let mut source = MapSource::new(settings, None);
     let known = source.local().unwrap();
