@@ -16,8 +16,11 @@ pub fn serve(globals: &Globals) -> Outcome {
     let options = ServeOptions { config: globals.config.clone(), data_dir: globals.data_dir.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::new(format!("the system gives no threads: {e}")))?;
-    runtime.block_on(headsail_server::serve(options)).map_err(|e| Failure::new(e.to_string()))?;
-    Ok(Answer::silent())
+    match runtime.block_on(headsail_server::serve(options)) {
+        Ok(()) => Ok(Answer::silent()),
+        Err(ended) if ended.logged => Err(Failure::told()),
+        Err(ended) => Err(Failure::new(ended.why)),
+    }
 }
 
 /// `configtest`

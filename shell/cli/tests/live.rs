@@ -283,3 +283,23 @@ fn a_full_disk_and_a_log_that_cannot_be_written_end_no_server() {
     }
     here.stop();
 }
+
+#[test]
+fn a_failed_start_is_one_line_of_a_log_that_is_json() {
+    let start = |addition: &str| {
+        let here = Installation::new("json");
+        let file = here.dir.join("config.yaml");
+        let config = std::fs::read_to_string(&file).unwrap() + addition;
+        std::fs::write(&file, config).unwrap();
+        std::fs::write(here.dir.join("noise.key"), "damaged").unwrap();
+        here.run("serve").failed()
+    };
+    for (addition, why) in [("", "cannot use the key file"), ("taildrop: {enabled: perhaps}\n", "perhaps")] {
+        let told = start(&format!("log: {{format: json}}\n{addition}"));
+        let last = told.lines().last().unwrap();
+        let line: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {told}"));
+        assert_eq!(line["level"], "ERROR");
+        assert!(line["fields"]["message"].as_str().unwrap().contains(why), "{told}");
+        assert!(start(addition).lines().any(|line| line.starts_with("Error: ")));
+    }
+}

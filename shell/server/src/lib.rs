@@ -8,6 +8,7 @@ pub mod app;
 pub mod clerk;
 pub mod clock;
 pub mod config;
+mod configured;
 pub mod control;
 pub mod derp_map;
 pub mod dns;
@@ -32,4 +33,4 @@ mod unread;
 pub mod version;
 mod welcome;
 
-pub use run::{ServeOptions, serve};
+pub use run::{Ended, ServeOptions, serve};

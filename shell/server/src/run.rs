@@ -22,11 +22,11 @@ use tokio::task::JoinSet;
 use crate::app::{App, ServeError};
 use crate::clerk::Clerk;
 use crate::config::{self, Settings, Source};
-use crate::derp_map::{self, MapSource};
+use crate::derp_map::MapSource;
 use crate::relay::{Admission, Relay};
 use crate::sockets::{LocalSocket, Sockets, forever};
 use crate::tls::{self, Certificates};
-use crate::{clock, dns, files, http, keys, listen, policy_file, welcome};
+use crate::{clock, configured, dns, files, http, keys, listen, policy_file, welcome};
 
 /// How long a node counts as online after its stream has ended.
 const GRACE_MILLIS: i64 = 5_000;
@@ -46,14 +46,39 @@ pub struct ServeOptions {
     pub data_dir: Option<PathBuf>,
 }
 
+/// Why a server did not start, or stopped without being told to.
+#[derive(Debug)]
+pub struct Ended {
+    /// In words for the operator.
+    pub why: String,
+    /// Whether the log has it: whoever collects JSON reads nothing else.
+    pub logged: bool,
+}
+
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
-/// Whatever forbids a start, in words for the operator.
-pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
+/// Whatever forbids a start.
+pub async fn serve(options: ServeOptions) -> Result<(), Ended> {
     let source = Source { config: options.config, data_dir: options.data_dir };
-    let mut settings = config::load(&source, &config::process_env())?;
-    start_log(&settings.log);
+    let env = config::process_env();
+    let log = config::load_log(&source, &env);
+    start_log(&log);
+    let served = match config::load(&source, &env) {
+        Ok(settings) => run(settings).await,
+        Err(error) => Err(error.into()),
+    };
+    served.map_err(|error| {
+        let why = error.to_string();
+        let logged = log.json && tracing::enabled!(tracing::Level::ERROR);
+        if logged {
+            tracing::error!("{why}");
+        }
+        Ended { why, logged }
+    })
+}
+
+async fn run(mut settings: Settings) -> Result<(), ServeError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -109,7 +134,7 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         tasks.spawn(forever(certificates.clone().watch()));
     }
     tasks.spawn(forever(listen::accept_local(local_listener, http::local(app.clone()))));
-    keep_configured(&clerk, derp, derp_map, &settings, &mut tasks);
+    configured::follow(&clerk, derp, derp_map, &settings, &mut tasks);
     if let Some(relay) = relay {
         tasks.spawn(expel_deleted(relay, clerk.clone()));
     }
@@ -121,6 +146,8 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     until_told_to_stop(&mut tasks, || reload(&clerk, certificates.as_ref(), policy_path.as_deref())).await?;
     if tokio::time::timeout(STOP_TIMEOUT, clerk.stop("shutdown", Command::Shutdown)).await.is_err() {
         tracing::warn!("the database did not close in time; what was acknowledged is saved");
+    } else {
+        tracing::info!("stopped");
     }
     local.remove();
     Ok(())
@@ -215,40 +242,6 @@ fn first_dns(settings: &config::Dns) -> Result<DnsConfig, ServeError> {
     Ok(dns)
 }
 
-/// Follows what is configured from outside while the server runs: relays and extra DNS records.
-fn keep_configured(
-    clerk: &Clerk,
-    derp: MapSource,
-    known: DerpMap,
-    settings: &Arc<Settings>,
-    tasks: &mut JoinSet<io::Result<()>>,
-) {
-    let for_derp = clerk.clone();
-    tasks.spawn(forever(derp_map::refresh_loop(derp, known, move |map| {
-        configure(for_derp.clone(), move |s| s.derp = Arc::new(map))
-    })));
-    if let Some(path) = settings.dns.extra_records_path.clone() {
-        let clerk = clerk.clone();
-        tasks.spawn(async move {
-            let known = clerk.snapshot().settings().dns.extra_records.clone();
-            dns::watch_extra_records(&path, known, dns::WATCH_EVERY, |records| {
-                let edit = |s: &mut TailnetSettings| {
-                    s.dns = Arc::new(DnsConfig { extra_records: records, ..DnsConfig::clone(&s.dns) });
-                };
-                configure(clerk.clone(), edit)
-            })
-            .await;
-            Ok(())
-        });
-    }
-}
-
-async fn configure(clerk: Clerk, edit: impl FnOnce(&mut TailnetSettings)) {
-    let mut next = TailnetSettings::clone(clerk.snapshot().settings());
-    edit(&mut next);
-    clerk.notify("configuration", Command::Configure(Arc::new(next))).await;
-}
-
 /// Ends the relay connections of nodes that are gone.
 async fn expel_deleted(relay: Relay, clerk: Clerk) -> io::Result<()> {
     let mut snapshots = clerk.follow();
@@ -282,8 +275,8 @@ async fn until_told_to_stop<F: Future<Output = ()>>(
     let mut hang_up = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return stopping("SIGTERM"),
+            _ = interrupt.recv() => return stopping("SIGINT"),
             _ = hang_up.recv() => reload().await,
             Some(ended) = tasks.join_next() => {
                 if let Ok(Err(error)) = ended {
@@ -292,6 +285,11 @@ async fn until_told_to_stop<F: Future<Output = ()>>(
             }
         }
     }
+}
+
+fn stopping(signal: &str) -> Result<(), ServeError> {
+    tracing::info!("stopping, because of {signal}");
+    Ok(())
 }
 
 fn store_options(settings: &Settings) -> headsail_store::sqlite::Options {

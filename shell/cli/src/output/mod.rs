@@ -128,6 +128,8 @@ pub struct Failure {
 #[derive(Debug)]
 enum Detail {
     Nothing,
+    /// Everything was said already.
+    Told,
     /// The same for people, with what would have been right.
     Usage(String),
     /// What was found in a policy, its text, and where that was read.
@@ -150,6 +152,11 @@ impl Failure {
     /// A failure with a sentence.
     pub fn new(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), detail: Detail::Nothing }
+    }
+
+    /// A failure that the log tells of.
+    pub fn told() -> Failure {
+        Failure { message: String::new(), detail: Detail::Told }
     }
 
     /// A command line that cannot be read.
@@ -187,7 +194,7 @@ impl Failure {
     /// What programs get.
     fn value(&self) -> Value {
         match &self.detail {
-            Detail::Nothing | Detail::Usage(_) => json!({ "error": self.message }),
+            Detail::Nothing | Detail::Told | Detail::Usage(_) => json!({ "error": self.message }),
             Detail::Policy { findings, .. } => json!({ "error": self.message, "errors": findings }),
             Detail::Configuration { findings, warnings } => {
                 json!({ "error": self.message, "errors": findings, "warnings": warnings })
@@ -198,7 +205,7 @@ impl Failure {
     /// What people read, with escape sequences for colours.
     fn human(&self) -> String {
         let drawn = match &self.detail {
-            Detail::Nothing => None,
+            Detail::Nothing | Detail::Told => None,
             Detail::Usage(text) => Some(text.clone()),
             Detail::Policy { findings, text, origin } => annotate(findings, text, origin),
             Detail::Configuration { findings, warnings } => Some(problems(&self.message, findings, warnings)),
@@ -266,6 +273,9 @@ fn write(out: &mut impl Write, text: &str) -> ExitCode {
 
 /// Writes a failure to stderr.
 pub fn fail(failure: &Failure, format: Format) -> ExitCode {
+    if matches!(failure.detail, Detail::Told) {
+        return ExitCode::FAILURE;
+    }
     let text = failure.render(format);
     // Nobody is left to be told when stderr is closed.
     let _ = match format {

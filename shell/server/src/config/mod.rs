@@ -69,6 +69,15 @@ pub fn load(source: &Source, env: &Env) -> Result<Settings, ConfigError> {
     }
 }
 
+/// Reads only how the log is written, so that it can tell what is wrong with the rest. What cannot be read is not set.
+pub fn load_log(source: &Source, env: &Env) -> Log {
+    let mut raw = match document(source, env) {
+        Document::File(file) => read(&file, env).unwrap_or_else(|_| built_in(Path::new(""), env)),
+        Document::BuiltIn(data_dir) => built_in(&data_dir, env),
+    };
+    check::log(&mut raw)
+}
+
 /// Reads only what the command line needs to reach a server, so that other faults of the file don't stand in its way.
 ///
 /// # Errors

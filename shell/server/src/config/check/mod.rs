@@ -211,7 +211,7 @@ fn policy(raw: &mut Raw) -> Policy {
 }
 
 /// A bad value only warns, as in Headscale.
-fn log(raw: &mut Raw) -> Log {
+pub(super) fn log(raw: &mut Raw) -> Log {
     let level = raw.text("log.level").map_or(LogLevel::Info, |At { value, place }| {
         match value.to_ascii_lowercase().as_str() {
             "trace" => LogLevel::Trace,

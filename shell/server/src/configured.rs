@@ -1,0 +1,88 @@
+//! What is configured from outside and followed while the server runs: relays and extra DNS records.
+
+use std::io;
+use std::sync::Arc;
+
+use headsail_tailnet::command::Command;
+use headsail_tailnet::model::settings::Settings as TailnetSettings;
+use headsail_wire::derp_map::DerpMap;
+use headsail_wire::dns::DnsConfig;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use crate::clerk::Clerk;
+use crate::config::Settings;
+use crate::derp_map::{self, MapSource};
+use crate::dns;
+use crate::sockets::forever;
+
+/// Follows the DERP maps, of which `known` is what the server has begun with, and the file of extra records.
+pub(crate) fn follow(
+    clerk: &Clerk,
+    derp: MapSource,
+    known: DerpMap,
+    settings: &Settings,
+    tasks: &mut JoinSet<io::Result<()>>,
+) {
+    let editor = Editor::new(clerk.clone());
+    let for_derp = editor.clone();
+    tasks.spawn(forever(derp_map::refresh_loop(derp, known, move |map| {
+        let editor = for_derp.clone();
+        async move { editor.edit(|s| s.derp = Arc::new(map)).await }
+    })));
+    if let Some(path) = settings.dns.extra_records_path.clone() {
+        let known = clerk.snapshot().settings().dns.extra_records.clone();
+        tasks.spawn(async move {
+            dns::watch_extra_records(&path, known, dns::WATCH_EVERY, |records| {
+                editor.edit(|s| {
+                    s.dns = Arc::new(DnsConfig { extra_records: records, ..DnsConfig::clone(&s.dns) });
+                })
+            })
+            .await;
+            Ok(())
+        });
+    }
+}
+
+/// Edits the settings of the tailnet, which are replaced as a whole: one edit begins where the one before has ended, or
+/// two at once would lose one.
+#[derive(Clone)]
+struct Editor {
+    clerk: Clerk,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Editor {
+    fn new(clerk: Clerk) -> Editor {
+        Editor { clerk, turn: Arc::default() }
+    }
+
+    async fn edit(&self, edit: impl FnOnce(&mut TailnetSettings)) {
+        let _turn = self.turn.lock().await;
+        let mut next = TailnetSettings::clone(self.clerk.snapshot().settings());
+        edit(&mut next);
+        // Settings are in memory alone and nothing refuses them: the only failure is a server that has stopped.
+        let _ = self.clerk.submit("configuration", Command::Configure(Arc::new(next))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn edits_at_once_lose_nothing() {
+        let app = testing::app();
+        let editor = Editor::new(app.clerk.clone());
+        let editors: Vec<_> = (0..50)
+            .map(|_| {
+                let editor = editor.clone();
+                async move { editor.edit(|s| s.max_tickets += 1).await }
+            })
+            .collect();
+        let before = app.clerk.snapshot().settings().max_tickets;
+        futures_util::future::join_all(editors).await;
+        assert_eq!(app.clerk.snapshot().settings().max_tickets, before + 50);
+    }
+}
