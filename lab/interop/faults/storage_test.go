@@ -301,6 +301,37 @@ func TestStopLeavesOneFile(t *testing.T) {
 	}
 }
 
+// TestBackup copies the database of a running server, destroys the original as a broken disk would, and goes on with the copy: the node
+// is back without a login.
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	n := s.NewNode(t, "kept")
+	n.Join(s.ReusableKey("alice"))
+	before, _ := n.APINode()
+	file := filepath.Join(s.Dir, "backup.db")
+	s.MustCLI(t, nil, "backup", file)
+	if out, err := s.CLI("backup", file); err == nil {
+		t.Errorf("a second backup replaced the first: %s", out)
+	}
+	s.CreateUser("later")
+	s.Kill()
+	if err := os.Rename(file, filepath.Join(s.Dir, "db.sqlite")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"db.sqlite-wal", "db.sqlite-shm"} {
+		os.Remove(filepath.Join(s.Dir, name))
+	}
+	s.Restart(t)
+	if users := s.Users(); len(users) != 1 {
+		t.Errorf("users of the copy: %v", users)
+	}
+	self := n.Fresh().Self
+	if self == nil || fmt.Sprint(int64(self.ID)) != before.ID || self.Addresses[0].Addr() != before.IPAddresses[0] {
+		t.Errorf("the node came back as another: %+v, was %+v", self, before)
+	}
+}
+
 // TestSocketPath puts a file where the socket ought to be: it must survive. And two servers that name one socket must not take it from
 // each other.
 func TestSocketPath(t *testing.T) {
