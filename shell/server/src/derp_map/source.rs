@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,14 +71,15 @@ impl MapSource {
             }
         }
         for path in &self.settings.paths {
-            match file::load(path) {
+            let file = path.clone();
+            match files::aside(move || file::load(&file).map_err(io::Error::other)).await {
                 Ok(layer) => {
                     self.read.insert(path.clone(), layer);
                 }
                 Err(why) => faults.push(format!("{why}; what was read of it before stays")),
             }
         }
-        if news && let Err(why) = self.keep() {
+        if news && let Err(why) = self.keep().await {
             faults.push(why);
         }
         (self.merged(), faults)
@@ -94,13 +96,14 @@ impl MapSource {
         map
     }
 
-    fn keep(&self) -> Result<(), String> {
+    async fn keep(&self) -> Result<(), String> {
         let path = &self.settings.cache;
         let failed = |why: &dyn std::fmt::Display| {
             format!("cannot keep the DERP map in `{}` for the next start: {why}", path.display())
         };
         let text = serde_json::to_vec(&self.fetched).map_err(|error| failed(&error))?;
-        files::write_private(path, &text).map_err(|error| failed(&error))
+        let cache = path.clone();
+        files::aside(move || files::write_private(&cache, &text)).await.map_err(|error| failed(&error))
     }
 }
 
