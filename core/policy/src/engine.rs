@@ -1,6 +1,6 @@
 //! A policy applied to a tailnet: classes of nodes that no rule can tell apart, and who of them may reach whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,7 +14,6 @@ use crate::mix::{address_mix, mix};
 use crate::net::is_exit_route;
 use crate::program::{List, ListId, Program, Section, SelId};
 use crate::route_row::{RouteRow, carries};
-use crate::selector::users_named;
 use crate::signature::Signature;
 
 /// The number of a class. Two nodes with equal keys of one engine value see the same nodes (apart from themselves) with
@@ -29,6 +28,8 @@ pub struct Engine {
     pub(crate) policy: Arc<Policy>,
     pub(crate) program: Arc<Program>,
     pub(crate) users: CowMap<UserId, Arc<UserRow>>,
+    /// For each word that users are called by, those users; sorted. See [`crate::selector::folded`].
+    pub(crate) by_word: CowMap<String, Arc<Vec<UserId>>>,
     pub(crate) nodes: CowMap<NodeId, Arc<NodeRow>>,
     pub(crate) by_addr: CowMap<IpAddr, NodeId>,
     pub(crate) classes: CowVec<Arc<Class>>,
@@ -97,6 +98,7 @@ impl Engine {
         let lists = program.lists.len();
         let mut engine = Engine {
             users: CowMap::default(),
+            by_word: CowMap::default(),
             nodes: CowMap::default(),
             by_addr: CowMap::default(),
             classes: CowVec::default(),
@@ -155,77 +157,6 @@ impl Engine {
     /// The class of a node.
     pub fn class_of(&self, id: NodeId) -> Option<ClassKey> {
         self.nodes.get(&id).map(|n| ClassKey(n.class))
-    }
-
-    /// Replaces all users. Nodes whose owners are named differently change class.
-    pub fn set_users(&mut self, users: impl IntoIterator<Item = UserFacts>) {
-        let facts: BTreeMap<UserId, UserFacts> = users.into_iter().map(|u| (u.id, u)).collect();
-        let mut sels = self.name_users(&facts);
-        let mut changed = Vec::new();
-        let gone = self.users.iter().filter(|(id, _)| !facts.contains_key(*id)).map(|(id, _)| *id);
-        for id in gone.collect::<Vec<_>>() {
-            self.users.remove(&id);
-            changed.push(id);
-        }
-        for (id, facts) in facts {
-            let sels: Arc<[SelId]> = sels.remove(&id).unwrap_or_default().into();
-            let old = self.users.get(&id);
-            if old.is_none_or(|o| o.sels != sels) {
-                changed.push(id);
-            }
-            if old.is_none_or(|o| o.sels != sels || o.facts != facts) {
-                self.users.insert(id, Arc::new(UserRow { facts, sels }));
-            }
-        }
-        for id in changed {
-            let nodes = self.owners.get(&id).map(|o| o.nodes.clone()).unwrap_or_default();
-            for facts in nodes.iter().filter_map(|n| self.node(*n).cloned()).collect::<Vec<_>>() {
-                self.upsert_node(facts);
-            }
-        }
-    }
-
-    /// Adds a user, or replaces what is known of one.
-    pub fn upsert_user(&mut self, user: UserFacts) {
-        let others = self.users().filter(|u| u.id != user.id).cloned().collect::<Vec<_>>();
-        self.set_users(others.into_iter().chain([user]));
-    }
-
-    /// Removes a user. Nodes that still name the user as owner are matched by nothing that names people.
-    pub fn remove_user(&mut self, id: UserId) {
-        let rest = self.users().filter(|u| u.id != id).cloned().collect::<Vec<_>>();
-        self.set_users(rest);
-    }
-
-    /// The selectors that name each user.
-    fn name_users(&self, facts: &BTreeMap<UserId, UserFacts>) -> BTreeMap<UserId, Vec<SelId>> {
-        let p = &self.program;
-        let mut by_word: BTreeMap<String, Vec<UserId>> = BTreeMap::new();
-        for u in facts.values() {
-            let words =
-                [u.provider_id.clone(), u.email.to_lowercase(), u.name.clone(), format!("{}@", u.name)];
-            for w in words {
-                by_word.entry(w).or_default().push(u.id);
-            }
-        }
-        let mut out: BTreeMap<UserId, Vec<SelId>> = BTreeMap::new();
-        for (token, sels) in &p.by_token {
-            let words = [token.as_str(), &token.to_lowercase()];
-            let candidates = words.iter().filter_map(|w| by_word.get(*w)).flatten();
-            for id in users_named(token, candidates.filter_map(|id| facts.get(id))) {
-                out.entry(id).or_default().extend(sels);
-            }
-        }
-        for u in facts.values() {
-            let sels = out.entry(u.id).or_default();
-            let domain = u.email.rsplit_once('@').map_or("", |(_, d)| d);
-            sels.extend(p.by_domain.get(domain).into_iter().flatten());
-            sels.extend(p.member);
-            sels.extend(p.by_role.iter().filter(|(r, _)| u.role.includes(*r)).map(|(_, s)| *s));
-            sels.sort();
-            sels.dedup();
-        }
-        out
     }
 
     /// Adds a node, or replaces what is known of one.

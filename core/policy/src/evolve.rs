@@ -28,7 +28,7 @@ impl Engine {
         next.program = Arc::new(program);
         next.enter_lists(self.program.lists.len());
         next.enter_sections(self);
-        next.set_users(self.users().cloned().collect::<Vec<_>>());
+        next.rename_users(self.users.iter().map(|(id, _)| *id));
         for node in next.strangers(self.program.sels.len()) {
             if let Some(facts) = next.node(node).cloned() {
                 next.upsert_node(facts);

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::net::is_exit_route;
 use crate::ports::{parse_protocol, print_ports, protocol_name};
 use crate::program::{Body, Section};
-use crate::selector::{Auto, Selector, users_named};
+use crate::selector::{Auto, Selector};
 use crate::verdict::{Party, holds, is_public, names};
 
 /// The answer to "may this reach that?".
@@ -82,8 +82,7 @@ impl Engine {
         if parties.is_empty() {
             // People are called by bare names and ids elsewhere, though not in a policy.
             let id = self.users().map(|u| u.id).find(|id| id.to_string() == name);
-            let named = || users_named(name, self.users());
-            parties = self.people(id.map_or_else(named, |id| vec![id]));
+            parties = self.people(id.map_or_else(|| self.users_named(name), |id| vec![id]));
         }
         if parties.is_empty() {
             if let Some(empty) = self.emptiness(name) {

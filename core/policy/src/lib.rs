@@ -63,6 +63,7 @@ mod ssh;
 mod tags;
 mod text;
 mod trial;
+mod users;
 mod verdict;
 mod visible;
 

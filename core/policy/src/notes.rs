@@ -1,30 +1,19 @@
 //! What a policy says of people who are not there: nothing is wrong with the text, but it may not do what was meant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::diag::{Diagnostic, Findings, Span};
 use crate::document::{At, Document};
 use crate::engine::Engine;
-use crate::selector::{Selector, users_named};
+use crate::selector::Selector;
 
 impl Engine {
     /// Warnings about users that the policy names: those that do not exist, who are ignored while the rest keeps working,
     /// and names that two users share, which mean both. Each name is reported where it is first used.
     pub fn notes(&self) -> Vec<Diagnostic> {
         let mut findings = Findings::default();
-        let mut words: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
-        for u in self.users() {
-            for word in
-                [u.provider_id.clone(), u.email.to_lowercase(), u.name.clone(), format!("{}@", u.name)]
-            {
-                words.entry(word).or_default().insert(u.id);
-            }
-        }
         for (token, span) in people(&self.policy.document) {
-            let lower = token.to_lowercase();
-            let candidates = [token, &lower].into_iter().filter_map(|w| words.get(w)).flatten();
-            let facts = candidates.filter_map(|id| self.users.get(id)).map(|row| &row.facts);
-            let found: BTreeSet<_> = users_named(token, facts).into_iter().collect();
+            let found = self.users_named(token);
             if found.is_empty() {
                 let help = "it is ignored; the user may be created later, or the name may be misspelt";
                 findings.warning("unknown-user", span, format!("no user is called `{token}`"), help);

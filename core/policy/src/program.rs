@@ -12,7 +12,7 @@ use crate::document::*;
 use crate::mix::{address_mix, text_mix};
 use crate::net::Net;
 use crate::ports::ALL_PORTS;
-use crate::selector::{Auto, Role, Selector};
+use crate::selector::{Auto, Role, Selector, folded};
 
 pub(crate) type SelId = u32;
 pub(crate) type ListId = usize;
@@ -128,8 +128,8 @@ pub(crate) struct Program {
     pub own: bool,
     /// Whether a rule grants capabilities on addresses.
     pub addressed: bool,
-    /// Selectors whose members are people, by the token that names a user.
-    pub by_token: BTreeMap<String, Vec<SelId>>,
+    /// Selectors whose members are people, by the token that names a user; tokens are found by what they are folded.
+    pub by_token: BTreeMap<String, BTreeMap<String, Vec<SelId>>>,
     pub by_domain: BTreeMap<String, Vec<SelId>>,
     pub by_tag: BTreeMap<String, SelId>,
     pub by_role: Vec<(Role, SelId)>,
@@ -448,15 +448,16 @@ impl Builder<'_> {
     fn index(mut self) -> Program {
         let p = &mut self.p;
         let mut ranges = Vec::new();
+        let mut name = |token: &String, id| {
+            p.by_token.entry(folded(token)).or_default().entry(token.clone()).or_default().push(id);
+        };
         for (id, s) in (0..).zip(&p.sels) {
             match s {
-                Selector::User(token) => p.by_token.entry(token.clone()).or_default().push(id),
+                Selector::User(token) => name(token, id),
                 Selector::Group(g) => {
                     for m in self.doc.group(g).unwrap_or_default() {
                         match &m.value {
-                            Selector::User(t) | Selector::Host(t) => {
-                                p.by_token.entry(t.clone()).or_default().push(id)
-                            }
+                            Selector::User(t) | Selector::Host(t) => name(t, id),
                             Selector::Domain(d) => p.by_domain.entry(d.clone()).or_default().push(id),
                             _ => {}
                         }
@@ -485,7 +486,7 @@ impl Builder<'_> {
             let literal = |n: &Net| n.single().map_or_else(|| text_mix(&n.to_string()), address_mix);
             p.literals.push(nets.map(literal).fold(0, u128::wrapping_add));
         }
-        for ids in p.by_token.values_mut() {
+        for ids in p.by_token.values_mut().flat_map(BTreeMap::values_mut) {
             ids.sort();
             ids.dedup();
         }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use headsail_wire::ids::UserId;
-
 use crate::net::Net;
 
 /// Who or what is meant, as written.
@@ -234,13 +232,8 @@ pub(crate) fn user_rank(token: &str, user: &crate::facts::UserFacts) -> Option<u
     (!user.name.is_empty() && user.name == name).then_some(2)
 }
 
-/// Every user whom a token names: all of the best way of matching, so that two users of one name are both found.
-pub(crate) fn users_named<'a>(
-    token: &str,
-    users: impl Iterator<Item = &'a crate::facts::UserFacts>,
-) -> Vec<UserId> {
-    let mut ranked: Vec<(u8, UserId)> = users.filter_map(|u| Some((user_rank(token, u)?, u.id))).collect();
-    ranked.sort();
-    let best = ranked.first().map(|r| r.0);
-    ranked.into_iter().filter(|r| Some(r.0) == best).map(|r| r.1).collect()
+/// What [`user_rank`] leaves of a token where case and the sign of a login name do not count: tokens that name one user
+/// are the same then.
+pub(crate) fn folded(token: &str) -> String {
+    token.strip_suffix('@').unwrap_or(token).to_ascii_lowercase()
 }

@@ -6,7 +6,7 @@ use headsail_wire::ids::UserId;
 
 use crate::document::{At, Document};
 use crate::engine::Engine;
-use crate::selector::{Auto, Selector, users_named};
+use crate::selector::{Auto, Selector};
 
 /// Whether a tag is written as it must be, in the words of the client's `CheckTag` (`tailcfg/tailcfg.go`).
 pub(crate) fn check_name(tag: &str) -> Result<(), &'static str> {
@@ -113,10 +113,7 @@ impl Engine {
         let Some(facts) = self.users.get(&user).map(|u| &u.facts) else { return false };
         match s {
             Selector::Any | Selector::Auto(Auto::Member) => true,
-            Selector::User(token) | Selector::Host(token) => {
-                crate::selector::user_rank(token, facts).is_some()
-                    && users_named(token, self.users()).contains(&user)
-            }
+            Selector::User(token) | Selector::Host(token) => self.users_named(token).contains(&user),
             Selector::Domain(d) => facts.email.rsplit_once('@').is_some_and(|(_, domain)| domain == d),
             Selector::Group(g) => {
                 self.policy.document.group(g).unwrap_or_default().iter().any(|m| self.is_user(user, &m.value))

@@ -13,7 +13,7 @@ use crate::net::{ANY_SOURCE, EXIT_ROUTES, Net, is_exit_route};
 use crate::ports::ALL_PORTS;
 use crate::program::{Body, List, Section, Target};
 use crate::quote::shown;
-use crate::selector::{Auto, Selector, users_named};
+use crate::selector::{Auto, Selector};
 use crate::signature::Signature;
 
 /// One end of a question.
@@ -124,7 +124,7 @@ impl Engine {
                 };
                 self.policy.document.addresses(&literal).iter().map(party).collect()
             }
-            Selector::User(token) => self.people(users_named(&token, self.users())),
+            Selector::User(token) => self.people(self.users_named(&token)),
             people @ (Selector::Group(_)
             | Selector::Domain(_)
             | Selector::Auto(Auto::Member | Auto::Role(_))) => {
