@@ -118,8 +118,15 @@ mod tests {
         let path = dir.path().join("policy.hujson");
         let store = MemoryStore::default();
         let app = testing::app_over(store.clone());
+        // Each policy approves a route, and that has to be saved.
+        let alice = testing::user(&app, "alice").await;
+        let node = testing::let_in(&app, 1, alice).await.0.id;
+        let routes = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"];
+        let host = serde_json::json!({ "Hostinfo": { "Hostname": "web", "RoutableIPs": routes } });
+        testing::registers(&app, 1, host).await;
+        let policy =
+            |n: usize| format!(r#"{{"autoApprovers": {{"routes": {{"10.{n}.0.0/16": ["alice@"]}}}}}}"#);
         tokio::spawn(watch(app.clerk.clone(), path.clone()));
-        let policy = |n: usize| format!(r#"{{"hosts": {{"h": "10.0.0.{n}"}}}}"#);
         let holds = async |text: &str| {
             // The clerk works on a thread of its own, in time that is not paused.
             let deadline = std::time::Instant::now() + Duration::from_secs(30);
@@ -136,6 +143,7 @@ mod tests {
             store.fail([Fault::Busy("db".into())]);
             files::write_private(&path, policy(n).as_bytes()).unwrap();
             holds(&policy(n)).await;
+            assert_eq!(app.clerk.snapshot().node(node).unwrap().approved_routes.len(), n);
         }
     }
 
