@@ -390,6 +390,8 @@ mod tests {
         assert_eq!(one.permits.available_permits(), 0);
         let (mut second, first) = (clients.pop().unwrap(), clients.pop());
         asks(&mut second).await;
+        let answered = tokio::time::timeout(Duration::from_millis(200), is_answered(&mut second)).await;
+        assert!(answered.is_err(), "there is one place, and it is taken");
         drop(first);
         is_answered(&mut second).await;
     }
