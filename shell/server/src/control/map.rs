@@ -41,7 +41,7 @@ pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<B
         }
     };
     match (request.stream, request.omit_peers, request.read_only) {
-        (true, _, false) => stream::open(app, node, telling(request), compression).await,
+        (true, _, false) => stream::open(app, (node, request.node_key), telling(request), compression).await,
         (true, _, true) => stream::watch(app, node, compression),
         (false, true, false) => match app.clerk.submit("machine", update(node, request)).await {
             Ok(_) => Response::new(Body::empty()),

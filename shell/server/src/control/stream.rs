@@ -34,14 +34,23 @@ const KEEP_ALIVE_SPREAD_SECS: u64 = 9;
 /// A reader that takes nothing for this long is cut off.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// Opens a stream for a node: it is online from now on, and an older stream of it ends.
-pub async fn open(app: Arc<App>, node: NodeId, telling: Telling, compression: Compression) -> Response<Body> {
+/// Opens a stream for the node that has a key: it is online from now on, and an older stream of it ends.
+pub async fn open(
+    app: Arc<App>,
+    (node, key): (NodeId, NodeKey),
+    telling: Telling,
+    compression: Compression,
+) -> Response<Body> {
     let stream = app.next_stream();
     let command = Command::StreamOpened { node, stream, telling: Box::new(telling) };
     let snapshot = match app.clerk.submit("machine", command).await {
         Ok(snapshot) => snapshot,
         Err(failure) => return refuse(failure),
     };
+    // Deleted in the same moment, for example by the next command of the same commit.
+    if let Some(stone) = snapshot.tombstone(&key).filter(|_| snapshot.node(node).is_none()) {
+        return farewell(app, stone, compression);
+    }
     let (frames, body) = channel();
     tokio::spawn(async move {
         let teller = Teller { app: app.clone(), node, stream: Some(stream), compression, frames };
@@ -278,4 +287,28 @@ enum Told {
     /// This, and then no more until the node with this key is forgotten or comes back.
     Last(Bytes, NodeKey),
     End,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    use crate::testing::{app, let_in, submit, user};
+
+    #[tokio::test]
+    async fn whoever_is_deleted_while_it_connects_is_told_so() {
+        let app = app();
+        let alice = user(&app, "alice").await;
+        for round in 1..=40 {
+            let (node, _) = let_in(&app, round, alice).await;
+            // Both reach the clerk together, and often its next commit.
+            let at = (node.id, node.node_key);
+            let opening = open(app.clone(), at, Telling::default(), Compression::Plain);
+            let (response, _) = tokio::join!(opening, submit(&app, Command::DeleteNode(node.id)));
+            let first = response.into_body().frame().await;
+            let told = first.and_then(Result::ok).and_then(|f| f.into_data().ok());
+            assert!(told.is_some_and(|bytes| bytes.len() > 4), "round {round}: the stream said nothing");
+        }
+    }
 }
