@@ -16,10 +16,11 @@ pub struct Settings {
 }
 
 /// Capabilities below tailscale.com that a grant may give.
-const GRANTABLE: [&str; 8] = [
+const GRANTABLE: [&str; 9] = [
     "tailscale.com/cap/drive",
     "tailscale.com/cap/golink",
     "tailscale.com/cap/kubernetes",
+    "tailscale.com/cap/proxy-to-grafana",
     "tailscale.com/cap/relay",
     "tailscale.com/cap/secrets",
     "tailscale.com/cap/tsidp",

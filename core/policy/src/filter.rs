@@ -63,38 +63,46 @@ pub(crate) struct Piece {
     pub print: u128,
     /// Index of the section that it comes from first.
     pub section: usize,
+    /// Where the rule stands whose part it is; see [`crate::program::Program::leads`].
+    pub lead: usize,
     pub protocol: Option<u8>,
     pub ports: Vec<NetPortRange>,
     pub caps: Option<CapGrant>,
 }
 
 impl Engine {
-    /// The packet filter of a node, in the order of the policy.
+    /// The packet filter of a node, in the order of the service: rules with the same sources and protocol are one, which
+    /// stands where the first of them stands in the policy, be that about this node or another.
     ///
     /// Sources can be long and are the same for many nodes; where many filters are rendered, use [`Engine::parts`] and
     /// render each [`SourceKey`] once.
     pub fn filter(&self, node: NodeId) -> Vec<FilterRule> {
+        let mut pieces = self.pieces(node);
+        pieces.sort_by_key(|p| p.lead);
         let write = |p: Part| FilterRule {
             src_ips: self.sources(p.sources),
             dst_ports: p.dst_ports,
             ip_proto: p.ip_proto,
             cap_grant: p.cap_grant,
         };
-        self.parts(node).into_iter().map(write).collect()
+        pieces.into_iter().map(|p| write(self.part(p))).collect()
     }
 
     /// The packet filter of a node as named parts (`MapResponse.PacketFilters`), in the order of the policy. A part is named
     /// after what its rule says: the name stays while sources come and go and while other rules are edited, so that only
     /// parts that changed travel. The order of rules does not matter to a client: a packet passes that any rule lets pass.
     pub fn parts(&self, node: NodeId) -> Vec<Part> {
-        let part = |p: Piece| Part {
+        self.pieces(node).into_iter().map(|p| self.part(p)).collect()
+    }
+
+    fn part(&self, p: Piece) -> Part {
+        Part {
             name: self.part_name(&p),
             sources: SourceKey { print: p.print, sources: p.sources },
             dst_ports: p.ports,
             ip_proto: p.protocol.map(i32::from).into_iter().collect(),
             cap_grant: p.caps.into_iter().collect(),
-        };
-        self.pieces(node).into_iter().map(part).collect()
+        }
     }
 
     fn part_name(&self, p: &Piece) -> String {
@@ -121,7 +129,10 @@ impl Engine {
             }
             let place = *places.entry((piece.print, piece.protocol)).or_insert(out.len());
             match out.get_mut(place) {
-                Some(first) => first.ports.append(&mut piece.ports),
+                Some(first) => {
+                    first.lead = first.lead.min(piece.lead);
+                    first.ports.append(&mut piece.ports);
+                }
                 None => out.push(piece),
             }
         }
@@ -151,12 +162,13 @@ impl Engine {
         let companion = matches!(section.body, Body::Companion { .. });
         let sources = match section.own {
             true => Sources::Owner(row.facts.user().filter(|_| self.in_list(section.src, class))?),
-            false if companion && self.in_list(section.src, class) => Sources::List(section.dst),
+            false if companion && self.is_itself_in(section.src, class) => Sources::List(section.dst),
             false if !companion && self.reached(index, section)?.has(class) => Sources::List(section.src),
             false => return None,
         };
+        let lead = self.program.leads.get(index).copied().unwrap_or(index);
         let mut piece =
-            Piece { sources, print: 0, section: index, protocol: None, ports: Vec::new(), caps: None };
+            Piece { sources, print: 0, section: index, lead, protocol: None, ports: Vec::new(), caps: None };
         match &section.body {
             Body::Ports { protocol, to } => {
                 piece.protocol = *protocol;
@@ -174,6 +186,12 @@ impl Engine {
             Body::Companion { caps } => piece.caps = Some(self.grant(row, &[Target::Own], caps)?),
         }
         Some((sources, piece))
+    }
+
+    /// Whether the nodes of a class are in a list for what they are, not for the routes that they serve alone.
+    fn is_itself_in(&self, list: ListId, class: usize) -> bool {
+        let Some((l, class)) = self.list(list).zip(self.classes.get(class)) else { return false };
+        l.all() || l.sels().any(|s| class.signature.is_itself(s))
     }
 
     /// The destinations in a rule for a node, as text, when the rule speaks of `target`.
@@ -276,12 +294,23 @@ impl Engine {
         let mut sum = self.sums.get(id).copied().unwrap_or(0);
         if l.any {
             sum = sum.wrapping_add(self.routes_sum).wrapping_add(mix(1));
+            let nets = l.nets.iter().filter_map(|s| self.program.net(*s));
+            let again = nets.filter(|n| self.is_written_for_any(n));
+            sum = again.fold(sum, |sum, n| sum.wrapping_sub(text_mix(&n.to_string())));
         }
         sum = sum.wrapping_add(self.program.literals.get(id).copied().unwrap_or(0));
         // An address of a node that the list names as well is there once.
         let nets = if l.who.is_empty() { &[] } else { l.nets.as_slice() };
         let twice = nets.iter().filter_map(|s| self.program.net(*s)?.single());
         twice.filter(|a| self.names_address(l, *a)).fold(sum, |sum, a| sum.wrapping_sub(address_mix(a)))
+    }
+
+    /// Whether a literal is among what `*` is written as, so that it is there once.
+    fn is_written_for_any(&self, net: &Net) -> bool {
+        match net {
+            Net::Prefix(p) if self.routes.get(p).is_some() && !is_exit_route(p) => net.single().is_none(),
+            _ => ANY_SOURCE.contains(&net.to_string().as_str()),
+        }
     }
 
     /// Whether an address belongs to a node that the list names.

@@ -118,6 +118,9 @@ pub(crate) struct Program {
     /// For each list, the sum over its literals.
     pub literals: Vec<u128>,
     pub sections: Vec<Section>,
+    /// For each section, the first one that lets the same sources in by the same protocol: where the rule stands that the
+    /// service makes of all of them, whomever they concern.
+    pub leads: Vec<usize>,
     pub ssh: Vec<SshSection>,
     pub attrs: Vec<AttrSection>,
     pub approve: Vec<(IpNet, ListId)>,
@@ -126,7 +129,7 @@ pub(crate) struct Program {
     pub switches: CapMap,
     /// Whether a rule speaks of `autogroup:self`, so that owners tell nodes apart.
     pub own: bool,
-    /// Whether a rule grants capabilities on addresses.
+    /// Whether a rule grants capabilities on addresses, or gives something back to them.
     pub addressed: bool,
     /// Selectors whose members are people, by the token that names a user; tokens are found by what they are folded.
     pub by_token: BTreeMap<String, BTreeMap<String, Vec<SelId>>>,
@@ -220,6 +223,7 @@ impl Program {
             b.allow_all();
         }
         name_sections(&old.sections, &mut b.p.sections);
+        b.p.leads = leads(&b.p.sections);
         b.ssh();
         for a in &doc.attrs {
             let target = b.list(a.target.iter().map(|t| &t.value));
@@ -375,8 +379,8 @@ impl Builder<'_> {
             let own = dst.iter().all(|d| d.target == Selector::Auto(Auto::SelfOwned));
             self.p.own |= own;
             let list = self.list(dst.iter().map(|d| &d.target));
-            let by_address =
-                via.is_empty() && self.p.lists.get(list).is_some_and(|l| !l.all() && !l.nets.is_empty());
+            let names_nets = |l: ListId| self.p.lists.get(l).is_some_and(|l| !l.all() && !l.nets.is_empty());
+            let (by_address, from_address) = (via.is_empty() && names_nets(list), names_nets(src));
             let section = |body: Body| Section {
                 addressed: by_address && matches!(body, Body::Caps { .. }),
                 rule: Some(index),
@@ -404,6 +408,7 @@ impl Builder<'_> {
                 for (cap, companion) in COMPANIONS {
                     if rule.app.contains_key(cap) {
                         let caps = Arc::new(CapMap::from([(companion.to_string(), Vec::new())]));
+                        self.p.addressed |= from_address;
                         self.p.sections.push(section(Body::Companion { caps }));
                     }
                 }
@@ -492,6 +497,18 @@ impl Builder<'_> {
         }
         self.p
     }
+}
+
+/// See [`Program::leads`]. What steers, speaks of owners or grants capabilities is merged with nothing elsewhere.
+fn leads(sections: &[Section]) -> Vec<usize> {
+    let mut first = BTreeMap::new();
+    let lead = |(index, s): (usize, &Section)| match &s.body {
+        Body::Ports { protocol, .. } if !s.own && s.via.is_empty() => {
+            *first.entry((s.src, *protocol)).or_insert(index)
+        }
+        _ => index,
+    };
+    sections.iter().enumerate().map(lead).collect()
 }
 
 /// Space between the keys of neighbours, for sections that are put between them later.

@@ -289,6 +289,14 @@ impl Reader<'_> {
         self.named(Some(node), values).into_iter().map(|n| (n.name.value, n.value)).collect()
     }
 
+    /// A protocol, which may be written as a JSON number.
+    fn number_or_name(&mut self, node: &Node) -> Option<At<String>> {
+        match &node.value {
+            Json::Number(number) => Some(At { value: number.clone(), span: node.span }),
+            _ => self.string(node),
+        }
+    }
+
     fn acl(&mut self, index: usize, node: &Node) -> Option<Rule> {
         let known = ["action", "src", "dst", "proto", "users", "ports", "srcPosture"];
         let f = self.fields(node, "an ACL", &known);
@@ -303,10 +311,7 @@ impl Reader<'_> {
                 help,
             );
         }
-        let proto = f.get("proto").and_then(|n| match &n.value {
-            Json::Number(number) => Some(At { value: number.clone(), span: n.span }),
-            _ => self.string(n),
-        });
+        let proto = f.get("proto").and_then(|n| self.number_or_name(n));
         let protocol = match parse_protocol(proto.as_ref().map_or("", |p| &p.value)) {
             Ok(p) => p,
             Err(e) => {
@@ -545,7 +550,7 @@ impl Reader<'_> {
         Test {
             span: node.span,
             src: text(self, "src").or_else(|| text(self, "user")).unwrap_or_default().trim().into(),
-            proto: text(self, "proto").unwrap_or_default(),
+            proto: f.get("proto").and_then(|n| self.number_or_name(n)).map(|p| p.value).unwrap_or_default(),
             accept: f.get("accept").or(f.get("allow")).map(|n| self.strings(n)).unwrap_or_default(),
             deny: f.get("deny").map(|n| self.strings(n)).unwrap_or_default(),
         }

@@ -4,7 +4,7 @@ use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
 
 use crate::net::{Net, is_exit_route, reaches_internet};
-use crate::program::{ListId, Program, Section, SelId};
+use crate::program::{ListId, Program, Section};
 use crate::signature::Signature;
 
 /// A route that is served, and the parts of the policy that speak of it.
@@ -24,8 +24,7 @@ pub(crate) struct RouteRow {
 /// that have an address on which capabilities are granted.
 pub(crate) fn carries(program: &Program, section: &Section, signature: &Signature) -> bool {
     if section.addressed {
-        let meant = |s: SelId| signature.has(s) && signature.routed.binary_search(&s).is_err();
-        return program.lists.get(section.dst).is_some_and(|l| l.sels().any(meant));
+        return program.lists.get(section.dst).is_some_and(|l| l.sels().any(|s| signature.is_itself(s)));
     }
     section.via.iter().any(|t| signature.has(*t))
         && signature.routes.iter().any(|r| covers(program, section.dst, r))

@@ -22,4 +22,9 @@ impl Signature {
     pub fn has(&self, sel: SelId) -> bool {
         self.sels.binary_search(&sel).is_ok()
     }
+
+    /// Whether a selector matches the node itself, not its routes alone.
+    pub fn is_itself(&self, sel: SelId) -> bool {
+        self.has(sel) && self.routed.binary_search(&sel).is_err()
+    }
 }

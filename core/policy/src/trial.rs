@@ -161,6 +161,9 @@ impl Engine {
         if test.accept.is_empty() && test.check.is_empty() && test.deny.is_empty() {
             return fail(test.span, "", "the SSH test has none of `accept`, `check` and `deny`".into());
         }
+        if test.dst.is_empty() {
+            return fail(test.span, "", "the SSH test has no `dst`, so that it tests nothing".into());
+        }
         let sources = self.parties(&test.src);
         let empty = self.emptiness(&test.src).filter(|_| sources.is_empty());
         if sources.is_empty() && empty.is_none() {

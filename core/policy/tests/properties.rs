@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use headsail_policy::{Comparison, Engine, Net, NodeFacts, Owner, Policy, Role, Settings, UserFacts};
+use headsail_policy::{Comparison, Engine, Net, NodeFacts, Owner, Part, Policy, Role, Settings, UserFacts};
 use headsail_wire::filter::FilterRule;
 use headsail_wire::ids::{NodeId, UserId};
 use ipnet::IpNet;
@@ -237,8 +237,8 @@ fn told(e: &Engine, id: NodeId) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("visible", format!("{:?}", e.visible(id).collect::<Vec<_>>())),
         ("filter", {
-            let names: Vec<String> = e.parts(id).into_iter().map(|p| p.name).collect();
-            format!("{names:?} {}", serde_json::to_string(&e.filter(id)).expect("JSON"))
+            let part = |p: Part| (p.name, e.sources(p.sources), p.dst_ports, p.ip_proto, p.cap_grant);
+            format!("{:?}", e.parts(id).into_iter().map(part).collect::<Vec<_>>())
         }),
         ("ssh", serde_json::to_string(&e.ssh(id, "https://x")).expect("JSON")),
         ("caps", serde_json::to_string(&e.self_caps(id)).expect("JSON")),
