@@ -70,10 +70,11 @@ struct FileRecord {
     value: String,
 }
 
-/// Reads a file of extra records: a JSON list of `{"name", "type", "value"}`.
+/// Reads a file of extra records: a JSON list of `{"name", "type", "value"}`. Records that clients would ignore are left
+/// out, with a warning in the log, as where they are in the configuration.
 ///
 /// # Errors
-/// A sentence for the user: the file cannot be read, is not such a list, or a record is one that clients ignore.
+/// A sentence for the user: the file cannot be read, or is not such a list.
 pub fn load_extra_records(path: &Path) -> Result<Vec<DnsRecord>, String> {
     extra_records(path, files::read_bounded(path, MAX_FILE_BYTES))
 }
@@ -86,11 +87,12 @@ fn extra_records(path: &Path, text: io::Result<String>) -> Result<Vec<DnsRecord>
     if records.len() > MAX_RECORDS {
         return Err(failed(&format_args!("there are more than {MAX_RECORDS}")));
     }
-    records
-        .iter()
-        .map(|each| extra_record(&each.name, &each.r#type, &each.value).map(|good| record(&good)))
-        .collect::<Result<_, _>>()
-        .map_err(|why| failed(&why))
+    let good = |each: &FileRecord| {
+        let checked = extra_record(&each.name, &each.r#type, &each.value);
+        let left_out = |why: &String| tracing::warn!("{why}; the record in `{}` is left out", path.display());
+        checked.inspect_err(left_out).ok()
+    };
+    Ok(records.iter().filter_map(good).map(|good| record(&good)).collect())
 }
 
 /// Looks at a file of extra records, usually [`WATCH_EVERY`], and hands over its content whenever that changed; `known`
@@ -193,16 +195,18 @@ mod tests {
             records.iter().map(|r| (r.name.as_str(), r.r#type.as_str(), r.value.as_str())).collect();
         assert_eq!(shown, [("a.b", "A", "100.64.0.1"), ("a.b", "AAAA", "fd7a::1")]);
         let start = format!("cannot use the DNS records in `{}`: ", path.display());
-        for (text, why) in [
-            ("", "EOF"),
-            ("{", "EOF"),
-            (r#"[{"name":"a.b","type":"TXT","value":"1.2.3.4"}]"#, "clients ignore records of type `TXT`"),
-            (r#"[{"name":"a.b","type":"A","value":"x"}]"#, "`x` is not an address"),
-            (r#"[{"type":"A","value":"1.2.3.4"}]"#, "is not the name of a record"),
-        ] {
+        for (text, why) in [("", "EOF"), ("{", "EOF"), (r#"{"name":"a.b"}"#, "invalid type")] {
             fs::write(&path, text).unwrap();
             let error = load_extra_records(&path).unwrap_err();
             assert!(error.starts_with(&start) && error.contains(why), "{error}");
+        }
+        for left_out in [
+            r#"{"name":"a.b","type":"TXT","value":"hello"}"#,
+            r#"{"name":"a.b","type":"A","value":"x"}"#,
+            r#"{"type":"A","value":"1.2.3.4"}"#,
+        ] {
+            fs::write(&path, format!(r#"[{left_out},{{"name":"a.b","value":"100.64.0.1"}}]"#)).unwrap();
+            assert_eq!(load_extra_records(&path).unwrap(), records[..1]);
         }
     }
 

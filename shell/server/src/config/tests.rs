@@ -440,7 +440,7 @@ fn plain_http_with_a_name_needs_443() {
 
 #[test]
 fn what_clients_would_ignore_is_left_out_with_a_warning() {
-    let lines = "dns: {magic_dns: false, nameservers: {global: [1.1.1.1, 'tls://x', '9.9.9.9:5353']}, extra_records: [{name: a.b, type: CNAME, value: 1.2.3.4}, {name: a.b, type: A, value: x}, {name: a.b, type: AAAA, value: 1.2.3.4}]}\nnode: {expiry: soon}\nlog: {level: loud}\nprefixes: {v4: 10.0.0.0/8}\n";
+    let lines = "dns: {magic_dns: false, nameservers: {global: [1.1.1.1, 'tls://x', '9.9.9.9:5353']}, extra_records: [{name: a.b, type: CNAME, value: hello}, {name: a.b, type: A, value: x}, {name: a.b, type: AAAA, value: 1.2.3.4}]}\nnode: {expiry: soon}\nlog: {level: loud}\nprefixes: {v4: 10.0.0.0/8}\n";
     let settings = good(&least_with(lines));
     assert_eq!(settings.dns.global, ["1.1.1.1", "9.9.9.9:5353"]);
     assert_eq!(settings.dns.extra_records, []);
@@ -560,4 +560,20 @@ fn the_command_line_needs_little() {
     let embedded = Source { config: None, data_dir: Some("/srv/hs".into()) };
     let client = load_client(&embedded, &Env::new()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(client.unix_socket, Path::new("/srv/hs/headsail.sock"));
+}
+
+#[test]
+fn a_variable_of_the_wrong_shape_is_one_problem() {
+    for (name, value) in [
+        ("HEADSCALE_DNS_NAMESERVERS_SPLIT", "x"),
+        ("HEADSCALE_DNS_NAMESERVERS_SPLIT", "[x]"),
+        ("HEADSCALE_DNS_EXTRA_RECORDS", "junk"),
+        ("HEADSCALE_DNS_EXTRA_RECORDS", "{a: b}"),
+        ("HEADSCALE_DNS_EXTRA_RECORDS", "{"),
+    ] {
+        let env = Env::from([(name.to_owned(), value.to_owned())]);
+        let error = Settings::embedded(Path::new("/nonexistent"), &env).err().unwrap();
+        assert_eq!(error.problems().len(), 1, "{error}");
+        assert!(error.problems()[0].starts_with(name), "{error}");
+    }
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{Error, Location, Spanned};
 
 /// Deeper nesting is refused: the parser descends by recursion, and no document of ours needs half of it.
 const MAX_DEPTH: usize = 16;
@@ -67,10 +68,16 @@ impl Tree {
         let options = serde_saphyr::options! { budget: budget };
         match serde_saphyr::from_str_with_options::<Spanned<Parsed>>(text, options) {
             Ok(root) => Ok(build(text, root)),
-            Err(error) => Err(Malformed {
-                place: error.location().map_or(Place::Absent, Place::from),
-                why: without_place(&error.without_snippet().to_string()),
-            }),
+            Err(error) => {
+                let place = error.location().map_or(Place::Absent, Place::from);
+                let why = match unquoted(text, &place) {
+                    Some(value) => {
+                        format!("`{value}` needs quotes because of how it begins: write `\"{value}\"`")
+                    }
+                    None => explained(error.without_snippet()),
+                };
+                Err(Malformed { place, why })
+            }
         }
     }
 
@@ -123,6 +130,41 @@ impl Tree {
             Some(rest) => entries[at].tree.set(rest, tree),
             None => entries[at].tree = tree,
         }
+    }
+}
+
+/// The value before which the parser stopped, where that begins with a bracket that YAML takes for a list or a map, such
+/// as `[::1]:8080`.
+fn unquoted<'a>(text: &'a str, place: &Place) -> Option<&'a str> {
+    let Place::File { line, column } = *place else { return None };
+    let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    let stop = line.char_indices().nth(usize::try_from(column).ok()?.checked_sub(1)?)?.0;
+    let (before, after) = line.split_at_checked(stop)?;
+    let open = match before.chars().last()? {
+        ']' => '[',
+        '}' => '{',
+        _ => return None,
+    };
+    let end = stop + after.find(char::is_whitespace).unwrap_or(after.len());
+    line.get(before.rfind(open)?..end)
+}
+
+/// What the parser says is for programmers here and there.
+fn explained(error: &Error) -> String {
+    match error {
+        Error::MultipleDocuments { .. } => {
+            "there is more than one document: delete the lines `---`".to_owned()
+        }
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            format!("it is nested deeper than {MAX_DEPTH} levels")
+        }
+        Error::Budget { .. }
+        | Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => "it has too many values or aliases".to_owned(),
+        Error::AliasError { error, .. } => explained(error.without_snippet()),
+        other => without_place(&other.to_string()),
     }
 }
 
@@ -258,6 +300,22 @@ mod tests {
         assert_eq!(error.why, "duplicate mapping key: a");
         let error = Tree::parse("server_url: http://a\n dns: x\n").unwrap_err();
         assert_eq!(error.place, Place::File { line: 2, column: 5 });
+    }
+
+    #[test]
+    fn malformed_text_is_explained_without_words_of_the_parser() {
+        let why = |text: &str| Tree::parse(text).unwrap_err().why;
+        assert_eq!(why("a: 1\n---\nb: 2\n"), "there is more than one document: delete the lines `---`");
+        assert_eq!(
+            why(&format!("{}{}", "[".repeat(40), "]".repeat(40))),
+            "it is nested deeper than 16 levels"
+        );
+        let many = format!("[{}]", "1, ".repeat(300_000));
+        assert_eq!(why(&many), "it has too many values or aliases");
+        let quotes =
+            |value: &str| format!("`{value}` needs quotes because of how it begins: write `\"{value}\"`");
+        assert_eq!(why("a: x\nlisten_addr: [::1]:8080\n"), quotes("[::1]:8080"));
+        assert_eq!(why("listen_addr: [::]:8080 # all\nb: 1\n"), quotes("[::]:8080"));
     }
 
     #[test]

@@ -119,7 +119,8 @@ fn resolvers(raw: &mut Raw, list: Vec<At<String>>) -> Vec<String> {
 fn domain_map(raw: &mut Raw, key: &str) -> BTreeMap<String, Vec<String>> {
     let Some(tree) = raw.tree(key).cloned() else { return BTreeMap::new() };
     let Value::Map(entries) = &tree.value else {
-        if tree.value != Value::Text(String::new()) {
+        // What is neither a list nor a map was refused when the document was read.
+        if matches!(tree.value, Value::List(_)) {
             raw.report.problem(&tree.place, format_args!("`{key}` must map domains to lists of resolvers"));
         }
         return BTreeMap::new();
@@ -149,7 +150,7 @@ fn domain_map(raw: &mut Raw, key: &str) -> BTreeMap<String, Vec<String>> {
 fn extra_records(raw: &mut Raw) -> Vec<ExtraRecord> {
     let Some(tree) = raw.tree("dns.extra_records").cloned() else { return Vec::new() };
     let Value::List(items) = &tree.value else {
-        if tree.value != Value::Text(String::new()) {
+        if matches!(tree.value, Value::Map(_)) {
             raw.report.problem(
                 &tree.place,
                 "`dns.extra_records` must be a list of records with `name`, `type` and `value`",
@@ -183,11 +184,11 @@ pub(crate) fn extra_record(name: &str, kind: &str, value: &str) -> Result<ExtraR
     if name.is_empty() || name.len() > 253 {
         return Err(format!("`{name}` is not the name of a record"));
     }
+    if !kind.is_empty() && !kind.eq_ignore_ascii_case("A") && !kind.eq_ignore_ascii_case("AAAA") {
+        return Err(format!("clients ignore records of type `{kind}`, such as that of `{name}`"));
+    }
     let ip: IpAddr = value.parse().map_err(|_| format!("`{value}` is not an address"))?;
     let family = if ip.is_ipv4() { "A" } else { "AAAA" };
-    if !kind.is_empty() && !kind.eq_ignore_ascii_case("A") && !kind.eq_ignore_ascii_case("AAAA") {
-        return Err(format!("clients ignore records of type `{kind}`"));
-    }
     if !kind.is_empty() && !kind.eq_ignore_ascii_case(family) {
         return Err(format!("`{value}` is not the value of a record of type `{kind}`"));
     }
