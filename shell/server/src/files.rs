@@ -23,6 +23,12 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
+/// The mode of a directory in which others than its owner may put and replace files.
+pub fn open_to_others(dir: &Path) -> Option<u32> {
+    let mode = fs::metadata(dir).ok()?.mode() & 0o777;
+    (mode & 0o022 != 0).then_some(mode)
+}
+
 /// Replaces a file: a new one with mode 0600 is written beside it, flushed to the disk and renamed over it.
 ///
 /// # Errors
@@ -181,6 +187,9 @@ mod tests {
         private_dir(&dir).unwrap();
         private_dir(&dir).unwrap();
         assert_eq!((mode(&dir), mode(&root.path().join("a"))), (0o700, 0o700));
+        assert_eq!(open_to_others(&dir), None);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(open_to_others(&dir), Some(0o777));
         let file = dir.join("key");
         write_private(&file, b"one").unwrap();
         write_private(&file, b"two").unwrap();

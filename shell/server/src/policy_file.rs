@@ -12,8 +12,8 @@ use crate::clerk::{Clerk, Failure};
 use crate::files::Watch;
 use crate::{clock, files};
 
-/// A byte more than the reader of policies takes: it is the one to say so.
-const MAX_FILE_BYTES: u64 = MAX_TEXT as u64 + 1;
+/// What the reader of policies takes.
+const MAX_FILE_BYTES: u64 = MAX_TEXT as u64;
 /// What becomes of a bad policy while another one holds.
 const REFUSED: &str = "is refused, the former one stays";
 /// How often the file is looked at.

@@ -86,6 +86,12 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
     tls::install_provider();
     files::private_dir(&settings.data_dir)
         .map_err(|e| format!("cannot use the data directory `{}`: {e}", settings.data_dir.display()))?;
+    if let Some(mode) = files::open_to_others(&settings.data_dir) {
+        let dir = settings.data_dir.display();
+        tracing::warn!(
+            "others may replace keys in the data directory `{dir}` (mode {mode:04o}): `chmod 700 {dir}`"
+        );
+    }
 
     let noise_key = keys::load_or_create(&settings.noise_private_key_path)?;
     let noise = Responder::new(noise_key.bytes()).map_err(|e| format!("cannot use the noise key: {e}"))?;
