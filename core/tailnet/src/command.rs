@@ -156,8 +156,8 @@ pub enum Command {
     },
     /// The server stops politely: whoever is connected was last seen now.
     Shutdown,
-    /// Rows whose time has come.
-    Due(Vec<Due>),
+    /// The time of a row has come. One command for each row: where the disk refuses, those that need it hold up no others.
+    Due(Due),
     /// The configuration changed.
     Configure(Arc<Settings>),
 

@@ -4,6 +4,7 @@
 //! [`project::project`] says what a node ought to know, and [`delta::delta`] what it has to be told for that.
 
 pub mod access;
+pub mod batch;
 pub mod change;
 pub mod command;
 pub mod deadline;

@@ -18,9 +18,6 @@ use crate::model::node::{Node, Owner};
 use crate::tailnet::Tailnet;
 use crate::{nextdns, user_names};
 
-/// Where nodes ask for the outcome of an SSH check. Clients want https and ask over Noise, whatever the host.
-const SSH_BASE_URL: &str = "https://unused";
-
 /// Whether `viewer` is told of `node`. Depends on these two rows and on the policy, and on nothing else: that is what
 /// makes a delta over touched rows complete.
 pub fn sees(t: &Tailnet, viewer: &Node, node: &Node) -> bool {
@@ -197,5 +194,5 @@ pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
 
 /// The SSH policy of a node.
 pub fn ssh(t: &Tailnet, node: &Node) -> Arc<SshPolicy> {
-    t.access().engine().ssh(node.id, SSH_BASE_URL).unwrap_or_default()
+    t.access().engine().ssh(node.id).unwrap_or_default()
 }

@@ -1,9 +1,11 @@
-//! The only writer, as the server's clerk works: decide, commit, apply, publish, answer.
+//! The only writer, as the server's clerk works: decide, commit, apply, publish, answer. What of it is a rule is the
+//! same code ([`headsail_tailnet::batch`]).
 
 use std::sync::Arc;
 
-use headsail_tailnet::change::{Change, Durability, Sequence};
-use headsail_tailnet::command::{Command, Env, Rejection};
+use headsail_tailnet::batch::{Decided, Outcome};
+use headsail_tailnet::change::{Change, Sequence};
+use headsail_tailnet::command::{Command, Env};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::model::settings::Settings;
 use headsail_tailnet::tailnet::{Tailnet, revive};
@@ -21,17 +23,6 @@ pub enum Asker {
     Machine(MachineKey),
     /// An administrator, the clock, or the process itself.
     Server,
-}
-
-/// What the asker hears.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// It is so.
-    Done,
-    /// It is not; the asker's fault.
-    Rejected(Rejection),
-    /// It is not; the store's fault.
-    Fault,
 }
 
 /// The clerk of the model world, with its memory and its disk.
@@ -58,44 +49,19 @@ impl Clerk {
         Clerk { now, published, disk, deadlines: Deadlines::default(), parts, rng }
     }
 
-    /// Decides commands one on top of the other and commits them as one transaction. If the disk refuses, whatever
-    /// had to be on disk first has not happened; the rest goes on. Returns the answers and what was applied.
-    pub fn submit(&mut self, commands: Vec<Command>) -> (Vec<Answer>, Vec<Change>) {
-        let mut next = self.published.clone();
-        let mut decided = Vec::new();
+    /// Decides commands that wait together, by the rules of the server's clerk. Returns the answers and what was applied.
+    pub fn submit(&mut self, commands: Vec<Command>) -> (Vec<Outcome>, Vec<Change>) {
+        let mut decided = Decided::on(&self.published);
         for command in commands {
             let mut fill = |buffer: &mut [u8]| self.rng.fill(buffer);
-            let outcome = (self.parts.decide)(&next, command, &mut Env { now: self.now, rng: &mut fill });
-            if let Ok(changes) = &outcome {
-                next.apply(changes);
-            }
-            decided.push(outcome);
+            let mut env = Env { now: self.now, rng: &mut fill };
+            decided.add((self.parts.decide)(decided.tailnet(), command, &mut env));
         }
-        let changes: Vec<Change> = decided.iter().flatten().flatten().cloned().collect();
-        let written = match changes.iter().any(is_durable) {
-            true => self.disk.commit(&changes).is_ok() || !self.parts.commits_first,
-            false => false,
-        };
-        let mut answers = Vec::new();
-        let mut applied = Vec::new();
-        for outcome in decided {
-            answers.push(match outcome {
-                Err(rejection) => Answer::Rejected(rejection),
-                Ok(changes) if !written && changes.iter().any(is_durable) => Answer::Fault,
-                Ok(changes) => {
-                    applied.extend(changes);
-                    Answer::Done
-                }
-            });
-        }
-        if !written {
-            self.disk.write_along(&applied);
-        }
-        if !applied.is_empty() {
-            self.published.apply(&applied);
-            (self.parts.note)(&mut self.deadlines, &self.published, &applied);
-        }
-        (answers, applied)
+        let saved = self.disk.commit(&decided.changes()).is_ok() || !self.parts.commits_first;
+        let settled = if saved { decided.saved() } else { decided.unsaved(&self.published) };
+        self.published = settled.tailnet;
+        (self.parts.note)(&mut self.deadlines, &self.published, &settled.changes);
+        (settled.outcomes, settled.changes)
     }
 
     /// Starts again from what is on disk.
@@ -111,8 +77,4 @@ impl Clerk {
         self.disk.write_along(&revived);
         self.deadlines = Deadlines::of(&self.published);
     }
-}
-
-fn is_durable(change: &Change) -> bool {
-    change.durability() == Durability::Durable
 }

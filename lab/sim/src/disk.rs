@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headsail_tailnet::change::{Change, Sequence};
+use headsail_tailnet::change::{Change, Durability, Sequence};
 use headsail_tailnet::model::key::{ApiKey, AuthKey};
 use headsail_tailnet::model::node::{Node, Tombstone};
 use headsail_tailnet::model::policy::PolicyRow;
@@ -40,25 +40,31 @@ impl Disk {
         disk
     }
 
-    /// Writes a list of changes, all or nothing, with whatever was written along before.
+    /// Writes a list of changes, all or nothing, with whatever was written along before. Volatile facts alone are written
+    /// along: they are lost if the process dies before the next flush. What lives in memory only doesn't reach the disk.
     ///
     /// # Errors
     /// The disk is broken: nothing was written.
     pub fn commit(&mut self, changes: &[Change]) -> Result<(), Refused> {
-        if self.broken {
+        let has = |durability| changes.iter().any(|change| change.durability() == durability);
+        let (durable, volatile) = (has(Durability::Durable), has(Durability::Volatile));
+        if self.broken && (durable || volatile) {
+            self.missed |= volatile;
             return Err(Refused);
         }
-        self.flush();
-        changes.iter().for_each(|change| self.write(change));
+        match durable {
+            true => {
+                self.flush();
+                changes.iter().for_each(|change| self.write(change));
+            }
+            false => self.write_along(changes),
+        }
         Ok(())
     }
 
-    /// Takes changes that nobody waits for. They are lost if the process dies before the next flush.
+    /// Takes changes that nobody waits for.
     pub fn write_along(&mut self, changes: &[Change]) {
-        match self.broken {
-            true => self.missed = true,
-            false => self.unflushed.extend_from_slice(changes),
-        }
+        self.unflushed.extend_from_slice(changes);
     }
 
     /// Writes what was taken along, if it can.

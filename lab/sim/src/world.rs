@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use headsail_tailnet::batch::Outcome;
 use headsail_tailnet::change::{Change, Sequence};
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::key::KeyDigest;
@@ -12,7 +13,7 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::keys::MachineKey;
 use headsail_wire::time::Time;
 
-use crate::clerk::{Answer, Asker, Clerk};
+use crate::clerk::{Asker, Clerk};
 use crate::law::{self, Check, Violation};
 use crate::machine::Machine;
 use crate::parts::Parts;
@@ -106,16 +107,16 @@ impl World {
     ///
     /// # Errors
     /// What doesn't hold after it.
-    pub fn ask(&mut self, asker: Asker, command: Command) -> Result<Answer, Violation> {
+    pub fn ask(&mut self, asker: Asker, command: Command) -> Result<Outcome, Violation> {
         let mut answers = self.ask_together(vec![(asker, command)])?;
-        Ok(answers.pop().unwrap_or(Answer::Fault))
+        Ok(answers.pop().unwrap_or(Outcome::Unsaved))
     }
 
     /// Several commands that the clerk finds waiting at once.
     ///
     /// # Errors
     /// What doesn't hold after them.
-    pub fn ask_together(&mut self, commands: Vec<(Asker, Command)>) -> Result<Vec<Answer>, Violation> {
+    pub fn ask_together(&mut self, commands: Vec<(Asker, Command)>) -> Result<Vec<Outcome>, Violation> {
         let (askers, commands): (Vec<Asker>, Vec<Command>) = commands.into_iter().unzip();
         let before = self.clerk.published.clone();
         let (answers, applied) = self.clerk.submit(commands);
@@ -171,7 +172,8 @@ impl World {
             if due.is_empty() {
                 return Ok(());
             }
-            if self.ask(Asker::Server, Command::Due(due))? == Answer::Fault {
+            let commands = due.into_iter().map(|row| (Asker::Server, Command::Due(row))).collect();
+            if self.ask_together(commands)?.contains(&Outcome::Unsaved) {
                 // The real clerk waits and tries again; here the next step does.
                 return Ok(());
             }

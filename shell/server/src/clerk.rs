@@ -5,17 +5,20 @@
 //! their deltas would be in the way of the one whose client waits.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use headsail_store::{Batch, Fault, Revision, Store};
-use headsail_tailnet::change::{Change, Durability};
+use headsail_tailnet::batch::{Decided, Outcome};
+use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, Env, Rejection};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::time::Time;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::random;
@@ -67,22 +70,25 @@ pub struct Clerk {
 impl Clerk {
     /// Starts the clerk on a thread of its own, so that a slow disk holds up nobody else.
     /// `stored` is the revision of the store that `tailnet` was made of.
-    pub fn start(tailnet: Tailnet, store: Box<dyn Store>, stored: Revision) -> Clerk {
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(tailnet: Tailnet, store: Box<dyn Store>, stored: Revision) -> io::Result<Clerk> {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let (publish, snapshots) = watch::channel(Arc::new(tailnet.clone()));
-        let deadlines = Deadlines::of(&tailnet);
-        let mut worker = Worker { tailnet, store, stored, deadlines, publish, retry_at: None };
+        let (mut worker, snapshots) = Worker::new(tailnet, store, stored);
         let runtime = tokio::runtime::Handle::current();
-        let spawned = std::thread::Builder::new().name("clerk".into()).spawn(move || {
+        std::thread::Builder::new().name("clerk".into()).spawn(move || {
             let stopped = runtime.block_on(worker.run(queue));
             // The store closes here, before anybody is told.
             drop(worker);
             stopped.map(|told| told.send(()))
-        });
-        if let Err(error) = spawned {
-            tracing::error!("the clerk's thread can't be started: {error}");
-        }
-        Clerk { jobs, snapshots }
+        })?;
+        Ok(Clerk { jobs, snapshots })
+    }
+
+    /// Waits for the end of the clerk, after which nothing can change any more: it was stopped, or it has panicked.
+    pub async fn ended(&self) {
+        self.jobs.closed().await;
     }
 
     /// What is true now.
@@ -139,125 +145,114 @@ struct Worker {
     stored: Revision,
     deadlines: Deadlines,
     publish: watch::Sender<Arc<Tailnet>>,
-    /// Rows that are due wait until then after the store refused.
+    /// After the store has refused, rows that are due wait until then.
     retry_at: Option<Instant>,
 }
 
 type Answer = oneshot::Sender<Result<Arc<Tailnet>, Failure>>;
 
 impl Worker {
+    fn new(
+        tailnet: Tailnet,
+        store: Box<dyn Store>,
+        stored: Revision,
+    ) -> (Worker, watch::Receiver<Arc<Tailnet>>) {
+        let (publish, snapshots) = watch::channel(Arc::new(tailnet.clone()));
+        let deadlines = Deadlines::of(&tailnet);
+        (Worker { tailnet, store, stored, deadlines, publish, retry_at: None }, snapshots)
+    }
+
     /// Works until it is stopped, and gives the way to say that it has; or until nobody is left to ask.
     async fn run(&mut self, mut queue: mpsc::Receiver<Job>) -> Option<oneshot::Sender<()>> {
         let mut jobs = Vec::with_capacity(BATCH);
         loop {
-            let pause = self
-                .retry_at
-                .take()
-                .map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-            let sleep = self.deadlines.deadline().map_or(LONGEST_SLEEP, until).max(pause);
-            match tokio::time::timeout(sleep, queue.recv_many(&mut jobs, BATCH)).await {
-                Ok(0) => return None,
-                Ok(_) => {}
-                Err(_) => {
-                    let rows = self.deadlines.due(clock::now(), DUE_AT_ONCE);
-                    if rows.is_empty() {
-                        continue;
-                    }
-                    // One command for each row: where the disk refuses, those that need it hold up no others.
-                    jobs.extend(rows.into_iter().map(|row| {
-                        let (answer, _) = oneshot::channel();
-                        Job::Carry { command: Command::Due(vec![row]), actor: "clock", answer }
-                    }));
-                }
+            if let Ok(0) = tokio::time::timeout(self.sleep(), queue.recv_many(&mut jobs, BATCH)).await {
+                return None;
             }
+            // Whatever has woken it: rows that are due don't wait for a moment in which nobody asks.
+            self.add_due(&mut jobs);
             if let Some(told) = self.carry_out(&mut jobs) {
                 return Some(told);
             }
         }
     }
 
-    /// Decides, commits and publishes a batch. Where the disk refuses, commands that need it have not happened; the
-    /// ones that tell volatile facts alone hold all the same. Gives whoever wants the clerk to stop.
+    /// How long there is nothing to do unless somebody asks.
+    fn sleep(&self) -> Duration {
+        let due = self.deadlines.deadline().map_or(LONGEST_SLEEP, until);
+        let pause = self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        due.max(pause)
+    }
+
+    fn add_due(&mut self, jobs: &mut Vec<Job>) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = None;
+        jobs.extend(self.deadlines.due(clock::now(), DUE_AT_ONCE).into_iter().map(|row| {
+            let (answer, _) = oneshot::channel();
+            Job::Carry { command: Command::Due(row), actor: "clock", answer }
+        }));
+    }
+
+    /// Decides, commits and publishes a batch, and answers. Gives whoever wants the clerk to stop.
     fn carry_out(&mut self, jobs: &mut Vec<Job>) -> Option<oneshot::Sender<()>> {
         let mut stop = None;
-        let before = self.publish.borrow().clone();
-        let mut next = self.tailnet.clone();
-        let mut decided: Vec<(Answer, Result<Vec<Change>, Failure>)> = Vec::with_capacity(jobs.len());
-        let mut actors = BTreeSet::new();
+        let mut decided = Decided::on(&self.tailnet);
+        let (mut askers, mut actors) = (Vec::with_capacity(jobs.len()), BTreeSet::new());
         for job in jobs.drain(..) {
-            let (command, answer) = match job {
-                Job::Carry { command, actor: asker, answer } => {
-                    actors.insert(asker);
-                    (command, answer)
+            match job {
+                Job::Carry { command, actor, answer } => {
+                    let mut env = Env { now: clock::now(), rng: &mut random::fill };
+                    decided.add(decide(decided.tailnet(), command, &mut env));
+                    actors.insert(actor);
+                    askers.push(answer);
                 }
-                Job::Ping(answer) => {
-                    let _ = answer.send(self.store.ping());
-                    continue;
-                }
-                Job::Stop(told) => {
-                    stop = Some(told);
-                    continue;
-                }
-            };
-            let mut env = Env { now: clock::now(), rng: &mut random::fill };
-            let verdict = decide(&next, command, &mut env).map_err(Failure::Rejected);
-            if let Ok(changes) = &verdict {
-                next.apply(changes);
+                // Whoever asked may have gone away, here and below; what was decided holds all the same.
+                Job::Ping(answer) => drop(answer.send(self.store.ping())),
+                Job::Stop(told) => stop = Some(told),
             }
-            decided.push((answer, verdict));
         }
-        let all: Vec<Change> =
-            decided.iter().filter_map(|(_, v)| v.as_ref().ok()).flatten().cloned().collect();
-        let actors = actors.into_iter().collect::<Vec<_>>().join(", ");
-        match self.commit(&actors, &all) {
-            Ok(()) => self.accept(next, &all),
-            Err(fault) => self.accept_volatile(&mut decided, &fault),
+        let (settled, why) = match self.commit(&actors, &decided.changes()) {
+            Ok(()) => (decided.saved(), String::new()),
+            Err(fault) => {
+                (decided.unsaved(&self.tailnet), format!("the server could not save the change: {fault}"))
+            }
+        };
+        let is_new = !settled.changes.is_empty();
+        if is_new {
+            self.accept(settled.tailnet, &settled.changes);
         }
         let snapshot = self.publish.borrow().clone();
-        for (answer, verdict) in decided {
-            // Whoever asked may have gone away; what was decided holds all the same.
-            let _ = answer.send(verdict.map(|_| snapshot.clone()));
+        for (answer, outcome) in askers.into_iter().zip(settled.outcomes) {
+            let _ = answer.send(match outcome {
+                Outcome::Done => Ok(snapshot.clone()),
+                Outcome::Rejected(rejection) => Err(Failure::Rejected(rejection)),
+                Outcome::Unsaved => Err(Failure::Fault(why.clone())),
+            });
         }
-        if !Arc::ptr_eq(&snapshot, &before) {
+        if is_new {
             self.publish.send_modify(|_| {});
         }
         stop
     }
 
-    fn accept_volatile(&mut self, decided: &mut [(Answer, Result<Vec<Change>, Failure>)], fault: &Fault) {
-        tracing::error!("a change could not be saved: {fault}");
-        self.retry_at = Some(Instant::now() + RETRY_AFTER_FAULT);
-        let mut next = self.tailnet.clone();
-        let mut kept = Vec::new();
-        for (_, verdict) in decided {
-            match verdict {
-                Ok(changes) if changes.iter().any(|c| c.durability() == Durability::Durable) => {
-                    *verdict = Err(Failure::Fault(format!("the server could not save the change: {fault}")));
-                }
-                Ok(changes) => {
-                    next.apply(changes);
-                    kept.append(changes);
-                }
-                Err(_) => {}
-            }
-        }
-        self.accept(next, &kept);
-    }
-
-    fn commit(&mut self, actor: &str, changes: &[Change]) -> Result<(), Fault> {
-        let batch = Batch { expected: self.stored, actor, at: clock::now(), changes };
-        self.stored = self.store.commit(&batch)?;
+    fn commit(&mut self, actors: &BTreeSet<&str>, changes: &[Change]) -> Result<(), Fault> {
+        let actor = actors.iter().copied().collect::<Vec<_>>().join(", ");
+        let batch = Batch { expected: self.stored, actor: &actor, at: clock::now(), changes };
+        self.stored = self.store.commit(&batch).inspect_err(|fault| {
+            tracing::error!("a change could not be saved: {fault}");
+            // A pause that has begun is not made longer, or a busy server would never look at its rows.
+            self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_AFTER_FAULT);
+        })?;
         Ok(())
     }
 
     /// Makes the changes true for whoever looks. Those who wait for the next snapshot are woken by the caller.
     fn accept(&mut self, next: Tailnet, changes: &[Change]) {
-        if changes.is_empty() {
-            return;
-        }
         self.deadlines.note(&next, changes);
+        let snapshot = Arc::new(next.clone());
         self.tailnet = next;
-        let snapshot = Arc::new(self.tailnet.clone());
         self.publish.send_if_modified(|published| {
             *published = snapshot;
             false // nobody is woken yet
@@ -268,3 +263,6 @@ impl Worker {
 fn until(at: Time) -> Duration {
     Duration::from_micros(u64::try_from(at.since(clock::now())).unwrap_or(0)).min(LONGEST_SLEEP)
 }
+
+#[cfg(test)]
+mod tests;

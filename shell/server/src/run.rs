@@ -129,7 +129,8 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
     if let Some(row) = policy {
         tailnet.apply(&[Change::Policy(Arc::new(row))]);
     }
-    let clerk = Clerk::start(tailnet, store, loaded.revision);
+    let clerk = Clerk::start(tailnet, store, loaded.revision)
+        .map_err(|e| format!("the system gives no thread for the clerk: {e}"))?;
     let relay = relay_key.map(|key| Relay::new(*key.bytes(), admission(&settings, &clerk)));
     let settings = Arc::new(settings);
     let app = Arc::new(App::new(settings.clone(), clerk.clone(), noise, relay.clone()));
@@ -149,14 +150,17 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
         tasks.spawn(forever(policy_file::watch(clerk.clone(), path)));
     }
     welcome::greet(&app).await?;
-    until_told_to_stop(&mut tasks, || reload(&clerk, certificates.as_ref(), policy_path.as_deref())).await?;
+    let ended = until_told_to_stop(&clerk, &mut tasks, || {
+        reload(&clerk, certificates.as_ref(), policy_path.as_deref())
+    })
+    .await;
     if tokio::time::timeout(STOP_TIMEOUT, clerk.stop("shutdown", Command::Shutdown)).await.is_err() {
         tracing::warn!("the database did not close in time; what was acknowledged is saved");
     } else {
         tracing::info!("stopped");
     }
     local.remove();
-    Ok(())
+    ended
 }
 
 fn start_log(log: &config::Log) {
@@ -273,6 +277,7 @@ async fn reload(clerk: &Clerk, certificates: Option<&Arc<Certificates>>, policy:
 }
 
 async fn until_told_to_stop<F: Future<Output = ()>>(
+    clerk: &Clerk,
     tasks: &mut JoinSet<io::Result<()>>,
     reload: impl Fn() -> F,
 ) -> Result<(), ServeError> {
@@ -284,11 +289,22 @@ async fn until_told_to_stop<F: Future<Output = ()>>(
             _ = terminate.recv() => return stopping("SIGTERM"),
             _ = interrupt.recv() => return stopping("SIGINT"),
             _ = hang_up.recv() => reload().await,
-            Some(ended) = tasks.join_next() => {
-                if let Ok(Err(error)) = ended {
-                    return Err(format!("a listener failed: {error}").into());
-                }
-            }
+            failure = failure(clerk, tasks) => return Err(failure),
+        }
+    }
+}
+
+/// Waits until a part of the server fails. That ends the server: whoever supervises it starts another, which half a server
+/// would be in the way of.
+async fn failure(clerk: &Clerk, tasks: &mut JoinSet<io::Result<()>>) -> ServeError {
+    loop {
+        tokio::select! {
+            () = clerk.ended() => return "the clerk has ended, and nothing can be changed any more".into(),
+            Some(ended) = tasks.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return format!("a listener failed: {error}").into(),
+                Err(panicked) => return format!("a part of the server failed: {panicked}").into(),
+            },
         }
     }
 }
@@ -309,6 +325,7 @@ fn store_options(settings: &Settings) -> headsail_store::sqlite::Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     #[test]
     fn connections_leave_files_for_everything_else() {
@@ -316,5 +333,20 @@ mod tests {
         assert_eq!(connections(100), 50);
         assert_eq!(connections(u64::MAX), 65_536);
         assert_eq!(connections(0), 1);
+    }
+
+    #[tokio::test]
+    async fn a_part_that_fails_ends_the_server() {
+        let app = testing::app();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { Ok(()) });
+        tasks.spawn(async { panic!("a mistake") });
+        let why = failure(&app.clerk, &mut tasks).await.to_string();
+        assert!(why.contains("panicked") && why.contains("a mistake"), "{why}");
+        tasks.spawn(async { Err(io::ErrorKind::AddrInUse.into()) });
+        assert!(failure(&app.clerk, &mut tasks).await.to_string().contains("a listener failed"));
+        tasks.spawn(std::future::pending());
+        app.clerk.stop("test", Command::Shutdown).await;
+        assert!(failure(&app.clerk, &mut tasks).await.to_string().contains("the clerk has ended"));
     }
 }

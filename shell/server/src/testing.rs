@@ -31,7 +31,7 @@ pub fn app() -> Arc<App> {
 /// A server that keeps its rows in this store, which is empty.
 pub fn app_over(store: MemoryStore) -> Arc<App> {
     let tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
-    let clerk = Clerk::start(tailnet, Box::new(store), Revision::default());
+    let clerk = Clerk::start(tailnet, Box::new(store), Revision::default()).unwrap();
     let settings = Settings::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
     Arc::new(App::new(Arc::new(settings), clerk, Responder::new(&[7; 32]).unwrap(), None))
 }

@@ -243,8 +243,9 @@ impl World {
         match self.command(step) {
             Some(command) => self.submit(command),
             None => {
-                let due = Deadlines::of(&self.next).due(self.now, 100);
-                self.submit(Command::Due(due));
+                for row in Deadlines::of(&self.next).due(self.now, 100) {
+                    self.submit(Command::Due(row));
+                }
             }
         }
     }

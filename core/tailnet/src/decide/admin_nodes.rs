@@ -47,7 +47,7 @@ pub(super) fn expire(t: &Tailnet, id: NodeId, at: Option<Time>, now: Time) -> Re
 
 pub(super) fn delete(t: &Tailnet, id: NodeId, now: Time) -> Result<Vec<Change>, Rejection> {
     let node = known(t, id)?;
-    Ok(bury(t, std::slice::from_ref(node), now))
+    Ok(bury(t, node, now))
 }
 
 /// Checks the form of a tag: `tag:`, a letter, then letters, digits and `-`.

@@ -8,26 +8,17 @@ use crate::change::Change;
 use crate::model::node::{MAX_TOMBSTONES, Node, Presence, Tombstone};
 use crate::tailnet::Tailnet;
 
-/// Nodes are deleted. Each leaves a tombstone, so that its client hears that it has to log in again; where there are too
-/// many, the oldest give way.
-pub(super) fn bury(t: &Tailnet, nodes: &[Arc<Node>], now: Time) -> Vec<Change> {
-    let remembered = nodes.len().min(MAX_TOMBSTONES);
-    let surplus = (t.tombstones.len() + remembered).saturating_sub(MAX_TOMBSTONES);
+/// A node is deleted. It leaves a tombstone, so that its client hears that it has to log in again; where there are too
+/// many, the oldest gives way.
+pub(super) fn bury(t: &Tailnet, node: &Node, now: Time) -> Vec<Change> {
     let mut changes = Vec::new();
-    if surplus > 0 {
-        let mut oldest: Vec<_> = t.tombstones.iter().map(|(key, s)| (s.deleted, *key)).collect();
-        oldest.sort_unstable();
-        changes.extend(oldest.into_iter().take(surplus).map(|(_, key)| Change::TombstoneGone(key)));
+    if t.tombstones.len() >= MAX_TOMBSTONES {
+        let oldest = t.tombstones.iter().map(|(key, stone)| (stone.deleted, *key)).min();
+        changes.extend(oldest.map(|(_, key)| Change::TombstoneGone(key)));
     }
-    changes.extend(nodes.iter().map(|n| Change::NodeGone(n.id)));
-    changes.extend(nodes.iter().take(remembered).map(|n| {
-        Change::Tombstone(Arc::new(Tombstone {
-            node: n.id,
-            node_key: n.node_key,
-            machine_key: n.machine_key,
-            deleted: now,
-        }))
-    }));
+    let Node { id, node_key, machine_key, .. } = *node;
+    changes.push(Change::NodeGone(id));
+    changes.push(Change::Tombstone(Arc::new(Tombstone { node: id, node_key, machine_key, deleted: now })));
     changes
 }
 

@@ -31,7 +31,7 @@ pub fn decide(tailnet: &Tailnet, command: Command, env: &mut Env<'_>) -> Result<
         }
         Command::StreamClosed { node, stream } => Ok(stream::closed(tailnet, node, stream, env.now)),
         Command::Shutdown => Ok(stream::shutdown(tailnet, env.now)),
-        Command::Due(rows) => Ok(clock::due_rows(tailnet, rows, env.now)),
+        Command::Due(row) => Ok(clock::due(tailnet, row, env.now)),
         Command::Configure(settings) => Ok(vec![Change::Settings(settings)]),
         Command::GrantTicket { ticket, user } => login::grant(tailnet, &ticket, user, env),
         Command::RefuseTicket { ticket } => login::refuse(tailnet, &ticket),

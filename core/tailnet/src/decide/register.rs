@@ -43,7 +43,7 @@ pub(super) fn register(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Resul
 /// A log-out: an ephemeral node vanishes, any other one expires at once.
 fn log_out(t: &Tailnet, node: &Arc<Node>, now: Time) -> Vec<Change> {
     if node.ephemeral {
-        return bury(t, std::slice::from_ref(node), now);
+        return bury(t, node, now);
     }
     if node.expiry.is_past() {
         return Vec::new();

@@ -22,7 +22,7 @@ pub fn standing_consent<'a>(
     account: &'a str,
     now: Time,
 ) -> Option<&'a Arc<SshCheck>> {
-    let period = t.access().engine().ssh_check(src, dst, account)?;
+    let period = t.access().engine().ssh_check_secs(src, dst, account)?;
     of_session(t, src, dst, account).find(|c| period > 0 && c.state == TicketState::Granted && c.until > now)
 }
 
@@ -64,7 +64,7 @@ pub fn verdict(t: &Tailnet, check: &str, src: NodeId, dst: NodeId, account: &str
     let of_session = of_session(t, src, dst, account).find(|c| c.id == check);
     match of_session.map(|c| &c.state) {
         None => Verdict::Unknown,
-        Some(_) if t.access().engine().ssh_check(src, dst, account).is_none() => {
+        Some(_) if t.access().engine().ssh_check_secs(src, dst, account).is_none() => {
             Verdict::Refused("the policy has changed meanwhile; connect again".into())
         }
         Some(TicketState::Waiting) => Verdict::Waiting,
@@ -80,7 +80,7 @@ pub(super) fn ask(
     account: String,
     env: &mut Env<'_>,
 ) -> Result<Vec<Change>, Rejection> {
-    if t.access().engine().ssh_check(src, dst, &account).is_none() {
+    if t.access().engine().ssh_check_secs(src, dst, &account).is_none() {
         return Err(Rejection::Invalid(format!(
             "the policy asks for no check of node {src} as `{account}` on node {dst}"
         )));
@@ -112,8 +112,7 @@ pub(super) fn ask(
 /// A person allows a session, and further ones of its kind for the period of the policy.
 pub(super) fn grant(t: &Tailnet, id: &str, now: Time) -> Result<Vec<Change>, Rejection> {
     let check = waiting(t, id)?;
-    let period =
-        t.access().engine().ssh_check(check.src, check.dst, &check.account).unwrap_or(0) / 1_000_000_000;
+    let period = t.access().engine().ssh_check_secs(check.src, check.dst, &check.account).unwrap_or(0);
     let until = now.plus_secs(period.max(REMEMBERED_SECS));
     Ok(vec![settled(check, TicketState::Granted, until)])
 }

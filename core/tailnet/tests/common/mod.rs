@@ -151,8 +151,9 @@ impl Town {
         let until = self.now.plus_secs(seconds);
         while let Some(at) = Deadlines::of(&self.t).deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            let due = Deadlines::of(&self.t).due(self.now, 100);
-            self.make(Command::Due(due));
+            for row in Deadlines::of(&self.t).due(self.now, 100) {
+                self.make(Command::Due(row));
+            }
         }
         self.now = until;
     }

@@ -3,19 +3,20 @@
 use std::collections::BTreeSet;
 
 use headsail_policy::Role;
+use headsail_tailnet::batch::Outcome;
 use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
 use headsail_tailnet::model::key::{API_KEY_PREFIX, AUTH_KEY_PREFIX, mint};
 use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
 use ipnet::IpNet;
 
-use crate::clerk::{Answer, Asker};
+use crate::clerk::Asker;
 use crate::law::Violation;
 use crate::world::World;
 
-type Outcome = Result<(), Violation>;
+type Held = Result<(), Violation>;
 
-fn command(world: &mut World, command: Command) -> Outcome {
+fn command(world: &mut World, command: Command) -> Held {
     world.ask(Asker::Server, command).map(drop)
 }
 
@@ -43,7 +44,7 @@ fn tags(world: &mut World) -> BTreeSet<String> {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn make_user(world: &mut World) -> Outcome {
+pub fn make_user(world: &mut World) -> Held {
     let name = user_name(world);
     command(world, Command::CreateUser(NewUser { name, ..NewUser::default() }))
 }
@@ -52,7 +53,7 @@ pub fn make_user(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn rename_user(world: &mut World) -> Outcome {
+pub fn rename_user(world: &mut World) -> Held {
     let name = user_name(world);
     match any_user(world) {
         Some(user) => command(world, Command::RenameUser { user, name }),
@@ -64,7 +65,7 @@ pub fn rename_user(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn set_role(world: &mut World) -> Outcome {
+pub fn set_role(world: &mut World) -> Held {
     let wanted = if world.rng.chance(50) { world.rng.pick(&Role::ALL).copied() } else { None };
     let role = wanted.unwrap_or_default();
     any_user(world).map_or(Ok(()), |user| command(world, Command::SetRole { user, role }))
@@ -74,7 +75,7 @@ pub fn set_role(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn destroy_user(world: &mut World) -> Outcome {
+pub fn destroy_user(world: &mut World) -> Held {
     any_user(world).map_or(Ok(()), |user| command(world, Command::DestroyUser(user)))
 }
 
@@ -82,7 +83,7 @@ pub fn destroy_user(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn make_key(world: &mut World) -> Outcome {
+pub fn make_key(world: &mut World) -> Held {
     if any_user(world).is_none() {
         make_user(world)?;
     }
@@ -99,7 +100,7 @@ pub fn make_key(world: &mut World) -> Outcome {
         ephemeral: world.rng.chance(20),
         expiration: expires,
     };
-    if world.ask(Asker::Server, Command::CreateAuthKey(Box::new(new)))? == Answer::Done {
+    if world.ask(Asker::Server, Command::CreateAuthKey(Box::new(new)))? == Outcome::Done {
         world.shown_keys.push((key.prefix, key.digest));
     }
     Ok(())
@@ -109,7 +110,7 @@ pub fn make_key(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn end_key(world: &mut World) -> Outcome {
+pub fn end_key(world: &mut World) -> Held {
     let all: Vec<AuthKeyId> = world.clerk.published.auth_keys().map(|k| k.id).collect();
     let Some(id) = world.rng.pick(&all).copied() else { return Ok(()) };
     let revoke = world.rng.chance(50);
@@ -120,7 +121,7 @@ pub fn end_key(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn api_keys(world: &mut World) -> Outcome {
+pub fn api_keys(world: &mut World) -> Held {
     let all: Vec<ApiKeyId> = world.clerk.published.api_keys().map(|k| k.id).collect();
     let key = mint(API_KEY_PREFIX, &world.rng.bytes());
     let made = Command::CreateApiKey { prefix: key.prefix, digest: key.digest, expiration: None };
@@ -137,7 +138,7 @@ pub fn api_keys(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn rename_node(world: &mut World) -> Outcome {
+pub fn rename_node(world: &mut World) -> Held {
     let names = ["web", "web-1", "db", "printer", "Bad Name", "", "node"];
     let name = world.rng.pick(&names).copied().unwrap_or_default().to_owned();
     any_node(world).map_or(Ok(()), |node| command(world, Command::RenameNode { node, name }))
@@ -147,7 +148,7 @@ pub fn rename_node(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn expire_node(world: &mut World) -> Outcome {
+pub fn expire_node(world: &mut World) -> Held {
     let seconds = world.rng.below(900) as i64 - 100;
     let at = world.rng.chance(70).then(|| world.clerk.now.plus_secs(seconds));
     any_node(world).map_or(Ok(()), |node| command(world, Command::ExpireNode { node, at }))
@@ -157,7 +158,7 @@ pub fn expire_node(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn delete_node(world: &mut World) -> Outcome {
+pub fn delete_node(world: &mut World) -> Held {
     any_node(world).map_or(Ok(()), |node| command(world, Command::DeleteNode(node)))
 }
 
@@ -165,7 +166,7 @@ pub fn delete_node(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn tag_node(world: &mut World) -> Outcome {
+pub fn tag_node(world: &mut World) -> Held {
     let tags = tags(world);
     any_node(world).map_or(Ok(()), |node| command(world, Command::TagNode { node, tags }))
 }
@@ -174,7 +175,7 @@ pub fn tag_node(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn approve_routes(world: &mut World) -> Outcome {
+pub fn approve_routes(world: &mut World) -> Held {
     let routes = ["10.1.0.0/16", "10.2.0.0/24", "0.0.0.0/0", "10.9.0.3/24"];
     let routes = routes.iter().filter(|_| world.rng.chance(70)).filter_map(|r| r.parse().ok()).collect();
     any_node(world).map_or(Ok(()), |node| command(world, Command::ApproveRoutes { node, routes }))
@@ -184,7 +185,7 @@ pub fn approve_routes(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn edit_routes(world: &mut World) -> Outcome {
+pub fn edit_routes(world: &mut World) -> Held {
     let mut some = || -> BTreeSet<IpNet> {
         let all = ["10.1.0.0/16", "10.2.0.0/24", "::/0", "10.9.0.3/24"];
         all.iter().filter(|_| world.rng.chance(30)).filter_map(|r| r.parse().ok()).collect()
@@ -197,7 +198,7 @@ pub fn edit_routes(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn decide_login(world: &mut World) -> Outcome {
+pub fn decide_login(world: &mut World) -> Held {
     let only_waiting = world.rng.chance(90);
     let all: Vec<String> = world
         .clerk
@@ -217,6 +218,6 @@ pub fn decide_login(world: &mut World) -> Outcome {
 ///
 /// # Errors
 /// What doesn't hold after it.
-pub fn backfill(world: &mut World) -> Outcome {
+pub fn backfill(world: &mut World) -> Held {
     command(world, Command::BackfillIps)
 }

@@ -1,5 +1,6 @@
 //! What clients do, and what their misusers try.
 
+use headsail_tailnet::batch::Outcome;
 use headsail_tailnet::command::{Command, Rejection, ShownKey};
 use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 use headsail_wire::capver::CapVer;
@@ -7,7 +8,7 @@ use headsail_wire::keys::NodeKey;
 use headsail_wire::time::Time;
 
 use crate::check::told_is_ought;
-use crate::clerk::{Answer, Asker};
+use crate::clerk::Asker;
 use crate::law::{Check, Violation};
 use crate::machine::Machine;
 use crate::world::World;
@@ -105,7 +106,7 @@ pub fn log_out(world: &mut World) -> Result<(), Violation> {
     let answer = register(world, at, registration)?;
     let left =
         world.clerk.published.node_by_key(&world.machines[at].node_key).is_some_and(|n| !n.expiry.is_past());
-    world.must(Check::OwnNodesOnly, answer != Answer::Done || !left, || {
+    world.must(Check::OwnNodesOnly, answer != Outcome::Done || !left, || {
         "a node that has logged out is still good".into()
     })
 }
@@ -130,7 +131,7 @@ pub fn come_with_old_client(world: &mut World) -> Result<(), Violation> {
     let mut registration = world.machines[at].registration(&mut world.rng, key, None, false);
     registration.cap = CapVer(112);
     let answer = register(world, at, registration)?;
-    world.must(Check::OwnNodesOnly, matches!(answer, Answer::Rejected(Rejection::TooOld(_))), || {
+    world.must(Check::OwnNodesOnly, matches!(answer, Outcome::Rejected(Rejection::TooOld(_))), || {
         format!("a client below the floor was answered {answer:?}")
     })
 }
@@ -158,19 +159,19 @@ fn register(
     world: &mut World,
     at: usize,
     registration: Box<headsail_tailnet::command::Registration>,
-) -> Result<Answer, Violation> {
+) -> Result<Outcome, Violation> {
     let (machine, node_key) = (world.machines[at].key, registration.node_key);
     let let_in = registration.auth_key != ShownKey::None && registration.expiry.is_none();
     let held_by = world.clerk.published.node_by_key(&node_key).map(|n| n.machine_key);
     let answer = world.ask(Asker::Machine(machine), Command::Register(registration))?;
     let foreign = held_by.is_some_and(|holder| holder != machine);
-    let refused = matches!(answer, Answer::Rejected(Rejection::Foreign | Rejection::TooOld(_)));
+    let refused = matches!(answer, Outcome::Rejected(Rejection::Foreign | Rejection::TooOld(_)));
     world.must(Check::OwnNodesOnly, !foreign || refused, || {
         format!("a foreign node key was answered {answer:?}")
     })?;
     let node = world.clerk.published.node_by_key(&node_key);
     let is_in = node.is_some_and(|n| n.machine_key == machine && !n.expiry.is_past());
-    world.must(Check::OwnNodesOnly, answer != Answer::Done || !let_in || is_in, || {
+    world.must(Check::OwnNodesOnly, answer != Outcome::Done || !let_in || is_in, || {
         format!("a machine was let in, but its node is {node:?}")
     })?;
     Ok(answer)

@@ -1,10 +1,11 @@
 //! Policies come and go, and sessions ask for consent.
 
+use headsail_tailnet::batch::Outcome;
 use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::NodeId;
 
-use crate::clerk::{Answer, Asker};
+use crate::clerk::Asker;
 use crate::law::{Check, Violation};
 use crate::world::World;
 
@@ -55,10 +56,10 @@ pub fn set(world: &mut World) -> Result<(), Violation> {
     let text = world.rng.pick(&GOOD).copied().unwrap_or_default().to_owned();
     let command = Command::SetPolicy { text: text.clone(), kept: world.keeps_policy };
     let answer = world.ask(Asker::Server, command)?;
-    if answer == Answer::Done {
+    if answer == Outcome::Done {
         world.policy_file = Some(text);
     }
-    world.must(Check::GoodPolicy, !matches!(answer, Answer::Rejected(_)), || {
+    world.must(Check::GoodPolicy, !matches!(answer, Outcome::Rejected(_)), || {
         format!("a good policy was answered {answer:?}")
     })
 }
@@ -71,7 +72,7 @@ pub fn break_it(world: &mut World) -> Result<(), Violation> {
     let text = world.rng.pick(&BAD).copied().unwrap_or_default().to_owned();
     let before = world.clerk.published.policy().cloned();
     let answer = world.ask(Asker::Server, Command::SetPolicy { text, kept: world.keeps_policy })?;
-    world.must(Check::GoodPolicy, matches!(answer, Answer::Rejected(Rejection::BadPolicy(_))), || {
+    world.must(Check::GoodPolicy, matches!(answer, Outcome::Rejected(Rejection::BadPolicy(_))), || {
         format!("a bad policy was answered {answer:?}")
     })?;
     world.must(Check::GoodPolicy, world.clerk.published.policy() == before.as_ref(), || {

@@ -1,5 +1,6 @@
 //! Map streams: opened, read late or at once, superseded, lost.
 
+use headsail_tailnet::batch::Outcome;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::{Presence, StreamNo};
@@ -7,7 +8,7 @@ use headsail_wire::ids::NodeId;
 
 use crate::acts::client::{somebody, speaks_for};
 use crate::check::{delta_is_diff, told_is_ought};
-use crate::clerk::{Answer, Asker};
+use crate::clerk::Asker;
 use crate::law::{Check, Violation};
 use crate::parts::is_of;
 use crate::stream::Stream;
@@ -22,7 +23,7 @@ pub fn open(world: &mut World) -> Result<(), Violation> {
     let Some((asker, node)) = speaks_for(world, at)? else { return Ok(()) };
     let stream = world.next_stream();
     let telling = world.machines[at].telling(&mut world.rng);
-    if world.ask(asker, Command::StreamOpened { node, stream, telling })? != Answer::Done {
+    if world.ask(asker, Command::StreamOpened { node, stream, telling })? != Outcome::Done {
         return Ok(());
     }
     world.streams.iter_mut().filter(|s| s.node == node).for_each(|s| s.superseded = true);

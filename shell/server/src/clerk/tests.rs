@@ -1,0 +1,233 @@
+use headsail_store::Loaded;
+use headsail_store::memory::MemoryStore;
+use headsail_tailnet::command::{NewUser, Registration, ShownKey, Telling};
+use headsail_tailnet::model::node::{Expiry, Presence, StreamNo};
+use headsail_tailnet::model::settings::Settings;
+use headsail_wire::capver::CapVer;
+use headsail_wire::hostinfo::Hostinfo;
+use headsail_wire::ids::{NodeId, UserId};
+use headsail_wire::keys::{DiscoKey, MachineKey, NodeKey};
+
+use super::*;
+
+fn full() -> Fault {
+    Fault::Full("disk".into())
+}
+
+fn user(name: &str) -> Command {
+    Command::CreateUser(NewUser { name: name.into(), ..NewUser::default() })
+}
+
+fn registration(number: u8) -> Command {
+    Command::Register(Box::new(Registration {
+        machine_key: MachineKey::from_bytes([number; 32]),
+        cap: CapVer::FLOOR,
+        node_key: NodeKey::from_bytes([number; 32]),
+        old_node_key: NodeKey::default(),
+        auth_key: ShownKey::None,
+        expiry: None,
+        hostinfo: Hostinfo { hostname: "web".into(), ..Hostinfo::default() },
+        ephemeral: false,
+    }))
+}
+
+fn expires(node: NodeId, secs: i64) -> Command {
+    Command::ExpireNode { node, at: Some(clock::now().plus_secs(secs)) }
+}
+
+fn tells(node: NodeId, port: u16) -> Command {
+    let telling = Telling {
+        hostinfo: None,
+        endpoints: vec![([192, 0, 2, 1], port).into()],
+        disco_key: DiscoKey::default(),
+        cap: CapVer::FLOOR,
+    };
+    Command::MapUpdate { node, telling: Box::new(telling) }
+}
+
+fn ports(t: &Tailnet, node: NodeId) -> Vec<u16> {
+    t.node(node).unwrap().contact.endpoints.iter().map(|e| e.port()).collect()
+}
+
+/// A tailnet with a user and a node, and the store that it is kept in.
+fn one_node() -> (Tailnet, NodeId, MemoryStore, Revision) {
+    let mut t = Tailnet::empty(Arc::new(Settings::basic()));
+    let mut made = Vec::new();
+    let mut happens = |t: &mut Tailnet, command| {
+        let changes = decide(t, command, &mut Env { now: clock::now(), rng: &mut random::fill }).unwrap();
+        t.apply(&changes);
+        made.extend(changes);
+    };
+    happens(&mut t, user("alice"));
+    happens(&mut t, registration(1));
+    let ticket = t.tickets().next().unwrap().id.clone();
+    happens(&mut t, Command::GrantTicket { ticket, user: UserId::new(1).unwrap() });
+    let mut store = MemoryStore::default();
+    let batch = Batch { expected: Revision::default(), actor: "test", at: clock::now(), changes: &made };
+    let stored = store.commit(&batch).unwrap();
+    let node = t.nodes().next().unwrap().id;
+    (t, node, store, stored)
+}
+
+/// The same tailnet after a command.
+fn after(t: &Tailnet, store: &mut MemoryStore, stored: Revision, command: Command) -> (Tailnet, Revision) {
+    let changes = decide(t, command, &mut Env { now: clock::now(), rng: &mut random::fill }).unwrap();
+    let mut next = t.clone();
+    next.apply(&changes);
+    let batch = Batch { expected: stored, actor: "test", at: clock::now(), changes: &changes };
+    (next, store.commit(&batch).unwrap())
+}
+
+type Heard = oneshot::Receiver<Result<Arc<Tailnet>, Failure>>;
+
+fn asks(command: Command) -> (Job, Heard) {
+    let (answer, heard) = oneshot::channel();
+    (Job::Carry { command, actor: "test", answer }, heard)
+}
+
+/// A queue in which all of this waits already.
+fn queue(commands: Vec<Command>) -> (mpsc::Sender<Job>, mpsc::Receiver<Job>, Vec<Heard>) {
+    let (jobs, queue) = mpsc::channel(QUEUE);
+    let heard = commands.into_iter().map(|command| {
+        let (job, heard) = asks(command);
+        jobs.try_send(job).unwrap_or_else(|_| panic!("there is room"));
+        heard
+    });
+    let heard = heard.collect();
+    (jobs, queue, heard)
+}
+
+#[tokio::test]
+async fn i3_nothing_is_published_that_is_not_committed() {
+    let (t, _, store, stored) = one_node();
+    let clerk = Clerk::start(t, Box::new(store.clone()), stored).unwrap();
+    store.fail([full()]);
+    let refused = clerk.submit("test", user("bob")).await;
+    assert!(matches!(&refused, Err(Failure::Fault(why)) if why.contains("the disk or a quota is full")));
+    assert_eq!((clerk.snapshot().users().count(), store.revision()), (1, stored));
+    // Nothing is left of it: the same name is free, and the store is asked with the revision that it has.
+    let made = clerk.submit("test", user("bob")).await.unwrap();
+    assert_eq!((made.users().count(), clerk.snapshot().revision()), (2, made.revision()));
+    assert_eq!(store.clone().load().unwrap().changes, made.dump());
+}
+
+#[tokio::test]
+async fn volatile_facts_hold_where_the_disk_refuses() {
+    let (t, node, store, stored) = one_node();
+    let (mut worker, snapshots) = Worker::new(t, Box::new(store.clone()), stored);
+    let (jobs, queue, mut heard) = queue(vec![user("bob"), tells(node, 7), user("1"), user("bob")]);
+    drop(jobs);
+    store.fail([full()]);
+    assert!(worker.run(queue).await.is_none());
+    let outcomes: Vec<_> = heard.iter_mut().map(|h| h.try_recv().unwrap()).collect();
+    let [Err(Failure::Fault(_)), Ok(told), Err(Failure::Rejected(_)), Err(_)] = outcomes.as_slice() else {
+        panic!("{:?}", outcomes.iter().map(|o| o.as_ref().map(|_| ())).collect::<Vec<_>>())
+    };
+    assert_eq!((ports(told, node), told.users().count()), (vec![7], 1));
+    assert!(Arc::ptr_eq(told, &snapshots.borrow()));
+}
+
+#[tokio::test]
+async fn rows_that_are_due_do_not_wait_for_a_quiet_moment() {
+    let (t, node, mut store, stored) = one_node();
+    let stream = StreamNo(1);
+    let opened = Command::StreamOpened { node, stream, telling: Box::default() };
+    let (mut t, stored) = after(&t, &mut store, stored, opened);
+    let then = Time::EPOCH;
+    t.apply(&[Change::Presence(node, Presence::Lingering { since: then, left: then, until: then })]);
+    let (mut worker, _) = Worker::new(t, Box::new(store), stored);
+    // As many as the clerk takes at once, twice: there is always somebody who waits.
+    let (jobs, queue, heard) =
+        queue((0..2 * BATCH).map(|n| tells(node, u16::try_from(n).unwrap())).collect());
+    drop(jobs);
+    assert!(worker.run(queue).await.is_none());
+    let first = heard.into_iter().next().unwrap().await.unwrap().unwrap();
+    assert!(!first.node(node).unwrap().presence.is_online(), "it went with the first batch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_fault_due_rows_wait_and_are_tried_again() {
+    let (t, node, mut store, stored) = one_node();
+    let (mut t, stored) = after(&t, &mut store, stored, expires(node, 3600));
+    let row = t.node(node).unwrap();
+    let overdue = headsail_tailnet::model::node::Node { expiry: Expiry::At(Time::EPOCH), ..(**row).clone() };
+    t.apply(&[Change::Node(Arc::new(overdue))]);
+    let is_past = |t: &Tailnet| t.node(node).unwrap().expiry.is_past();
+    let (mut worker, mut snapshots) = Worker::new(t, Box::new(store.clone()), stored);
+    let (jobs, queue, _) = queue(Vec::new());
+    store.fail([full(), full(), full()]);
+    let begun = Instant::now();
+    let askers = async {
+        // The clerk has begun with the row; then others try, which makes the pause no longer.
+        let ask = async |command| {
+            let (job, heard) = asks(command);
+            jobs.send(job).await.unwrap_or_else(|_| panic!("the clerk works"));
+            heard.await.unwrap()
+        };
+        assert!(ask(user("bob")).await.is_err());
+        tokio::time::advance(RETRY_AFTER_FAULT / 2).await;
+        assert!(ask(user("bob")).await.is_err());
+        let made = ask(user("bob")).await.unwrap();
+        assert!(!is_past(&made), "what is due waits");
+        assert_eq!(begun.elapsed(), RETRY_AFTER_FAULT / 2);
+        snapshots.wait_for(|t| is_past(t)).await.unwrap();
+        assert!(
+            (RETRY_AFTER_FAULT..RETRY_AFTER_FAULT * 5 / 4).contains(&begun.elapsed()),
+            "{:?}",
+            begun.elapsed()
+        );
+        drop(jobs);
+    };
+    let (ended, ()) = tokio::join!(worker.run(queue), askers);
+    assert!(ended.is_none());
+}
+
+#[tokio::test]
+async fn askers_are_answered_with_what_is_published_then() {
+    let (t, _, store, stored) = one_node();
+    let clerk = Clerk::start(t, Box::new(store), stored).unwrap();
+    let mut follower = clerk.follow();
+    let made = clerk.submit("test", user("bob")).await.unwrap();
+    assert!(Arc::ptr_eq(&made, &clerk.snapshot()));
+    follower.changed().await.unwrap();
+    assert!(Arc::ptr_eq(&made, &follower.borrow_and_update()));
+    assert!(matches!(clerk.submit("test", user("bob")).await, Err(Failure::Rejected(_))));
+    assert!(!follower.has_changed().unwrap(), "a refusal is no news");
+}
+
+#[tokio::test]
+async fn a_polite_stop_closes_the_store_and_later_askers_hear_of_it() {
+    let (t, _, store, stored) = one_node();
+    let clerk = Clerk::start(t, Box::new(store.clone()), stored).unwrap();
+    clerk.stop("test", user("last")).await;
+    clerk.ended().await;
+    assert_eq!(store.revision().0, stored.0 + 1);
+    assert!(matches!(clerk.submit("test", user("late")).await, Err(Failure::Fault(_))));
+    assert!(!clerk.is_healthy().await);
+}
+
+/// A store with a mistake in it.
+struct Broken;
+
+impl Store for Broken {
+    fn load(&mut self) -> Result<Loaded, Fault> {
+        Ok(Loaded::default())
+    }
+
+    fn commit(&mut self, _: &Batch<'_>) -> Result<Revision, Fault> {
+        panic!("a mistake in the store")
+    }
+
+    fn ping(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_clerk_that_panics_has_ended_and_is_noticed() {
+    let clerk =
+        Clerk::start(Tailnet::empty(Arc::new(Settings::basic())), Box::new(Broken), Revision(0)).unwrap();
+    assert!(clerk.is_healthy().await);
+    assert!(matches!(clerk.submit("test", user("bob")).await, Err(Failure::Fault(_))));
+    clerk.ended().await;
+}
