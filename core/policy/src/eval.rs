@@ -143,7 +143,7 @@ fn elect_all(nodes: &mut [NodeFacts]) {
 }
 
 fn node_answer(engine: &Engine, id: NodeId, names: &BTreeMap<NodeId, String>, auto_update: bool) -> Value {
-    let ssh = engine.ssh(id, "https://unused").map(|p| json!(p.rules)).unwrap_or_else(|| json!([]));
+    let ssh = engine.ssh(id).map(|p| json!(p.rules)).unwrap_or_else(|| json!([]));
     let peers: Map<String, Value> = engine
         .visible(id)
         .filter_map(|p| Some((names.get(&p)?.clone(), peer_answer(engine, id, p))))

@@ -42,6 +42,7 @@ pub mod eval;
 mod evolve;
 mod explain;
 mod facts;
+mod fields;
 mod filter;
 mod ipsets;
 mod mix;

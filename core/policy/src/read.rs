@@ -1,12 +1,12 @@
 //! From the tree of the text to the document. Fields are matched without regard to case, as Go does.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use headsail_wire::filter::CapMap;
 
 use crate::diag::{Findings, Span};
 use crate::document::*;
+use crate::fields::{Fields, nearest};
 use crate::net::Net;
 use crate::ports::{parse_duration, parse_ip_spec, parse_ports, parse_protocol};
 use crate::quote::go_quote;
@@ -40,38 +40,6 @@ const TOP: [&str; 18] = [
 
 /// Sections that are read and kept, but that do not act.
 const IDLE: [&str; 5] = ["postures", "defaultSrcPosture", "derpMap", "OneCGNATRoute", "extraDNSRecords"];
-
-/// The members of an object by their canonical names.
-#[derive(Default)]
-struct Fields<'n>(BTreeMap<&'static str, Cow<'n, Node>>);
-
-impl<'n> Fields<'n> {
-    fn get(&self, name: &str) -> Option<&Node> {
-        self.0.get(name).map(|n| &**n)
-    }
-
-    /// Adds a member, and says whether there was one: then both are read as one, so that problems in either are found.
-    fn put(&mut self, name: &'static str, node: &'n Node) -> bool {
-        let Some(known) = self.0.get_mut(name) else {
-            self.0.insert(name, Cow::Borrowed(node));
-            return false;
-        };
-        let mergeable = matches!(
-            (&known.value, &node.value),
-            (Json::Array(_), Json::Array(_)) | (Json::Object(_), Json::Object(_))
-        );
-        if !mergeable {
-            *known = Cow::Borrowed(node);
-            return true;
-        }
-        match (&mut known.to_mut().value, &node.value) {
-            (Json::Array(items), Json::Array(more)) => items.extend(more.iter().cloned()),
-            (Json::Object(members), Json::Object(more)) => members.extend(more.iter().cloned()),
-            _ => {}
-        }
-        true
-    }
-}
 
 pub(crate) struct Reader<'f> {
     pub findings: &'f mut Findings,
@@ -586,17 +554,4 @@ fn ipset_entry(text: At<String>) -> At<IpSetEntry> {
         _ => (false, entry),
     };
     At { value: IpSetEntry { remove, what: Selector::parse(what) }, span: text.span }
-}
-
-/// What a misspelt name was probably meant to be.
-fn nearest(name: &str, known: &[&'static str]) -> String {
-    let name = name.to_lowercase();
-    let close = |k: &&&str| {
-        let k = k.to_lowercase();
-        k.starts_with(&name) || name.starts_with(&k) || k.trim_end_matches('s') == name.trim_end_matches('s')
-    };
-    match known.iter().find(close) {
-        Some(k) if !name.is_empty() => format!("did you mean `{k}`?"),
-        _ => format!("known are: {}", known.join(", ")),
-    }
 }

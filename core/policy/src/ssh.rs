@@ -13,28 +13,27 @@ use crate::program::SshSection;
 use crate::verdict::Party;
 
 impl Engine {
-    /// The SSH policy of a node; none when nobody may log in. `base_url` is where the node asks for the outcome of a
-    /// check, without a slash at the end.
-    pub fn ssh(&self, node: NodeId, base_url: &str) -> Option<Arc<SshPolicy>> {
+    /// The SSH policy of a node; none when nobody may log in.
+    pub fn ssh(&self, node: NodeId) -> Option<Arc<SshPolicy>> {
         let row = self.nodes.get(&node)?;
         let mut rules = Vec::new();
         for section in &self.program.ssh {
-            self.ssh_rules(row, section, base_url, &mut rules);
+            self.ssh_rules(row, section, &mut rules);
         }
         (!rules.is_empty()).then(|| Arc::new(SshPolicy { rules }))
     }
 
-    fn ssh_rules(&self, row: &NodeRow, section: &SshSection, base_url: &str, out: &mut Vec<SshRule>) {
+    fn ssh_rules(&self, row: &NodeRow, section: &SshSection, out: &mut Vec<SshRule>) {
         let Some(rule) = self.policy.document.ssh.get(section.rule) else { return };
         let class = row.class as usize;
         let owner = row.facts.user().filter(|_| self.in_list(section.src, class));
         let named = rule.users.iter().any(|u| matches!(u, SshUser::LocalPart(_)));
         // A rule with `localpart` is also put on the machines of its sources, whatever its destinations.
         if let Some(own) = owner.filter(|_| section.own || named).and_then(|o| self.owners.get(&o)) {
-            self.ssh_for(&own.nodes, rule, base_url, out);
+            self.ssh_for(&own.nodes, rule, out);
         }
         if self.in_list(section.dst, class) {
-            self.ssh_for(&self.ssh_sources(section), rule, base_url, out);
+            self.ssh_for(&self.ssh_sources(section), rule, out);
         }
     }
 
@@ -52,7 +51,7 @@ impl Engine {
     }
 
     /// One rule for all sources; with `localpart`, rules for each user in turn.
-    fn ssh_for(&self, nodes: &[NodeId], rule: &crate::document::SshRule, base: &str, out: &mut Vec<SshRule>) {
+    fn ssh_for(&self, nodes: &[NodeId], rule: &crate::document::SshRule, out: &mut Vec<SshRule>) {
         let accounts = accounts(&rule.users);
         let mut push = |nodes: &[NodeId], users: BTreeMap<String, String>| {
             let rows = nodes.iter().filter_map(|n| self.nodes.get(n));
@@ -64,7 +63,7 @@ impl Engine {
                     rule_expires: None,
                     principals,
                     ssh_users: users,
-                    action: Some(action(rule.verb, base)),
+                    action: Some(action(rule.verb)),
                     accept_env: rule.accept_env.clone(),
                 });
             }
@@ -116,18 +115,18 @@ impl Engine {
         None
     }
 
-    /// Whether a login needs a check, and for how long one check is good, in nanoseconds (0: every time). None when the
-    /// login is let in without one, or not at all.
-    pub fn ssh_check(&self, src: NodeId, dst: NodeId, account: &str) -> Option<i64> {
+    /// Whether a login needs a check, and for how many seconds one check is good (0: every time). None when the login is
+    /// let in without one, or not at all.
+    pub fn ssh_check_secs(&self, src: NodeId, dst: NodeId, account: &str) -> Option<i64> {
         match self.ssh_verdict(&self.party(src)?, &self.party(dst)?, account)? {
-            (SshVerb::Check(period), _) => Some(period),
+            (SshVerb::Check(nanos), _) => Some(nanos.saturating_add(999_999_999) / 1_000_000_000),
             (SshVerb::Accept, _) => None,
         }
     }
 
     /// A number that differs, but for chance, when the SSH policy differs.
     pub(crate) fn ssh_print(&self, node: NodeId) -> u128 {
-        let Some(policy) = self.ssh(node, "") else { return 0 };
+        let Some(policy) = self.ssh(node) else { return 0 };
         text_mix(&serde_json::to_string(&*policy).unwrap_or_default()) ^ mix(1)
     }
 }
@@ -151,20 +150,11 @@ fn accounts(users: &[SshUser]) -> BTreeMap<String, String> {
     map
 }
 
-fn action(verb: SshVerb, base: &str) -> SshAction {
+fn action(verb: SshVerb) -> SshAction {
     match verb {
-        SshVerb::Accept => SshAction {
-            accept: true,
-            allow_agent_forwarding: true,
-            allow_local_port_forwarding: true,
-            allow_remote_port_forwarding: true,
-            ..SshAction::default()
-        },
-        SshVerb::Check(_) => SshAction {
-            hold_and_delegate: format!(
-                "{base}/machine/ssh/action/$SRC_NODE_ID/to/$DST_NODE_ID?local_user=$LOCAL_USER"
-            ),
-            ..SshAction::default()
-        },
+        SshVerb::Accept => SshAction::accept(),
+        SshVerb::Check(_) => {
+            SshAction::ask(String::new(), "$SRC_NODE_ID/to/$DST_NODE_ID?local_user=$LOCAL_USER")
+        }
     }
 }

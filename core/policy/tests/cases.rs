@@ -270,9 +270,9 @@ impl Section {
             return Err("write `A to B as ACCOUNT: …`".into());
         };
         let (a, b) = (self.id(a)?, self.id(b)?);
-        let seconds = e.ssh_check(a, b, account).map(|ns| ns / 1_000_000_000);
+        let seconds = e.ssh_check_secs(a, b, account);
         let address = e.node(a).and_then(|n| n.v4).map(|v| v.to_string()).unwrap_or_default();
-        let rules = e.ssh(b, "https://control").map(|p| p.rules.clone()).unwrap_or_default();
+        let rules = e.ssh(b).map(|p| p.rules.clone()).unwrap_or_default();
         let mine = rules.iter().filter(|r| r.principals.iter().any(|p| p.node_ip == address));
         let mut let_in = mine.filter(|r| match r.ssh_users.get(account) {
             Some(local) => !local.is_empty(),

@@ -240,7 +240,7 @@ fn told(e: &Engine, id: NodeId) -> BTreeMap<&'static str, String> {
             let part = |p: Part| (p.name, e.sources(p.sources), p.dst_ports, p.ip_proto, p.cap_grant);
             format!("{:?}", e.parts(id).into_iter().map(part).collect::<Vec<_>>())
         }),
-        ("ssh", serde_json::to_string(&e.ssh(id, "https://x")).expect("JSON")),
+        ("ssh", serde_json::to_string(&e.ssh(id)).expect("JSON")),
         ("caps", serde_json::to_string(&e.self_caps(id)).expect("JSON")),
         ("routes", format!("{routes:?}")),
     ])
