@@ -15,7 +15,8 @@
 //! [`sqlite::SqliteStore`] keeps everything in one file, 0600, with a write-ahead log beside it. Tables and columns are
 //! named as Headscale's where they mean the same (`users`, `nodes`, `pre_auth_keys`, `api_keys`); keys are text with
 //! their prefix, times are microseconds since the Unix epoch, lists and hosts are JSON with the field names of Go.
-//! `<file>.lock` is locked for as long as a server uses the file, and the system lets go of it however the server ends.
+//! `<file>.lock` is locked for as long as a server uses the file, and the file itself where that does not disturb SQLite;
+//! the system lets go of them however the server ends.
 //! The change log is the audit trail, and bounded: see [`sqlite::LogLimits`].
 //! [`sqlite::backup`] copies a database that is in use; [`sqlite::check`] looks through one that isn't.
 //!

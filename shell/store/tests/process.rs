@@ -57,6 +57,10 @@ fn a_killed_server_lets_go_and_what_it_committed_stays() {
     let refused = SqliteStore::open(&path, Options::default()).map(drop).unwrap_err().to_string();
     assert!(refused.contains(&format!("in use by another server (process {}", other.id())), "{refused}");
     assert!(refused.contains(&path.display().to_string()), "{refused}");
+    let alias = dir.path().join("alias.db");
+    std::fs::hard_link(&path, &alias).unwrap();
+    let refused = SqliteStore::open(&alias, Options::default()).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("calls the same file by another name"), "{refused}");
     other.kill().unwrap();
     other.wait().unwrap();
     let last: u64 = lines
