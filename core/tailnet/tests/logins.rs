@@ -174,6 +174,21 @@ fn a_key_that_is_shown_while_a_login_waits_wins() {
 }
 
 #[test]
+fn a_login_that_another_owner_came_before_says_what_to_do() {
+    let mut town = Town::new();
+    let (alice, bob) = (town.user("alice"), town.user("bob"));
+    let client = Client::new(1, "web");
+    town.register(client.asks()).unwrap();
+    let ticket = town.waiting().id.clone();
+    let key = town.key(bob, |_| {});
+    let node = town.join(&client, &key);
+    town.make(Command::GrantTicket { ticket: ticket.clone(), user: alice });
+    let state = town.t.ticket(&ticket).unwrap().state.clone();
+    assert!(matches!(&state, TicketState::Refused(why) if why.contains("--force-reauth")), "{state:?}");
+    assert_eq!(town.node(&client).owner, node.owner);
+}
+
+#[test]
 fn the_login_keeps_the_expiry_that_the_client_asked_for() {
     let mut town = Town::with(|s| s.node_expiry = Some(1000));
     let alice = town.user("alice");

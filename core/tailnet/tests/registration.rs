@@ -37,6 +37,27 @@ fn b04_a_one_shot_key_lets_one_machine_in() {
 }
 
 #[test]
+fn a_spent_key_brings_back_a_machine_but_not_one_whose_login_was_ended() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |k| k.reusable = false);
+    let client = Client::new(1, "web");
+    let id = town.join(&client, &key).id;
+    let restarted = client.rotated(2);
+    town.register(restarted.shows(&key.text)).unwrap();
+    assert_eq!(town.node(&restarted).id, id);
+
+    town.make(Command::ExpireNode { node: id, at: Some(town.now) });
+    for again in [restarted.clone(), restarted.rotated(3)] {
+        assert_eq!(words(town.register(again.shows(&key.text))), "authkey already used");
+    }
+    let other = town.key(alice, |k| k.reusable = false);
+    town.register(restarted.shows(&other.text)).unwrap();
+    town.register(restarted.logs_out()).unwrap();
+    assert_eq!(words(town.register(restarted.rotated(4).shows(&other.text))), "authkey already used");
+}
+
+#[test]
 fn b04_unknown_and_misspelt_keys_are_refused_alike() {
     let mut town = Town::new();
     let alice = town.user("alice");

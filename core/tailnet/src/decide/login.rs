@@ -118,8 +118,11 @@ pub(super) fn grant(
             Ok(changes)
         }
         // The key came to belong to another node while the login waited: this login can't succeed any more.
-        Err(refusal @ (Rejection::Foreign | Rejection::KeyExpired)) => {
-            Ok(vec![settle(ticket, TicketState::Refused(refusal.text()))])
+        Err(refusal @ Rejection::Foreign) => Ok(vec![settle(ticket, TicketState::Refused(refusal.text()))]),
+        Err(Rejection::KeyExpired) => {
+            let why = "the machine came in by other means while the login waited; to log it in as somebody else, start \
+                       anew with `tailscale up --force-reauth`";
+            Ok(vec![settle(ticket, TicketState::Refused(why.into()))])
         }
         Err(refusal) => Err(refusal),
     }

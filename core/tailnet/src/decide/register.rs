@@ -84,8 +84,9 @@ fn with_key(
     let came_with_it = node_of_key(t, r, key.id);
     match key.check(env.now) {
         Ok(()) => {}
-        // A machine may show the key again that let it in: a container that restarts has nothing else.
-        Err(KeyRefusal::Used) if came_with_it.is_some() => {}
+        // A machine may show the key again that let it in, as a container that restarts has nothing else; but not to come
+        // back after its login was ended.
+        Err(KeyRefusal::Used) if came_with_it.is_some_and(|n| !n.expiry.is_past()) => {}
         Err(refusal) => return Err(Rejection::Refused(refusal.text().into())),
     }
     let foreign: Vec<String> =

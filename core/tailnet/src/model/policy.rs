@@ -23,12 +23,13 @@ impl PartialEq for PolicyRow {
 }
 
 impl PolicyRow {
-    /// Reads a policy text. `domains` are those that `user:*@domain` may name.
+    /// Reads a policy text. `user:*@domain` may name any domain: those of the users come and go, and a start has to accept
+    /// what was accepted once.
     ///
     /// # Errors
     /// Everything that is wrong with the text.
-    pub fn parse(text: &str, domains: &[String], updated: Time, kept: bool) -> Result<PolicyRow, Refusal> {
-        let policy = Policy::parse(text, &Settings { domains: domains.to_vec() })?;
+    pub fn parse(text: &str, updated: Time, kept: bool) -> Result<PolicyRow, Refusal> {
+        let policy = Policy::parse(text, &Settings::default())?;
         Ok(PolicyRow { policy: Arc::new(policy), updated, kept })
     }
 

@@ -43,8 +43,6 @@ pub struct Settings {
     pub taildrop: bool,
     /// Whether clients are told to update themselves.
     pub auto_update: bool,
-    /// Domains that the policy may name in `user:*@domain`; empty for those of the users' e-mail addresses.
-    pub policy_domains: Vec<String>,
     /// Seconds that a login waits for a person.
     pub ticket_secs: i64,
     /// How many logins may wait at once.
@@ -67,7 +65,6 @@ impl Settings {
             grace_millis: 5_000,
             taildrop: true,
             auto_update: false,
-            policy_domains: Vec::new(),
             ticket_secs: 15 * 60,
             max_tickets: 1024,
         }
