@@ -97,6 +97,36 @@ pub struct SshAction {
     pub on_recording_failure: Option<SshRecorderFailureAction>,
 }
 
+/// Where a node asks for the outcome of a check: behind it come `SOURCE/to/DESTINATION`, ids of nodes.
+pub const ACTION_PATH: &str = "/machine/ssh/action/";
+
+/// What stands before a path that a node asks over Noise: clients want an https URL and do not look at its host.
+pub const NOISE_BASE_URL: &str = "https://unused";
+
+impl SshAction {
+    /// Lets the session in, whatever it forwards.
+    pub fn accept() -> SshAction {
+        SshAction {
+            accept: true,
+            allow_agent_forwarding: true,
+            allow_local_port_forwarding: true,
+            allow_remote_port_forwarding: true,
+            ..SshAction::default()
+        }
+    }
+
+    /// Turns the session away; the text is for its user.
+    pub fn reject(message: String) -> SshAction {
+        SshAction { message, reject: true, ..SshAction::default() }
+    }
+
+    /// Shows a text to the user and lets the node ask for the outcome at [`ACTION_PATH`]. `which` is the rest of that URL.
+    pub fn ask(message: String, which: &str) -> SshAction {
+        let hold_and_delegate = format!("{NOISE_BASE_URL}{ACTION_PATH}{which}");
+        SshAction { message, hold_and_delegate, ..SshAction::default() }
+    }
+}
+
 /// What happens when a session can't be recorded (`tailcfg.SSHRecorderFailureAction`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -59,12 +59,12 @@ fn ask(engine: &Engine) {
     let ids: Vec<NodeId> = engine.nodes().map(|n| n.id).collect();
     for &a in &ids {
         engine.filter(a);
-        engine.ssh(a, "https://headsail.example.org");
+        engine.ssh(a);
         engine.self_caps(a);
         engine.may_approve(a, &net("10.1.2.0/24"));
         assert!(engine.visible(a).all(|b| engine.sees(a, b)), "{a} sees what it does not see");
         for &b in &ids {
-            engine.ssh_check(a, b, "root");
+            engine.ssh_check_secs(a, b, "root");
             engine.peer_caps(a, b);
             engine.allowed_routes(a, b);
         }

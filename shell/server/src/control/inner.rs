@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, StatusCode};
 use headsail_wire::keys::MachineKey;
+use headsail_wire::ssh::ACTION_PATH;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -69,7 +70,7 @@ async fn route(app: Arc<App>, machine: MachineKey, request: Request<Incoming>) -
             Ok(body) => map::post(app, machine, &body).await,
             Err(refusal) => refusal,
         },
-        (&Method::GET, path) if path.starts_with(ssh_action::PATH) => {
+        (&Method::GET, path) if path.starts_with(ACTION_PATH) => {
             ssh_action::get(app, machine, request.uri()).await
         }
         (

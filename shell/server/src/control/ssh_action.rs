@@ -15,15 +15,13 @@ use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::decide::ssh_check::{Verdict, standing_consent, verdict, waiting_check};
 use headsail_wire::ids::NodeId;
 use headsail_wire::keys::MachineKey;
-use headsail_wire::ssh::SshAction;
+use headsail_wire::ssh::{ACTION_PATH, SshAction};
 
 use crate::app::App;
 use crate::clerk::Failure;
 use crate::clock;
 use crate::control::reply::{refuse, text};
 
-/// Where the path of the question begins.
-pub const PATH: &str = "/machine/ssh/action/";
 /// A waiting question is answered at the latest then; the node asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 
@@ -64,19 +62,12 @@ pub async fn get(app: Arc<App>, machine: MachineKey, uri: &Uri) -> Response<Body
 }
 
 fn ids(path: &str) -> Option<(NodeId, NodeId)> {
-    let (src, dst) = path.strip_prefix(PATH)?.split_once("/to/")?;
+    let (src, dst) = path.strip_prefix(ACTION_PATH)?.split_once("/to/")?;
     Some((src.parse().ok()?, dst.parse().ok()?))
 }
 
 fn accept() -> Response<Body> {
-    Json(SshAction {
-        accept: true,
-        allow_agent_forwarding: true,
-        allow_local_port_forwarding: true,
-        allow_remote_port_forwarding: true,
-        ..SshAction::default()
-    })
-    .into_response()
+    Json(SshAction::accept()).into_response()
 }
 
 /// Lets the session in if a person has allowed its like before; else says whom to ask, and where to wait.
@@ -96,20 +87,17 @@ async fn delegate(app: &App, session: Session) -> Response<Body> {
     };
     let id = &check.id;
     let account: String = headsail_api::paths::encode(&account);
-    Json(SshAction {
-        message: format!(
-            "# This session needs a check. An administrator allows it at {}\n# or with: headsail auth approve --auth-id {id}\n",
-            app.check_url(id)
-        ),
-        hold_and_delegate: format!("https://unused{PATH}{src}/to/{dst}?auth_id={id}&local_user={account}"),
-        ..SshAction::default()
-    })
-    .into_response()
+    let message = format!(
+        "# This session needs a check. An administrator allows it at {}\n# or with: headsail auth approve --auth-id {id}\n",
+        app.check_url(id)
+    );
+    let which = format!("{src}/to/{dst}?auth_id={id}&local_user={account}");
+    Json(SshAction::ask(message, &which)).into_response()
 }
 
 /// Turns the session away. Clients repeat a question for half an hour that is answered with anything but 200.
 fn reject(why: &str) -> Response<Body> {
-    Json(SshAction { message: format!("# {why}\n"), reject: true, ..SshAction::default() }).into_response()
+    Json(SshAction::reject(format!("# {why}\n"))).into_response()
 }
 
 /// Waits until a person has decided, or the policy makes that needless.
@@ -136,6 +124,7 @@ async fn wait(app: &App, id: &str, session: Session) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use headsail_wire::ssh::NOISE_BASE_URL;
     use serde_json::{Value, json};
 
     use crate::testing::{app, keys, let_in, read, submit, user};
@@ -154,7 +143,7 @@ mod tests {
         let alice = user(&app, "alice").await;
         let (src, dst) = (let_in(&app, 1, alice).await.0.id, let_in(&app, 2, alice).await.0.id);
         policy(&app, "check", r#""root", "alice""#).await;
-        (app, move |account: &str| format!("{PATH}{src}/to/{dst}?local_user={account}"))
+        (app, move |account: &str| format!("{ACTION_PATH}{src}/to/{dst}?local_user={account}"))
     }
 
     async fn ask(app: &Arc<App>, path: &str) -> Response<Body> {
@@ -164,7 +153,7 @@ mod tests {
     /// The path to wait at, of a check that was granted.
     async fn granted(app: &Arc<App>, path: &str) -> String {
         let told = read(ask(app, path).await).await;
-        let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches("https://unused").to_owned();
+        let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches(NOISE_BASE_URL).to_owned();
         let check = app.clerk.snapshot().ssh_checks().next().unwrap().id.clone();
         submit(app, Command::GrantSsh { check }).await;
         hold
@@ -199,7 +188,7 @@ mod tests {
     async fn b29_who_waits_is_turned_away_when_the_rule_goes() {
         let (app, path) = two().await;
         let told = read(ask(&app, &path("alice")).await).await;
-        let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches("https://unused").to_owned();
+        let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches(NOISE_BASE_URL).to_owned();
         let (answer, ()) = tokio::join!(ask(&app, &hold), policy(&app, "check", r#""root""#));
         assert_eq!(read(answer).await["reject"], true);
     }
