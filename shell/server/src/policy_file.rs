@@ -23,9 +23,9 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The file can't be read, or what is wrong with the policy, with the places in the text.
-pub fn first(path: &Path, domains: &[String]) -> Result<PolicyRow, String> {
+pub fn first(path: &Path) -> Result<PolicyRow, String> {
     let text = read(path)?;
-    PolicyRow::parse(&text, domains, clock::now(), false).map_err(|refusal| {
+    PolicyRow::parse(&text, clock::now(), false).map_err(|refusal| {
         format!(
             "the policy is refused:\n{}",
             render(&path.display().to_string(), &text, &refusal.diagnostics)

@@ -124,7 +124,7 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
         config::Policy::File(path) => path.clone(),
         config::Policy::Database => None,
     };
-    let policy = policy_path.as_ref().map(|path| policy_file::first(path, &[])).transpose()?;
+    let policy = policy_path.as_deref().map(policy_file::first).transpose()?;
     let mut tailnet = restore(&loaded.changes, tailnet_settings(&settings, derp_map.clone(), dns));
     if let Some(row) = policy {
         tailnet.apply(&[Change::Policy(Arc::new(row))]);
@@ -230,7 +230,6 @@ fn tailnet_settings(s: &Settings, derp: DerpMap, dns: DnsConfig) -> TailnetSetti
         grace_millis: GRACE_MILLIS,
         taildrop: s.taildrop,
         auto_update: s.auto_update,
-        policy_domains: Vec::new(),
         ticket_secs: secs(s.pending_logins.lifetime),
         max_tickets: s.pending_logins.limit,
     }

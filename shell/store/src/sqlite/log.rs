@@ -2,9 +2,10 @@
 
 use headsail_tailnet::change::{Change, Durability};
 use headsail_tailnet::model::node::Node;
-use headsail_wire::time::Time;
+use headsail_wire::keys::hex;
 use rusqlite::{Connection, Result, params};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::write::number;
 use crate::{Batch, Revision};
@@ -29,20 +30,8 @@ impl Default for LogLimits {
     }
 }
 
-/// One commit, as the change log tells it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// The revision that it led to.
-    pub revision: Revision,
-    /// When it was decided.
-    pub at: Time,
-    /// Who wanted it.
-    pub actor: String,
-    /// A JSON array of what changed; no secrets and no digests of them.
-    pub changes: String,
-}
-
-/// Adds the entry of a commit.
+/// Adds the entry of a commit: who wanted what when, as a JSON array without secrets and digests of them. It is for
+/// people, who read it with the tools of SQLite.
 pub(super) fn append(
     tx: &Connection,
     revision: Revision,
@@ -73,22 +62,6 @@ pub(super) fn prune(tx: &Connection, revision: Revision, limits: LogLimits) -> R
     statement.execute(params![false, limits.durable])?;
     statement.execute(params![true, limits.volatile])?;
     Ok(())
-}
-
-/// The newest entries, newest first.
-pub(super) fn newest(connection: &Connection, limit: u32) -> Result<Vec<Entry>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT revision, time, actor, changes FROM change_log ORDER BY revision DESC LIMIT ?1",
-    )?;
-    let rows = statement.query_map([limit], |row| {
-        Ok(Entry {
-            revision: Revision(row.get::<_, i64>(0)?.cast_unsigned()),
-            at: Time::from_micros(row.get(1)?),
-            actor: row.get(2)?,
-            changes: row.get(3)?,
-        })
-    })?;
-    rows.collect()
 }
 
 fn tell(change: &Change) -> Value {
@@ -123,7 +96,10 @@ fn tell(change: &Change) -> Value {
         Change::NextId(sequence, next) => {
             json!({"change": "sequence", "name": sequence.name(), "next": next})
         }
-        Change::Policy(row) => json!({"change": "policy", "text": row.text()}),
+        // Entries have no room for texts of megabytes; the policies of the past are rows of their own.
+        Change::Policy(row) => json!({
+            "change": "policy", "sha256": hex(&Sha256::digest(row.text())), "bytes": row.text().len(),
+        }),
         Change::SshCheck(_)
         | Change::SshCheckGone(_)
         | Change::Ticket(_)

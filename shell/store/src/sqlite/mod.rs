@@ -23,7 +23,7 @@ mod write;
 mod tests;
 
 pub use backup::{backup, check};
-pub use log::{Entry, LogLimits};
+pub use log::LogLimits;
 
 /// How long a lock of another program is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -94,14 +94,6 @@ impl SqliteStore {
             migrate::run(&mut connection, path, migration)?;
         }
         Ok(SqliteStore { path: path.to_owned(), limits: options.log, connection, _lock: lock })
-    }
-
-    /// The newest entries of the change log, newest first, `limit` at most.
-    ///
-    /// # Errors
-    /// What reading may run into.
-    pub fn log(&mut self, limit: u32) -> Result<Vec<Entry>, Fault> {
-        log::newest(&self.connection, limit).map_err(|e| fault_of(&self.path, &e))
     }
 
     fn write(

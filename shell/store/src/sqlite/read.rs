@@ -34,9 +34,8 @@ pub(super) fn load(connection: &mut Connection, path: &Path) -> Result<Loaded, F
     let tx = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(fault)?;
     let revision = revision(&tx).map_err(fault)?;
     let mut changes = Vec::new();
-    let mut table = |name: &str, order: &str, read: fn(&Fields<'_>) -> Result<Change, String>| {
-        let sql = format!("SELECT * FROM {name} ORDER BY {order}");
-        let mut statement = tx.prepare(&sql).map_err(fault)?;
+    let mut table = |name: &str, chosen: &str, read: fn(&Fields<'_>) -> Result<Change, String>| {
+        let mut statement = tx.prepare(&format!("SELECT * FROM {name} ORDER BY {chosen}")).map_err(fault)?;
         let mut rows = statement.query([]).map_err(fault)?;
         while let Some(row) = rows.next().map_err(fault)? {
             changes.push(read(&Fields(row)).map_err(|why| unreadable(path, name, row, &why))?);
@@ -48,7 +47,7 @@ pub(super) fn load(connection: &mut Connection, path: &Path) -> Result<Loaded, F
     table("api_keys", "id", api_key)?;
     table("nodes", "id", node)?;
     table("tombstones", "node_key", tombstone)?;
-    table("(SELECT * FROM policies ORDER BY id DESC LIMIT 1)", "id", policy)?;
+    table("policies", "id DESC LIMIT 1", policy)?;
     table("sequences", "name", sequence)?;
     Ok(Loaded { revision, changes })
 }
@@ -59,9 +58,13 @@ fn unreadable(path: &Path, table: &str, row: &Row<'_>, why: &str) -> Fault {
         Ok((_, Ok(text))) => text.to_owned(),
         _ => "?".to_owned(),
     };
+    let cure = match table {
+        // A text is read before it is kept, so it was another release that could.
+        "policies" => "start the release that wrote it, which may be a newer one, or delete that row",
+        _ => "correct or delete that row",
+    };
     Fault::Other(format!(
-        "database `{}` has a row that can't be read: `{key}` of table `{table}`: {why}; correct or delete that row, or \
-         restore a backup",
+        "database `{}` has a row that can't be read: `{key}` of table `{table}`: {why}; {cure}, or restore a backup",
         path.display()
     ))
 }
@@ -183,12 +186,11 @@ fn tombstone(row: &Fields<'_>) -> Result<Change, String> {
     })))
 }
 
-/// The newest policy. It was read when it was set; a text that can't be read now is of a newer release.
+/// The newest policy.
 fn policy(row: &Fields<'_>) -> Result<Change, String> {
     let text: String = row.get("data")?;
-    let row =
-        PolicyRow::parse(&text, &[], row.time("created_at")?, true).map_err(|refusal| refusal.to_string())?;
-    Ok(Change::Policy(Arc::new(row)))
+    let row = PolicyRow::parse(&text, row.time("created_at")?, true);
+    Ok(Change::Policy(Arc::new(row.map_err(|refusal| format!("column `data`: {refusal}"))?)))
 }
 
 fn sequence(row: &Fields<'_>) -> Result<Change, String> {

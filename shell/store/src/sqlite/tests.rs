@@ -100,6 +100,16 @@ impl Desk {
         Ok(())
     }
 
+    /// The newest entries of the change log, newest first: revision, time, actor, changes.
+    fn log(&self, limit: u32) -> Vec<(u64, i64, String, String)> {
+        let sql = "SELECT revision, time, actor, changes FROM change_log ORDER BY revision DESC LIMIT ?1";
+        let mut statement = self.store.connection.prepare(sql).unwrap();
+        let entry = |row: &rusqlite::Row<'_>| {
+            Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?, row.get(3)?))
+        };
+        statement.query_map([limit], entry).unwrap().map(Result::unwrap).collect()
+    }
+
     /// Closes the store and gives the path of its file.
     fn close(self) -> (PathBuf, tempfile::TempDir) {
         (self.path, self.dir)
@@ -126,7 +136,7 @@ fn a_commit_happens_as_a_whole_or_not_at_all() {
     // The second node belongs to nobody, which only the end of the transaction notices.
     assert!(matches!(desk.commit(&[user(2), node(1, 1), node(2, 77)]), Err(Fault::Other(_))));
     assert_eq!(desk.store.load().unwrap(), before);
-    assert_eq!(desk.store.log(10).unwrap().len(), 1);
+    assert_eq!(desk.log(10).len(), 1);
     desk.commit(&[node(1, 2), user(2)]).expect("the order within a batch is free");
     assert_eq!(desk.store.load().unwrap().revision, Revision(2));
 }
@@ -310,7 +320,7 @@ fn roles_are_kept_logged_and_checked() {
     let mut desk = Desk::new();
     let (owner, member) = (with_role(user(1), "owner"), user(2));
     desk.commit(&[owner.clone(), member.clone()]).unwrap();
-    let told: serde_json::Value = serde_json::from_str(&desk.store.log(1).unwrap()[0].changes).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&desk.log(1)[0].3).unwrap();
     assert_eq!((&told[0]["role"], &told[1]["role"]), (&"owner".into(), &"member".into()));
     let loaded = desk.store.load().unwrap().changes;
     let users: Vec<Change> = loaded.into_iter().filter(|c| matches!(c, Change::User(_))).collect();
@@ -357,13 +367,13 @@ fn the_log_tells_who_did_what_and_no_secrets() {
     };
     desk.commit(&[user(1), node(1, 1)]).unwrap();
     desk.commit(&[Change::ApiKey(Arc::new(key)), Change::NodeGone(NodeId::new(1).unwrap())]).unwrap();
-    let log = desk.store.log(1).unwrap();
-    let [entry] = log.as_slice() else { panic!("{log:?}") };
-    assert_eq!((entry.revision, entry.at, entry.actor.as_str()), (Revision(2), NOW, "somebody"));
-    let told: serde_json::Value = serde_json::from_str(&entry.changes).unwrap();
+    let log = desk.log(1);
+    let [(revision, at, actor, changes)] = log.as_slice() else { panic!("{log:?}") };
+    assert_eq!((*revision, *at, actor.as_str()), (2, NOW.micros(), "somebody"));
+    let told: serde_json::Value = serde_json::from_str(changes).unwrap();
     assert_eq!(told[0]["prefix"], "abcdefghijkl");
     assert_eq!(told[1], serde_json::json!({"change": "node gone", "id": 1}));
-    assert!(!entry.changes.contains("abab") && !entry.changes.contains("171"), "{}", entry.changes);
+    assert!(!changes.contains("abab") && !changes.contains("171"), "{changes}");
 }
 
 #[test]
@@ -375,13 +385,39 @@ fn the_log_is_bounded_and_comings_and_goings_push_nothing_out() {
     for _ in 0..50 {
         desk.commit(&[presence(1)]).unwrap();
     }
-    let revisions: Vec<u64> = desk.store.log(100).unwrap().iter().map(|e| e.revision.0).collect();
+    let revisions: Vec<u64> = desk.log(100).iter().map(|e| e.0).collect();
     assert_eq!(revisions, [52, 51, 50, 2, 1]);
     for id in 3..13 {
         desk.commit(&[user(id)]).unwrap();
     }
-    let revisions: Vec<u64> = desk.store.log(100).unwrap().iter().map(|e| e.revision.0).collect();
+    let revisions: Vec<u64> = desk.log(100).iter().map(|e| e.0).collect();
     assert_eq!(revisions, [62, 61, 60, 59, 58, 57, 56, 52, 51, 50]);
+}
+
+fn policy(text: &str, at: i64) -> Change {
+    let row = PolicyRow::parse(text, NOW.plus_secs(at), true);
+    Change::Policy(Arc::new(row.unwrap_or_else(|refusal| panic!("{refusal}"))))
+}
+
+#[test]
+fn the_entry_of_a_policy_has_its_digest_and_size() {
+    let mut desk = Desk::new();
+    desk.commit(&[policy(&format!("{{}} // {}", "long ".repeat(100_000)), 0)]).unwrap();
+    let entry = &desk.log(1)[0].3;
+    assert!(entry.len() < 200, "{} bytes", entry.len());
+    let told: serde_json::Value = serde_json::from_str(entry).unwrap();
+    assert_eq!((&told[0]["change"], &told[0]["bytes"]), (&"policy".into(), &500_006.into()));
+    assert_eq!(told[0]["sha256"].as_str().map(str::len), Some(64));
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_may_be_of_a_newer_release() {
+    let mut desk = Desk::new();
+    desk.commit(&[policy("{}", 0)]).unwrap();
+    desk.store.connection.execute("UPDATE policies SET data = '{'", []).unwrap();
+    let text = desk.store.load().unwrap_err().to_string();
+    assert!(text.contains("`1` of table `policies`: column `data`: "), "{text}");
+    assert!(text.contains("start the release that wrote it"), "{text}");
 }
 
 #[test]
@@ -389,7 +425,7 @@ fn the_entry_of_a_large_commit_is_bounded() {
     let mut desk = Desk::new();
     let many: Vec<Change> = (1..=1500).map(user).collect();
     desk.commit(&many).unwrap();
-    let told: Vec<serde_json::Value> = serde_json::from_str(&desk.store.log(1).unwrap()[0].changes).unwrap();
+    let told: Vec<serde_json::Value> = serde_json::from_str(&desk.log(1)[0].3).unwrap();
     assert_eq!(told.len(), 1001);
     assert_eq!(told[1000], serde_json::json!({"more": 500}));
 }
@@ -448,10 +484,7 @@ fn measure() {
 #[test]
 fn policies_that_are_set_again_take_no_room_and_old_ones_go() {
     let mut desk = Desk::new();
-    let set = |desk: &mut Desk, text: &str, at: i64| {
-        let row = PolicyRow::parse(text, &[], NOW.plus_secs(at), true).unwrap();
-        desk.commit(&[Change::Policy(Arc::new(row))]).unwrap();
-    };
+    let set = |desk: &mut Desk, text: &str, at: i64| desk.commit(&[policy(text, at)]).unwrap();
     let rows = |desk: &Desk| -> i64 {
         desk.store.connection.query_row("SELECT count(*) FROM policies", [], |row| row.get(0)).unwrap()
     };
