@@ -200,8 +200,8 @@ impl Access {
         engine
     }
 
-    /// Whether the policy lets a node serve a route, the node being as given.
-    pub fn would_approve(&self, node: &Node, routes: &[IpNet]) -> Vec<IpNet> {
+    /// Those of the routes that the policy would let a node serve, the node being as given.
+    pub fn approvable(&self, node: &Node, routes: &[IpNet]) -> Vec<IpNet> {
         let mut engine = self.engine.clone();
         engine.upsert_node(facts(node, Vec::new()));
         routes.iter().filter(|r| engine.may_approve(node.id, r)).copied().collect()

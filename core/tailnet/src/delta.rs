@@ -25,17 +25,6 @@ pub enum Delta {
     Gone,
 }
 
-/// Says the same as `diff(project(then), project(now))`, and looks only at rows that differ, unless the viewer itself
-/// or something that concerns everyone has changed.
-pub fn delta(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Delta {
-    Step::new(Arc::new(then.clone()), Arc::new(now.clone())).delta(viewer)
-}
-
-/// Whether a delta may say something that concerns this viewer alone; see [`Step::tells_of_itself`].
-pub fn tells_of_itself(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> bool {
-    Step::new(Arc::new(then.clone()), Arc::new(now.clone())).tells_of_itself(viewer)
-}
-
 /// The way from one snapshot to another, with what is the same for everyone who goes it found once.
 pub struct Step {
     then: Arc<Tailnet>,
@@ -78,7 +67,8 @@ impl Step {
         !Arc::ptr_eq(self.then.access().engine().policy(), self.now.access().engine().policy())
     }
 
-    /// What a viewer must be told.
+    /// What a viewer must be told: says the same as `diff(project(then), project(now))`, and looks only at rows that differ,
+    /// unless the viewer itself or something that concerns everyone has changed.
     pub fn delta(&self, viewer: NodeId) -> Delta {
         let (then, now) = (&*self.then, &*self.now);
         let (Some(was), Some(me)) = (then.node(viewer), now.node(viewer)) else { return Delta::Gone };

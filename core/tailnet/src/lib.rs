@@ -1,7 +1,7 @@
 //! Everything a tailnet is, everything that may happen to it, and what each node should know.
 //!
 //! [`tailnet::Tailnet`] is the one value; [`decide::decide`] turns a [`command::Command`] into [`change::Change`]s;
-//! [`project::project`] says what a node ought to know, and [`delta::delta`] what it has to be told for that.
+//! [`project::project`] says what a node ought to know, and [`delta::Step`] what it has to be told for that.
 
 pub mod access;
 pub mod batch;

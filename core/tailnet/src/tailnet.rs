@@ -42,8 +42,8 @@ pub struct Tailnet {
     by_ip: Index<IpAddr, NodeId>,
     by_auth_prefix: Index<String, AuthKeyId>,
     by_api_prefix: Index<String, ApiKeyId>,
-    last_v4: Option<IpAddr>,
-    last_v6: Option<IpAddr>,
+    highest_v4: Option<IpAddr>,
+    highest_v6: Option<IpAddr>,
 }
 
 impl Tailnet {
@@ -68,8 +68,8 @@ impl Tailnet {
             by_ip: Index::default(),
             by_auth_prefix: Index::default(),
             by_api_prefix: Index::default(),
-            last_v4: None,
-            last_v6: None,
+            highest_v4: None,
+            highest_v6: None,
         }
     }
 
@@ -226,9 +226,10 @@ impl Tailnet {
         self.next_ids.get(&sequence).copied().unwrap_or(1)
     }
 
-    /// The addresses that were given out last, IPv4 and IPv6.
-    pub(crate) fn last_addresses(&self) -> (Option<IpAddr>, Option<IpAddr>) {
-        (self.last_v4, self.last_v6)
+    /// The highest addresses that nodes have had since the rows were loaded, IPv4 and IPv6: the next ones lie behind them,
+    /// so that one that was given back is not soon another node's.
+    pub(crate) fn highest_addresses(&self) -> (Option<IpAddr>, Option<IpAddr>) {
+        (self.highest_v4, self.highest_v6)
     }
 
     /// Whether an address belongs to a node.
@@ -340,8 +341,8 @@ impl Tailnet {
         self.by_name.put(node.name.clone(), node.id);
         for ip in node.ips() {
             self.by_ip.put(ip, node.id);
-            let last = if ip.is_ipv4() { &mut self.last_v4 } else { &mut self.last_v6 };
-            *last = Some(last.map_or(ip, |l| l.max(ip)));
+            let highest = if ip.is_ipv4() { &mut self.highest_v4 } else { &mut self.highest_v6 };
+            *highest = Some(highest.map_or(ip, |h| h.max(ip)));
         }
         self.nodes.put(node.id.get(), node);
     }

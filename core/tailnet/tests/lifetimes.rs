@@ -4,10 +4,10 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Client, Town};
+use common::{Client, Town, step};
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, Registration, Rejection};
-use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::{Expiry, MAX_TOMBSTONES, Presence, StreamNo, TOMBSTONE_SECS, Tombstone};
 use headsail_tailnet::tailnet::{Tailnet, revive};
 use headsail_wire::ids::NodeId;
@@ -45,7 +45,7 @@ fn b11_a_passing_expiry_is_told_to_peers_without_further_action() {
     town.make(Command::ExpireNode { node: town.node(&viewer).id, at: None });
     let then = town.t.clone();
     town.pass(99);
-    assert_eq!(delta(&then, &town.t, town.node(&viewer).id), Delta::Nothing);
+    assert_eq!(step(&then, &town.t).delta(town.node(&viewer).id), Delta::Nothing);
     town.pass(1);
     let told = town.told_since(&then, town.node(&viewer).id);
     assert_eq!(told.peers_changed.len(), 1);
@@ -146,7 +146,7 @@ fn b12_a_node_that_becomes_ephemeral_has_its_timeout_before_it() {
 }
 
 #[test]
-fn tombstones_are_bounded_when_many_go_at_once() {
+fn i9_tombstones_are_bounded_when_many_go_at_once() {
     let (mut town, _) = with_one_node(|s| s.ephemeral_timeout = 60);
     let stone = |n: usize, deleted: Time| {
         let mut key = [0xee; 32];
@@ -224,7 +224,7 @@ fn a_deleted_node_leaves_a_tombstone_for_its_client_and_its_number_is_never_give
     let then = town.t.clone();
     let key = town.key(before.owner.user().unwrap(), |_| {});
     town.make(Command::DeleteNode(before.id));
-    assert_eq!(delta(&then, &town.t, before.id), Delta::Gone, "its stream ends");
+    assert_eq!(step(&then, &town.t).delta(before.id), Delta::Gone, "its stream ends");
     let stone = town.t.tombstone(&client.node).expect("a tombstone").clone();
     assert_eq!((stone.node, stone.machine_key), (before.id, client.machine));
     let back = town.join(&client, &key);

@@ -4,12 +4,12 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Client, Town, tags};
+use common::{Client, Town, step, tags};
 use headsail_netmap::apply::apply;
 use headsail_netmap::diff::full;
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, NewUser, Telling};
-use headsail_tailnet::delta::{Delta, delta, tells_of_itself};
+use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::StreamNo;
 use headsail_tailnet::model::settings::Settings;
 use headsail_wire::capver::CapVer;
@@ -122,7 +122,7 @@ fn b06_a_peer_that_leaves_is_told_with_its_last_seen_in_one_patch() {
     town.pass(100);
     town.close(&b, 1);
     let left = town.now;
-    assert_eq!(delta(&then, &town.t, town.node(&a).id), Delta::Nothing, "the grace is not told");
+    assert_eq!(step(&then, &town.t).delta(town.node(&a).id), Delta::Nothing, "the grace is not told");
     town.pass(60);
     let told = town.told_since(&then, town.node(&a).id);
     assert!(told.peers_changed.is_empty());
@@ -147,7 +147,7 @@ fn a_node_is_not_told_of_its_own_endpoints_and_presence() {
     let (mut town, a, _) = two();
     let then = town.t.clone();
     town.open(&a.clone().at("192.0.2.9:9").at_relay(4), 1);
-    assert_eq!(delta(&then, &town.t, town.node(&a).id), Delta::Nothing);
+    assert_eq!(step(&then, &town.t).delta(town.node(&a).id), Delta::Nothing);
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn users_that_nobody_sees_are_not_told() {
     let (mut town, a, _) = two();
     let then = town.t.clone();
     town.make(Command::CreateUser(NewUser { name: "quiet".into(), ..NewUser::default() }));
-    assert_eq!(delta(&then, &town.t, town.node(&a).id), Delta::Nothing);
+    assert_eq!(step(&then, &town.t).delta(town.node(&a).id), Delta::Nothing);
     assert_eq!(town.map(&a).profiles.len(), 1);
 }
 
@@ -327,7 +327,7 @@ fn what_the_configuration_makes_of_a_node_is_not_told_to_its_class() {
     for client in [a, b] {
         let id = town.node(&client).id;
         assert_eq!(town.told_since(&then, id).node.map(|n| n.id), Some(id));
-        assert!(tells_of_itself(&then, &town.t, id));
+        assert!(step(&then, &town.t).tells_of_itself(id));
     }
 }
 

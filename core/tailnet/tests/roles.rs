@@ -4,12 +4,12 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Client, Town, tags, words};
+use common::{Client, Town, step, tags, words};
 use headsail_netmap::NetMap;
 use headsail_netmap::apply::apply;
 use headsail_policy::Role;
 use headsail_tailnet::command::Command;
-use headsail_tailnet::delta::{Delta, delta, tells_of_itself};
+use headsail_tailnet::delta::Delta;
 use headsail_wire::ids::UserId;
 
 const ADMIN: &str = "https://tailscale.com/cap/is-admin";
@@ -60,7 +60,7 @@ fn everyone_is_shown_what_is_for_admins_until_somebody_is_one() {
                 Some(&town.map(client)),
                 "the role of one is told to the nodes of others"
             );
-            assert!(tells_of_itself(&then, &town.t, id));
+            assert!(step(&then, &town.t).tells_of_itself(id));
         }
     }
 }
@@ -83,7 +83,7 @@ fn a_tailnet_has_one_owner() {
     assert!(told.contains("`alice`"), "{told}");
     let then = town.t.clone();
     assert_eq!(town.try_to(Command::SetRole { user: alice, role: Role::Owner }), Ok(Vec::new()));
-    assert_eq!(delta(&then, &town.t, town.node(&a).id), Delta::Nothing);
+    assert_eq!(step(&then, &town.t).delta(town.node(&a).id), Delta::Nothing);
     town.make(Command::SetRole { user: alice, role: Role::Admin });
     town.make(Command::SetRole { user: bob, role: Role::Owner });
     town.make(Command::RenameUser { user: bob, name: "robert".into() });

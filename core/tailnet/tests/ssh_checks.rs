@@ -2,9 +2,14 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Client, Town};
+use headsail_tailnet::change::Change;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::decide::ssh_check::{Verdict, standing_consent, verdict, waiting_check};
+use headsail_tailnet::model::ssh_check::{MAX_SSH_CHECKS, SshCheck};
+use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::NodeId;
 
 /// A policy whose SSH rule demands this of these accounts.
@@ -42,6 +47,25 @@ fn b29_consent_is_for_one_account() {
     assert_eq!(verdict(&town.t, &check, dst, src, "alice"), Verdict::Unknown, "and for one direction");
     assert!(standing_consent(&town.t, src, dst, "alice", town.now).is_some());
     assert!(standing_consent(&town.t, src, dst, "root", town.now).is_none());
+}
+
+#[test]
+fn i9_checks_are_bounded_and_the_oldest_gives_way() {
+    let (mut town, src, dst) = two();
+    let check = |n: usize| SshCheck {
+        id: format!("check-{n}"),
+        src,
+        dst,
+        account: format!("account-{n}"),
+        state: TicketState::Waiting,
+        until: town.now.plus_secs(2 + n as i64),
+    };
+    let full: Vec<Change> = (0..MAX_SSH_CHECKS).map(|n| Change::SshCheck(Arc::new(check(n)))).collect();
+    town.t.apply(&full);
+    let newest = ask(&mut town, src, dst, "root");
+    assert_eq!(town.t.ssh_check_count(), MAX_SSH_CHECKS);
+    assert!(town.t.ssh_check(&newest).is_some() && town.t.ssh_check("check-1").is_some());
+    assert!(town.t.ssh_check("check-0").is_none());
 }
 
 #[test]

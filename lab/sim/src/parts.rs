@@ -1,11 +1,13 @@
 //! The pieces of the server that the world is built from, each of which can be exchanged for a broken one.
 
+use std::sync::Arc;
+
 use headsail_netmap::{NetMap, diff};
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, Env, Rejection};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::{self, map_update};
-use headsail_tailnet::delta::{self, Delta, tells_of_itself};
+use headsail_tailnet::delta::{Delta, Step};
 use headsail_tailnet::model::node::{Presence, StreamNo};
 use headsail_tailnet::project;
 use headsail_tailnet::tailnet::Tailnet;
@@ -45,6 +47,10 @@ pub fn is_of(presence: Presence, no: StreamNo) -> bool {
     matches!(presence, Presence::Online { stream, .. } if stream == no)
 }
 
+fn step(then: &Tailnet, now: &Tailnet) -> Step {
+    Step::new(Arc::new(then.clone()), Arc::new(now.clone()))
+}
+
 impl Parts {
     /// The real ones.
     pub fn real() -> Parts {
@@ -53,8 +59,8 @@ impl Parts {
             node_of: |tailnet, machine, key| map_update::node_of(tailnet, machine, key).map(|n| n.id),
             project: project::project,
             first: diff::full,
-            delta: delta::delta,
-            is_own: tells_of_itself,
+            delta: |then, now, viewer| step(then, now).delta(viewer),
+            is_own: |then, now, viewer| step(then, now).tells_of_itself(viewer),
             is_superseded: |presence, no| !is_of(presence, no),
             note: |deadlines, tailnet, changes| deadlines.note(tailnet, changes),
             load: |rows| rows,

@@ -11,10 +11,11 @@ use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, Env, Rejection};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
-use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::{Node, Presence};
 use headsail_tailnet::project::project;
 use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::ids::NodeId;
 use headsail_wire::map::MapResponse;
 
 /// Histories within which a breakage must be noticed.
@@ -22,6 +23,11 @@ const SEEDS: u64 = 60;
 
 fn must_be_noticed(broken: Parts, check: Check) {
     assert!(noticed(broken, check, SEEDS).is_some(), "{} holds with a broken part", check.test());
+}
+
+/// The real one.
+fn delta(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Delta {
+    (Parts::real().delta)(then, now, viewer)
 }
 
 fn frame_with(said: Delta, edit: impl FnOnce(&mut MapResponse)) -> Delta {
@@ -113,6 +119,21 @@ fn a_table_without_a_bound_is_noticed() {
     let decide = |t: &_, command, env: &mut Env<'_>| {
         let mut changes = decide(t, command, env)?;
         changes.retain(|change| !matches!(change, Change::TicketGone(_)));
+        Ok(changes)
+    };
+    must_be_noticed(Parts { decide, ..Parts::real() }, Check::Bounds);
+}
+
+#[test]
+fn endpoints_without_a_bound_are_noticed() {
+    // Twice as many are too many only where histories come to the bound.
+    let decide = |t: &_, command, env: &mut Env<'_>| {
+        let mut changes = decide(t, command, env)?;
+        for change in &mut changes {
+            if let Change::Contact(_, contact) = change {
+                contact.endpoints = contact.endpoints.repeat(2);
+            }
+        }
         Ok(changes)
     };
     must_be_noticed(Parts { decide, ..Parts::real() }, Check::Bounds);

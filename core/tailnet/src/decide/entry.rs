@@ -145,7 +145,7 @@ pub(super) fn addresses(
     want_v6: bool,
 ) -> Result<(Option<std::net::Ipv4Addr>, Option<std::net::Ipv6Addr>), Rejection> {
     let settings = t.settings();
-    let (last_v4, last_v6) = t.last_addresses();
+    let (highest_v4, highest_v6) = t.highest_addresses();
     let taken = |ip: IpAddr| t.is_taken(ip);
     let full = |net: String| {
         Rejection::Full(format!("prefix `{net}` has no free address left; configure a larger one"))
@@ -159,14 +159,14 @@ pub(super) fn addresses(
     let v4 = match pool.or(settings.v4).filter(|_| want_v4) {
         None => None,
         Some(net) => {
-            let search = Search { last: last_v4, taken: &taken, random: reborrow(&mut random) };
+            let search = Search { after: highest_v4, taken: &taken, random: reborrow(&mut random) };
             Some(alloc::v4(net, search).ok_or_else(|| full(net.to_string()))?)
         }
     };
     let v6 = match settings.v6.filter(|_| want_v6) {
         None => None,
         Some(net) => {
-            let search = Search { last: last_v6, taken: &taken, random: reborrow(&mut random) };
+            let search = Search { after: highest_v6, taken: &taken, random: reborrow(&mut random) };
             Some(alloc::v6(net, search).ok_or_else(|| full(net.to_string()))?)
         }
     };

@@ -133,3 +133,50 @@ fn bounded_net_info(told: &NetInfo) -> NetInfo {
 fn cut(text: &mut String, most: usize) {
     text.truncate(text.floor_char_boundary(most));
 }
+
+#[cfg(test)]
+mod tests {
+    use headsail_wire::hostinfo::Service;
+
+    use super::*;
+
+    #[test]
+    fn i9_whatever_a_client_tells_of_its_host_has_a_bound() {
+        let long = "日".repeat(MAX_HOST_KEY);
+        let service = Service { proto: long.clone(), port: 1, description: long.clone() };
+        let mut told = Hostinfo {
+            routable_ips: vec!["10.0.0.9/8".parse().unwrap(); MAX_LIST + 1],
+            request_tags: vec![long.clone(); MAX_LIST + 1],
+            services: vec![service; MAX_SERVICES + 1],
+            ssh_host_keys: vec![long.clone(); MAX_HOST_KEYS + 1],
+            wol_macs: vec![long.clone(); MAX_HOST_KEYS + 1],
+            ..Hostinfo::default()
+        };
+        told.texts_mut().into_iter().for_each(|text| text.clone_from(&long));
+        let mut h = bounded(&told);
+        assert_eq!((h.routable_ips.len(), h.request_tags.len()), (MAX_LIST, MAX_LIST));
+        assert_eq!((h.ssh_host_keys.len(), h.wol_macs.len()), (MAX_HOST_KEYS, MAX_HOST_KEYS));
+        assert_eq!(h.services.len(), MAX_SERVICES);
+        assert!(h.ssh_host_keys.iter().all(|text| text.len() <= MAX_HOST_KEY));
+        let short = |text: &String| text.len() <= MAX_TEXT;
+        assert!(h.request_tags.iter().chain(&h.wol_macs).all(short));
+        assert!(h.services.iter().all(|s| short(&s.proto) && short(&s.description)));
+        assert!(h.texts_mut().into_iter().all(|text| short(text)));
+        let known = of_a_stranger(&told);
+        assert_eq!(known.routable_ips.len().max(known.request_tags.len()), MAX_LIST_OF_A_STRANGER);
+        assert!(known.services.is_empty() && known.ssh_host_keys.is_empty() && known.wol_macs.is_empty());
+    }
+
+    #[test]
+    fn i9_measurements_have_a_bound() {
+        let long = "x".repeat(MAX_TEXT + 1);
+        let mut told = NetInfo { link_type: long.clone(), firewall_mode: long.clone(), ..NetInfo::default() };
+        told.derp_latency = (0..=MAX_LIST).map(|n| (format!("{n}-v4"), 0.1)).chain([(long, 0.1)]).collect();
+        let n = bounded_net_info(&told);
+        assert_eq!(
+            (n.link_type.len(), n.firewall_mode.len(), n.derp_latency.len()),
+            (MAX_TEXT, MAX_TEXT, MAX_LIST)
+        );
+        assert!(n.derp_latency.keys().all(|region| region.len() <= MAX_TEXT));
+    }
+}

@@ -15,7 +15,7 @@ use crate::model::node::Node;
 use crate::tailnet::Tailnet;
 
 /// How many endpoints of a node are kept.
-const MAX_ENDPOINTS: usize = 64;
+pub const MAX_ENDPOINTS: usize = 64;
 
 /// The node that a map request speaks for.
 ///

@@ -53,7 +53,7 @@ pub(super) fn approvals(t: &Tailnet, engine: &Engine) -> Vec<Change> {
 pub(super) fn auto_approve(t: &Tailnet, node: &mut Node) {
     let open = unapproved(node);
     if holds(t) && !open.is_empty() {
-        let approved = t.access().would_approve(node, &open);
+        let approved = t.access().approvable(node, &open);
         approve(node, approved);
     }
 }

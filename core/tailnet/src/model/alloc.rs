@@ -21,8 +21,8 @@ fn reserved(ip: IpAddr) -> bool {
 
 /// Where the next search begins, and what is taken.
 pub struct Search<'a> {
-    /// The address that was given out last.
-    pub last: Option<IpAddr>,
+    /// The search begins behind this address, where it is one of the prefix.
+    pub after: Option<IpAddr>,
     /// Whether an address is taken.
     pub taken: &'a dyn Fn(IpAddr) -> bool,
     /// Random bits, for random allocation.
@@ -71,7 +71,7 @@ fn find(
         let ip = back(n);
         (!reserved(ip) && !(search.taken)(ip)).then_some(ip)
     };
-    let mut start = match search.last {
+    let mut start = match search.after {
         Some(ip) if net.contains(&ip) => number(ip).saturating_add(1),
         _ => first,
     };
@@ -92,10 +92,13 @@ fn find(
 mod tests {
     use super::*;
 
-    fn next(net: &str, last: Option<&str>, taken: &[&str]) -> Option<Ipv4Addr> {
+    fn next(net: &str, after: Option<&str>, taken: &[&str]) -> Option<Ipv4Addr> {
         let taken: Vec<IpAddr> = taken.iter().map(|t| t.parse().unwrap()).collect();
-        let search =
-            Search { last: last.map(|l| l.parse().unwrap()), taken: &|ip| taken.contains(&ip), random: None };
+        let search = Search {
+            after: after.map(|a| a.parse().unwrap()),
+            taken: &|ip| taken.contains(&ip),
+            random: None,
+        };
         v4(net.parse().unwrap(), search)
     }
 

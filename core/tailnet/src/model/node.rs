@@ -146,7 +146,8 @@ pub enum RegisterMethod {
     Oidc,
 }
 
-/// Where a node can be reached now. Volatile: told at once, kept on disk when the row is written for another reason.
+/// Where a node can be reached now. Volatile: it is written with the same commit as everything else, and holds even where
+/// the disk refuses.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contact {
     /// Addresses and ports.

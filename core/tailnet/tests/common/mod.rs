@@ -11,7 +11,7 @@ use headsail_tailnet::command::{
 };
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
-use headsail_tailnet::delta::{Delta, delta};
+use headsail_tailnet::delta::{Delta, Step};
 use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 use headsail_tailnet::model::node::{Node, StreamNo};
 use headsail_tailnet::model::settings::Settings;
@@ -164,7 +164,7 @@ impl Town {
 
     /// What a client that was told `then` is told now.
     pub fn told_since(&self, then: &Tailnet, viewer: NodeId) -> MapResponse {
-        match delta(then, &self.t, viewer) {
+        match step(then, &self.t).delta(viewer) {
             Delta::Nothing => MapResponse::default(),
             Delta::Frame(frame) => *frame,
             Delta::Gone => panic!("the viewer is gone"),
@@ -253,6 +253,11 @@ impl Client {
             cap: self.cap,
         }
     }
+}
+
+/// The way from one snapshot to another.
+pub fn step(then: &Tailnet, now: &Tailnet) -> Step {
+    Step::new(Arc::new(then.clone()), Arc::new(now.clone()))
 }
 
 /// Tags as a set.
