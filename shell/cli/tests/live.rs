@@ -303,3 +303,24 @@ fn a_failed_start_is_one_line_of_a_log_that_is_json() {
         assert!(start(addition).lines().any(|line| line.starts_with("Error: ")));
     }
 }
+
+#[test]
+fn the_log_tells_what_becomes_of_nodes_and_of_the_server() {
+    let mut here = Installation::new("log");
+    let file = here.dir.join("log");
+    here.start_as(Command::new(PROGRAM).stderr(std::fs::File::create(&file).unwrap()));
+    here.with_router();
+    here.run("nodes delete -i router --force").ok();
+    here.stop();
+    let log = std::fs::read_to_string(&file).unwrap();
+    let mut lines = log.lines();
+    for told in [
+        "user `alice` (1) was made by=\"cli\"",
+        "node `router` (1) of user `alice` (1) has joined",
+        "node `router` (1) is gone by=\"cli\"",
+        "stopping, because of SIGTERM",
+        "stopped",
+    ] {
+        assert!(lines.any(|line| line.contains(told)), "{told}: {log}");
+    }
+}

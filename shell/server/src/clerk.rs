@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::journal;
 use crate::random;
 
 /// Commands that may wait for the clerk; whoever comes later waits for room.
@@ -213,12 +214,14 @@ impl Worker {
                 Job::Stop(told) => stop = Some(told),
             }
         }
+        let actors = actors.into_iter().collect::<Vec<_>>().join(", ");
         let (settled, why) = match self.commit(&actors, &decided.changes()) {
             Ok(()) => (decided.saved(), String::new()),
             Err(fault) => {
                 (decided.unsaved(&self.tailnet), format!("the server could not save the change: {fault}"))
             }
         };
+        let was = self.publish.borrow().clone();
         let is_new = !settled.changes.is_empty();
         if is_new {
             self.accept(settled.tailnet, &settled.changes);
@@ -233,13 +236,13 @@ impl Worker {
         }
         if is_new {
             self.publish.send_modify(|_| {});
+            journal::tell(&actors, &was, &settled.changes);
         }
         stop
     }
 
-    fn commit(&mut self, actors: &BTreeSet<&str>, changes: &[Change]) -> Result<(), Fault> {
-        let actor = actors.iter().copied().collect::<Vec<_>>().join(", ");
-        let batch = Batch { expected: self.stored, actor: &actor, at: clock::now(), changes };
+    fn commit(&mut self, actor: &str, changes: &[Change]) -> Result<(), Fault> {
+        let batch = Batch { expected: self.stored, actor, at: clock::now(), changes };
         self.stored = self.store.commit(&batch).inspect_err(|fault| {
             tracing::error!("a change could not be saved: {fault}");
             // A pause that has begun is not made longer, or a busy server would never look at its rows.

@@ -15,6 +15,7 @@ pub mod dns;
 pub mod files;
 pub mod health;
 pub mod http;
+mod journal;
 pub mod keys;
 pub mod listen;
 pub mod login;

@@ -1,0 +1,204 @@
+//! What an administrator reads in the log about the tailnet: a line for each change that matters, with who asked for it.
+//!
+//! It comes from the same list of changes as everything else. Names in it were checked when they were given: those of
+//! nodes are labels of DNS. What hosts call themselves, keys and logins that strangers wait for are not told.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use headsail_tailnet::change::Change;
+use headsail_tailnet::model::node::{Expiry, Node, Owner};
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::ids::{NodeId, UserId};
+
+/// Logs changes that have come true, which were decided on the tailnet as it `was`.
+pub(crate) fn tell(actor: &str, was: &Tailnet, changes: &[Change]) {
+    let mut journal = Journal { was, nodes: BTreeMap::new() };
+    for change in changes {
+        if let Change::Presence(id, presence) = change {
+            tracing::debug!(by = actor, node = id.get(), online = presence.is_online(), "presence");
+        }
+        for line in journal.lines(change) {
+            tracing::info!(by = actor, "{line}");
+        }
+    }
+}
+
+/// The tailnet before a list of changes, and the nodes of that list so far: one may occur more than once.
+struct Journal<'a> {
+    was: &'a Tailnet,
+    nodes: BTreeMap<NodeId, Arc<Node>>,
+}
+
+impl Journal<'_> {
+    fn lines(&mut self, change: &Change) -> Vec<String> {
+        match change {
+            Change::Node(node) => {
+                let before =
+                    self.nodes.insert(node.id, node.clone()).or_else(|| self.was.node(node.id).cloned());
+                match before {
+                    Some(before) => self.difference(&before, node),
+                    None => vec![self.arrival(node)],
+                }
+            }
+            Change::NodeGone(id) => {
+                let node = self.nodes.remove(id).or_else(|| self.was.node(*id).cloned());
+                node.map(|node| format!("{} is gone", called(&node))).into_iter().collect()
+            }
+            Change::User(user) => match self.was.user(user.id) {
+                None => vec![format!("user `{}` ({}) was made", user.name, user.id)],
+                Some(before) if before.name != user.name => {
+                    vec![format!("user `{}` ({}) is called `{}` now", before.name, user.id, user.name)]
+                }
+                Some(_) => vec![format!("user `{}` ({}) is different", user.name, user.id)],
+            },
+            Change::UserGone(id) => vec![format!("{} is gone", self.user(*id))],
+            Change::AuthKey(key) => match self.was.auth_key(key.id) {
+                None => vec![format!("auth key {} of {} was made", key.id, self.keeper(key.user, &key.tags))],
+                Some(before) if before.expiration != key.expiration => {
+                    vec![format!("auth key {} has another expiry", key.id)]
+                }
+                Some(_) => Vec::new(),
+            },
+            Change::AuthKeyGone(id) => vec![format!("auth key {id} is gone")],
+            Change::ApiKey(key) => match self.was.api_key(key.id) {
+                None => vec![format!("API key {} was made", key.id)],
+                Some(before) if before.expiration != key.expiration => {
+                    vec![format!("API key {} has another expiry", key.id)]
+                }
+                Some(_) => Vec::new(),
+            },
+            Change::ApiKeyGone(id) => vec![format!("API key {id} is gone")],
+            Change::Policy(_) => vec!["another policy holds".to_owned()],
+            Change::Contact(..)
+            | Change::Presence(..)
+            | Change::Tombstone(_)
+            | Change::TombstoneGone(_)
+            | Change::Ticket(_)
+            | Change::TicketGone(_)
+            | Change::SshCheck(_)
+            | Change::SshCheckGone(_)
+            | Change::Settings(_)
+            | Change::NextId(..) => Vec::new(),
+        }
+    }
+
+    fn arrival(&self, node: &Node) -> String {
+        let kind = if node.ephemeral { ", ephemeral" } else { "" };
+        let key = node.auth_key.map_or_else(String::new, |id| format!(", with auth key {id}"));
+        format!(
+            "{} of {} has joined{key}{kind}, as {}",
+            called(node),
+            self.owner(&node.owner),
+            listed(node.ips())
+        )
+    }
+
+    fn difference(&self, before: &Node, node: &Node) -> Vec<String> {
+        let name = called(node);
+        let mut lines = Vec::new();
+        if before.name != node.name {
+            lines.push(format!("{} is called `{}` now", called(before), node.name));
+        }
+        if before.owner != node.owner {
+            lines.push(format!("{name} belongs to {} now", self.owner(&node.owner)));
+        }
+        if before.node_key != node.node_key {
+            lines.push(format!("{name} has logged in with a new key"));
+        }
+        if before.expiry != node.expiry {
+            lines.push(match node.expiry {
+                Expiry::Passed(_) => format!("{name} has expired or logged out"),
+                Expiry::At(at) => format!("{name} expires at {at}"),
+                Expiry::Never => format!("{name} does not expire any more"),
+            });
+        }
+        if before.approved_routes != node.approved_routes {
+            let approved = node.approved_routes.difference(&before.approved_routes);
+            let withdrawn = before.approved_routes.difference(&node.approved_routes);
+            let (approved, withdrawn) = (listed(approved), listed(withdrawn));
+            lines.push(format!("routes of {name}: approved {approved}, withdrawn {withdrawn}"));
+        }
+        if (before.v4, before.v6) != (node.v4, node.v6) {
+            lines.push(format!("{name} has the addresses {}", listed(node.ips())));
+        }
+        lines
+    }
+
+    fn owner(&self, owner: &Owner) -> String {
+        match owner {
+            Owner::User(id) => self.user(*id),
+            Owner::Tags(tags) => listed(tags.iter()),
+        }
+    }
+
+    fn keeper<'t>(&self, user: Option<UserId>, tags: impl IntoIterator<Item = &'t String>) -> String {
+        user.map_or_else(|| listed(tags.into_iter()), |id| self.user(id))
+    }
+
+    fn user(&self, id: UserId) -> String {
+        self.was.user(id).map_or_else(|| format!("user {id}"), |user| format!("user `{}` ({id})", user.name))
+    }
+}
+
+fn called(node: &Node) -> String {
+    format!("node `{}` ({})", node.name, node.id)
+}
+
+fn listed<T: Display>(items: impl Iterator<Item = T>) -> String {
+    let texts: Vec<String> = items.map(|item| item.to_string()).collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use headsail_tailnet::command::Command;
+
+    use super::*;
+    use crate::testing;
+
+    fn lines(was: &Tailnet, changes: &[Change]) -> Vec<String> {
+        let mut journal = Journal { was, nodes: BTreeMap::new() };
+        changes.iter().flat_map(|change| journal.lines(change)).collect()
+    }
+
+    #[tokio::test]
+    async fn the_life_of_a_node_is_told() {
+        let app = testing::app();
+        let empty = app.clerk.snapshot();
+        let alice = testing::user(&app, "alice").await;
+        let with_alice = app.clerk.snapshot();
+        let user = with_alice.user(alice).unwrap().clone();
+        assert_eq!(lines(&empty, &[Change::User(user)]), ["user `alice` (1) was made"]);
+        let (node, _) = testing::let_in(&app, 1, alice).await;
+        let joined = Change::Node(node.clone());
+        let told = lines(&with_alice, std::slice::from_ref(&joined));
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].starts_with("node `web` (1) of user `alice` (1) has joined, as 100.64.0."),
+            "{told:?}"
+        );
+
+        let before = app.clerk.snapshot();
+        assert_eq!(lines(&before, &[joined]), Vec::<String>::new(), "nothing has changed");
+        let routes = ["10.0.0.0/8", "192.168.0.0/16"].map(|route| route.parse().unwrap());
+        let command = Command::ApproveRoutes { node: node.id, routes: routes.into() };
+        let routed = testing::submit(&app, command).await.node(node.id).unwrap().clone();
+        let command = Command::RenameNode { node: node.id, name: "www".into() };
+        let renamed = testing::submit(&app, command).await.node(node.id).unwrap().clone();
+        let command = Command::ExpireNode { node: node.id, at: Some(crate::clock::now()) };
+        let expired = testing::submit(&app, command).await.node(node.id).unwrap().clone();
+        let history = [routed, renamed, expired].map(Change::Node);
+        let history = [history.as_slice(), &[Change::NodeGone(node.id)]].concat();
+        assert_eq!(
+            lines(&before, &history),
+            [
+                "routes of node `web` (1): approved 10.0.0.0/8 192.168.0.0/16, withdrawn none",
+                "node `web` (1) is called `www` now",
+                "node `www` (1) has expired or logged out",
+                "node `www` (1) is gone",
+            ]
+        );
+    }
+}
