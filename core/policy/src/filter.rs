@@ -260,9 +260,11 @@ impl Engine {
             }
             if l.any {
                 out.extend(ANY_SOURCE.iter().map(|s| s.to_string()));
-                out.extend(self.subnet_routes().map(|r| r.to_string()));
             }
-            let mut nets: Vec<Net> = l.nets.iter().filter_map(|s| self.program.net(*s)).collect();
+            // In one order, so that nothing moves when a literal becomes a route as well.
+            let routes = self.subnet_routes().filter(|_| l.any).map(|r| Net::Prefix(*r));
+            let literals = l.nets.iter().filter_map(|s| self.program.net(*s));
+            let mut nets: Vec<Net> = routes.chain(literals).collect();
             nets.sort();
             out.extend(nets.iter().map(Net::to_string));
         }
