@@ -131,7 +131,9 @@ impl Watch {
 
     fn look(&mut self, now: SystemTime) -> Option<io::Result<String>> {
         let stamp = Stamp::of(&self.path);
-        let settled = stamp.as_ref().is_some_and(|s| s.modified + SETTLED_AFTER < now);
+        let settled = stamp
+            .as_ref()
+            .is_some_and(|s| now.duration_since(s.changed).is_ok_and(|age| age > SETTLED_AFTER));
         if settled && stamp == self.seen {
             return None;
         }
@@ -158,15 +160,20 @@ impl Watch {
 /// What changes when somebody writes a file or puts another in its place.
 #[derive(Clone, PartialEq)]
 struct Stamp {
-    modified: SystemTime,
+    /// Of the file and of what is said about it. The time of its content alone may be set to anything, and is where a file
+    /// is copied with it.
+    changed: SystemTime,
     len: u64,
-    inode: u64,
+    /// Device and number.
+    inode: (u64, u64),
 }
 
 impl Stamp {
     fn of(path: &Path) -> Option<Stamp> {
         let meta = fs::metadata(path).ok()?;
-        Some(Stamp { modified: meta.modified().ok()?, len: meta.len(), inode: meta.ino() })
+        let since_epoch = Duration::new(meta.ctime().try_into().ok()?, meta.ctime_nsec().try_into().ok()?);
+        let changed = SystemTime::UNIX_EPOCH.checked_add(since_epoch)?;
+        Some(Stamp { changed, len: meta.len(), inode: (meta.dev(), meta.ino()) })
     }
 }
 
@@ -235,6 +242,20 @@ mod tests {
         fs::rename(&fresh, &path).unwrap();
         assert_eq!(text(watch.look(later)).as_deref(), Some("six"));
         assert!(watch.look(later).is_none());
+        // A link that leads elsewhere.
+        let (one, two) = (root.path().join("one"), root.path().join("two"));
+        for (file, content) in [(&one, "one"), (&two, "two")] {
+            fs::write(file, content).unwrap();
+            File::options().write(true).open(file).unwrap().set_modified(modified).unwrap();
+        }
+        let link = root.path().join("link");
+        let mut linked = Watch::new(link.clone(), 10);
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        assert_eq!(text(linked.look(later)).as_deref(), Some("one"));
+        assert!(linked.look(later).is_none());
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&two, &link).unwrap();
+        assert_eq!(text(linked.look(later)).as_deref(), Some("two"));
         watch.forget();
         assert_eq!(text(watch.look(later)).as_deref(), Some("six"));
         fs::write(&path, "longer than ten").unwrap();
