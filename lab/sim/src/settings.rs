@@ -35,7 +35,6 @@ pub fn any(rng: &mut Rng) -> Settings {
         auto_update: rng.chance(20),
         ticket_secs: 60 + rng.below(900) as i64,
         max_tickets: TICKETS,
-        ..Settings::basic()
     }
 }
 
