@@ -14,5 +14,6 @@ pub mod keys;
 pub mod map;
 pub mod register;
 pub mod ssh;
+pub mod text;
 pub mod time;
 pub mod user;

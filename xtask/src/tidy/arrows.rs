@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("headsail-store", &["headsail-tailnet", "headsail-wire"]),
     ("headsail-api", &[]),
     ("headsail-server", &["core", "headsail-store", "headsail-api"]),
-    ("headsail", &["headsail-server", "headsail-api", "headsail-policy", "headsail-store"]),
+    ("headsail", &["headsail-server", "headsail-api", "headsail-policy", "headsail-store", "headsail-wire"]),
     ("headsail-sim", &["core", "headsail-api"]),
     ("headsail-load", &["core", "headsail-api"]),
     ("xtask", &[]),

@@ -2,6 +2,7 @@
 
 use headsail_policy::Role;
 use headsail_wire::ids::{TAGGED_DEVICES, UserId};
+use headsail_wire::text::steers;
 use headsail_wire::time::Time;
 use headsail_wire::user::UserProfile;
 
@@ -81,7 +82,7 @@ impl User {
     /// # Errors
     /// A sentence that says which one has to look like what.
     pub fn check_shown(display_name: &str, email: &str, picture_url: &str) -> Result<(), String> {
-        if display_name.len() > MAX_USER_NAME || !display_name.chars().all(is_plain) {
+        if display_name.len() > MAX_USER_NAME || display_name.chars().any(steers) {
             return Err(format!(
                 "display name `{}` must be plain text of at most {MAX_USER_NAME} bytes",
                 legible(display_name)
@@ -90,7 +91,7 @@ impl User {
         let is_address = |text: &str| {
             text.split_once('@')
                 .is_some_and(|(who, at)| !who.is_empty() && !at.is_empty() && !at.contains('@'))
-                && text.chars().all(|c| is_plain(c) && !c.is_whitespace())
+                && !text.chars().any(|c| steers(c) || c.is_whitespace())
         };
         if !email.is_empty() && (email.len() > MAX_USER_NAME || !is_address(email)) {
             return Err(format!("e-mail address `{}` must look like name@example.com", legible(email)));
@@ -108,15 +109,9 @@ impl User {
     }
 }
 
-/// Whether a character is itself and nothing else: control characters and those that turn text around are not.
-fn is_plain(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 /// The beginning of a text, fit to be shown.
 fn legible(text: &str) -> String {
-    text.chars().take(40).map(|c| if is_plain(c) { c } else { '?' }).collect()
+    text.chars().take(40).map(|c| if steers(c) { '?' } else { c }).collect()
 }
 
 /// The profile that stands for the owner of every tagged node.

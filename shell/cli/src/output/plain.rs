@@ -1,13 +1,7 @@
 //! Text of strangers (names of hosts and users, answers of servers) on a terminal.
 
+use headsail_wire::text::steers;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
-/// Whether a character steers the terminal, breaks the line, or turns the direction of what follows (Unicode's bidi
-/// controls, UAX #9).
-pub(super) fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
 
 /// The text as one line that steers nothing.
 pub fn line(text: &str) -> String {

@@ -109,10 +109,7 @@ fn quoted(s: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             // What YAML does not hold to be printable, what breaks lines, and what turns them around.
-            c if c.is_control()
-                || super::plain::steers(c)
-                || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}') =>
-            {
+            c if headsail_wire::text::steers(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => {
                 out.push_str(&match u32::from(c) {
                     code @ ..=0xff => format!("\\x{code:02x}"),
                     code => format!("\\u{code:04x}"),
