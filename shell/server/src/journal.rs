@@ -70,7 +70,7 @@ impl Journal<'_> {
                 Some(_) => Vec::new(),
             },
             Change::ApiKeyGone(id) => vec![format!("API key {id} is gone")],
-            Change::Policy(_) => vec!["another policy holds".to_owned()],
+            Change::Policy(_) => vec!["a policy was set".to_owned()],
             Change::Contact(..)
             | Change::Presence(..)
             | Change::Tombstone(_)
