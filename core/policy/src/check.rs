@@ -115,7 +115,7 @@ impl Check<'_> {
     fn tag_owners(&mut self) {
         for t in &self.doc.tag_owners {
             let side = format!("tagOwners[{}]: ", go_quote(&t.name.value));
-            if let Err(e) = crate::tags::check_name(&t.name.value) {
+            if let Err(e) = crate::tags::check_tag(&t.name.value) {
                 let help = "a tag is `tag:` and a name of letters, digits and dashes, a letter first";
                 self.findings.error("tag-name", t.name.span, format!("{side}{e}"), help);
             }

@@ -81,6 +81,7 @@ pub use filter::{Part, SourceKey};
 pub use net::{EXIT_ROUTES, Net, is_exit_route};
 pub use preview::{NodePreview, PortChange, Preview};
 pub use selector::{Auto, Selector};
+pub use tags::check_tag;
 pub use text::MAX_TEXT;
 pub use trial::TestFailure;
 

@@ -8,8 +8,14 @@ use crate::document::{At, Document};
 use crate::engine::Engine;
 use crate::selector::{Auto, Selector};
 
-/// Whether a tag is written as it must be, in the words of the client's `CheckTag` (`tailcfg/tailcfg.go`).
-pub(crate) fn check_name(tag: &str) -> Result<(), &'static str> {
+/// Longest tag in bytes, with `tag:`: what is stored and told to every peer has a bound.
+const MAX_TAG: usize = 255;
+
+/// Whether a tag is written as it must be, wherever it comes from.
+///
+/// # Errors
+/// What is wrong, in the words of the client's `CheckTag` (`tailcfg/tailcfg.go`).
+pub fn check_tag(tag: &str) -> Result<(), &'static str> {
     let name = tag.strip_prefix("tag:").ok_or("tags must start with 'tag:'")?;
     match name.as_bytes().first() {
         None => Err("tag names must not be empty"),
@@ -17,6 +23,7 @@ pub(crate) fn check_name(tag: &str) -> Result<(), &'static str> {
         _ if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => {
             Err("tag names can only contain numbers, letters, or dashes")
         }
+        _ if tag.len() > MAX_TAG => Err("tags must have at most 255 characters"),
         _ => Ok(()),
     }
 }

@@ -17,6 +17,7 @@ fn said(text: &str, expected: &[&str]) {
 #[test]
 fn tags_are_named_as_clients_check_them() {
     let letters = "tag names can only contain numbers, letters, or dashes";
+    let long = format!("tag:{}", "a".repeat(252));
     for (tag, quoted, error) in [
         ("tag:a_b", "tag:a_b", letters),
         ("tag:a.b", "tag:a.b", letters),
@@ -25,12 +26,15 @@ fn tags_are_named_as_clients_check_them() {
         ("tag:aé\u{200d}", "tag:aé\\u200d", letters),
         ("tag:", "tag:", "tag names must not be empty"),
         ("tag:1a", "tag:1a", "tag names must start with a letter, after 'tag:'"),
+        (&long, &long, "tags must have at most 255 characters"),
         ("foo", "foo", "tags must start with 'tag:'"),
         ("Tag:a", "Tag:a", "tags must start with 'tag:'"),
     ] {
         let text = format!("{{\"tagOwners\": {{\"{tag}\": []}}}}");
         said(&text, &[&format!("tagOwners[\"{quoted}\"]: {error}")]);
+        assert_eq!(headsail_policy::check_tag(tag), Err(error), "one rule, wherever a tag comes from");
     }
+    assert_eq!(headsail_policy::check_tag(&long[..255]), Ok(()));
 }
 
 #[test]

@@ -50,18 +50,11 @@ pub(super) fn delete(t: &Tailnet, id: NodeId, now: Time) -> Result<Vec<Change>, 
     Ok(bury(t, node, now))
 }
 
-/// Checks the form of a tag: `tag:`, a letter, then letters, digits and `-`.
+/// Checks the form of a tag, as the policy does.
 pub(super) fn check_tag(tag: &str) -> Result<(), Rejection> {
-    let name = tag.strip_prefix("tag:").unwrap_or("");
-    let fits = name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        && tag.len() <= 255;
-    match fits {
-        true => Ok(()),
-        false => Err(Rejection::Invalid(format!(
-            "tag `{tag}` is not written like `tag:name`, with a letter first, then letters, digits and `-`"
-        ))),
-    }
+    headsail_policy::check_tag(tag).map_err(|why| {
+        Rejection::Invalid(format!("`{tag}` cannot be a tag: {why}; write it like `tag:name`"))
+    })
 }
 
 pub(super) fn tag(t: &Tailnet, id: NodeId, tags: BTreeSet<String>) -> Result<Vec<Change>, Rejection> {
