@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time: microseconds since the Unix epoch, UTC.
 ///
-/// In JSON it is RFC 3339 text. Go's zero time (`0001-01-01T00:00:00Z`) means "unset" and never becomes a `Time`:
-/// fields that may be unset are `Option<Time>` read through [`go_time`].
+/// In JSON it is RFC 3339 text. Go's zero time (`0001-01-01T00:00:00Z`) means "unset": it is read like any other,
+/// and fields that Go writes even when they are unset are `Option<Time>` read through [`go_time`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(i64);
 
@@ -49,7 +49,10 @@ impl Time {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Reads RFC 3339 text. Years outside jiff's range (Go's zero time among them: year 1 is inside) are errors.
+    /// Reads RFC 3339 text.
+    ///
+    /// # Errors
+    /// What is no such text, and years beyond 9999. Go's zero time is read.
     pub fn parse(text: &str) -> Result<Time, String> {
         text.parse::<Timestamp>()
             .map(|t| Time(t.as_microsecond()))
@@ -57,7 +60,7 @@ impl Time {
     }
 
     /// True for the instant that Go uses for "unset".
-    pub fn is_go_zero(self) -> bool {
+    fn is_go_zero(self) -> bool {
         self.0 == -62_135_596_800_000_000
     }
 }
