@@ -294,14 +294,14 @@ pub enum Command {
 
 /// What is wrong with a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyFaults {
+pub struct PolicyFindings {
     /// Faults of the text.
     pub diagnostics: Vec<Diagnostic>,
     /// Tests of the policy that fail.
     pub tests: Vec<TestFailure>,
 }
 
-impl PolicyFaults {
+impl PolicyFindings {
     /// One line for each fault.
     pub fn text(&self) -> String {
         let refusal = Refusal { diagnostics: self.diagnostics.clone() }.to_string();
@@ -337,7 +337,7 @@ pub enum Rejection {
     /// There is no more room; the text says where.
     Full(String),
     /// A policy that can't hold: everything that is wrong with it.
-    BadPolicy(PolicyFaults),
+    BadPolicy(PolicyFindings),
 }
 
 impl Rejection {

@@ -8,7 +8,7 @@ use common::{Client, Town, step, tags, words};
 use headsail_netmap::NetMap;
 use headsail_netmap::apply::apply;
 use headsail_policy::Role;
-use headsail_tailnet::command::Command;
+use headsail_tailnet::command::{Command, NewUser};
 use headsail_tailnet::delta::Delta;
 use headsail_wire::ids::UserId;
 
@@ -147,4 +147,23 @@ fn who_a_user_becomes_decides_what_is_approved() {
         let approved = town.node(&b).approved_routes.clone();
         assert_eq!(approved, BTreeSet::from(["10.2.0.0/16".parse().expect("a prefix")]));
     }
+}
+
+#[test]
+fn a_new_policy_names_users_by_the_domains_of_the_tailnet() {
+    let policy = |domain: &str| {
+        let text =
+            format!(r#"{{"acls": [{{"action": "accept", "src": ["user:*@{domain}"], "dst": ["*:*"]}}]}}"#);
+        Command::SetPolicy { text, kept: true }
+    };
+    let mut town = Town::new();
+    town.make(policy("anything.example"));
+    let email = "alice@Example.org".to_owned();
+    town.make(Command::CreateUser(NewUser { name: "bob".into(), email, ..NewUser::default() }));
+    assert!(town.try_to(policy("example.com")).is_err(), "a slip");
+    town.make(policy("example.org"));
+
+    let mut town = Town::with(|s| s.policy_domains = vec!["example.com".into()]);
+    town.make(policy("example.com"));
+    assert!(town.try_to(policy("example.org")).is_err());
 }

@@ -26,6 +26,7 @@ pub fn any(rng: &mut Rng) -> Settings {
         v6: v6.and_then(|net| net.parse().ok()),
         allocation: if rng.chance(70) { Allocation::Sequential } else { Allocation::Random },
         dns: Arc::new(DnsConfig { proxied: rng.chance(50), ..DnsConfig::default() }),
+        policy_domains: Vec::new(),
         user_names: [None, Some(true), Some(false)][rng.below(3) as usize],
         derp: Arc::new(derp_map(rng)),
         node_expiry: rng.chance(40).then(|| 100 + rng.below(100_000) as i64),

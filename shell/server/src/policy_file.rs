@@ -19,13 +19,13 @@ const REFUSED: &str = "is refused, the former one stays";
 /// How often the file is looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 
-/// Reads the policy for the first time. A start with a policy that can't be read would let everybody reach everybody.
+/// Reads the policy for the first time; `domains` are the configured ones. A start with a policy that can't be read would let everybody reach everybody.
 ///
 /// # Errors
 /// The file can't be read, or what is wrong with the policy, with the places in the text.
-pub fn first(path: &Path) -> Result<PolicyRow, String> {
+pub fn first(path: &Path, domains: &[String]) -> Result<PolicyRow, String> {
     let text = read(path)?;
-    PolicyRow::parse(&text, clock::now(), false).map_err(|refusal| {
+    PolicyRow::parse(&text, domains, clock::now(), false).map_err(|refusal| {
         format!(
             "the policy is refused:\n{}",
             render(&path.display().to_string(), &text, &refusal.diagnostics)

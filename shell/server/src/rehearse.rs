@@ -27,7 +27,7 @@ pub fn rehearse(settings: &Settings) -> Vec<String> {
         note(Certificates::open(&settings.certificate, &[], None).map(drop).map_err(|e| e.to_string()));
     }
     if let Policy::File(Some(path)) = &settings.policy {
-        note(policy_file::first(path).map(drop));
+        note(policy_file::first(path, &settings.policy_domains).map(drop));
     }
     note(MapSource::new(settings.derp.clone(), None).local().map(drop));
     if let Some(path) = &settings.dns.extra_records_path {

@@ -124,7 +124,8 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
         config::Policy::File(path) => path.clone(),
         config::Policy::Database => None,
     };
-    let policy = policy_path.as_deref().map(policy_file::first).transpose()?;
+    let policy =
+        policy_path.as_deref().map(|p| policy_file::first(p, &settings.policy_domains)).transpose()?;
     let mut tailnet = restore(&loaded.changes, tailnet_settings(&settings, derp_map.clone(), dns));
     if let Some(row) = policy {
         tailnet.apply(&[Change::Policy(Arc::new(row))]);
@@ -224,6 +225,7 @@ fn tailnet_settings(s: &Settings, derp: DerpMap, dns: DnsConfig) -> TailnetSetti
         },
         dns: Arc::new(dns),
         user_names: s.dns.user_names,
+        policy_domains: s.policy_domains.clone(),
         derp: Arc::new(derp),
         node_expiry: s.lifetimes.node_expiry.map(secs),
         ephemeral_timeout: secs(s.lifetimes.ephemeral),

@@ -7,7 +7,7 @@ use headsail_wire::time::Time;
 use ipnet::IpNet;
 
 use crate::change::Change;
-use crate::command::{PolicyFaults, Rejection};
+use crate::command::{PolicyFindings, Rejection};
 use crate::model::node::{Node, with_both_defaults};
 use crate::model::policy::PolicyRow;
 use crate::tailnet::Tailnet;
@@ -17,13 +17,27 @@ use crate::tailnet::Tailnet;
 /// # Errors
 /// Everything that is wrong with it.
 pub fn check(t: &Tailnet, text: &str, now: Time, kept: bool) -> Result<(PolicyRow, Engine), Rejection> {
-    let faulty = |diagnostics, tests| Rejection::BadPolicy(PolicyFaults { diagnostics, tests });
-    let row = PolicyRow::parse(text, now, kept).map_err(|refusal| faulty(refusal.diagnostics, Vec::new()))?;
+    let faulty = |diagnostics, tests| Rejection::BadPolicy(PolicyFindings { diagnostics, tests });
+    let row = PolicyRow::parse(text, &domains(t), now, kept)
+        .map_err(|refusal| faulty(refusal.diagnostics, Vec::new()))?;
     let engine = t.access().engine().with_policy(row.policy.clone());
     match engine.run_tests() {
         failures if failures.is_empty() => Ok((row, engine)),
         failures => Err(faulty(Vec::new(), failures)),
     }
+}
+
+/// The domains that belong to the tailnet: the configured ones, or those of its users' e-mail addresses. Users come and go:
+/// a policy that was accepted once stays good, so only a new one is held to them.
+fn domains(t: &Tailnet) -> Vec<String> {
+    if !t.settings().policy_domains.is_empty() {
+        return t.settings().policy_domains.clone();
+    }
+    let mut domains: Vec<String> =
+        t.users().filter_map(|u| u.email.rsplit_once('@')).map(|(_, d)| d.to_lowercase()).collect();
+    domains.sort();
+    domains.dedup();
+    domains
 }
 
 /// A policy that does not compile, or whose tests fail, never replaces one that does (invariant I7).

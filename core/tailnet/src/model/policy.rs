@@ -23,13 +23,12 @@ impl PartialEq for PolicyRow {
 }
 
 impl PolicyRow {
-    /// Reads a policy text. `user:*@domain` may name any domain: those of the users come and go, and a start has to accept
-    /// what was accepted once.
+    /// Reads a policy text. `user:*@domain` may name the given domains alone, or any domain where none is given.
     ///
     /// # Errors
     /// Everything that is wrong with the text.
-    pub fn parse(text: &str, updated: Time, kept: bool) -> Result<PolicyRow, Refusal> {
-        let policy = Policy::parse(text, &Settings::default())?;
+    pub fn parse(text: &str, domains: &[String], updated: Time, kept: bool) -> Result<PolicyRow, Refusal> {
+        let policy = Policy::parse(text, &Settings { domains: domains.to_vec() })?;
         Ok(PolicyRow { policy: Arc::new(policy), updated, kept })
     }
 

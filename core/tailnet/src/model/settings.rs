@@ -31,6 +31,9 @@ pub struct Settings {
     /// Whether `node.user.domain` resolves besides `node.domain`; `None` for as long as the tailnet is
     /// small and has no extra records.
     pub user_names: Option<bool>,
+    /// The domains that a new policy may name users by, in lower case; empty stands for those of the users' e-mail
+    /// addresses.
+    pub policy_domains: Vec<String>,
     /// The relays.
     pub derp: Arc<DerpMap>,
     /// Seconds that the key of a user's node is good for; `None` for ever.
@@ -59,6 +62,7 @@ impl Settings {
             allocation: Allocation::Sequential,
             dns: Arc::new(DnsConfig::default()),
             user_names: None,
+            policy_domains: Vec::new(),
             derp: Arc::new(DerpMap::default()),
             node_expiry: None,
             ephemeral_timeout: 120,

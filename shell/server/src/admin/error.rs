@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use headsail_api::Problem;
 use headsail_api::problem::{CONTENT_TYPE, Finding, Severity};
 use headsail_policy::Diagnostic;
-use headsail_tailnet::command::{PolicyFaults, Rejection};
+use headsail_tailnet::command::{PolicyFindings, Rejection};
 
 use crate::clerk::Failure;
 
@@ -73,7 +73,7 @@ pub(super) fn finding(d: &Diagnostic) -> Finding {
 }
 
 /// Everything that is wrong with a policy, as fields.
-fn findings(found: &PolicyFaults) -> Vec<Finding> {
+fn findings(found: &PolicyFindings) -> Vec<Finding> {
     let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
     let tests = found.tests.iter().map(|t| Finding {
         message: [t.src.as_str(), t.what.as_str(), t.message.as_str()]

@@ -10,7 +10,7 @@ use headsail_api::v1::policy::{CheckPolicyResponse, PolicyResponse};
 use headsail_policy::Policy;
 use headsail_store::sqlite::{Options, SqliteStore};
 use headsail_store::{Batch, Revision, Store};
-use headsail_tailnet::command::{Command, Env, PolicyFaults, Rejection};
+use headsail_tailnet::command::{Command, Env, PolicyFindings, Rejection};
 use headsail_tailnet::decide::decide;
 use headsail_tailnet::decide::policy::check as check_policy;
 use headsail_tailnet::model::settings::Settings as TailnetSettings;
@@ -96,7 +96,7 @@ impl Offline {
 pub fn check_text(text: &str) -> Result<CheckPolicyResponse, Problem> {
     match Policy::parse(text, &headsail_policy::Settings::default()) {
         Ok(policy) => Ok(CheckPolicyResponse { warnings: policy.warnings().iter().map(finding).collect() }),
-        Err(refusal) => Err(problem(Rejection::BadPolicy(PolicyFaults {
+        Err(refusal) => Err(problem(Rejection::BadPolicy(PolicyFindings {
             diagnostics: refusal.diagnostics,
             tests: Vec::new(),
         }))),

@@ -114,6 +114,7 @@ pub(crate) const KEYS: &[Key] = &[
     later("preauth_keys.revoked_retention", Text),
     acted("policy.mode", Text),
     acted("policy.path", Text),
+    acted("policy.domains", List),
     acted("taildrop.enabled", Bool),
     acted("log.level", Text),
     acted("log.format", Text),

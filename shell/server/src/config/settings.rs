@@ -44,6 +44,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Where the policy comes from.
     pub policy: Policy,
+    /// The domains that a policy may name users by, in lower case; empty stands for those of the users' e-mail addresses.
+    pub policy_domains: Vec<String>,
     /// Whether nodes may send files to each other.
     pub taildrop: bool,
     /// Whether clients are told to update themselves.

@@ -120,7 +120,7 @@ tls_listen_addr: ":443"
 tls_cert_path: cert.pem
 tls_key_path: key.pem
 log: {level: warn, format: json}
-policy: {mode: file, path: acl.hujson}
+policy: {mode: file, path: acl.hujson, domains: [Example.com]}
 dns:
   base_domain: Mesh.Example.org.
   nameservers:
@@ -165,6 +165,7 @@ fn everything_that_is_set_is_found_again() {
     assert_eq!(settings.database.wal_autocheckpoint, 0);
     assert_eq!(settings.log, Log { level: LogLevel::Warn, json: true });
     assert_eq!(settings.policy, Policy::File(Some("/etc/hs/acl.hujson".into())));
+    assert_eq!(settings.policy_domains, ["example.com"]);
     assert_eq!(settings.unix_socket_permission, 0o770);
     assert!(!settings.taildrop && settings.cli.insecure);
     let dns = settings.dns;

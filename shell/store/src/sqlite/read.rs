@@ -189,7 +189,7 @@ fn tombstone(row: &Fields<'_>) -> Result<Change, String> {
 /// The newest policy.
 fn policy(row: &Fields<'_>) -> Result<Change, String> {
     let text: String = row.get("data")?;
-    let row = PolicyRow::parse(&text, row.time("created_at")?, true);
+    let row = PolicyRow::parse(&text, &[], row.time("created_at")?, true);
     Ok(Change::Policy(Arc::new(row.map_err(|refusal| format!("column `data`: {refusal}"))?)))
 }
 

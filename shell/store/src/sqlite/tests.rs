@@ -395,7 +395,7 @@ fn the_log_is_bounded_and_comings_and_goings_push_nothing_out() {
 }
 
 fn policy(text: &str, at: i64) -> Change {
-    let row = PolicyRow::parse(text, NOW.plus_secs(at), true);
+    let row = PolicyRow::parse(text, &[], NOW.plus_secs(at), true);
     Change::Policy(Arc::new(row.unwrap_or_else(|refusal| panic!("{refusal}"))))
 }
 

@@ -50,6 +50,7 @@ pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, Co
         unix_socket_permission: permission(raw_mut),
         lifetimes: lifetimes(raw_mut),
         policy: policy(raw_mut),
+        policy_domains: raw_mut.list("policy.domains").iter().map(|d| d.value.to_lowercase()).collect(),
         taildrop: raw_mut.bool("taildrop.enabled", true),
         auto_update: raw_mut.bool("auto_update.enabled", false),
         pending_logins: pending_logins(raw_mut),
