@@ -23,6 +23,7 @@ use crate::app::{App, ServeError};
 use crate::clerk::Clerk;
 use crate::config::{self, Settings, Source};
 use crate::derp_map::MapSource;
+use crate::keys::PrivateKey;
 use crate::relay::{Admission, Relay};
 use crate::sockets::{LocalSocket, Sockets, forever};
 use crate::tls::{self, Certificates};
@@ -84,15 +85,7 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
     }
     let connections = connections(raise_open_files());
     tls::install_provider();
-    files::private_dir(&settings.data_dir)
-        .map_err(|e| format!("cannot use the data directory `{}`: {e}", settings.data_dir.display()))?;
-    if let Some(mode) = files::open_to_others(&settings.data_dir) {
-        let dir = settings.data_dir.display();
-        tracing::warn!(
-            "others may replace keys in the data directory `{dir}` (mode {mode:04o}): `chmod 700 {dir}`"
-        );
-    }
-
+    make_data_dir(&settings.data_dir)?;
     let noise_key = keys::load_or_create(&settings.noise_private_key_path)?;
     let noise = Responder::new(noise_key.bytes()).map_err(|e| format!("cannot use the noise key: {e}"))?;
     let relay_key =
@@ -103,19 +96,8 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
 
     let sockets = Sockets::open(&mut settings).await?;
     let (local, local_listener) = LocalSocket::open(&settings.unix_socket, settings.unix_socket_permission)?;
-    let addresses = config::private_addresses();
-    let relay_public = relay_key.as_ref().map(|k| headsail_derp::Identity::new(*k.bytes()).public());
-    let certificates = match sockets.tls.is_empty() && !settings.listeners.http_offers_tls {
-        true => None,
-        false => {
-            let names = tls::certificate_names(&settings.server_url.host, &addresses);
-            Some(Certificates::open(
-                &settings.certificate,
-                &names,
-                relay_public.as_ref().map(NodeKey::bytes),
-            )?)
-        }
-    };
+    let offers_tls = !sockets.tls.is_empty() || settings.listeners.http_offers_tls;
+    let certificates = offers_tls.then(|| certificates(&settings, relay_key.as_ref())).transpose()?;
     let pin = certificates.as_ref().and_then(|c| c.pin());
     let mut derp = MapSource::new(settings.derp.clone(), sockets.relay_region(&settings, pin));
     let derp_map = derp.local()?;
@@ -162,6 +144,27 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
     }
     local.remove();
     ended
+}
+
+fn make_data_dir(dir: &Path) -> Result<(), ServeError> {
+    let shown = dir.display();
+    files::private_dir(dir).map_err(|e| format!("cannot use the data directory `{shown}`: {e}"))?;
+    if let Some(mode) = files::open_to_others(dir) {
+        tracing::warn!(
+            "others may replace keys in the data directory `{shown}` (mode {mode:04o}): `chmod 700 {shown}`"
+        );
+    }
+    Ok(())
+}
+
+/// The certificates of files, or one made here for every name and address that clients may use.
+fn certificates(
+    settings: &Settings,
+    relay_key: Option<&PrivateKey>,
+) -> Result<Arc<Certificates>, ServeError> {
+    let relay = relay_key.map(|k| headsail_derp::Identity::new(*k.bytes()).public());
+    let names = tls::certificate_names(&settings.server_url.host, &config::private_addresses());
+    Ok(Certificates::open(&settings.certificate, &names, relay.as_ref().map(NodeKey::bytes))?)
 }
 
 fn start_log(log: &config::Log) {
