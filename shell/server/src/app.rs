@@ -10,7 +10,7 @@ use crate::clerk::Clerk;
 use crate::config::Settings;
 use crate::control::encode::Encoder;
 use crate::control::full_map::FullMaps;
-use crate::health::Verdict;
+use crate::health::Health;
 use crate::relay::Relay;
 
 /// Why the server does not start, or stopped; for people.
@@ -30,8 +30,8 @@ pub struct App {
     pub encoder: Encoder,
     /// First frames of map streams.
     pub full_maps: FullMaps,
-    /// What was last known of the disk.
-    pub health: Verdict,
+    /// Whether changes can be saved.
+    pub health: Health,
     streams: AtomicU64,
 }
 
@@ -40,12 +40,12 @@ impl App {
     pub fn new(settings: Arc<Settings>, clerk: Clerk, noise: Responder, relay: Option<Relay>) -> App {
         App {
             settings,
+            health: Health::of(clerk.clone()),
             clerk,
             noise,
             relay,
             encoder: Encoder::default(),
             full_maps: FullMaps::default(),
-            health: Verdict::default(),
             streams: AtomicU64::new(1),
         }
     }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::admin::{self, Trust};
 use crate::app::App;
 use crate::control::{key, upgrade};
-use crate::{health, login, unread, version};
+use crate::{login, unread, version};
 
 /// Largest body of a question whether a node may relay.
 const MAX_VERIFY: usize = 4 * 1024;
@@ -69,7 +69,7 @@ async fn guard_browsers(request: Request, next: Next) -> Response {
 }
 
 async fn health(State(app): State<Arc<App>>) -> Response {
-    let (status, body) = match health::is_healthy(app).await {
+    let (status, body) = match app.health.is_good().await {
         true => (StatusCode::OK, r#"{"status":"pass"}"#),
         false => (StatusCode::INTERNAL_SERVER_ERROR, r#"{"status":"fail"}"#),
     };
