@@ -26,7 +26,7 @@ pub fn serve(globals: &Globals) -> Outcome {
 /// `configtest`
 pub fn configtest(globals: &Globals) -> Outcome {
     let settings = connect::settings(globals)?;
-    let findings = headsail_server::rehearse::rehearse(&settings);
+    let findings = headsail_server::start::rehearse::rehearse(&settings);
     if !findings.is_empty() {
         return Err(Failure::of_configuration("no server would start", &findings, &settings.warnings));
     }

@@ -7,10 +7,10 @@ use headsail_noise::Responder;
 use headsail_tailnet::model::node::StreamNo;
 
 use crate::clerk::Clerk;
+use crate::clerk::health::Health;
 use crate::config::Settings;
 use crate::control::encode::Encoder;
 use crate::control::full_map::FullMaps;
-use crate::health::Health;
 use crate::relay::Relay;
 
 /// Why the server does not start, or stopped; for people.

@@ -10,7 +10,7 @@ use headsail_wire::json;
 use serde::Deserialize;
 
 use crate::config::{Dns, ExtraRecord, extra_record};
-use crate::files;
+use crate::system::files;
 
 /// How often the file of extra records is looked at.
 pub const WATCH_EVERY: Duration = Duration::from_secs(2);

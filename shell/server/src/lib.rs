@@ -6,32 +6,20 @@
 pub mod admin;
 pub mod app;
 pub mod clerk;
-pub mod clock;
 pub mod config;
-mod configured;
 pub mod control;
 pub mod derp_map;
 pub mod dns;
-pub mod files;
-pub mod health;
 pub mod http;
-mod journal;
-pub mod keys;
 pub mod listen;
 pub mod login;
-pub mod metrics;
 pub mod policy_file;
-pub mod random;
-pub mod rehearse;
 pub mod relay;
-pub mod relay_pages;
-pub mod run;
-mod sockets;
+pub mod start;
+pub mod system;
 #[cfg(test)]
 mod testing;
 pub mod tls;
-mod unread;
 pub mod version;
-mod welcome;
 
-pub use run::{Ended, ServeOptions, serve};
+pub use start::run::{Ended, ServeOptions, serve};

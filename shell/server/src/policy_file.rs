@@ -9,8 +9,8 @@ use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::model::policy::PolicyRow;
 
 use crate::clerk::{Clerk, Failure};
-use crate::files::Watch;
-use crate::{clock, files};
+use crate::system::files::Watch;
+use crate::system::{clock, files};
 
 /// What the reader of policies takes.
 const MAX_FILE_BYTES: u64 = MAX_TEXT as u64;

@@ -14,7 +14,7 @@ use headsail_wire::ids::ApiKeyId;
 use super::error::Refusal;
 use super::read::Read;
 use super::{Admin, Answer, key, view};
-use crate::random;
+use crate::system::random;
 
 /// How long a key works whose maker did not say.
 const DEFAULT_SECS: i64 = 90 * 24 * 3600;

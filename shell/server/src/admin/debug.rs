@@ -16,7 +16,7 @@ use headsail_wire::keys::{MachineKey, NodeKey};
 use super::nodes::prefixes;
 use super::read::Read;
 use super::{Admin, Answer, user_of, view};
-use crate::random;
+use crate::system::random;
 
 /// [`headsail_api::paths::DEBUG_CREATE_NODE`]: makes up a login that waits under the id that the request gives, of a
 /// machine that nobody has.

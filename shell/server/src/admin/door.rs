@@ -14,7 +14,7 @@ use headsail_wire::time::Time;
 
 use super::error::Refusal;
 use crate::app::App;
-use crate::clock;
+use crate::system::clock;
 
 /// A use is noted at most this often, so that a busy program does not fill the clerk's queue.
 const NOTE_USE_SECS: i64 = 60;

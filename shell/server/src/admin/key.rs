@@ -5,7 +5,7 @@ use headsail_wire::time::Time;
 
 use super::error::Refusal;
 use super::view;
-use crate::clock;
+use crate::system::clock;
 
 /// When a new key stops working: when its maker said, or this many seconds from now.
 ///

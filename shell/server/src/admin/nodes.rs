@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use super::error::Refusal;
 use super::read::{self, Read};
 use super::{Admin, Answer, user_of, view};
-use crate::clock;
+use crate::system::clock;
 
 /// [`headsail_api::paths::NODE_LIST`]
 pub async fn list(

@@ -19,9 +19,9 @@ use headsail_tailnet::tailnet::Tailnet;
 use super::error::Refusal;
 use super::error::finding;
 use super::policy::{NO_POLICY, shown, warnings};
-use crate::clock;
 use crate::config::{self, Settings};
-use crate::random;
+use crate::system::clock;
+use crate::system::random;
 
 /// The database of a server that does not run.
 pub struct Offline {

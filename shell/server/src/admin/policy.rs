@@ -20,7 +20,8 @@ use headsail_wire::ids::NodeId;
 use super::error::{Refusal, finding};
 use super::read::Read;
 use super::{Admin, Answer, view};
-use crate::{clock, config};
+use crate::config;
+use crate::system::clock;
 
 /// What is said where a policy is asked for and there is none.
 pub(super) const NO_POLICY: &str = "no policy was set: every node may reach every other";

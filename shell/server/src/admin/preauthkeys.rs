@@ -15,7 +15,7 @@ use headsail_wire::ids::AuthKeyId;
 use super::error::Refusal;
 use super::read::Read;
 use super::{Admin, Answer, key, user_of, view};
-use crate::random;
+use crate::system::random;
 
 /// How long a key works whose maker did not say.
 const DEFAULT_SECS: i64 = 3600;

@@ -25,7 +25,7 @@ pub use env::{Env, process_env};
 pub use report::ConfigError;
 pub use settings::*;
 
-use crate::files;
+use crate::system::files;
 use check::Origin;
 use raw::Raw;
 use report::Report;

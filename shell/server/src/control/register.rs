@@ -52,7 +52,7 @@ pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<B
 
 async fn register(app: &App, machine: MachineKey, request: RegisterRequest) -> Response<Body> {
     let node_key = request.node_key;
-    let logs_out = request.expiry.is_some_and(|at| at <= crate::clock::now());
+    let logs_out = request.expiry.is_some_and(|at| at <= crate::system::clock::now());
     let registration = Registration {
         machine_key: machine,
         cap: request.version,
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    use crate::clock;
+    use crate::system::clock;
     use crate::testing::{app, let_in, registers, submit, user};
 
     #[tokio::test]

@@ -19,8 +19,8 @@ use headsail_wire::ssh::{ACTION_PATH, SshAction};
 
 use crate::app::App;
 use crate::clerk::Failure;
-use crate::clock;
 use crate::control::reply::{refuse, text};
+use crate::system::clock;
 
 /// A waiting question is answered at the latest then; the node asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);

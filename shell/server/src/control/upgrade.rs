@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::control::inner;
 use crate::control::noise_io::NoiseIo;
 use crate::listen::{Seat, UPGRADE_TIMEOUT};
-use crate::random;
+use crate::system::random;
 
 const PROTOCOL: &str = "tailscale-control-protocol";
 const HANDSHAKE_HEADER: &str = "x-tailscale-handshake";

@@ -9,7 +9,7 @@ use headsail_wire::derp_map::{DerpNode, DerpRegion, HomeParams};
 
 use super::layer::Layer;
 use crate::config::tree::{Entry, Place, Tree, Value};
-use crate::files;
+use crate::system::files;
 
 /// Larger files hold no map.
 const MAX_FILE_BYTES: u64 = 4 << 20;

@@ -11,7 +11,7 @@ use headsail_wire::derp_map::{DerpMap, DerpRegion};
 use super::file;
 use super::layer::{Layer, merge};
 use crate::config::Derp;
-use crate::files;
+use crate::system::files;
 
 /// Limits of one fetch.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! How a device is pointed at this server: pages for the platforms whose apps have no command line at hand, and
 //! configuration profiles for those of Apple.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -10,7 +11,6 @@ use sha2::{Digest, Sha256};
 
 use super::layout::{escape, page};
 use crate::app::App;
-use crate::welcome::shell_word;
 
 /// A configuration profile for one of Apple's platforms.
 struct Profile {
@@ -159,6 +159,12 @@ fn uuid(words: &[&str]) -> String {
     [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| hex.get(part).unwrap_or_default()).join("-")
 }
 
+/// A URL as one word of a shell: the brackets of an IPv6 address are a pattern to zsh, which finds no file of that name.
+/// URLs have no quotes of their own.
+pub(crate) fn shell_word(url: &str) -> Cow<'_, str> {
+    if url.contains('[') { Cow::Owned(format!("'{url}'")) } else { Cow::Borrowed(url) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,5 +185,11 @@ mod tests {
         let text = property_list(&PROFILES[0], "https://hs.example.com/?a&b<c");
         assert!(text.contains("<string>https://hs.example.com/?a&amp;b&lt;c</string>"), "{text}");
         assert_eq!(quoted("it's"), "'it''s'");
+    }
+
+    #[test]
+    fn only_brackets_are_quoted() {
+        assert_eq!(shell_word("http://192.168.1.5:8080"), "http://192.168.1.5:8080");
+        assert_eq!(shell_word("http://[fd00::5]:8080"), "'http://[fd00::5]:8080'");
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::end::{End, Failure};
 use super::socket::Connection;
-use crate::random;
+use crate::system::random;
 
 const STEP: Duration = Duration::from_secs(HANDSHAKE_SECS);
 /// Bytes to make room for at a time; a real ClientInfo frame fits at once.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Shared;
 use super::end::End;
-use crate::random;
+use crate::system::random;
 
 const WRITE_STALL: Duration = Duration::from_secs(WRITE_STALL_SECS);
 

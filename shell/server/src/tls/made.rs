@@ -14,7 +14,7 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 
 use super::TlsError;
-use crate::files;
+use crate::system::files;
 
 /// How long our certificates last, and how long before the end a new one is made.
 const YEARS: i64 = 10;

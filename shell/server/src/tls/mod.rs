@@ -19,7 +19,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::Certificate;
-use crate::files::{self, Watch};
+use crate::system::files::{self, Watch};
 
 /// How often the files are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use headsail_wire::keys::{hex, unhex32};
 
-use crate::files;
+use crate::system::files;
 
 const PREFIX: &str = "privkey:";
 /// Larger files are no key.

@@ -23,11 +23,13 @@ use crate::app::{App, ServeError};
 use crate::clerk::Clerk;
 use crate::config::{self, Settings, Source};
 use crate::derp_map::MapSource;
-use crate::keys::PrivateKey;
 use crate::relay::{Admission, Relay};
-use crate::sockets::{LocalSocket, Sockets, forever};
+use crate::start::sockets::{LocalSocket, Sockets, forever};
+use crate::start::{configured, welcome};
+use crate::system::keys::PrivateKey;
+use crate::system::{clock, files, keys};
 use crate::tls::{self, Certificates};
-use crate::{clock, configured, dns, files, http, keys, listen, policy_file, welcome};
+use crate::{dns, http, listen, policy_file};
 
 /// How long a node counts as online after its stream has ended.
 const GRACE_MILLIS: i64 = 5_000;

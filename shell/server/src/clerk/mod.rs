@@ -4,6 +4,9 @@
 //! a snapshot, or wait for the next one. Askers are answered before streams are woken: a thousand streams that render
 //! their deltas would be in the way of the one whose client waits.
 
+pub mod health;
+mod journal;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -20,9 +23,8 @@ use headsail_wire::time::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::clock;
-use crate::journal;
-use crate::random;
+use crate::system::clock;
+use crate::system::random;
 
 /// Commands that may wait for the clerk; whoever comes later waits for room.
 const QUEUE: usize = 4096;

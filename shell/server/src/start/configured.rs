@@ -14,7 +14,7 @@ use crate::clerk::Clerk;
 use crate::config::Settings;
 use crate::derp_map::{self, MapSource};
 use crate::dns;
-use crate::sockets::forever;
+use crate::start::sockets::forever;
 
 /// Follows the DERP maps, of which `known` is what the server has begun with, and the file of extra records.
 pub(crate) fn follow(

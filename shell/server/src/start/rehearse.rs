@@ -11,8 +11,9 @@ use rustix::fs::Access;
 
 use crate::config::{Certificate, Policy, Settings};
 use crate::derp_map::MapSource;
+use crate::system::keys;
 use crate::tls::{self, Certificates};
-use crate::{dns, keys, policy_file};
+use crate::{dns, policy_file};
 
 /// Reads keys, certificate, policy, maps, records and database as a start would. Each sentence names a file that would
 /// forbid it. Files that a start makes by itself may be missing where this user may make them.

@@ -1,5 +1,8 @@
 //! The public face: every page and endpoint of the HTTP and TLS listeners.
 
+pub mod metrics;
+pub mod relay_pages;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,7 +20,8 @@ use serde::Deserialize;
 use crate::admin::{self, Trust};
 use crate::app::App;
 use crate::control::{key, upgrade};
-use crate::{login, unread, version};
+use crate::listen::unread;
+use crate::{login, version};
 
 /// Largest body of a question whether a node may relay.
 const MAX_VERIFY: usize = 4 * 1024;
@@ -40,7 +44,7 @@ pub fn public(app: Arc<App>) -> Router {
         .route("/windows", get(login::devices::windows))
         .route("/", get(|| async { Html(login::pages::HOME) }))
         .with_state(app.clone())
-        .merge(crate::relay_pages::routes(app.clone()))
+        .merge(crate::http::relay_pages::routes(app.clone()))
         .merge(admin::routes(app, Trust::Bearer))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .layer(middleware::from_fn(guard_browsers))
@@ -146,7 +150,7 @@ mod tests {
         app.clerk.stop("test", Command::Shutdown).await;
         assert_eq!(get(&app, "/health").await.0, 200, "known from a moment ago");
         tokio::time::pause();
-        tokio::time::advance(crate::health::GOOD_FOR).await;
+        tokio::time::advance(crate::clerk::health::GOOD_FOR).await;
         tokio::time::resume();
         assert_eq!(get(&app, "/health").await, (500, r#"{"status":"fail"}"#.to_owned()));
     }

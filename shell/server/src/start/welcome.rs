@@ -1,6 +1,5 @@
 //! What a start without any configuration says: how a machine joins.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
@@ -11,7 +10,9 @@ use headsail_wire::time::Time;
 
 use crate::app::{App, ServeError};
 use crate::clerk::Failure;
-use crate::{clock, config, random};
+use crate::config;
+use crate::login::devices::shell_word;
+use crate::system::{clock, random};
 
 /// The user that a tailnet without users gets.
 const FIRST_USER: &str = "default";
@@ -44,12 +45,6 @@ pub async fn greet(app: &App) -> Result<(), ServeError> {
         tracing::warn!("how machines join could not be printed ({error}): make a key with `{another}`");
     }
     Ok(())
-}
-
-/// A URL as one word of a shell: the brackets of an IPv6 address are a pattern to zsh, which finds no file of that name.
-/// URLs have no quotes of their own.
-pub(crate) fn shell_word(url: &str) -> Cow<'_, str> {
-    if url.contains('[') { Cow::Owned(format!("'{url}'")) } else { Cow::Borrowed(url) }
 }
 
 /// The flag with which the command line finds this server, where it needs one.
@@ -100,12 +95,6 @@ fn is_spent_greeting(key: &AuthKey, now: Time) -> bool {
 mod tests {
     use super::*;
     use crate::testing;
-
-    #[test]
-    fn only_brackets_are_quoted() {
-        assert_eq!(shell_word("http://192.168.1.5:8080"), "http://192.168.1.5:8080");
-        assert_eq!(shell_word("http://[fd00::5]:8080"), "'http://[fd00::5]:8080'");
-    }
 
     #[tokio::test]
     async fn the_key_goes_to_the_user_that_is_named() {

@@ -1,5 +1,7 @@
 //! Road 1: where connections come in. Plain and TLS listeners, and the socket of the command line.
 
+pub mod unread;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;

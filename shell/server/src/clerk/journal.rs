@@ -187,7 +187,7 @@ mod tests {
         let routed = testing::submit(&app, command).await.node(node.id).unwrap().clone();
         let command = Command::RenameNode { node: node.id, name: "www".into() };
         let renamed = testing::submit(&app, command).await.node(node.id).unwrap().clone();
-        let command = Command::ExpireNode { node: node.id, at: Some(crate::clock::now()) };
+        let command = Command::ExpireNode { node: node.id, at: Some(crate::system::clock::now()) };
         let expired = testing::submit(&app, command).await.node(node.id).unwrap().clone();
         let history = [routed, renamed, expired].map(Change::Node);
         let history = [history.as_slice(), &[Change::NodeGone(node.id)]].concat();

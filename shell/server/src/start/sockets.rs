@@ -17,10 +17,12 @@ use tokio_rustls::TlsAcceptor;
 use crate::app::{App, ServeError};
 use crate::config::{ListenAddr, Listeners, Settings};
 use crate::derp_map::{self, RelayAddress};
+use crate::http;
+use crate::http::metrics;
 use crate::listen::{self, Service, Tls};
 use crate::relay::stun;
+use crate::system::files;
 use crate::tls::{self, Certificates};
-use crate::{files, http, metrics};
 
 /// How many ports are tried where one is taken and may move.
 const PORTS_TO_TRY: u16 = 20;
