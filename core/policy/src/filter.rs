@@ -8,7 +8,7 @@ use headsail_wire::ids::{NodeId, UserId};
 
 use crate::cow::Bits;
 use crate::engine::{Engine, NodeRow};
-use crate::mix::{address_mix, mix, text_mix};
+use crate::mix::{address_mix, literal_mix, mix, text_mix};
 use crate::net::{ANY_SOURCE, INTERNET, Net, is_exit_route};
 use crate::program::{Body, ListId, Section, Target};
 
@@ -298,19 +298,22 @@ impl Engine {
             sum = sum.wrapping_add(self.routes_sum).wrapping_add(mix(1));
             let nets = l.nets.iter().filter_map(|s| self.program.net(*s));
             let again = nets.filter(|n| self.is_written_for_any(n));
-            sum = again.fold(sum, |sum, n| sum.wrapping_sub(text_mix(&n.to_string())));
+            sum = again.fold(sum, |sum, n| sum.wrapping_sub(literal_mix(&n)));
         }
         sum = sum.wrapping_add(self.program.literals.get(id).copied().unwrap_or(0));
         // An address of a node that the list names as well is there once.
         let nets = if l.who.is_empty() { &[] } else { l.nets.as_slice() };
         let twice = nets.iter().filter_map(|s| self.program.net(*s)?.single());
-        twice.filter(|a| self.names_address(l, *a)).fold(sum, |sum, a| sum.wrapping_sub(address_mix(a)))
+        let is_once = |a: &IpAddr| !(l.any && self.is_written_for_any(&Net::from(*a)));
+        twice
+            .filter(|a| is_once(a) && self.names_address(l, *a))
+            .fold(sum, |sum, a| sum.wrapping_sub(address_mix(a)))
     }
 
     /// Whether a literal is among what `*` is written as, so that it is there once.
     fn is_written_for_any(&self, net: &Net) -> bool {
         match net {
-            Net::Prefix(p) if self.routes.get(p).is_some() && !is_exit_route(p) => net.single().is_none(),
+            Net::Prefix(p) if self.routes.get(p).is_some() => !is_exit_route(p),
             _ => ANY_SOURCE.contains(&net.to_string().as_str()),
         }
     }

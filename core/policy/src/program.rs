@@ -9,7 +9,7 @@ use headsail_wire::filter::{CapMap, PortRange};
 use ipnet::IpNet;
 
 use crate::document::*;
-use crate::mix::{address_mix, text_mix};
+use crate::mix::literal_mix;
 use crate::net::Net;
 use crate::ports::ALL_PORTS;
 use crate::selector::{Auto, Role, Selector, folded};
@@ -463,12 +463,12 @@ impl Builder<'_> {
                     for m in self.doc.group(g).unwrap_or_default() {
                         match &m.value {
                             Selector::User(t) | Selector::Host(t) => name(t, id),
-                            Selector::Domain(d) => p.by_domain.entry(d.clone()).or_default().push(id),
+                            Selector::Domain(d) => p.by_domain.entry(d.to_lowercase()).or_default().push(id),
                             _ => {}
                         }
                     }
                 }
-                Selector::Domain(d) => p.by_domain.entry(d.clone()).or_default().push(id),
+                Selector::Domain(d) => p.by_domain.entry(d.to_lowercase()).or_default().push(id),
                 Selector::Tag(t) => drop(p.by_tag.insert(t.clone(), id)),
                 Selector::Auto(Auto::Role(r)) => p.by_role.push((*r, id)),
                 Selector::Auto(Auto::Member) => p.member = Some(id),
@@ -488,8 +488,7 @@ impl Builder<'_> {
                 Some(Selector::Net(n)) => Some(n),
                 _ => None,
             });
-            let literal = |n: &Net| n.single().map_or_else(|| text_mix(&n.to_string()), address_mix);
-            p.literals.push(nets.map(literal).fold(0, u128::wrapping_add));
+            p.literals.push(nets.map(literal_mix).fold(0, u128::wrapping_add));
         }
         for ids in p.by_token.values_mut().flat_map(BTreeMap::values_mut) {
             ids.sort();

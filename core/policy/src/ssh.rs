@@ -134,7 +134,10 @@ impl Engine {
 /// The part before `@` of an address whose domain a `localpart` names.
 fn local_part<'e>(users: &[SshUser], email: &'e str) -> Option<&'e str> {
     let (local, domain) = email.rsplit_once('@')?;
-    users.iter().any(|u| matches!(u, SshUser::LocalPart(d) if *d == domain.to_lowercase())).then_some(local)
+    users
+        .iter()
+        .any(|u| matches!(u, SshUser::LocalPart(d) if d.to_lowercase() == domain.to_lowercase()))
+        .then_some(local)
 }
 
 /// Requested account to local account; root is refused unless it is named.

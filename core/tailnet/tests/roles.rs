@@ -163,6 +163,16 @@ fn a_new_policy_names_users_by_the_domains_of_the_tailnet() {
     assert!(town.try_to(policy("example.com")).is_err(), "a slip");
     town.make(policy("example.org"));
 
+    // Where nothing said which domains there are, a policy may have one in any case, and means the same users.
+    let mut town = Town::new();
+    town.make(policy("Example.ORG"));
+    let email = "bob@example.org".to_owned();
+    town.make(Command::CreateUser(NewUser { name: "bob".into(), email, ..NewUser::default() }));
+    let bob = town.t.users().next().expect("a user").id;
+    let key = town.key(bob, |_| {});
+    let node = town.join(&Client::new(1, "web"), &key);
+    assert_eq!(town.t.access().engine().filter(node.id).len(), 1);
+
     let mut town = Town::with(|s| s.policy_domains = vec!["example.com".into()]);
     town.make(policy("example.com"));
     assert!(town.try_to(policy("example.org")).is_err());

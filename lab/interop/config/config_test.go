@@ -272,7 +272,10 @@ func TestRefusedConfigurations(t *testing.T) {
 func TestUnknownKeyWarns(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("listen_adr", "127.0.0.1:1"))
-	if log := s.Log(); !strings.Contains(log, "listen_adr") || !strings.Contains(log, "listen_addr") {
-		t.Errorf("no warning with a proposal: %s", s.LogTail(10))
-	}
+	harness.Eventually(t, 5*time.Second, "a warning with a proposal", func() error {
+		if log := s.Log(); !strings.Contains(log, "listen_adr") || !strings.Contains(log, "listen_addr") {
+			return harness.Errorf("%s", s.LogTail(10))
+		}
+		return nil
+	})
 }

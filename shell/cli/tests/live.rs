@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -323,4 +324,19 @@ fn the_log_tells_what_becomes_of_nodes_and_of_the_server() {
     ] {
         assert!(lines.any(|line| line.contains(told)), "{told}: {log}");
     }
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // As much as a pipe of Linux holds: whoever writes another byte waits.
+    writer.write_all(&[b'\n'; 65_536]).unwrap();
+    let mut here = Installation::new("unread");
+    here.start_as(Command::new(PROGRAM).stderr(writer));
+    for name in ["alice", "bob", "carol"] {
+        here.run(&format!("users create {name}")).ok();
+    }
+    here.run("health").ok();
+    here.stop();
+    drop(reader);
 }

@@ -59,46 +59,59 @@ async fn read_and_set(clerk: &Clerk, path: &Path, otherwise: &str) {
     let _ = set(clerk, path, text, otherwise).await;
 }
 
-/// The store is at fault, not the policy.
-struct NotSaved;
+/// What came of a policy.
+enum Outcome {
+    Holds,
+    /// It cannot be read, or is not right.
+    Refused,
+    /// The store is at fault, not the policy.
+    NotSaved,
+}
 
-async fn set(clerk: &Clerk, path: &Path, text: io::Result<String>, otherwise: &str) -> Result<(), NotSaved> {
+async fn set(clerk: &Clerk, path: &Path, text: io::Result<String>, otherwise: &str) -> Outcome {
     let shown = path.display();
     let text = match text {
         Ok(text) => text,
         Err(error) => {
             tracing::warn!("{}; the former policy stays", unreadable(path, &error));
-            return Ok(());
+            return Outcome::Refused;
         }
     };
     let command = Command::SetPolicy { text: text.clone(), kept: false };
     match clerk.submit("policy file", command).await {
-        Ok(_) => tracing::info!("the policy `{shown}` holds"),
+        Ok(_) => {
+            tracing::info!("the policy `{shown}` holds");
+            Outcome::Holds
+        }
         Err(Failure::Rejected(Rejection::BadPolicy(faults))) if !faults.diagnostics.is_empty() => {
             let places = render(&shown.to_string(), &text, &faults.diagnostics);
             tracing::warn!("the policy {otherwise}:\n{places}");
+            Outcome::Refused
         }
         Err(Failure::Rejected(rejection)) => {
             tracing::warn!("the policy `{shown}` {otherwise}: {}", rejection.text());
+            Outcome::Refused
         }
         Err(Failure::Fault(why)) => {
             tracing::error!("the policy `{shown}` can't be set: {why}");
-            return Err(NotSaved);
+            Outcome::NotSaved
         }
     }
-    Ok(())
 }
 
 /// Follows the file for ever. What the store could not save is tried again.
 pub async fn watch(clerk: Clerk, path: PathBuf) {
     let mut watch = Watch::new(path.clone(), MAX_FILE_BYTES);
+    let mut last = Outcome::Holds;
     loop {
         let text = watch.news(WATCH_EVERY).await;
         let holds = |text: &String| clerk.snapshot().policy().is_some_and(|row| row.text() == text);
-        if text.as_ref().is_ok_and(holds) {
+        // Said again where the last word was that something is wrong with it.
+        if matches!(last, Outcome::Holds) && text.as_ref().is_ok_and(holds) {
             continue;
         }
-        if let Err(NotSaved) = set(&clerk, &path, text, REFUSED).await {
+        last = set(&clerk, &path, text, REFUSED).await;
+        if let Outcome::NotSaved = last {
             watch.forget();
         }
     }

@@ -46,7 +46,9 @@ impl Offline {
         }
         let mut store = SqliteStore::open(path, Options::default()).map_err(|e| e.to_string())?;
         let loaded = store.load().map_err(|e| e.to_string())?;
-        let mut tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
+        let policy_domains = settings.policy_domains.clone();
+        let mut tailnet =
+            Tailnet::empty(Arc::new(TailnetSettings { policy_domains, ..TailnetSettings::basic() }));
         tailnet.apply(&loaded.changes);
         Ok(Offline { settings, store, stored: loaded.revision, tailnet })
     }

@@ -28,17 +28,15 @@ impl Health {
     /// Whether changes can be saved, now or a moment ago. The clerk is asked by one task at a time, which goes on where
     /// its asker has gone: others may wait for it.
     pub async fn is_good(&self) -> bool {
-        let health = self.clone();
+        let mut last = self.last.clone().lock_owned().await;
+        if let Some((_, verdict)) = last.filter(|(at, _)| at.elapsed() < GOOD_FOR) {
+            return verdict;
+        }
+        let clerk = self.clerk.clone();
         let asked = tokio::spawn(async move {
-            let mut last = health.last.lock().await;
-            match *last {
-                Some((at, verdict)) if at.elapsed() < GOOD_FOR => verdict,
-                _ => {
-                    let verdict = health.clerk.is_healthy().await;
-                    *last = Some((Instant::now(), verdict));
-                    verdict
-                }
-            }
+            let verdict = clerk.is_healthy().await;
+            *last = Some((Instant::now(), verdict));
+            verdict
         });
         asked.await.unwrap_or(false)
     }

@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use headsail_tailnet::change::Change;
 use headsail_tailnet::model::node::{Expiry, Node, Owner};
+use headsail_tailnet::model::ssh_check::SshCheck;
+use headsail_tailnet::model::ticket::TicketState;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::{NodeId, UserId};
+use headsail_wire::time::Time;
 
 /// Logs changes that have come true, which were decided on the tailnet as it `was`.
 pub(crate) fn tell(actor: &str, was: &Tailnet, changes: &[Change]) {
@@ -57,7 +60,7 @@ impl Journal<'_> {
             Change::AuthKey(key) => match self.was.auth_key(key.id) {
                 None => vec![format!("auth key {} of {} was made", key.id, self.keeper(key.user, &key.tags))],
                 Some(before) if before.expiration != key.expiration => {
-                    vec![format!("auth key {} has another expiry", key.id)]
+                    vec![format!("auth key {} {}", key.id, until(key.expiration))]
                 }
                 Some(_) => Vec::new(),
             },
@@ -65,11 +68,12 @@ impl Journal<'_> {
             Change::ApiKey(key) => match self.was.api_key(key.id) {
                 None => vec![format!("API key {} was made", key.id)],
                 Some(before) if before.expiration != key.expiration => {
-                    vec![format!("API key {} has another expiry", key.id)]
+                    vec![format!("API key {} {}", key.id, until(key.expiration))]
                 }
                 Some(_) => Vec::new(),
             },
             Change::ApiKeyGone(id) => vec![format!("API key {id} is gone")],
+            Change::SshCheck(check) => self.session(check).into_iter().collect(),
             Change::Policy(_) => vec!["a policy was set".to_owned()],
             Change::Contact(..)
             | Change::Presence(..)
@@ -77,22 +81,33 @@ impl Journal<'_> {
             | Change::TombstoneGone(_)
             | Change::Ticket(_)
             | Change::TicketGone(_)
-            | Change::SshCheck(_)
             | Change::SshCheckGone(_)
             | Change::Settings(_)
             | Change::NextId(..) => Vec::new(),
         }
     }
 
+    /// What a person has said of an SSH session that needed consent.
+    fn session(&self, check: &SshCheck) -> Option<String> {
+        let verdict = match check.state {
+            TicketState::Waiting => return None,
+            TicketState::Granted => "was let in",
+            TicketState::Refused(_) => "was refused",
+        };
+        let name = |id: NodeId| self.was.node(id).map_or_else(|| format!("node {id}"), |n| called(n));
+        let (from, to, account) = (name(check.src), name(check.dst), check.account.escape_debug());
+        Some(format!("SSH from {from} to {to} as `{account}` {verdict}"))
+    }
+
     fn arrival(&self, node: &Node) -> String {
         let kind = if node.ephemeral { ", ephemeral" } else { "" };
         let key = node.auth_key.map_or_else(String::new, |id| format!(", with auth key {id}"));
-        format!(
-            "{} of {} has joined{key}{kind}, as {}",
-            called(node),
-            self.owner(&node.owner),
-            listed(node.ips())
-        )
+        let routes = match node.approved_routes.is_empty() {
+            true => String::new(),
+            false => format!(", with the routes {}", listed(node.approved_routes.iter())),
+        };
+        let (name, owner, ips) = (called(node), self.owner(&node.owner), listed(node.ips()));
+        format!("{name} of {owner} has joined{key}{kind}, as {ips}{routes}")
     }
 
     fn difference(&self, before: &Node, node: &Node) -> Vec<String> {
@@ -140,6 +155,10 @@ impl Journal<'_> {
     fn user(&self, id: UserId) -> String {
         self.was.user(id).map_or_else(|| format!("user {id}"), |user| format!("user `{}` ({id})", user.name))
     }
+}
+
+fn until(at: Option<Time>) -> String {
+    at.map_or_else(|| "does not expire any more".to_owned(), |at| format!("is good until {at}"))
 }
 
 fn called(node: &Node) -> String {
@@ -200,5 +219,27 @@ mod tests {
                 "node `www` (1) is gone",
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn consent_to_ssh_sessions_is_told() {
+        let app = testing::app();
+        let alice = testing::user(&app, "alice").await;
+        let (from, _) = testing::let_in(&app, 1, alice).await;
+        let (to, _) = testing::let_in(&app, 2, alice).await;
+        let check = |state| SshCheck {
+            id: "hskey-authreq-x".into(),
+            src: from.id,
+            dst: to.id,
+            account: "ro\not".into(),
+            state,
+            until: crate::system::clock::now(),
+        };
+        let told =
+            |state| lines(&app.clerk.snapshot(), &[Change::SshCheck(Arc::new(check(state)))]).join("; ");
+        assert_eq!(told(TicketState::Waiting), "");
+        let granted = told(TicketState::Granted);
+        assert_eq!(granted, "SSH from node `web` (1) to node `web-1` (2) as `ro\\not` was let in");
+        assert!(told(TicketState::Refused("no".into())).ends_with("was refused"));
     }
 }

@@ -58,24 +58,24 @@ pub struct ClientSettings {
 /// # Errors
 /// Everything that forbids a start.
 pub fn load(source: &Source, env: &Env) -> Result<Settings, ConfigError> {
-    match document(source, env) {
-        Document::File(file) => {
-            let raw = read(&file, env)?;
-            let data_dir = chosen_data_dir(source, env);
-            let origin = Origin { file: Some(&file), data_dir: data_dir.as_deref(), built_in: false };
-            check::settings(raw, &origin)
-        }
-        Document::BuiltIn(data_dir) => Settings::embedded(&data_dir, env),
-    }
+    load_with_log(source, env).1
 }
 
-/// Reads only how the log is written, so that it can tell what is wrong with the rest. What cannot be read is not set.
-pub fn load_log(source: &Source, env: &Env) -> Log {
-    let mut raw = match document(source, env) {
-        Document::File(file) => read(&file, env).unwrap_or_else(|_| built_in(Path::new(""), env)),
-        Document::BuiltIn(data_dir) => built_in(&data_dir, env),
-    };
-    check::log(&mut raw)
+/// [`load`], and how the log is written, which can then tell what is wrong with the rest: of a file that cannot be read,
+/// only variables say so. The file is read once, as it may be a pipe.
+pub fn load_with_log(source: &Source, env: &Env) -> (Log, Result<Settings, ConfigError>) {
+    match document(source, env) {
+        Document::File(file) => {
+            let raw = read(&file, env);
+            let mut of_log = raw.as_ref().map_or_else(|_| built_in(Path::new(""), env), Raw::clone);
+            let data_dir = chosen_data_dir(source, env);
+            let origin = Origin { file: Some(&file), data_dir: data_dir.as_deref(), built_in: false };
+            (check::log(&mut of_log), raw.and_then(|raw| check::settings(raw, &origin)))
+        }
+        Document::BuiltIn(data_dir) => {
+            (check::log(&mut built_in(&data_dir, env)), Settings::embedded(&data_dir, env))
+        }
+    }
 }
 
 /// Reads only what the command line needs to reach a server, so that other faults of the file don't stand in its way.

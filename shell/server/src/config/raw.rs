@@ -16,6 +16,7 @@ pub(crate) struct At<T> {
 }
 
 /// The document with what was found out about it so far. Every accessor takes a path of [`schema::KEYS`].
+#[derive(Clone)]
 pub(crate) struct Raw {
     root: Tree,
     /// Relative paths of the document start here.

@@ -35,7 +35,7 @@ impl Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// Collects problems and warnings while a configuration is read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     file: Option<PathBuf>,
     problems: Vec<String>,

@@ -40,10 +40,9 @@ impl Layer {
         Ok(self)
     }
 
-    /// Whether clients could relay through it.
-    pub(crate) fn has_relays(&self) -> bool {
-        let mut regions = self.regions.iter().flatten().filter_map(|(_, region)| region.as_ref());
-        regions.any(|region| region.nodes.iter().any(|node| !node.stun_only))
+    /// Whether it neither gives regions nor takes any away.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.regions.as_ref().is_none_or(BTreeMap::is_empty)
     }
 }
 

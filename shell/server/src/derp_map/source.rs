@@ -115,7 +115,7 @@ fn cached(settings: &Derp) -> BTreeMap<String, Layer> {
     kept.into_iter()
         .filter(|(url, _)| urls.contains(url))
         .filter_map(|(url, layer)| Some((url, layer.checked().ok()?)))
-        .filter(|(_, layer)| layer.has_relays())
+        .filter(|(_, layer)| !layer.is_empty())
         .collect()
 }
 
@@ -176,7 +176,7 @@ async fn fetch(url: &str) -> Result<Layer, String> {
     }
     let layer = Layer::from_json(&body)?;
     // Any JSON object reads as a map, an apology for an overload too.
-    if layer.has_relays() { Ok(layer) } else { Err("it is not a DERP map: it names no relay".to_owned()) }
+    if layer.is_empty() { Err("it is not a DERP map: it names no region".to_owned()) } else { Ok(layer) }
 }
 
 /// A client for one fetch: they are hours apart, so nothing is kept open.

@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Seat(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
 
-/// What every connection is served with.
+/// What every connection is served with. All listeners of one service count their connections together.
 #[derive(Clone)]
 pub struct Service {
     /// Pages and endpoints.
@@ -61,11 +61,6 @@ impl Service {
     /// Serves `router`, and `relay` where a client skips the HTTP answer, on so many connections at once.
     pub fn new(router: Router, relay: Option<Relay>, connections: usize) -> Service {
         Service { router, relay, permits: Arc::new(Semaphore::new(connections)) }
-    }
-
-    /// Serves something else, on connections that count together with those of this service.
-    pub fn with(&self, router: Router, relay: Option<Relay>) -> Service {
-        Service { router, relay, permits: self.permits.clone() }
     }
 }
 
@@ -374,11 +369,9 @@ mod tests {
 
     #[tokio::test]
     async fn connections_count_over_all_listeners() {
-        let router = || Router::new().route("/", get(|| async { "" }));
-        let one = Service::new(router(), None, 1);
-        let other = one.with(router(), None);
+        let one = Service::new(Router::new().route("/", get(|| async { "" })), None, 1);
         let mut clients = Vec::new();
-        for service in [one.clone(), other] {
+        for service in [one.clone(), one.clone()] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let addr = listener.local_addr().unwrap();
             tokio::spawn(accept(listener, Tls::No, service));

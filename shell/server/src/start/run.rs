@@ -18,6 +18,7 @@ use headsail_wire::dns::DnsConfig;
 use headsail_wire::keys::NodeKey;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::app::{App, ServeError};
 use crate::clerk::Clerk;
@@ -35,6 +36,8 @@ use crate::{dns, http, listen, policy_file};
 const GRACE_MILLIS: i64 = 5_000;
 /// How long a polite stop waits for its last write.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Lines of the log that wait for a reader at most.
+const LOG_LINES: usize = 16_384;
 /// Open files that the server asks the system for.
 const OPEN_FILES: u64 = 65_536;
 /// Open files that are not for connections: the database, listeners, the command line, what is fetched and read again.
@@ -65,9 +68,10 @@ pub struct Ended {
 pub async fn serve(options: ServeOptions) -> Result<(), Ended> {
     let source = Source { config: options.config, data_dir: options.data_dir };
     let env = config::process_env();
-    let log = config::load_log(&source, &env);
-    start_log(&log);
-    let served = match config::load(&source, &env) {
+    let (log, loaded) = config::load_with_log(&source, &env);
+    // Dropped last: what waits to be written is written then, if anybody reads it.
+    let _writer = start_log(&log);
+    let served = match loaded {
         Ok(settings) => run(settings).await,
         Err(error) => Err(error.into()),
     };
@@ -169,16 +173,20 @@ fn certificates(
     Ok(Certificates::open(&settings.certificate, &names, relay.as_ref().map(NodeKey::bytes))?)
 }
 
-fn start_log(log: &config::Log) {
+/// Starts the log. It is written by a thread of its own, and lines that nobody takes are dropped: a pipe that is full must
+/// hold up neither the clerk nor a stop.
+fn start_log(log: &config::Log) -> WorkerGuard {
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).lossy(true).finish(io::stderr());
     let filter = tracing_subscriber::EnvFilter::try_from_env("HEADSAIL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(log.level.as_str()));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // What the library says of its own failures it says with a macro that panics where standard error is closed or full.
     let builder = builder.with_ansi(colours).log_internal_errors(false);
     // A second start in one process, as in tests, keeps the first log.
     let _ = if log.json { builder.json().try_init() } else { builder.compact().try_init() };
+    guard
 }
 
 /// Every stream and every relay client is an open file; the usual limit of 1024 is soon reached. Gives the limit that

@@ -24,6 +24,8 @@ use crate::relay::stun;
 use crate::system::files;
 use crate::tls::{self, Certificates};
 
+/// Connections to the metrics at once. They count apart, so that clients in great numbers don't hide what is wrong.
+const FOR_METRICS: usize = 16;
 /// How many ports are tried where one is taken and may move.
 const PORTS_TO_TRY: u16 = 20;
 
@@ -117,7 +119,7 @@ impl Sockets {
         let counts = Arc::new(stun::Counts::default());
         if let Some(listener) = self.metrics {
             tracing::info!("showing metrics on {}", listener.local_addr()?);
-            let service = service.with(metrics::routes(app.clone(), counts.clone()), None);
+            let service = Service::new(metrics::routes(app.clone(), counts.clone()), None, FOR_METRICS);
             tasks.spawn(forever(listen::accept(listener, Tls::No, service)));
         }
         for socket in self.stun {

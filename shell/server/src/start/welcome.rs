@@ -68,7 +68,8 @@ async fn first_key(app: &App) -> Result<(String, String), Failure> {
         }
     };
     let now = clock::now();
-    for key in snapshot.auth_keys().filter(|k| k.user == Some(user.id) && is_spent_greeting(k, now)) {
+    let is_ours = |k: &AuthKey| user.name == FIRST_USER && k.user == Some(user.id);
+    for key in snapshot.auth_keys().filter(|k| is_ours(k) && is_spent_greeting(k, now)) {
         app.clerk.submit("start", Command::DeleteAuthKey(key.id)).await?;
     }
     let key = mint(AUTH_KEY_PREFIX, &random::bytes());

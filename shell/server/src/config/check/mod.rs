@@ -50,7 +50,7 @@ pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, Co
         unix_socket_permission: permission(raw_mut),
         lifetimes: lifetimes(raw_mut),
         policy: policy(raw_mut),
-        policy_domains: raw_mut.list("policy.domains").iter().map(|d| d.value.to_lowercase()).collect(),
+        policy_domains: policy_domains(raw_mut),
         taildrop: raw_mut.bool("taildrop.enabled", true),
         auto_update: raw_mut.bool("auto_update.enabled", false),
         pending_logins: pending_logins(raw_mut),
@@ -209,6 +209,22 @@ fn policy(raw: &mut Raw) -> Policy {
             Policy::File(path)
         }
     }
+}
+
+fn policy_domains(raw: &mut Raw) -> Vec<String> {
+    let listed = raw.list("policy.domains");
+    for At { value, place } in &listed {
+        let is_domain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-');
+        if value.is_empty() || !value.chars().all(is_domain) {
+            raw.report.problem(
+                place,
+                format_args!(
+                    "`policy.domains` has `{value}`, which is no domain; write it like `example.com`"
+                ),
+            );
+        }
+    }
+    listed.iter().map(|d| d.value.to_lowercase()).collect()
 }
 
 /// A bad value only warns, as in Headscale.
