@@ -234,6 +234,10 @@ func TestB21HTTP(t *testing.T) {
 	if res := request("GET", "/derp"); res.StatusCode != http.StatusUpgradeRequired {
 		t.Errorf("GET /derp without upgrade: %s", res.Status)
 	}
+	// The official relay looks at no method, and the Rust crate sends POST.
+	if res := request("POST", "/derp", "Upgrade", "DERP", "Connection", "Upgrade"); res.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("POST /derp: %s", res.Status)
+	}
 	for _, path := range []string{"/derp/probe", "/derp/latency-check"} {
 		for _, method := range []string{"GET", "HEAD"} {
 			if res := request(method, path); res.StatusCode != 200 || res.Header.Get("Access-Control-Allow-Origin") != "*" {

@@ -172,7 +172,7 @@ func TestR3Echo(t *testing.T) {
 	}
 	port := harness.EchoServer(t)
 	for _, version := range []string{harness.OldestClient, harness.NewestClient} {
-		c := s.JoinClient(t, "go-"+strings.ReplaceAll(version, ".", "-"), authKey, harness.ClientVersion(version))
+		c := s.JoinClient(t, "go-"+strings.ReplaceAll(version, ".", "-"), authKey, harness.ClientVersion(version), harness.ClientEnv("TS_DEBUG_ALWAYS_USE_DERP=1"))
 		remote := net.JoinHostPort(c.Address(4).String(), port)
 		harness.Eventually(t, 60*time.Second, "Rust to Go "+version, func() error {
 			if answer := n.ask("dial %s hello-from-rust", remote); answer["echo"] != "hello-from-rust" {

@@ -36,11 +36,11 @@ pub enum Entry {
     Refuse(Response<String>),
 }
 
-/// Decides on a request for `/derp` by its headers.
+/// Decides on a request for `/derp` by its headers. As with the official relay the method does not matter to DERP: the crate
+/// `tailscale` sends POST.
 pub fn entry(relay: &Relay, method: &Method, headers: &HeaderMap) -> Entry {
     let upgrade = text(headers, UPGRADE.as_str()).to_ascii_lowercase();
     match upgrade.as_str() {
-        _ if method != Method::GET => Entry::Refuse(upgrade_required()),
         "derp" if text(headers, FAST_START) == "1" => Entry::FastStart,
         "derp" => {
             let mut answer = switch("DERP");
@@ -51,7 +51,7 @@ pub fn entry(relay: &Relay, method: &Method, headers: &HeaderMap) -> Entry {
             }
             Entry::Upgrade(answer)
         }
-        "websocket" => websocket_entry(headers),
+        "websocket" if method == Method::GET => websocket_entry(headers),
         _ => Entry::Refuse(upgrade_required()),
     }
 }

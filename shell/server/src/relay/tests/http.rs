@@ -76,16 +76,19 @@ async fn read_head(io: &mut TcpStream) -> Vec<u8> {
 async fn an_upgrade_is_answered_with_version_and_bare_key() {
     let relay = open_relay();
     let addr = listen_http(&relay).await;
-    let mut io = ask(addr, "GET /derp HTTP/1.1\nHost: x\nUpgrade: DERP\nConnection: Upgrade\n\n").await;
-    let head = String::from_utf8(read_head(&mut io).await).unwrap().to_ascii_lowercase();
-    assert!(head.starts_with("http/1.1 101 switching protocols\r\n"), "{head}");
-    for line in ["upgrade: derp", "connection: upgrade", "derp-version: 2"] {
-        assert!(head.contains(&format!("\r\n{line}\r\n")), "{head}");
-    }
     let public = headsail_wire::keys::hex(Identity::new(SECRET).public().bytes());
-    assert!(head.contains(&format!("\r\nderp-public-key: {public}\r\n")), "{head}");
-    let mut a = Client::join(io, 1).await;
-    assert_eq!(a.settle().await, []);
+    for (n, method) in [(1, "GET"), (2, "POST")] {
+        let asked = format!("{method} /derp HTTP/1.1\nHost: x\nUpgrade: DERP\nConnection: Upgrade\n\n");
+        let mut io = ask(addr, &asked).await;
+        let head = String::from_utf8(read_head(&mut io).await).unwrap().to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101 switching protocols\r\n"), "{head}");
+        for line in ["upgrade: derp", "connection: upgrade", "derp-version: 2"] {
+            assert!(head.contains(&format!("\r\n{line}\r\n")), "{head}");
+        }
+        assert!(head.contains(&format!("\r\nderp-public-key: {public}\r\n")), "{head}");
+        let mut client = Client::join(io, n).await;
+        assert_eq!(client.settle().await, []);
+    }
 }
 
 #[tokio::test]
@@ -105,7 +108,7 @@ async fn other_requests_are_told_to_upgrade() {
         "GET /derp HTTP/1.1\nHost: x\n\n",
         "GET /derp HTTP/1.1\nHost: x\nUpgrade: tea\n\n",
         "GET /derp HTTP/1.1\nHost: x\nDerp-Fast-Start: 1\n\n",
-        "POST /derp HTTP/1.1\nHost: x\nUpgrade: derp\n\n",
+        "POST /derp HTTP/1.1\nHost: x\nUpgrade: websocket\n\n",
     ] {
         let mut answer = String::new();
         ask(addr, head).await.read_to_string(&mut answer).await.unwrap();
