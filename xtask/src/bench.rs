@@ -22,7 +22,7 @@ struct Bench {
 const BENCHES: [Bench; 2] = [
     Bench {
         name: "policy",
-        cargo: &["run", "--release", "--package", "headsail-policy", "--example", "bench"],
+        cargo: &["run", "--release", "--package", "headsail-load", "--example", "policy"],
         args: &[],
         server_flag: None,
         measures: "compiling a large policy, one node joining, a one-rule edit, memory",

@@ -24,6 +24,13 @@ pub struct UserFacts {
     pub role: Role,
 }
 
+impl UserFacts {
+    /// The domain of the e-mail address, in lower case; none without an address.
+    pub fn domain(&self) -> Option<String> {
+        self.email.rsplit_once('@').map(|(_, domain)| domain.to_lowercase())
+    }
+}
+
 /// Who owns a node: one user, or its tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {

@@ -121,10 +121,7 @@ impl Engine {
         match s {
             Selector::Any | Selector::Auto(Auto::Member) => true,
             Selector::User(token) | Selector::Host(token) => self.users_named(token).contains(&user),
-            Selector::Domain(d) => facts
-                .email
-                .rsplit_once('@')
-                .is_some_and(|(_, domain)| domain.to_lowercase() == d.to_lowercase()),
+            Selector::Domain(d) => facts.domain() == Some(d.to_lowercase()),
             Selector::Group(g) => {
                 self.policy.document.group(g).unwrap_or_default().iter().any(|m| self.is_user(user, &m.value))
             }

@@ -114,8 +114,7 @@ impl Engine {
                 sels.extend(of_token);
             }
         }
-        let domain = user.email.rsplit_once('@').map_or_else(String::new, |(_, d)| d.to_lowercase());
-        sels.extend(p.by_domain.get(&domain).into_iter().flatten());
+        sels.extend(user.domain().and_then(|d| p.by_domain.get(&d)).into_iter().flatten());
         sels.extend(p.by_role.iter().filter(|(role, _)| user.role.includes(*role)).map(|(_, s)| *s));
         sels.into_iter().collect()
     }

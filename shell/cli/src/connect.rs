@@ -7,7 +7,7 @@ use crate::flags::Globals;
 use crate::output::Failure;
 
 /// What the flags say about the configuration.
-fn source(globals: &Globals) -> Source {
+pub fn source(globals: &Globals) -> Source {
     Source { config: globals.config.clone(), data_dir: globals.data_dir.clone() }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use headsail_server::ServeOptions;
 use headsail_store::sqlite;
 use serde_json::json;
 
@@ -13,10 +12,9 @@ use crate::output::{self, Answer, Failure, Format};
 
 /// `serve`
 pub fn serve(globals: &Globals) -> Outcome {
-    let options = ServeOptions { config: globals.config.clone(), data_dir: globals.data_dir.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::new(format!("the system gives no threads: {e}")))?;
-    match runtime.block_on(headsail_server::serve(options)) {
+    match runtime.block_on(headsail_server::serve(connect::source(globals))) {
         Ok(()) => Ok(Answer::silent()),
         Err(ended) if ended.logged => Err(Failure::told()),
         Err(ended) => Err(Failure::new(ended.why)),

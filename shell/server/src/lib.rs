@@ -22,4 +22,4 @@ mod testing;
 pub mod tls;
 pub mod version;
 
-pub use start::run::{Ended, ServeOptions, serve};
+pub use start::run::{Ended, serve};

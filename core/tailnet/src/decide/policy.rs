@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headsail_policy::{Engine, Policy};
+use headsail_policy::{Engine, Policy, UserFacts};
 use headsail_wire::time::Time;
 use ipnet::IpNet;
 
@@ -33,8 +33,7 @@ fn domains(t: &Tailnet) -> Vec<String> {
     if !t.settings().policy_domains.is_empty() {
         return t.settings().policy_domains.clone();
     }
-    let mut domains: Vec<String> =
-        t.users().filter_map(|u| u.email.rsplit_once('@')).map(|(_, d)| d.to_lowercase()).collect();
+    let mut domains: Vec<String> = t.access().engine().users().filter_map(UserFacts::domain).collect();
     domains.sort();
     domains.dedup();
     domains

@@ -64,18 +64,17 @@ pub fn load(source: &Source, env: &Env) -> Result<Settings, ConfigError> {
 /// [`load`], and how the log is written, which can then tell what is wrong with the rest: of a file that cannot be read,
 /// only variables say so. The file is read once, as it may be a pipe.
 pub fn load_with_log(source: &Source, env: &Env) -> (Log, Result<Settings, ConfigError>) {
-    match document(source, env) {
+    let (document, chosen) = (document(source, env), chosen_data_dir(source, env));
+    let (raw, origin) = match &document {
         Document::File(file) => {
-            let raw = read(&file, env);
-            let mut of_log = raw.as_ref().map_or_else(|_| built_in(Path::new(""), env), Raw::clone);
-            let data_dir = chosen_data_dir(source, env);
-            let origin = Origin { file: Some(&file), data_dir: data_dir.as_deref(), built_in: false };
-            (check::log(&mut of_log), raw.and_then(|raw| check::settings(raw, &origin)))
+            (read(file, env), Origin { file: Some(file), data_dir: chosen.as_deref(), built_in: false })
         }
         Document::BuiltIn(data_dir) => {
-            (check::log(&mut built_in(&data_dir, env)), Settings::embedded(&data_dir, env))
+            (Ok(built_in(data_dir, env)), Origin { file: None, data_dir: Some(data_dir), built_in: true })
         }
-    }
+    };
+    let mut of_log = raw.as_ref().map_or_else(|_| built_in(Path::new(""), env), Raw::clone);
+    (check::log(&mut of_log), raw.and_then(|raw| check::settings(raw, &origin)))
 }
 
 /// Reads only what the command line needs to reach a server, so that other faults of the file don't stand in its way.

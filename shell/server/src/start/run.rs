@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,15 +43,6 @@ const OPEN_FILES: u64 = 65_536;
 /// Open files that are not for connections: the database, listeners, the command line, what is fetched and read again.
 const KEPT_FILES: u64 = 128;
 
-/// What `serve` was told on the command line.
-#[derive(Clone, Debug, Default)]
-pub struct ServeOptions {
-    /// The configuration file.
-    pub config: Option<PathBuf>,
-    /// Where a server without a configuration keeps everything.
-    pub data_dir: Option<PathBuf>,
-}
-
 /// Why a server did not start, or stopped without being told to.
 #[derive(Debug)]
 pub struct Ended {
@@ -65,8 +56,7 @@ pub struct Ended {
 ///
 /// # Errors
 /// Whatever forbids a start.
-pub async fn serve(options: ServeOptions) -> Result<(), Ended> {
-    let source = Source { config: options.config, data_dir: options.data_dir };
+pub async fn serve(source: Source) -> Result<(), Ended> {
     let env = config::process_env();
     let (log, loaded) = config::load_with_log(&source, &env);
     // Dropped last: what waits to be written is written then, if anybody reads it.

@@ -1,7 +1,5 @@
 //! Measures the policy engine on a tailnet of ten thousand nodes and prints one line a figure. Run it with `--release`.
 
-#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
