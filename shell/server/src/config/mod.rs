@@ -99,6 +99,7 @@ pub fn load_client(source: &Source, env: &Env) -> Result<ClientSettings, ConfigE
     Ok(client)
 }
 
+#[cfg(test)]
 impl Settings {
     /// The settings of a start without any configuration, all files in `data_dir`; variables still override them.
     ///
