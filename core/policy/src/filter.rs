@@ -162,7 +162,7 @@ impl Engine {
         let companion = matches!(section.body, Body::Companion { .. });
         let sources = match section.own {
             true => Sources::Owner(row.facts.user().filter(|_| self.in_list(section.src, class))?),
-            false if companion && self.is_itself_in(section.src, class) => Sources::List(section.dst),
+            false if companion && self.in_list(section.src, class) => Sources::List(section.dst),
             false if !companion && self.reached(index, section)?.has(class) => Sources::List(section.src),
             false => return None,
         };
@@ -186,12 +186,6 @@ impl Engine {
             Body::Companion { caps } => piece.caps = Some(self.grant(row, &[Target::Own], caps)?),
         }
         Some((sources, piece))
-    }
-
-    /// Whether the nodes of a class are in a list for what they are, not for the routes that they serve alone.
-    fn is_itself_in(&self, list: ListId, class: usize) -> bool {
-        let Some((l, class)) = self.list(list).zip(self.classes.get(class)) else { return false };
-        l.all() || l.sels().any(|s| class.signature.is_itself(s))
     }
 
     /// The destinations in a rule for a node, as text, when the rule speaks of `target`.

@@ -129,7 +129,7 @@ pub(crate) struct Program {
     pub switches: CapMap,
     /// Whether a rule speaks of `autogroup:self`, so that owners tell nodes apart.
     pub own: bool,
-    /// Whether a rule grants capabilities on addresses, or gives something back to them.
+    /// Whether a rule grants capabilities on addresses.
     pub addressed: bool,
     /// Selectors whose members are people, by the token that names a user; tokens are found by what they are folded.
     pub by_token: BTreeMap<String, BTreeMap<String, Vec<SelId>>>,
@@ -379,8 +379,8 @@ impl Builder<'_> {
             let own = dst.iter().all(|d| d.target == Selector::Auto(Auto::SelfOwned));
             self.p.own |= own;
             let list = self.list(dst.iter().map(|d| &d.target));
-            let names_nets = |l: ListId| self.p.lists.get(l).is_some_and(|l| !l.all() && !l.nets.is_empty());
-            let (by_address, from_address) = (via.is_empty() && names_nets(list), names_nets(src));
+            let by_address =
+                via.is_empty() && self.p.lists.get(list).is_some_and(|l| !l.all() && !l.nets.is_empty());
             let section = |body: Body| Section {
                 addressed: by_address && matches!(body, Body::Caps { .. }),
                 rule: Some(index),
@@ -408,7 +408,6 @@ impl Builder<'_> {
                 for (cap, companion) in COMPANIONS {
                     if rule.app.contains_key(cap) {
                         let caps = Arc::new(CapMap::from([(companion.to_string(), Vec::new())]));
-                        self.p.addressed |= from_address;
                         self.p.sections.push(section(Body::Companion { caps }));
                     }
                 }
