@@ -4,6 +4,8 @@
 //! and [`frame`] serve both the server and its clients, [`stun`] turns a datagram into its answer. The protocol is that
 //! of the Go client's `derp` package, version 2.
 
+#![warn(missing_docs)]
+
 pub mod frame;
 pub mod limits;
 mod nodes;

@@ -7,6 +7,8 @@
 //! Mirrors `control/controlbase` of the Go client. Two differences from plain Noise matter: the prologue names the
 //! client's capability version, and the record nonce counts big-endian.
 
+#![warn(missing_docs)]
+
 pub mod early;
 mod error;
 pub mod handshake;

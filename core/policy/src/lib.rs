@@ -31,6 +31,8 @@
 //! Nodes that no rule can tell apart share a class ([`Engine::class_of`]); visibility is a bit per pair of classes, and a
 //! change costs work for the classes and rules that it touches.
 
+#![warn(missing_docs)]
+
 mod attrs;
 mod change;
 mod check;

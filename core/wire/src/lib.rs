@@ -3,6 +3,8 @@
 //! One struct per Go struct of `tailcfg`, fields in its order. What the server reads is decoded without regard to the
 //! case of field names ([`json::decode`]), as Go does; what it writes never contains null lists.
 
+#![warn(missing_docs)]
+
 pub mod capver;
 pub mod derp_map;
 pub mod dns;

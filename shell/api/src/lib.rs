@@ -5,6 +5,8 @@
 //! accepted more: snake_case names, ids as numbers, `null` for an empty list. This crate knows nothing of the core; the
 //! server translates between the two.
 
+#![warn(missing_docs)]
+
 #[cfg(feature = "client")]
 pub mod client;
 mod lenient;
