@@ -1,87 +1,131 @@
-//! Commands that are decided together and committed as one, and what of them holds where the disk refuses. These are the
-//! rules of the clerk; the server and the simulation follow the same ones.
+//! How commands that wait together become one commit, and what happens when the store is ahead or refuses. The server's
+//! clerk and the simulation's run this same code.
 
+use headsail_wire::time::Time;
+
+use crate::actor::Actor;
 use crate::change::{Change, Durability};
-use crate::command::Rejection;
+use crate::command::{Command, Rejection};
+use crate::commit::{Commit, Since};
 use crate::tailnet::Tailnet;
 
-/// Commands that were decided one on top of the other. Nothing of it is true yet.
-pub struct Decided {
-    next: Tailnet,
-    verdicts: Vec<Result<Vec<Change>, Rejection>>,
+/// How often a batch is decided again because another writer was faster. Each attempt starts from what that writer wrote,
+/// so losing this many times in a row means that the store is not keeping up.
+const ATTEMPTS: usize = 16;
+
+/// A command, and who submitted it.
+pub struct Request {
+    /// Who submitted it.
+    pub actor: Actor,
+    /// What is to happen.
+    pub command: Command,
 }
 
-/// What has become of a command.
+/// What the store made of a commit.
+pub enum Saved<F> {
+    /// It is written.
+    Yes,
+    /// Another writer committed first; nothing was written.
+    Conflict {
+        /// What happened since the revision on which the commit was decided.
+        since: Since,
+        /// What to report if this goes on for too long.
+        fault: F,
+    },
+    /// Nothing was written.
+    No(F),
+}
+
+/// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is true.
+    /// It happened.
     Done,
-    /// It is not, by the asker's fault.
+    /// The request is invalid, or does not fit the tailnet as it is.
     Rejected(Rejection),
-    /// It is not, because it could not be saved.
+    /// It did not happen, because it could not be saved.
     Unsaved,
 }
 
-/// What is true after a batch.
-pub struct Settled {
-    /// The tailnet as it is.
+/// The state after a batch.
+pub struct Settled<F> {
+    /// The tailnet as it is now.
     pub tailnet: Tailnet,
-    /// What has changed; empty where everything is as it was.
-    pub changes: Vec<Change>,
-    /// What has become of each command, in the order in which they were decided.
+    /// What other writers committed in the meantime; already part of `tailnet`.
+    pub others: Vec<Since>,
+    /// What this batch changed; empty if nothing.
+    pub commit: Commit,
+    /// What became of each request, in order.
     pub outcomes: Vec<Outcome>,
+    /// Why the commit could not be saved, if it could not.
+    pub fault: Option<F>,
 }
 
-impl Decided {
-    /// Begins with the tailnet as it is.
-    pub fn on(tailnet: &Tailnet) -> Decided {
-        Decided { next: tailnet.clone(), verdicts: Vec::new() }
-    }
-
-    /// The tailnet on which the next command is decided.
-    pub fn tailnet(&self) -> &Tailnet {
-        &self.next
-    }
-
-    /// Takes what was decided on a command.
-    pub fn add(&mut self, verdict: Result<Vec<Change>, Rejection>) {
-        if let Ok(changes) = &verdict
-            && !changes.is_empty()
-        {
-            self.next.apply(changes);
+/// Decides requests one on top of the other, and saves what they change as one commit. After a conflict it catches up and
+/// decides everything again, so a request sees what other writers did before it.
+///
+/// Where the store refuses, the requests that need it do not happen. Each of the others is decided as if those had never
+/// been there, so no outcome depends on something that was not saved.
+pub fn settle<F>(
+    tailnet: &Tailnet,
+    requests: &[Request],
+    at: Time,
+    mut decide: impl FnMut(&Tailnet, &Command) -> Result<Vec<Change>, Rejection>,
+    mut save: impl FnMut(&Commit) -> Saved<F>,
+) -> Settled<F> {
+    let mut start = tailnet.clone();
+    let (mut others, mut attempts) = (Vec::new(), 0);
+    let fault = loop {
+        attempts += 1;
+        let (tailnet, commit, outcomes) = decide_all(&start, requests, at, &mut decide, true);
+        if commit.is_empty() {
+            return Settled { tailnet, others, commit, outcomes, fault: None };
         }
-        self.verdicts.push(verdict);
-    }
-
-    /// What there is to commit.
-    pub fn changes(&self) -> Vec<Change> {
-        self.verdicts.iter().flatten().flatten().cloned().collect()
-    }
-
-    /// The commit has succeeded.
-    pub fn saved(self) -> Settled {
-        let changes = self.changes();
-        let outcome = |verdict: Result<_, _>| verdict.map_or_else(Outcome::Rejected, |_| Outcome::Done);
-        Settled { tailnet: self.next, changes, outcomes: self.verdicts.into_iter().map(outcome).collect() }
-    }
-
-    /// The commit has failed: commands that need the disk have not happened. The others hold all the same; each says
-    /// something of rows that it has not made, and what is said of a row that is not there changes nothing.
-    pub fn unsaved(self, was: &Tailnet) -> Settled {
-        let mut settled = Settled { tailnet: was.clone(), changes: Vec::new(), outcomes: Vec::new() };
-        for verdict in self.verdicts {
-            settled.outcomes.push(match verdict {
-                Err(rejection) => Outcome::Rejected(rejection),
-                Ok(changes) if changes.iter().any(|c| c.durability() == Durability::Durable) => {
-                    Outcome::Unsaved
+        match save(&commit) {
+            Saved::Yes => return Settled { tailnet, others, commit, outcomes, fault: None },
+            Saved::Conflict { since, fault } => {
+                start.catch_up(&since);
+                others.push(since);
+                if attempts == ATTEMPTS {
+                    break fault;
                 }
-                Ok(changes) => {
-                    settled.tailnet.apply(&changes);
-                    settled.changes.extend(changes);
-                    Outcome::Done
-                }
-            });
+            }
+            Saved::No(fault) => break fault,
         }
-        settled
+    };
+    let (tailnet, commit, outcomes) = decide_all(&start, requests, at, &mut decide, false);
+    Settled { tailnet, others, commit, outcomes, fault: Some(fault) }
+}
+
+/// Decides requests on one state of the tailnet. Without a store, those that make a durable change do not happen.
+fn decide_all(
+    start: &Tailnet,
+    requests: &[Request],
+    at: Time,
+    mut decide: impl FnMut(&Tailnet, &Command) -> Result<Vec<Change>, Rejection>,
+    has_store: bool,
+) -> (Tailnet, Commit, Vec<Outcome>) {
+    let mut next = start.clone();
+    let (mut entries, mut outcomes) = (Vec::new(), Vec::with_capacity(requests.len()));
+    for request in requests {
+        outcomes.push(match decide(&next, &request.command) {
+            Err(rejection) => Outcome::Rejected(rejection),
+            Ok(changes) if !has_store && changes.iter().any(|c| c.durability() == Durability::Durable) => {
+                Outcome::Unsaved
+            }
+            Ok(changes) => {
+                if !changes.is_empty() {
+                    next.apply(&changes);
+                    entries.push((request.actor.clone(), changes));
+                }
+                Outcome::Done
+            }
+        });
     }
+    let mut commit = Commit::on(start.revision(), at, entries);
+    if !has_store {
+        commit.revision = start.revision();
+    }
+    next.reach(commit.revision);
+    (next, commit, outcomes)
 }

@@ -96,6 +96,31 @@ pub enum Durability {
 }
 
 impl Change {
+    /// The kind, as the change log stores it and filters name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Change::User(_) => "user",
+            Change::UserGone(_) => "user-deleted",
+            Change::Node(_) => "node",
+            Change::NodeGone(_) => "node-deleted",
+            Change::Contact(..) => "contact",
+            Change::Presence(..) => "presence",
+            Change::Tombstone(_) => "tombstone",
+            Change::TombstoneGone(_) => "tombstone-deleted",
+            Change::AuthKey(_) => "preauthkey",
+            Change::AuthKeyGone(_) => "preauthkey-deleted",
+            Change::ApiKey(_) => "apikey",
+            Change::ApiKeyGone(_) => "apikey-deleted",
+            Change::Ticket(_) => "login",
+            Change::TicketGone(_) => "login-deleted",
+            Change::SshCheck(_) => "ssh-check",
+            Change::SshCheckGone(_) => "ssh-check-deleted",
+            Change::Policy(_) => "policy",
+            Change::Settings(_) => "settings",
+            Change::NextId(..) => "sequence",
+        }
+    }
+
     /// Every kind of change chooses.
     pub fn durability(&self) -> Durability {
         match self {

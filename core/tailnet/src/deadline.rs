@@ -45,7 +45,7 @@ impl Deadlines {
     }
 
     /// Looks again at the rows of changes that were applied to `tailnet`.
-    pub fn note(&mut self, tailnet: &Tailnet, changes: &[Change]) {
+    pub fn note<'c>(&mut self, tailnet: &Tailnet, changes: impl IntoIterator<Item = &'c Change>) {
         for change in changes {
             match change {
                 Change::Node(node) => self.set(tailnet, Due::Node(node.id)),

@@ -4,12 +4,15 @@
 //! [`project::project`] says what a node ought to know, and [`delta::Step`] what it has to be told for that.
 
 pub mod access;
+pub mod actor;
 pub mod batch;
 pub mod change;
 pub mod command;
+pub mod commit;
 pub mod deadline;
 pub mod decide;
 pub mod delta;
+pub mod feed;
 pub mod model;
 pub mod nextdns;
 pub mod project;

@@ -10,6 +10,7 @@ use headsail_wire::user::UserProfile;
 
 use crate::access::Access;
 use crate::change::{Change, Sequence};
+use crate::commit::{Commit, Loaded, Revision, Since};
 use crate::model::key::{ApiKey, AuthKey};
 use crate::model::node::{Node, Owner, Presence, Tombstone};
 use crate::model::policy::PolicyRow;
@@ -24,7 +25,8 @@ use crate::table::{Index, Table};
 /// Rows change through [`Tailnet::apply`] alone.
 #[derive(Clone)]
 pub struct Tailnet {
-    revision: u64,
+    revision: Revision,
+    version: u64,
     pub(crate) settings: Arc<Settings>,
     pub(crate) users: Table<User>,
     pub(crate) nodes: Table<Node>,
@@ -50,7 +52,8 @@ impl Tailnet {
     /// A tailnet with nobody in it.
     pub fn empty(settings: Arc<Settings>) -> Tailnet {
         Tailnet {
-            revision: 0,
+            revision: Revision::default(),
+            version: 0,
             settings,
             users: Table::default(),
             nodes: Table::default(),
@@ -73,9 +76,15 @@ impl Tailnet {
         }
     }
 
-    /// Grows with every applied list of changes.
-    pub fn revision(&self) -> u64 {
+    /// The revision of the store that these rows come from.
+    pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// Grows with every list of changes that is applied, also with those that no store keeps: two snapshots of one process
+    /// with the same version are equal.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The configured facts.
@@ -237,12 +246,51 @@ impl Tailnet {
         self.by_ip.get(&ip).is_some()
     }
 
-    /// Makes the changes true, and is one revision further.
+    /// A tailnet of the rows that a store keeps.
+    pub fn of(settings: Arc<Settings>, loaded: &Loaded) -> Tailnet {
+        let mut tailnet = Tailnet::empty(settings);
+        tailnet.apply(&loaded.changes);
+        tailnet.revision = loaded.revision;
+        tailnet
+    }
+
+    /// Applies changes in order. The version grows by one.
     pub fn apply(&mut self, changes: &[Change]) {
         for change in changes {
             self.apply_one(change);
         }
-        self.revision += 1;
+        self.version += 1;
+    }
+
+    /// Applies a commit, and is at its revision then.
+    pub fn apply_commit(&mut self, commit: &Commit) {
+        for change in commit.changes() {
+            self.apply_one(change);
+        }
+        self.version += 1;
+        self.revision = commit.revision;
+    }
+
+    /// The changes of a commit were applied one by one: this is its revision.
+    pub(crate) fn reach(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    /// Takes over what other writers did. What lives in memory only stays as it is.
+    pub fn catch_up(&mut self, since: &Since) {
+        match since {
+            Since::Commits(commits) => commits.iter().for_each(|commit| self.apply_commit(commit)),
+            Since::Rows(loaded) => {
+                let mut next = Tailnet::of(self.settings.clone(), loaded);
+                if let Some(row) = self.policy.take().filter(|row| !row.kept) {
+                    next.apply_one(&Change::Policy(row));
+                }
+                next.tickets = self.tickets.clone();
+                next.ssh_checks = self.ssh_checks.clone();
+                next.version = self.version + 1;
+                *self = next;
+            }
+        }
     }
 
     fn apply_one(&mut self, change: &Change) {

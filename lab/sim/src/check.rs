@@ -9,6 +9,7 @@ use headsail_tailnet::change::Change;
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::map_update::MAX_ENDPOINTS;
 use headsail_tailnet::delta::Delta;
+use headsail_tailnet::feed::News;
 use headsail_tailnet::model::name;
 use headsail_tailnet::model::node::{Contact, Expiry, Node, Owner, Presence};
 use headsail_tailnet::project;
@@ -30,6 +31,9 @@ pub fn after_step(world: &mut World) -> Result<(), Violation> {
     }
     if world.minds(Check::Committed) {
         committed(world)?;
+    }
+    if world.minds(Check::Writers) && world.check_rng.chance(10) {
+        writers(world)?;
     }
     if world.minds(Check::Visibility) && world.check_rng.chance(20) {
         visibility(world)?;
@@ -164,8 +168,54 @@ fn durable(rows: Vec<Change>) -> Vec<Change> {
         .collect()
 }
 
+/// Memory, with what another writer did since.
+fn caught_up(world: &World) -> Tailnet {
+    let mut tailnet = world.clerk.published.clone();
+    if world.clerk.disk.revision() > tailnet.revision() {
+        tailnet.catch_up(&world.clerk.disk.since(tailnet.revision()));
+    }
+    tailnet
+}
+
+/// Every commit that a writer was told is saved happened once, in order, and together they are what is on disk.
+///
+/// # Errors
+/// A commit that was lost, or that happened twice.
+pub fn writers(world: &World) -> Result<(), Violation> {
+    let revisions: Vec<u64> = world.ledger.iter().map(|commit| commit.revision.0).collect();
+    let in_order = revisions.iter().copied().eq(1..=world.clerk.disk.revision().0);
+    must(Check::Writers, in_order, || format!("the commits that were saved are {revisions:?}"))?;
+    let mut replayed = Tailnet::empty(world.settings.clone());
+    world.ledger.iter().for_each(|commit| replayed.apply_commit(commit));
+    let (replayed, disk) = (replayed.dump(), world.clerk.disk.load().changes);
+    must(Check::Writers, replayed == disk, || rows_apart(&replayed, &disk))
+}
+
+/// A follower reads what it has not read yet: then it knows what the clerk knows.
+///
+/// # Errors
+/// It does not.
+pub fn follower_reads(world: &mut World) -> Result<(), Violation> {
+    let (feed, follower) = (&world.clerk.feed, &mut world.follower);
+    match (world.parts.news)(feed, follower.version) {
+        News::Commits(commits) => {
+            commits.iter().for_each(|commit| follower.tailnet.apply_commit(commit));
+        }
+        News::Missed => follower.tailnet = (**feed.tailnet()).clone(),
+    }
+    follower.version = feed.tailnet().version();
+    let (knows, ought) = (&world.follower.tailnet, &world.clerk.published);
+    world.must(Check::Followers, knows.dump() == ought.dump(), || rows_apart(&knows.dump(), &ought.dump()))?;
+    let same = knows.settings() == ought.settings()
+        && knows.revision() == ought.revision()
+        && knows.tickets().eq(ought.tickets())
+        && knows.ssh_checks().eq(ought.ssh_checks());
+    world.must(Check::Followers, same, || "a follower lacks something that lives in memory only".into())
+}
+
 fn committed(world: &World) -> Result<(), Violation> {
-    let (memory, disk) = (durable(world.clerk.published.dump()), durable(world.clerk.disk.load()));
+    let memory = durable(caught_up(world).dump());
+    let disk = durable(world.clerk.disk.load().changes);
     must(Check::Committed, memory == disk, || rows_apart(&memory, &disk))
 }
 
@@ -182,9 +232,9 @@ fn rows_apart(memory: &[Change], disk: &[Change]) -> String {
 /// # Errors
 /// What would be different after a restart.
 pub fn replay(world: &World, died: bool) -> Result<(), Violation> {
-    let memory = &world.clerk.published;
+    let memory = &caught_up(world);
     let mut replayed = Tailnet::empty(memory.settings().clone());
-    replayed.apply(&(world.parts.load)(world.clerk.disk.load()));
+    replayed.apply(&(world.parts.load)(world.clerk.disk.load().changes));
     if let Some(row) = memory.policy().filter(|row| !row.kept) {
         // It is read from its file.
         replayed.apply(&[Change::Policy(row.clone())]);

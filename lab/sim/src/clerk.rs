@@ -1,29 +1,22 @@
-//! The only writer, as the server's clerk works: decide, commit, apply, publish, answer. What of it is a rule is the
+//! The only writer of its process, as the server's clerk works: decide, commit, apply, publish, answer. The rules are the
 //! same code ([`headsail_tailnet::batch`]).
 
 use std::sync::Arc;
 
-use headsail_tailnet::batch::{Decided, Outcome};
+use headsail_tailnet::actor::Actor;
+use headsail_tailnet::batch::{Outcome, Request, Saved, settle};
 use headsail_tailnet::change::{Change, Sequence};
-use headsail_tailnet::command::{Command, Env};
+use headsail_tailnet::command::Env;
+use headsail_tailnet::commit::{Commit, Since};
 use headsail_tailnet::deadline::Deadlines;
+use headsail_tailnet::feed::Feed;
 use headsail_tailnet::model::settings::Settings;
 use headsail_tailnet::tailnet::{Tailnet, revive};
-use headsail_wire::keys::MachineKey;
 use headsail_wire::time::Time;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Refused};
 use crate::parts::Parts;
 use crate::rng::Rng;
-
-/// Who issues a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
-    /// A machine, by its key.
-    Machine(MachineKey),
-    /// An administrator, the clock, or the process itself.
-    Server,
-}
 
 /// The clerk of the model world, with its memory and its disk.
 pub struct Clerk {
@@ -31,6 +24,8 @@ pub struct Clerk {
     pub now: Time,
     /// What readers see.
     pub published: Tailnet,
+    /// What followers read.
+    pub feed: Feed,
     /// What survives a restart.
     pub disk: Disk,
     /// The due dates.
@@ -39,42 +34,85 @@ pub struct Clerk {
     rng: Rng,
 }
 
+/// What became of a batch.
+pub struct Answered {
+    /// The tailnet on which the batch was decided, with what other writers did before it.
+    pub before: Tailnet,
+    /// What became of each request.
+    pub outcomes: Vec<Outcome>,
+    /// What it changed.
+    pub commit: Commit,
+    /// Whether that is on the disk.
+    pub saved: bool,
+}
+
 impl Clerk {
     /// A clerk on a disk without rows, where nodes are numbered from `first` on.
     pub fn new(settings: Arc<Settings>, first: u64, parts: Parts, rng: Rng, now: Time) -> Clerk {
-        let numbers = [Change::NextId(Sequence::Nodes, first)];
-        let disk = Disk::with(&numbers);
+        let numbers = vec![Change::NextId(Sequence::Nodes, first)];
         let mut published = Tailnet::empty(settings);
-        published.apply(&numbers);
-        Clerk { now, published, disk, deadlines: Deadlines::default(), parts, rng }
+        let commit = Commit::on(published.revision(), now, vec![(Actor::Server, numbers)]);
+        let mut disk = Disk::default();
+        disk.commit(&commit).ok();
+        published.apply_commit(&commit);
+        let feed = Feed::new(published.clone());
+        Clerk { now, published, feed, disk, deadlines: Deadlines::default(), parts, rng }
     }
 
-    /// Decides commands that wait together, by the rules of the server's clerk. Returns the answers and what was applied.
-    pub fn submit(&mut self, commands: Vec<Command>) -> (Vec<Outcome>, Vec<Change>) {
-        let mut decided = Decided::on(&self.published);
-        for command in commands {
-            let mut fill = |buffer: &mut [u8]| self.rng.fill(buffer);
-            let mut env = Env { now: self.now, rng: &mut fill };
-            decided.add((self.parts.decide)(decided.tailnet(), command, &mut env));
-        }
-        let saved = self.disk.commit(&decided.changes()).is_ok() || !self.parts.commits_first;
-        let settled = if saved { decided.saved() } else { decided.unsaved(&self.published) };
+    /// Carries out requests that wait together, by the rules of the server's clerk.
+    pub fn submit(&mut self, requests: &[Request]) -> Answered {
+        let Clerk { now, published, disk, parts, rng, .. } = self;
+        let decide = |t: &Tailnet, command: &_| {
+            let mut fill = |buffer: &mut [u8]| rng.fill(buffer);
+            (parts.decide)(t, command, &mut Env { now: *now, rng: &mut fill })
+        };
+        let save = |commit: &Commit| match disk.commit(commit) {
+            Ok(()) => Saved::Yes,
+            Err(Refused::Full) if !parts.commits_first => Saved::Yes,
+            Err(Refused::Full) => Saved::No(()),
+            Err(Refused::Conflict) => {
+                Saved::Conflict { since: (parts.catch_up)(disk, commit.parent()), fault: () }
+            }
+        };
+        let settled = settle(published, requests, *now, decide, save);
+        let mut before = published.clone();
+        settled.others.iter().for_each(|since| before.catch_up(since));
+        self.note(&settled.tailnet, &settled.others);
+        (self.parts.note)(&mut self.deadlines, &settled.tailnet, &settled.commit);
         self.published = settled.tailnet;
-        (self.parts.note)(&mut self.deadlines, &self.published, &settled.changes);
-        (settled.outcomes, settled.changes)
+        self.feed = self.feed.next(self.published.clone(), settled.others, settled.commit.clone());
+        let saved = settled.fault.is_none();
+        Answered { before, outcomes: settled.outcomes, commit: settled.commit, saved }
+    }
+
+    /// Due dates of what other writers did.
+    fn note(&mut self, tailnet: &Tailnet, others: &[Since]) {
+        for since in others {
+            match since {
+                Since::Commits(commits) => {
+                    commits.iter().for_each(|commit| (self.parts.note)(&mut self.deadlines, tailnet, commit));
+                }
+                Since::Rows(_) => self.deadlines = Deadlines::of(tailnet),
+            }
+        }
     }
 
     /// Starts again from what is on disk.
     pub fn restart(&mut self, settings: Arc<Settings>) {
-        self.published = Tailnet::empty(settings.clone());
-        self.published.apply(&(self.parts.load)(self.disk.load()));
+        let mut loaded = self.disk.load();
+        loaded.changes = (self.parts.load)(loaded.changes);
+        self.published = Tailnet::of(settings.clone(), &loaded);
         let revived: Vec<Change> = self
             .published
             .nodes()
             .map(|n| Change::Presence(n.id, revive(n.presence, self.now, settings.grace_millis)))
             .collect();
-        self.published.apply(&revived);
-        self.disk.write_along(&revived);
+        if !revived.is_empty() {
+            let commit = Commit::on(self.published.revision(), self.now, vec![(Actor::Server, revived)]);
+            self.published.apply_commit(&commit);
+            self.disk.commit(&commit).ok();
+        }
+        self.feed = Feed::new(self.published.clone());
         self.deadlines = Deadlines::of(&self.published);
     }
 }

@@ -1,9 +1,11 @@
-//! A store, as plainly as it can be written: rows by number, and what was written along but not flushed.
+//! A store, as plainly as it can be written: rows by number, and the commits that led to them. Commits of volatile facts
+//! alone are written along without a flush.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headsail_tailnet::change::{Change, Durability, Sequence};
+use headsail_tailnet::commit::{Commit, Loaded, Revision, Since};
 use headsail_tailnet::model::key::{ApiKey, AuthKey};
 use headsail_tailnet::model::node::{Node, Tombstone};
 use headsail_tailnet::model::policy::PolicyRow;
@@ -11,9 +13,14 @@ use headsail_tailnet::model::user::User;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
 use headsail_wire::keys::NodeKey;
 
-/// The disk refused.
-#[derive(Debug)]
-pub struct Refused;
+/// Why the disk refused.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no room.
+    Full,
+    /// Another writer committed first.
+    Conflict,
+}
 
 /// What survives the process. It shares no code with the tailnet's own tables: it is the reference for them.
 #[derive(Default)]
@@ -29,51 +36,56 @@ pub struct Disk {
     tombstones: BTreeMap<NodeKey, Arc<Tombstone>>,
     policy: Option<Arc<PolicyRow>>,
     next_ids: BTreeMap<Sequence, u64>,
-    unflushed: Vec<Change>,
+    /// Every commit that is flushed.
+    log: Vec<Commit>,
+    unflushed: Vec<Commit>,
+    /// Commits up to this one were dropped from the log.
+    log_floor: Revision,
 }
 
 impl Disk {
-    /// A disk with these rows.
-    pub fn with(rows: &[Change]) -> Disk {
-        let mut disk = Disk::default();
-        rows.iter().for_each(|row| disk.write(row));
-        disk
+    /// The revision of the last commit.
+    pub fn revision(&self) -> Revision {
+        self.unflushed.last().or(self.log.last()).map_or(Revision::default(), |commit| commit.revision)
     }
 
-    /// Writes a list of changes, all or nothing, with whatever was written along before. Volatile facts alone are written
-    /// along: they are lost if the process dies before the next flush. What lives in memory only doesn't reach the disk.
+    /// The commits that are not flushed yet.
+    pub fn unflushed(&self) -> &[Commit] {
+        &self.unflushed
+    }
+
+    /// Writes a commit, all or nothing, with whatever was written along before. A commit of volatile facts alone is written
+    /// along: it is lost if the machine dies before the next flush. One that lives in memory only does not reach the disk.
     ///
     /// # Errors
-    /// The disk is broken: nothing was written.
-    pub fn commit(&mut self, changes: &[Change]) -> Result<(), Refused> {
-        let has = |durability| changes.iter().any(|change| change.durability() == durability);
-        let (durable, volatile) = (has(Durability::Durable), has(Durability::Volatile));
-        if self.broken && (durable || volatile) {
-            self.missed |= volatile;
-            return Err(Refused);
+    /// Nothing was written.
+    pub fn commit(&mut self, commit: &Commit) -> Result<(), Refused> {
+        if !commit.is_written() {
+            return Ok(());
         }
-        match durable {
-            true => {
-                self.flush();
-                changes.iter().for_each(|change| self.write(change));
-            }
-            false => self.write_along(changes),
+        let has = |durability| commit.changes().any(|change| change.durability() == durability);
+        if self.broken {
+            self.missed |= has(Durability::Volatile);
+            return Err(Refused::Full);
+        }
+        if commit.revision != self.revision().next() {
+            return Err(Refused::Conflict);
+        }
+        self.unflushed.push(written(commit));
+        if has(Durability::Durable) {
+            self.flush();
         }
         Ok(())
     }
 
-    /// Takes changes that nobody waits for.
-    pub fn write_along(&mut self, changes: &[Change]) {
-        self.unflushed.extend_from_slice(changes);
-    }
-
-    /// Writes what was taken along, if it can.
+    /// Makes everything that was written last, if it can.
     pub fn flush(&mut self) {
         if self.broken {
             return;
         }
-        for change in std::mem::take(&mut self.unflushed) {
-            self.write(&change);
+        for commit in std::mem::take(&mut self.unflushed) {
+            commit.changes().for_each(|change| self.write(change));
+            self.log.push(commit);
         }
     }
 
@@ -83,8 +95,42 @@ impl Disk {
         self.missed = false;
     }
 
-    /// Every row, as the changes that make it.
-    pub fn load(&self) -> Vec<Change> {
+    /// The log has grown too old: writers that are behind get rows from now on.
+    pub fn forget_log(&mut self) {
+        self.log_floor = self.revision();
+    }
+
+    /// What was committed after a revision.
+    pub fn since(&self, revision: Revision) -> Since {
+        if revision < self.log_floor {
+            return Since::Rows(self.load());
+        }
+        let all = self.log.iter().chain(&self.unflushed);
+        Since::Commits(all.filter(|commit| commit.revision > revision).cloned().collect())
+    }
+
+    /// Every row, those that are not flushed included.
+    pub fn load(&self) -> Loaded {
+        let mut disk = Disk { log: self.log.last().cloned().into_iter().collect(), ..self.rows() };
+        disk.unflushed = self.unflushed.clone();
+        disk.flush();
+        Loaded { revision: self.revision(), changes: disk.changes() }
+    }
+
+    fn rows(&self) -> Disk {
+        Disk {
+            users: self.users.clone(),
+            auth_keys: self.auth_keys.clone(),
+            api_keys: self.api_keys.clone(),
+            nodes: self.nodes.clone(),
+            tombstones: self.tombstones.clone(),
+            policy: self.policy.clone(),
+            next_ids: self.next_ids.clone(),
+            ..Disk::default()
+        }
+    }
+
+    fn changes(&self) -> Vec<Change> {
         let users = self.users.values().cloned().map(Change::User);
         let auth_keys = self.auth_keys.values().cloned().map(Change::AuthKey);
         let api_keys = self.api_keys.values().cloned().map(Change::ApiKey);
@@ -92,14 +138,8 @@ impl Disk {
         let tombstones = self.tombstones.values().cloned().map(Change::Tombstone);
         let policy = self.policy.iter().cloned().map(Change::Policy);
         let next_ids = self.next_ids.iter().map(|(sequence, next)| Change::NextId(*sequence, *next));
-        users
-            .chain(auth_keys)
-            .chain(api_keys)
-            .chain(nodes)
-            .chain(tombstones)
-            .chain(policy)
-            .chain(next_ids)
-            .collect()
+        let keys = auth_keys.chain(api_keys);
+        users.chain(keys).chain(nodes).chain(tombstones).chain(policy).chain(next_ids).collect()
     }
 
     fn write(&mut self, change: &Change) {
@@ -149,4 +189,14 @@ impl Disk {
         let next = self.next_ids.entry(sequence).or_insert(1);
         *next = (*next).max(used + 1);
     }
+}
+
+/// A commit without the changes that no disk keeps.
+fn written(commit: &Commit) -> Commit {
+    let mut written = commit.clone();
+    for (_, changes) in &mut written.entries {
+        changes.retain(|change| change.durability() != Durability::Memory);
+    }
+    written.entries.retain(|(_, changes)| !changes.is_empty());
+    written
 }

@@ -27,13 +27,17 @@ pub enum Check {
     Numbers,
     /// Once the clerk has handled what is due, nothing is overdue, and the next deadline is the right one.
     Deadlines,
+    /// Two servers on one store: each change that was saved happened once, and none is lost.
+    Writers,
+    /// Who follows the commits knows everything, however late it reads.
+    Followers,
     /// Who has a stream is online, who has none is not for longer than the grace.
     Presence,
 }
 
 impl Check {
     /// All that one history is enough for: the comparison of two ([`Check::SameBytes`]) is not among them.
-    pub const ALL: [Check; 12] = [
+    pub const ALL: [Check; 14] = [
         Check::Told,
         Check::FirstFrame,
         Check::Committed,
@@ -45,6 +49,8 @@ impl Check {
         Check::Unique,
         Check::Numbers,
         Check::Deadlines,
+        Check::Writers,
+        Check::Followers,
         Check::Presence,
     ];
 
@@ -63,6 +69,8 @@ impl Check {
             Check::Unique => "names_addresses_and_keys_are_unique",
             Check::Numbers => "numbers_are_never_given_twice",
             Check::Deadlines => "nothing_stays_overdue",
+            Check::Writers => "two_writers_lose_nothing",
+            Check::Followers => "followers_that_lag_lose_nothing",
             Check::Presence => "presence_tells_the_truth",
         }
     }

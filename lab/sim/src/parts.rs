@@ -5,9 +5,11 @@ use std::sync::Arc;
 use headsail_netmap::{NetMap, diff};
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, Env, Rejection};
+use headsail_tailnet::commit::{Commit, Revision, Since};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::{self, map_update};
 use headsail_tailnet::delta::{Delta, Step};
+use headsail_tailnet::feed::{Feed, News};
 use headsail_tailnet::model::node::{Presence, StreamNo};
 use headsail_tailnet::project;
 use headsail_tailnet::tailnet::Tailnet;
@@ -15,11 +17,13 @@ use headsail_wire::ids::NodeId;
 use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::map::MapResponse;
 
+use crate::disk::Disk;
+
 /// What the world calls where the server would call it.
 #[derive(Clone, Copy)]
 pub struct Parts {
     /// What becomes of a command.
-    pub decide: fn(&Tailnet, Command, &mut Env<'_>) -> Result<Vec<Change>, Rejection>,
+    pub decide: fn(&Tailnet, &Command, &mut Env<'_>) -> Result<Vec<Change>, Rejection>,
     /// Which node a map request speaks for.
     pub node_of: fn(&Tailnet, &MachineKey, &NodeKey) -> Result<NodeId, Rejection>,
     /// What a node ought to know.
@@ -33,7 +37,11 @@ pub struct Parts {
     /// Whether a stream ends, seeing its node in this presence.
     pub is_superseded: fn(Presence, StreamNo) -> bool,
     /// Keeps the due dates up to date.
-    pub note: fn(&mut Deadlines, &Tailnet, &[Change]),
+    pub note: fn(&mut Deadlines, &Tailnet, &Commit),
+    /// What a writer reads after a conflict.
+    pub catch_up: fn(&Disk, Revision) -> Since,
+    /// What a follower reads that has seen the snapshot of a version.
+    pub news: fn(&Feed, u64) -> News,
     /// What a start makes of the rows on disk.
     pub load: fn(Vec<Change>) -> Vec<Change>,
     /// Whether a change is committed before anyone sees it.
@@ -62,7 +70,9 @@ impl Parts {
             delta: |then, now, viewer| step(then, now).delta(viewer),
             is_own: |then, now, viewer| step(then, now).tells_of_itself(viewer),
             is_superseded: |presence, no| !is_of(presence, no),
-            note: |deadlines, tailnet, changes| deadlines.note(tailnet, changes),
+            note: |deadlines, tailnet, commit| deadlines.note(tailnet, commit.changes()),
+            catch_up: Disk::since,
+            news: Feed::since,
             load: |rows| rows,
             commits_first: true,
             ends_by_number: true,

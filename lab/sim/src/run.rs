@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use crate::acts;
-use crate::check::{after_step, replay};
+use crate::check::{after_step, follower_reads, replay, writers};
 use crate::law::{Check, Violation};
 use crate::parts::Parts;
 use crate::world::World;
@@ -52,6 +52,10 @@ fn at_the_end(world: &mut World) -> Result<(), Violation> {
     }
     world.clerk.disk.broken = false;
     world.handle_due()?;
+    follower_reads(world)?;
+    if world.minds(Check::Writers) {
+        writers(world)?;
+    }
     if world.minds(Check::Replay) {
         world.clerk.disk.flush();
         replay(world, world.clerk.disk.missed)?;

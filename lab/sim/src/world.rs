@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use headsail_tailnet::batch::Outcome;
+use headsail_tailnet::actor::Actor;
+use headsail_tailnet::batch::{Outcome, Request};
 use headsail_tailnet::change::{Change, Sequence};
 use headsail_tailnet::command::Command;
+use headsail_tailnet::commit::{Commit, Revision, Since};
 use headsail_tailnet::model::key::KeyDigest;
-use headsail_tailnet::model::node::{Node, StreamNo};
+use headsail_tailnet::model::node::StreamNo;
 use headsail_tailnet::model::settings::Settings;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::keys::MachineKey;
 use headsail_wire::time::Time;
 
-use crate::clerk::{Asker, Clerk};
+use crate::clerk::{Answered, Clerk};
 use crate::law::{self, Check, Violation};
 use crate::machine::Machine;
 use crate::parts::Parts;
@@ -23,6 +25,14 @@ use crate::stream::{Stream, digest};
 
 /// How many rows the clerk handles of those that are due at once.
 const DUE_AT_ONCE: usize = 3;
+
+/// Whoever follows the commits, and what it knows by them.
+pub struct Follower {
+    /// The snapshot that it has seen last.
+    pub version: u64,
+    /// What it knows.
+    pub tailnet: Tailnet,
+}
 
 /// Everything there is.
 pub struct World {
@@ -50,6 +60,10 @@ pub struct World {
     pub transcript: Vec<u64>,
     /// Earlier snapshots, the oldest first.
     pub past: VecDeque<Tailnet>,
+    /// Every commit that a writer was told is saved, in order.
+    pub ledger: Vec<Commit>,
+    /// Who follows the commits, at its own pace.
+    pub follower: Follower,
     checks: BTreeSet<Check>,
     gone: BTreeSet<(Sequence, u64)>,
     machine_of: BTreeMap<u64, MachineKey>,
@@ -64,8 +78,16 @@ impl World {
         let clerk_rng = Rng::new(rng.bits());
         // Some tailnets are old: rows are kept in chunks of 64, and the step from one to the next belongs to the test.
         let first = if seed.is_multiple_of(3) { 60 } else { 1 };
+        let clerk = Clerk::new(settings.clone(), first, parts, clerk_rng, Time::from_secs(1_750_000_000));
+        let ledger = match clerk.disk.since(Revision::default()) {
+            Since::Commits(commits) => commits,
+            Since::Rows(_) => Vec::new(),
+        };
+        let follower = Follower { version: clerk.published.version(), tailnet: clerk.published.clone() };
         World {
-            clerk: Clerk::new(settings.clone(), first, parts, clerk_rng, Time::from_secs(1_750_000_000)),
+            clerk,
+            ledger,
+            follower,
             rng,
             check_rng: Rng::new(!seed),
             parts,
@@ -107,7 +129,7 @@ impl World {
     ///
     /// # Errors
     /// What doesn't hold after it.
-    pub fn ask(&mut self, asker: Asker, command: Command) -> Result<Outcome, Violation> {
+    pub fn ask(&mut self, asker: Actor, command: Command) -> Result<Outcome, Violation> {
         let mut answers = self.ask_together(vec![(asker, command)])?;
         Ok(answers.pop().unwrap_or(Outcome::Unsaved))
     }
@@ -116,22 +138,33 @@ impl World {
     ///
     /// # Errors
     /// What doesn't hold after them.
-    pub fn ask_together(&mut self, commands: Vec<(Asker, Command)>) -> Result<Vec<Outcome>, Violation> {
-        let (askers, commands): (Vec<Asker>, Vec<Command>) = commands.into_iter().unzip();
-        let before = self.clerk.published.clone();
-        let (answers, applied) = self.clerk.submit(commands);
+    pub fn ask_together(&mut self, commands: Vec<(Actor, Command)>) -> Result<Vec<Outcome>, Violation> {
+        let requests: Vec<Request> =
+            commands.into_iter().map(|(actor, command)| Request { actor, command }).collect();
+        let answered = self.clerk.submit(&requests);
+        let Answered { outcomes, commit, .. } = &answered;
         if self.minds(Check::SameBytes) {
-            self.transcript.push(digest(format!("{answers:?} {applied:?}").as_bytes()));
+            self.transcript.push(digest(format!("{outcomes:?} {commit:?}").as_bytes()));
         }
-        self.remember(&applied)?;
-        if self.minds(Check::OwnNodesOnly) && !askers.contains(&Asker::Server) {
-            only_own_nodes(&before, &self.clerk.published, &askers)?;
+        let works = !self.clerk.disk.broken;
+        self.must(Check::Writers, !works || !outcomes.contains(&Outcome::Unsaved), || {
+            "the disk works, but a request could not be saved".into()
+        })?;
+        self.remember(commit.changes())?;
+        if self.minds(Check::OwnNodesOnly) {
+            only_own_nodes(&answered.before, commit)?;
         }
-        Ok(answers)
+        if answered.saved && commit.is_written() {
+            self.ledger.push(answered.commit);
+        }
+        Ok(answered.outcomes)
     }
 
     /// Numbers that were given belong to one row for ever.
-    fn remember(&mut self, applied: &[Change]) -> Result<(), Violation> {
+    ///
+    /// # Errors
+    /// A number is given again.
+    pub fn remember<'c>(&mut self, applied: impl IntoIterator<Item = &'c Change>) -> Result<(), Violation> {
         for change in applied {
             let (row, is_gone) = match change {
                 Change::User(u) => ((Sequence::Users, u.id.get()), false),
@@ -172,7 +205,7 @@ impl World {
             if due.is_empty() {
                 return Ok(());
             }
-            let commands = due.into_iter().map(|row| (Asker::Server, Command::Due(row))).collect();
+            let commands = due.into_iter().map(|row| (Actor::Clock, Command::Due(row))).collect();
             if self.ask_together(commands)?.contains(&Outcome::Unsaved) {
                 // The real clerk waits and tries again; here the next step does.
                 return Ok(());
@@ -189,25 +222,56 @@ impl World {
         self.streams.clear();
         self.past.clear();
         self.clerk.disk.broken = false;
+        let kept = self.clerk.disk.revision();
+        self.ledger.retain(|commit| commit.revision <= kept);
         self.clerk.restart(self.settings.clone());
+        let written = self.clerk.disk.since(kept);
+        if let Since::Commits(commits) = written {
+            self.ledger.extend(commits);
+        }
+        self.follower.version = self.clerk.published.version();
+        self.follower.tailnet = self.clerk.published.clone();
         match self.policy_file.clone().filter(|_| !self.keeps_policy) {
-            Some(text) => self.ask(Asker::Server, Command::SetPolicy { text, kept: false }).map(drop),
+            Some(text) => self.ask(Actor::Server, Command::SetPolicy { text, kept: false }).map(drop),
             None => Ok(()),
         }
     }
 }
 
-/// Whatever is different belongs to one of those who asked.
+/// What a machine causes concerns its own nodes, and is recorded under its own name.
 ///
 /// # Errors
-/// A row of somebody else that is different.
-fn only_own_nodes(before: &Tailnet, after: &Tailnet, askers: &[Asker]) -> Result<(), Violation> {
-    let own = |node: &Node| askers.contains(&Asker::Machine(node.machine_key));
-    for node in before.nodes().chain(after.nodes()) {
-        let same = before.node(node.id) == after.node(node.id);
-        law::must(Check::OwnNodesOnly, same || own(node), || {
-            format!("a command of {askers:?} changed node {} of {:?}", node.id, node.machine_key)
-        })?;
+/// A row of somebody else that it changed.
+fn only_own_nodes(before: &Tailnet, commit: &Commit) -> Result<(), Violation> {
+    let mut now = before.clone();
+    for (actor, changes) in &commit.entries {
+        let was = now.clone();
+        now.apply(changes);
+        let Actor::Machine(key) = actor else { continue };
+        let of_machine = |id| [&was, &now].iter().filter_map(|t| t.node(id)).all(|n| n.machine_key == *key);
+        for change in changes {
+            let own = match change {
+                Change::Node(node) => node.machine_key == *key && of_machine(node.id),
+                Change::NodeGone(id) | Change::Contact(id, _) | Change::Presence(id, _) => of_machine(*id),
+                Change::Tombstone(stone) => stone.machine_key == *key,
+                Change::Ticket(ticket) => ticket.asking.machine_key == *key,
+                // Bounded tables make room, and a key is marked as used.
+                Change::TombstoneGone(_)
+                | Change::TicketGone(_)
+                | Change::SshCheck(_)
+                | Change::SshCheckGone(_)
+                | Change::AuthKey(_) => true,
+                Change::User(_)
+                | Change::UserGone(_)
+                | Change::AuthKeyGone(_)
+                | Change::ApiKey(_)
+                | Change::ApiKeyGone(_)
+                | Change::Policy(_)
+                | Change::Settings(_)
+                | Change::NextId(..) => false,
+            };
+            law::must(Check::OwnNodesOnly, own, || format!("a command of {actor} made the change {change:?}"))?;
+        }
     }
     Ok(())
 }

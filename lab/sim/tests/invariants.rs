@@ -30,6 +30,8 @@ invariant!(i10_foreign_keys_are_refused, Check::OwnNodesOnly);
 invariant!(names_addresses_and_keys_are_unique, Check::Unique);
 invariant!(numbers_are_never_given_twice, Check::Numbers);
 invariant!(nothing_stays_overdue, Check::Deadlines);
+invariant!(two_writers_lose_nothing, Check::Writers);
+invariant!(followers_that_lag_lose_nothing, Check::Followers);
 invariant!(presence_tells_the_truth, Check::Presence);
 
 #[test]

@@ -9,9 +9,11 @@ use headsail_sim::parts::Parts;
 use headsail_sim::run::noticed;
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{Command, Env, Rejection};
+use headsail_tailnet::commit::{Commit, Since};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
 use headsail_tailnet::delta::Delta;
+use headsail_tailnet::feed::News;
 use headsail_tailnet::model::node::{Node, Presence};
 use headsail_tailnet::project::project;
 use headsail_tailnet::tailnet::Tailnet;
@@ -85,7 +87,7 @@ fn a_delta_that_ignores_the_configuration_is_noticed() {
 
 #[test]
 fn a_delta_that_says_nothing_to_those_who_lag_is_noticed() {
-    let delta = |then: &Tailnet, now: &Tailnet, viewer| match now.revision() > then.revision() + 3 {
+    let delta = |then: &Tailnet, now: &Tailnet, viewer| match now.version() > then.version() + 3 {
         true => Delta::Nothing,
         false => delta(then, now, viewer),
     };
@@ -107,8 +109,8 @@ fn a_policy_that_is_not_compared_is_noticed() {
 
 #[test]
 fn a_bad_policy_that_is_taken_is_noticed() {
-    let decide = |t: &_, command, env: &mut Env<'_>| match command {
-        Command::SetPolicy { .. } => decide(t, Command::SetPolicy { text: "{}".into(), kept: true }, env),
+    let decide = |t: &_, command: &_, env: &mut Env<'_>| match command {
+        Command::SetPolicy { .. } => decide(t, &Command::SetPolicy { text: "{}".into(), kept: true }, env),
         other => decide(t, other, env),
     };
     must_be_noticed(Parts { decide, ..Parts::real() }, Check::GoodPolicy);
@@ -116,7 +118,7 @@ fn a_bad_policy_that_is_taken_is_noticed() {
 
 #[test]
 fn a_table_without_a_bound_is_noticed() {
-    let decide = |t: &_, command, env: &mut Env<'_>| {
+    let decide = |t: &_, command: &_, env: &mut Env<'_>| {
         let mut changes = decide(t, command, env)?;
         changes.retain(|change| !matches!(change, Change::TicketGone(_)));
         Ok(changes)
@@ -127,7 +129,7 @@ fn a_table_without_a_bound_is_noticed() {
 #[test]
 fn endpoints_without_a_bound_are_noticed() {
     // Twice as many are too many only where histories come to the bound.
-    let decide = |t: &_, command, env: &mut Env<'_>| {
+    let decide = |t: &_, command: &_, env: &mut Env<'_>| {
         let mut changes = decide(t, command, env)?;
         for change in &mut changes {
             if let Change::Contact(_, contact) = change {
@@ -141,7 +143,7 @@ fn endpoints_without_a_bound_are_noticed() {
 
 #[test]
 fn two_nodes_with_one_name_are_noticed() {
-    let decide = |t: &_, command, env: &mut Env<'_>| {
+    let decide = |t: &_, command: &_, env: &mut Env<'_>| {
         let mut changes = decide(t, command, env)?;
         for change in &mut changes {
             if let Change::Node(node) = change {
@@ -210,7 +212,7 @@ fn chance_that_is_not_from_the_seed_is_noticed() {
     fn by_the_count(bytes: &mut [u8]) {
         bytes.fill(CALLS.fetch_add(1, Ordering::Relaxed) as u8);
     }
-    let decide = |t: &_, command, env: &mut Env<'_>| {
+    let decide = |t: &_, command: &_, env: &mut Env<'_>| {
         let mut chance = by_the_count;
         decide(t, command, &mut Env { now: env.now, rng: &mut chance })
     };
@@ -227,9 +229,8 @@ fn a_map_request_that_nobody_compares_with_its_machine_is_noticed() {
 
 #[test]
 fn due_dates_that_forget_logins_are_noticed() {
-    let note = |deadlines: &mut Deadlines, t: &_, changes: &[Change]| {
-        let kept: Vec<Change> = changes.iter().filter(|c| !matches!(c, Change::Ticket(_))).cloned().collect();
-        deadlines.note(t, &kept);
+    let note = |deadlines: &mut Deadlines, t: &_, commit: &Commit| {
+        deadlines.note(t, commit.changes().filter(|c| !matches!(c, Change::Ticket(_))));
     };
     must_be_noticed(Parts { note, ..Parts::real() }, Check::Deadlines);
 }
@@ -243,4 +244,31 @@ fn an_old_stream_that_takes_its_node_offline_is_noticed() {
 fn an_old_stream_that_outlives_the_newer_one_is_noticed() {
     let is_superseded = |presence, no| matches!(presence, Presence::Online { stream, .. } if stream != no);
     must_be_noticed(Parts { is_superseded, ..Parts::real() }, Check::Presence);
+}
+
+#[test]
+fn a_writer_that_never_catches_up_is_noticed() {
+    let catch_up = |_: &_, _| Since::Commits(Vec::new());
+    must_be_noticed(Parts { catch_up, ..Parts::real() }, Check::Writers);
+}
+
+#[test]
+fn a_writer_that_skips_what_the_other_did_is_noticed() {
+    let catch_up = |disk: &headsail_sim::disk::Disk, revision| match disk.since(revision) {
+        Since::Commits(mut commits) => {
+            commits.iter_mut().for_each(|commit| commit.entries.clear());
+            Since::Commits(commits)
+        }
+        rows => rows,
+    };
+    must_be_noticed(Parts { catch_up, ..Parts::real() }, Check::Committed);
+}
+
+#[test]
+fn a_follower_that_is_not_told_that_it_missed_something_is_noticed() {
+    let news = |feed: &headsail_tailnet::feed::Feed, version| match feed.since(version) {
+        News::Missed => News::Commits(Vec::new()),
+        commits => commits,
+    };
+    must_be_noticed(Parts { news, ..Parts::real() }, Check::Followers);
 }

@@ -25,57 +25,16 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use headsail_tailnet::change::{Change, Durability};
-use headsail_wire::time::Time;
+use headsail_tailnet::commit::{Commit, Loaded, Revision, Since};
 
+use crate::history::History;
+
+pub mod history;
 pub mod memory;
+pub mod rows;
 pub mod sqlite;
-
-/// Counts the commits of a store; 0 is a store that nothing was committed to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Revision(pub u64);
-
-impl Revision {
-    fn next(self) -> Revision {
-        Revision(self.0.saturating_add(1))
-    }
-}
-
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Everything that a store keeps.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Loaded {
-    /// The revision to expect with the first commit.
-    pub revision: Revision,
-    /// Every row: users, auth keys, API keys, nodes, tombstones, sequences, each by number or key.
-    pub changes: Vec<Change>,
-}
-
-/// What is committed together.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// The revision on which the changes were decided.
-    pub expected: Revision,
-    /// Who wanted them, for the change log.
-    pub actor: &'a str,
-    /// When they were decided.
-    pub at: Time,
-    /// The changes, in the order in which they are applied to memory.
-    pub changes: &'a [Change],
-}
-
-impl<'a> Batch<'a> {
-    /// The changes that are written.
-    fn kept(&self) -> Vec<&'a Change> {
-        self.changes.iter().filter(|c| c.durability() != Durability::Memory).collect()
-    }
-}
 
 /// Keeps the rows of a tailnet. One clerk owns it and is its only writer.
 pub trait Store: Send {
@@ -85,12 +44,20 @@ pub trait Store: Send {
     /// What is locked, damaged, or says what no row can say; then the store is as it was.
     fn load(&mut self) -> Result<Loaded, Fault>;
 
-    /// Writes the changes as one transaction and gives the revision that follows. Without anything to write it gives
-    /// the expected revision and doesn't look at the disk.
+    /// Writes a commit as one transaction. One that has nothing to write does not touch the disk.
     ///
     /// # Errors
-    /// Then nothing was written, and the expected revision is still the one to expect.
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<Revision, Fault>;
+    /// Then nothing was written. [`Fault::Conflict`]: another writer was faster, see [`Store::since`].
+    fn commit(&mut self, commit: &Commit) -> Result<(), Fault>;
+
+    /// What was committed after a revision: the commits, or every row if the change log does not go back that far.
+    ///
+    /// # Errors
+    /// As for [`Store::load`].
+    fn since(&mut self, revision: Revision) -> Result<Since, Fault>;
+
+    /// Reads the change log from other threads, while this store goes on writing it.
+    fn history(&self) -> Arc<dyn History>;
 
     /// Whether something can be saved now: for health checks. It writes, and changes nothing.
     ///
@@ -102,10 +69,10 @@ pub trait Store: Send {
 /// Why a store refuses: ours, never the asker's. The text says what the operator does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Somebody else has committed since.
+    /// Another writer committed first.
     Conflict {
-        /// The revision that was expected.
-        expected: Revision,
+        /// The revision that the commit would have made.
+        commit: Revision,
         /// The revision that is stored.
         stored: Revision,
     },
@@ -120,10 +87,10 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Conflict { expected, stored } => write!(
+            Fault::Conflict { commit, stored } => write!(
                 f,
-                "the database was changed by somebody else (revision {stored}, expected {expected}); \
-                 make sure that one server alone uses it, then restart this one"
+                "another writer keeps changing the database (it is at revision {stored}, this server tried to commit \
+                 {commit}); make sure that only one server uses it"
             ),
             Fault::Busy(path) => write!(
                 f,

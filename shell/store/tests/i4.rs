@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use headsail_store::memory::MemoryStore;
 use headsail_store::sqlite::{Options, SqliteStore};
-use headsail_store::{Batch, Fault, Revision, Store};
+use headsail_store::{Fault, Store};
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::change::Change;
+use headsail_tailnet::commit::{Commit, Revision, Since};
 use headsail_tailnet::command::{Command, Env, NewAuthKey, NewUser, Registration, ShownKey, Telling};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
@@ -183,7 +185,7 @@ impl World {
         let drawn = &mut self.drawn;
         let mut rng = |into: &mut [u8]| World::draw(drawn, into);
         let mut env = Env { now: self.now, rng: &mut rng };
-        if let Ok(changes) = decide(&self.next, command, &mut env) {
+        if let Ok(changes) = decide(&self.next, &command, &mut env) {
             self.next.apply(&changes);
             self.pending.extend(changes);
         }
@@ -192,23 +194,24 @@ impl World {
     /// Commits what is pending to both stores, as a clerk does.
     fn flush(&mut self) {
         let changes = std::mem::take(&mut self.pending);
-        let batch = Batch { expected: self.revision, actor: "test", at: self.now, changes: &changes };
+        let entries = if changes.is_empty() { Vec::new() } else { vec![(Actor::Server, changes.clone())] };
+        let commit = Commit::on(self.revision, self.now, entries);
         let touches_disk =
             changes.iter().any(|c| c.durability() != headsail_tailnet::change::Durability::Memory);
         if self.fault && touches_disk {
             self.fault = false;
             // The one is told to fail; the other is asked on a revision that isn't, and has to undo nothing either.
             self.memory.fail([Fault::Full("disk".into())]);
-            assert!(self.memory.commit(&batch).is_err());
-            let wrong = Batch { expected: Revision(self.revision.0 + 7), ..batch };
+            assert!(self.memory.commit(&commit).is_err());
+            let wrong = Commit { revision: Revision(commit.revision.0 + 7), ..commit };
             assert!(matches!(self.sqlite().commit(&wrong), Err(Fault::Conflict { .. })));
             self.next = self.tailnet.clone();
             return;
         }
-        let revision = self.sqlite().commit(&batch).unwrap();
-        assert_eq!(self.memory.commit(&batch).unwrap(), revision);
-        assert_eq!(revision.0 - self.revision.0, u64::from(touches_disk));
-        self.revision = revision;
+        self.sqlite().commit(&commit).unwrap();
+        self.memory.commit(&commit).unwrap();
+        assert_eq!(commit.revision.0 - self.revision.0, u64::from(touches_disk));
+        self.revision = commit.revision;
         self.tailnet = self.next.clone();
     }
 
@@ -410,6 +413,15 @@ fn rebuilt(store: &mut dyn Store, revision: Revision) -> Vec<Change> {
     tailnet.dump()
 }
 
+/// The same from the change log alone.
+fn replayed(store: &mut dyn Store, revision: Revision) -> Vec<Change> {
+    let Since::Commits(commits) = store.since(Revision::default()).unwrap() else { panic!("the log is whole") };
+    let mut tailnet = Tailnet::empty(settings());
+    commits.iter().for_each(|commit| tailnet.apply_commit(commit));
+    assert_eq!(tailnet.revision(), revision);
+    tailnet.dump()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -427,6 +439,8 @@ proptest! {
         let (was, revision) = (world.tailnet.dump(), world.revision);
         prop_assert_eq!(rebuilt(&mut world.memory.clone(), revision), was.clone());
         prop_assert_eq!(rebuilt(world.sqlite(), revision), was.clone());
+        prop_assert_eq!(replayed(&mut world.memory.clone(), revision), was.clone());
+        prop_assert_eq!(replayed(world.sqlite(), revision), was.clone());
         world.sqlite = None;
         prop_assert_eq!(rebuilt(&mut open(&world.path), revision), was);
     }

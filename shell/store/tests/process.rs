@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use headsail_store::memory::MemoryStore;
 use headsail_store::sqlite::{Options, SqliteStore};
-use headsail_store::{Batch, Fault, Revision, Store};
+use headsail_store::{Fault, Store};
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::change::{Change, Sequence};
+use headsail_tailnet::commit::{Commit, Revision, Since};
 use headsail_tailnet::model::settings::Settings;
 use headsail_wire::time::Time;
 
 const PATH: &str = "STORE_TEST_DATABASE";
 
-fn batch(expected: Revision, changes: &[Change]) -> Batch<'_> {
-    Batch { expected, actor: "test", at: Time::EPOCH, changes }
+fn commit(stored: Revision, changes: &[Change]) -> Commit {
+    Commit::on(stored, Time::EPOCH, vec![(Actor::Server, changes.to_vec())])
 }
 
 /// The other process: this program again, with this test alone. Commits until it is killed.
@@ -25,8 +27,9 @@ fn other_process() {
     let mut store = SqliteStore::open(&path, Options::default()).unwrap();
     let mut revision = store.load().unwrap().revision;
     loop {
-        revision =
-            store.commit(&batch(revision, &[Change::NextId(Sequence::Nodes, revision.0 + 2)])).unwrap();
+        let next = commit(revision, &[Change::NextId(Sequence::Nodes, revision.0 + 2)]);
+        store.commit(&next).unwrap();
+        revision = next.revision;
         println!("committed {revision}");
     }
 }
@@ -81,13 +84,17 @@ fn a_store_in_memory_fails_when_told_and_then_goes_on() {
     let mut clerk: Box<dyn Store> = Box::new(store.clone());
     let changes = [Change::NextId(Sequence::Users, 5), Change::Settings(Arc::new(Settings::basic()))];
     store.fail([Fault::Full("disk".into()), Fault::Busy("disk".into())]);
-    assert_eq!(clerk.commit(&batch(Revision(0), &changes)), Err(Fault::Full("disk".into())));
+    let first = commit(Revision(0), &changes);
+    assert_eq!(clerk.commit(&first), Err(Fault::Full("disk".into())));
     assert_eq!(clerk.ping(), Err(Fault::Busy("disk".into())));
     assert_eq!(clerk.load().unwrap().changes, []);
-    assert_eq!(clerk.commit(&batch(Revision(0), &changes)), Ok(Revision(1)));
-    let conflict = Fault::Conflict { expected: Revision(0), stored: Revision(1) };
-    assert_eq!(clerk.commit(&batch(Revision(0), &changes)), Err(conflict));
-    assert_eq!(clerk.commit(&batch(Revision(0), &changes[1..])), Ok(Revision(0)), "nothing to write");
+    assert_eq!(clerk.commit(&first), Ok(()));
+    assert_eq!(clerk.commit(&first), Err(Fault::Conflict { commit: Revision(1), stored: Revision(1) }));
+    assert_eq!(clerk.commit(&commit(Revision(0), &changes[1..])), Ok(()), "nothing to write");
     assert_eq!(store.clone().load().unwrap().changes, changes[..1]);
     assert_eq!(store.revision(), Revision(1));
+    let written = commit(Revision(0), &changes[..1]);
+    assert_eq!(clerk.since(Revision(0)), Ok(Since::Commits(vec![written])));
+    store.forget_log();
+    assert!(matches!(clerk.since(Revision(0)), Ok(Since::Rows(rows)) if rows.revision == Revision(1)));
 }

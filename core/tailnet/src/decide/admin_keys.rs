@@ -16,7 +16,7 @@ use crate::tailnet::Tailnet;
 /// The use of an API key is noted at most this often, in seconds.
 const NOTE_USE_SECS: i64 = 60;
 
-pub(super) fn create_auth_key(t: &Tailnet, new: NewAuthKey, now: Time) -> Result<Vec<Change>, Rejection> {
+pub(super) fn create_auth_key(t: &Tailnet, new: &NewAuthKey, now: Time) -> Result<Vec<Change>, Rejection> {
     for tag in &new.tags {
         check_tag(tag)?;
     }
@@ -33,10 +33,10 @@ pub(super) fn create_auth_key(t: &Tailnet, new: NewAuthKey, now: Time) -> Result
         .ok_or_else(|| Rejection::Full("there are no key ids left".into()))?;
     Ok(vec![Change::AuthKey(Arc::new(AuthKey {
         id,
-        prefix: new.prefix,
+        prefix: new.prefix.clone(),
         digest: new.digest,
         user: new.user,
-        tags: new.tags,
+        tags: new.tags.clone(),
         reusable: new.reusable,
         ephemeral: new.ephemeral,
         used: false,
@@ -71,7 +71,7 @@ pub(super) fn without_auth_keys(t: &Tailnet, keys: &BTreeSet<AuthKeyId>) -> Vec<
 
 pub(super) fn create_api_key(
     t: &Tailnet,
-    prefix: String,
+    prefix: &str,
     digest: KeyDigest,
     expiration: Option<Time>,
     now: Time,
@@ -80,7 +80,7 @@ pub(super) fn create_api_key(
         .ok_or_else(|| Rejection::Full("there are no key ids left".into()))?;
     Ok(vec![Change::ApiKey(Arc::new(ApiKey {
         id,
-        prefix,
+        prefix: prefix.to_owned(),
         digest,
         expiration,
         created: now,

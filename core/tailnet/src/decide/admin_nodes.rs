@@ -57,9 +57,9 @@ pub(super) fn check_tag(tag: &str) -> Result<(), Rejection> {
     })
 }
 
-pub(super) fn tag(t: &Tailnet, id: NodeId, tags: BTreeSet<String>) -> Result<Vec<Change>, Rejection> {
+pub(super) fn tag(t: &Tailnet, id: NodeId, tags: &BTreeSet<String>) -> Result<Vec<Change>, Rejection> {
     let node = known(t, id)?;
-    for tag in &tags {
+    for tag in tags {
         check_tag(tag)?;
         if !t.access().engine().tag_exists(tag) {
             return Err(Rejection::Invalid(format!(
@@ -67,7 +67,7 @@ pub(super) fn tag(t: &Tailnet, id: NodeId, tags: BTreeSet<String>) -> Result<Vec
             )));
         }
     }
-    let tags = Tags::new(tags).ok_or_else(|| {
+    let tags = Tags::new(tags.clone()).ok_or_else(|| {
         Rejection::Invalid("cannot remove all tags from a node; log it in again as a user instead".into())
     })?;
     Ok(edited(node, |n| {
@@ -82,10 +82,10 @@ pub(super) fn tag(t: &Tailnet, id: NodeId, tags: BTreeSet<String>) -> Result<Vec
 pub(super) fn approve_routes(
     t: &Tailnet,
     id: NodeId,
-    routes: BTreeSet<IpNet>,
+    routes: &BTreeSet<IpNet>,
 ) -> Result<Vec<Change>, Rejection> {
     let node = known(t, id)?;
-    let routes = with_both_defaults(routes.into_iter().map(|r| r.trunc()).collect());
+    let routes = with_both_defaults(routes.iter().map(IpNet::trunc).collect());
     Ok(edited(node, |n| n.approved_routes = routes))
 }
 
@@ -94,11 +94,11 @@ pub(super) fn approve_routes(
 pub(super) fn edit_routes(
     t: &Tailnet,
     id: NodeId,
-    approve: BTreeSet<IpNet>,
-    withdraw: BTreeSet<IpNet>,
+    approve: &BTreeSet<IpNet>,
+    withdraw: &BTreeSet<IpNet>,
 ) -> Result<Vec<Change>, Rejection> {
     let node = known(t, id)?;
-    let masked = |routes: BTreeSet<IpNet>| with_both_defaults(routes.iter().map(IpNet::trunc).collect());
+    let masked = |routes: &BTreeSet<IpNet>| with_both_defaults(routes.iter().map(IpNet::trunc).collect());
     let (approve, withdraw) = (masked(approve), masked(withdraw));
     Ok(edited(node, |n| {
         n.approved_routes = n.approved_routes.difference(&withdraw).copied().chain(approve).collect();

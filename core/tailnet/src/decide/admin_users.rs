@@ -13,7 +13,7 @@ use crate::decide::policy;
 use crate::model::user::User;
 use crate::tailnet::Tailnet;
 
-pub(super) fn create(t: &Tailnet, new: NewUser, now: Time) -> Result<Vec<Change>, Rejection> {
+pub(super) fn create(t: &Tailnet, new: &NewUser, now: Time) -> Result<Vec<Change>, Rejection> {
     User::check_name(&new.name).map_err(Rejection::Invalid)?;
     User::check_shown(&new.display_name, &new.email, &new.picture_url).map_err(Rejection::Invalid)?;
     free(t, &new.name)?;
@@ -21,12 +21,12 @@ pub(super) fn create(t: &Tailnet, new: NewUser, now: Time) -> Result<Vec<Change>
         .ok_or_else(|| Rejection::Full("there are no user ids left".into()))?;
     Ok(vec![Change::User(Arc::new(User {
         id,
-        name: new.name,
-        display_name: new.display_name,
-        email: new.email,
+        name: new.name.clone(),
+        display_name: new.display_name.clone(),
+        email: new.email.clone(),
         provider: String::new(),
         provider_id: String::new(),
-        picture_url: new.picture_url,
+        picture_url: new.picture_url.clone(),
         role: Role::Member,
         created: now,
     }))])
@@ -43,14 +43,14 @@ fn known(t: &Tailnet, id: UserId) -> Result<&Arc<User>, Rejection> {
     t.user(id).ok_or_else(|| Rejection::no_user(id))
 }
 
-pub(super) fn rename(t: &Tailnet, id: UserId, name: String) -> Result<Vec<Change>, Rejection> {
+pub(super) fn rename(t: &Tailnet, id: UserId, name: &str) -> Result<Vec<Change>, Rejection> {
     let user = known(t, id)?;
-    User::check_name(&name).map_err(Rejection::Invalid)?;
+    User::check_name(name).map_err(Rejection::Invalid)?;
     if user.name == name {
         return Ok(Vec::new());
     }
-    free(t, &name)?;
-    Ok(changed(t, User { name, ..User::clone(user) }))
+    free(t, name)?;
+    Ok(changed(t, User { name: name.to_owned(), ..User::clone(user) }))
 }
 
 /// Another row of a user, and what the policy approves for who the user is now.

@@ -11,15 +11,15 @@ use crate::model::node::{Expiry, Node, Presence};
 use crate::tailnet::Tailnet;
 
 /// Looks at a row whose time may have come; what isn't due yet is left alone.
-pub(super) fn due(t: &Tailnet, row: Due, now: Time) -> Vec<Change> {
-    if deadline::due(t, &row).is_none_or(|at| at > now) {
+pub(super) fn due(t: &Tailnet, row: &Due, now: Time) -> Vec<Change> {
+    if deadline::due(t, row).is_none_or(|at| at > now) {
         return Vec::new();
     }
     match row {
-        Due::Node(id) => t.node(id).map_or_else(Vec::new, |node| node_due(t, node, now)),
-        Due::Ticket(id) => vec![Change::TicketGone(id)],
-        Due::SshCheck(id) => vec![Change::SshCheckGone(id)],
-        Due::Tombstone(key) => vec![Change::TombstoneGone(key)],
+        Due::Node(id) => t.node(*id).map_or_else(Vec::new, |node| node_due(t, node, now)),
+        Due::Ticket(id) => vec![Change::TicketGone(id.clone())],
+        Due::SshCheck(id) => vec![Change::SshCheckGone(id.clone())],
+        Due::Tombstone(key) => vec![Change::TombstoneGone(*key)],
     }
 }
 

@@ -15,7 +15,7 @@ use crate::model::ticket::{Asking, TICKET_LEN, TICKET_PREFIX, Ticket, TicketStat
 use crate::tailnet::Tailnet;
 
 /// A machine without a key asks to come in: it gets a ticket, the same one as long as that waits.
-pub(super) fn ask(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
+pub(super) fn ask(t: &Tailnet, r: &Registration, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
     let mut asking = Asking {
         machine_key: r.machine_key,
         node_key: r.node_key,
@@ -40,17 +40,17 @@ pub(super) fn ask(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Result<Vec
 }
 
 /// Makes a login up, under an id that is free.
-pub(super) fn make(t: &Tailnet, id: String, asking: Asking, now: Time) -> Result<Vec<Change>, Rejection> {
+pub(super) fn make(t: &Tailnet, id: &str, asking: &Asking, now: Time) -> Result<Vec<Change>, Rejection> {
     let fits = id.strip_prefix(TICKET_PREFIX).is_some_and(|rest| rest.len() == TICKET_LEN && rest.is_ascii());
     if !fits {
         return Err(Rejection::Invalid(format!(
             "`{id}` is not the id of a login; it looks like {TICKET_PREFIX} and {TICKET_LEN} more characters"
         )));
     }
-    if t.ticket(&id).is_some() {
+    if t.ticket(id).is_some() {
         return Err(Rejection::Conflict(format!("a login waits under `{id}` already; choose another id")));
     }
-    Ok(pend(t, id, asking, now))
+    Ok(pend(t, id.to_owned(), asking.clone(), now))
 }
 
 /// A ticket begins to wait; where there is no room, the oldest gives way, settled ones first.

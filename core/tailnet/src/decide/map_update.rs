@@ -34,7 +34,7 @@ pub fn node_of<'a>(t: &'a Tailnet, machine: &MachineKey, key: &NodeKey) -> Resul
     Ok(node)
 }
 
-pub(super) fn update(t: &Tailnet, id: NodeId, telling: Telling, now: Time) -> Result<Vec<Change>, Rejection> {
+pub(super) fn update(t: &Tailnet, id: NodeId, telling: &Telling, now: Time) -> Result<Vec<Change>, Rejection> {
     let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
     let mut next = Node::clone(node);
     take(t, &mut next, telling);
@@ -44,21 +44,20 @@ pub(super) fn update(t: &Tailnet, id: NodeId, telling: Telling, now: Time) -> Re
 }
 
 /// Takes over everything that a client tells.
-fn take(t: &Tailnet, node: &mut Node, telling: Telling) {
+fn take(t: &Tailnet, node: &mut Node, telling: &Telling) {
     node.cap = telling.cap;
     if !telling.disco_key.is_zero() {
         node.contact.disco_key = telling.disco_key;
     }
-    take_endpoints(node, telling.endpoints);
+    take_endpoints(node, &telling.endpoints);
     if let Some(hostinfo) = &telling.hostinfo {
         take_hostinfo(t, node, hostinfo);
     }
 }
 
 /// Takes over where a node can be reached, up to the bound.
-pub(super) fn take_endpoints(node: &mut Node, told: Vec<SocketAddr>) {
-    node.contact.endpoints = told;
-    node.contact.endpoints.truncate(MAX_ENDPOINTS);
+pub(super) fn take_endpoints(node: &mut Node, told: &[SocketAddr]) {
+    node.contact.endpoints = told.iter().take(MAX_ENDPOINTS).copied().collect();
 }
 
 /// What a client has made of its row: all of it where something lasting changed, else only where the node can be

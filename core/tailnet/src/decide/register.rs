@@ -15,7 +15,7 @@ use crate::model::key::{AuthKey, KeyDigest, KeyRefusal};
 use crate::model::node::{Expiry, Node, Owner, RegisterMethod, Tags};
 use crate::tailnet::Tailnet;
 
-pub(super) fn register(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
+pub(super) fn register(t: &Tailnet, r: &Registration, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
     if !r.cap.is_supported() {
         return Err(Rejection::TooOld(r.cap));
     }
@@ -32,8 +32,8 @@ pub(super) fn register(t: &Tailnet, r: Registration, env: &mut Env<'_>) -> Resul
         return Ok(known.map_or_else(Vec::new, |node| log_out(t, node, env.now)));
     }
     match (known, &r.auth_key) {
-        (Some(node), _) if !node.expiry.is_past() => Ok(refresh(t, node, &r, env.now)),
-        (_, ShownKey::Key { prefix, digest }) => with_key(t, &r, prefix, digest, env),
+        (Some(node), _) if !node.expiry.is_past() => Ok(refresh(t, node, r, env.now)),
+        (_, ShownKey::Key { prefix, digest }) => with_key(t, r, prefix, digest, env),
         (_, ShownKey::Unreadable) => Err(unknown_key()),
         (Some(_), ShownKey::None) => Err(Rejection::KeyExpired),
         (None, ShownKey::None) => login::ask(t, r, env),

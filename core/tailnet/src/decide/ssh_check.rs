@@ -77,16 +77,16 @@ pub(super) fn ask(
     t: &Tailnet,
     src: NodeId,
     dst: NodeId,
-    account: String,
+    account: &str,
     env: &mut Env<'_>,
 ) -> Result<Vec<Change>, Rejection> {
-    if t.access().engine().ssh_check_secs(src, dst, &account).is_none() {
+    if t.access().engine().ssh_check_secs(src, dst, account).is_none() {
         return Err(Rejection::Invalid(format!(
             "the policy asks for no check of node {src} as `{account}` on node {dst}"
         )));
     }
-    if waiting_check(t, src, dst, &account).is_some()
-        || standing_consent(t, src, dst, &account, env.now).is_some()
+    if waiting_check(t, src, dst, account).is_some()
+        || standing_consent(t, src, dst, account, env.now).is_some()
     {
         return Ok(Vec::new());
     }
@@ -102,7 +102,7 @@ pub(super) fn ask(
         id,
         src,
         dst,
-        account,
+        account: account.to_owned(),
         state: TicketState::Waiting,
         until,
     })));

@@ -18,19 +18,19 @@ pub(super) fn opened(
     t: &Tailnet,
     id: NodeId,
     stream: StreamNo,
-    telling: Telling,
+    telling: &Telling,
     now: Time,
 ) -> Result<Vec<Change>, Rejection> {
     let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
     let mut next = Node::clone(node);
     let cap = telling.cap;
     if node.contact.endpoints.is_empty() {
-        take_endpoints(&mut next, telling.endpoints);
+        take_endpoints(&mut next, &telling.endpoints);
     }
     if node.contact.disco_key.is_zero() {
         next.contact.disco_key = telling.disco_key;
     }
-    if let Some(mut told) = telling.hostinfo {
+    if let Some(mut told) = telling.hostinfo.clone() {
         let measured = told.net_info.take().filter(|_| node.contact.net_info.is_none());
         if let Some(net_info) = measured {
             take_net_info(&mut next, &net_info);

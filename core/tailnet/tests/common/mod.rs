@@ -58,7 +58,7 @@ impl Town {
                 .enumerate()
                 .for_each(|(i, b)| *b = self.chance.wrapping_mul(31).wrapping_add(i as u8));
         };
-        let changes = decide(&self.t, command, &mut Env { now: self.now, rng: &mut fill })?;
+        let changes = decide(&self.t, &command, &mut Env { now: self.now, rng: &mut fill })?;
         self.t.apply(&changes);
         Ok(changes)
     }

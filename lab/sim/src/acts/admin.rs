@@ -10,14 +10,14 @@ use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
 use ipnet::IpNet;
 
-use crate::clerk::Asker;
+use headsail_tailnet::actor::Actor;
 use crate::law::Violation;
 use crate::world::World;
 
 type Held = Result<(), Violation>;
 
 fn command(world: &mut World, command: Command) -> Held {
-    world.ask(Asker::Server, command).map(drop)
+    world.ask(Actor::Server, command).map(drop)
 }
 
 fn user_name(world: &mut World) -> String {
@@ -100,7 +100,7 @@ pub fn make_key(world: &mut World) -> Held {
         ephemeral: world.rng.chance(20),
         expiration: expires,
     };
-    if world.ask(Asker::Server, Command::CreateAuthKey(Box::new(new)))? == Outcome::Done {
+    if world.ask(Actor::Server, Command::CreateAuthKey(Box::new(new)))? == Outcome::Done {
         world.shown_keys.push((key.prefix, key.digest));
     }
     Ok(())

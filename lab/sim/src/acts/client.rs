@@ -8,7 +8,7 @@ use headsail_wire::keys::NodeKey;
 use headsail_wire::time::Time;
 
 use crate::check::told_is_ought;
-use crate::clerk::Asker;
+use headsail_tailnet::actor::Actor;
 use crate::law::{Check, Violation};
 use crate::machine::Machine;
 use crate::world::World;
@@ -163,7 +163,7 @@ fn register(
     let (machine, node_key) = (world.machines[at].key, registration.node_key);
     let let_in = registration.auth_key != ShownKey::None && registration.expiry.is_none();
     let held_by = world.clerk.published.node_by_key(&node_key).map(|n| n.machine_key);
-    let answer = world.ask(Asker::Machine(machine), Command::Register(registration))?;
+    let answer = world.ask(Actor::Machine(machine), Command::Register(registration))?;
     let foreign = held_by.is_some_and(|holder| holder != machine);
     let refused = matches!(answer, Outcome::Rejected(Rejection::Foreign | Rejection::TooOld(_)));
     world.must(Check::OwnNodesOnly, !foreign || refused, || {
@@ -200,7 +200,7 @@ pub fn tell(world: &mut World) -> Result<(), Violation> {
 pub fn speaks_for(
     world: &mut World,
     at: usize,
-) -> Result<Option<(Asker, headsail_wire::ids::NodeId)>, Violation> {
+) -> Result<Option<(Actor, headsail_wire::ids::NodeId)>, Violation> {
     let machine = world.machines[at].key;
     let other = world.rng.below(world.machines.len() as u64) as usize;
     let from = if world.rng.chance(5) { other } else { at };
@@ -213,7 +213,7 @@ pub fn speaks_for(
     world.must(Check::OwnNodesOnly, own, || {
         format!("{machine:?} speaks for node {node} of another machine")
     })?;
-    Ok(Some((Asker::Machine(machine), node)))
+    Ok(Some((Actor::Machine(machine), node)))
 }
 
 /// A map is asked for once, without a stream.
@@ -236,7 +236,7 @@ pub fn crowd(world: &mut World) -> Result<(), Violation> {
     let mut commands = Vec::new();
     for _ in 0..2 + world.rng.below(4) {
         let at = somebody(world);
-        let asker = Asker::Machine(world.machines[at].key);
+        let asker = Actor::Machine(world.machines[at].key);
         match world.rng.below(3) {
             0 => {
                 world.machines[at].roam(&mut world.rng);

@@ -6,7 +6,7 @@ use headsail_tailnet::command::Command;
 use headsail_tailnet::model::settings::Settings;
 
 use crate::check::replay;
-use crate::clerk::Asker;
+use headsail_tailnet::actor::Actor;
 use crate::law::{Check, Violation};
 use crate::settings;
 use crate::world::World;
@@ -27,7 +27,7 @@ pub fn configure(world: &mut World) -> Result<(), Violation> {
         _ => next = other,
     }
     world.settings = Arc::new(next);
-    world.ask(Asker::Server, Command::Configure(world.settings.clone())).map(drop)
+    world.ask(Actor::Server, Command::Configure(world.settings.clone())).map(drop)
 }
 
 /// Time passes: not at all, a moment, minutes, a day, or exactly until something is due.
@@ -76,7 +76,7 @@ pub fn crash(world: &mut World) -> Result<(), Violation> {
 /// It is not what it was.
 pub fn orderly_restart(world: &mut World) -> Result<(), Violation> {
     world.clerk.disk.broken = false;
-    world.ask(Asker::Server, Command::Shutdown)?;
+    world.ask(Actor::Server, Command::Shutdown)?;
     world.clerk.disk.flush();
     if world.minds(Check::Replay) {
         // What was told while the disk was broken is not on it.

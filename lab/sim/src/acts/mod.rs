@@ -7,6 +7,7 @@ pub mod admin;
 pub mod client;
 pub mod fate;
 pub mod policy;
+pub mod rival;
 pub mod streams;
 
 type Act = fn(&mut World) -> Result<(), Violation>;
@@ -45,6 +46,9 @@ const MIX: &[(u64, Act)] = &[
     (3, policy::set),
     (1, policy::break_it),
     (2, policy::ssh),
+    (4, rival::commit),
+    (1, rival::forget_log),
+    (1, rival::follow),
     (2, fate::configure),
     (12, fate::time_passes),
     (2, fate::disk_breaks_or_heals),

@@ -5,7 +5,7 @@ use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::NodeId;
 
-use crate::clerk::Asker;
+use headsail_tailnet::actor::Actor;
 use crate::law::{Check, Violation};
 use crate::world::World;
 
@@ -55,7 +55,7 @@ const BAD: [&str; 4] = [
 pub fn set(world: &mut World) -> Result<(), Violation> {
     let text = world.rng.pick(&GOOD).copied().unwrap_or_default().to_owned();
     let command = Command::SetPolicy { text: text.clone(), kept: world.keeps_policy };
-    let answer = world.ask(Asker::Server, command)?;
+    let answer = world.ask(Actor::Server, command)?;
     if answer == Outcome::Done {
         world.policy_file = Some(text);
     }
@@ -71,7 +71,7 @@ pub fn set(world: &mut World) -> Result<(), Violation> {
 pub fn break_it(world: &mut World) -> Result<(), Violation> {
     let text = world.rng.pick(&BAD).copied().unwrap_or_default().to_owned();
     let before = world.clerk.published.policy().cloned();
-    let answer = world.ask(Asker::Server, Command::SetPolicy { text, kept: world.keeps_policy })?;
+    let answer = world.ask(Actor::Server, Command::SetPolicy { text, kept: world.keeps_policy })?;
     world.must(Check::GoodPolicy, matches!(answer, Outcome::Rejected(Rejection::BadPolicy(_))), || {
         format!("a bad policy was answered {answer:?}")
     })?;
@@ -102,5 +102,5 @@ pub fn ssh(world: &mut World) -> Result<(), Violation> {
             Command::AskSsh { src, dst, account: "root".into() }
         }
     };
-    world.ask(Asker::Server, command).map(drop)
+    world.ask(Actor::Server, command).map(drop)
 }

@@ -8,7 +8,7 @@ use headsail_wire::ids::NodeId;
 
 use crate::acts::client::{somebody, speaks_for};
 use crate::check::{delta_is_diff, told_is_ought};
-use crate::clerk::Asker;
+use headsail_tailnet::actor::Actor;
 use crate::law::{Check, Violation};
 use crate::parts::is_of;
 use crate::stream::Stream;
@@ -110,7 +110,7 @@ fn close(world: &mut World, node: NodeId, no: StreamNo, machine: usize) -> Resul
         (false, Some(Presence::Online { stream, .. })) => stream,
         _ => no,
     };
-    let asker = Asker::Machine(world.machines[machine].key);
+    let asker = Actor::Machine(world.machines[machine].key);
     world.ask(asker, Command::StreamClosed { node, stream }).map(drop)
 }
 

@@ -1,118 +1,353 @@
-//! The change log: who changed what when, within bounds.
+//! The change log: replayable facts, written with each commit and bounded in rows and age.
 
-use headsail_tailnet::change::{Change, Durability};
-use headsail_tailnet::model::node::Node;
-use headsail_wire::keys::hex;
-use rusqlite::{Connection, Result, params};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use headsail_tailnet::actor::Actor;
+use headsail_tailnet::change::Change;
+use headsail_tailnet::commit::{Commit, Revision, Since};
+use headsail_wire::ids::{NodeId, UserId};
+use headsail_wire::time::Time;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, TransactionBehavior, params};
+use serde_json::{Map, Value as Json};
 
 use super::write::number;
-use crate::{Batch, Revision};
+use super::{connect, fault_of, read};
+use crate::Fault;
+use crate::history::{History, Query, Record, Retention, Subject, record_id, revision_of};
+use crate::rows::decode::{self, Fields};
+use crate::rows::{Write, to_json};
 
-/// Changes of one commit that are written down one by one; of the others only the number is.
-const CHANGES_IN_ENTRY: usize = 1000;
+/// How many changes of one kind of [`Retention`] are kept, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// The newest so many.
+    pub rows: u32,
+    /// Those of the last so many days.
+    pub days: u32,
+}
 
 /// How much of the change log is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
-    /// Entries of what lasts.
-    pub durable: u32,
-    /// Entries of comings, goings and addresses alone: these are many, and mustn't push out the others.
-    pub volatile: u32,
+    /// What people did, and the files and keys they configured.
+    pub admin: Keep,
+    /// What clients and deadlines caused.
+    pub routine: Keep,
+    /// Where nodes are reached, and whether they are connected.
+    pub volatile: Keep,
     /// Commits between one clearing and the next, by which the log may be longer.
     pub every: u32,
 }
 
 impl Default for LogLimits {
     fn default() -> LogLimits {
-        LogLimits { durable: 100_000, volatile: 20_000, every: 1000 }
+        LogLimits {
+            admin: Keep { rows: 100_000, days: 730 },
+            routine: Keep { rows: 50_000, days: 90 },
+            volatile: Keep { rows: 20_000, days: 7 },
+            every: 1000,
+        }
     }
 }
 
-/// Adds the entry of a commit: who wanted what when, as a JSON array without secrets and digests of them. It is for
-/// people, who read it with the tools of SQLite.
+const TABLES: [(Retention, &str); 3] = [
+    (Retention::Admin, "log_admin"),
+    (Retention::Routine, "log_routine"),
+    (Retention::Volatile, "log_volatile"),
+];
+
+const COLUMNS: &str = "id, entry, time, actor, kind, subject, node_id, user_id, fact";
+
+/// Adds one change of a commit.
 pub(super) fn append(
     tx: &Connection,
-    revision: Revision,
-    batch: &Batch<'_>,
-    changes: &[&Change],
-) -> Result<()> {
-    let volatile = changes.iter().all(|c| c.durability() == Durability::Volatile);
-    let mut told: Vec<Value> = changes.iter().take(CHANGES_IN_ENTRY).map(|c| tell(c)).collect();
-    if let Some(more @ 1..) = changes.len().checked_sub(CHANGES_IN_ENTRY) {
-        told.push(json!({"more": more}));
-    }
-    let mut statement = tx.prepare_cached(
-        "INSERT INTO change_log (revision, time, actor, volatile, changes) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    let told = Value::Array(told).to_string();
-    statement.execute(params![number(revision.0), batch.at.micros(), batch.actor, volatile, told]).map(drop)
+    (commit, entry, position): (&Commit, usize, usize),
+    actor: &Actor,
+    change: &Change,
+    fact: &Map<String, Json>,
+) -> rusqlite::Result<()> {
+    let table = match Retention::of(actor, change) {
+        Retention::Admin => "log_admin",
+        Retention::Routine => "log_routine",
+        Retention::Volatile => "log_volatile",
+    };
+    let subject = Subject::of(change);
+    let mut statement = tx.prepare_cached(&format!(
+        "INSERT INTO {table} ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    ))?;
+    let node = subject.node.map(|id| number(id.get()));
+    let user = subject.user.map(|id| number(id.get()));
+    let id = number(record_id(commit.revision, position));
+    let fact = serde_json::to_string(fact).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    let entry = i64::try_from(entry).unwrap_or(i64::MAX);
+    statement
+        .execute(params![
+            id,
+            entry,
+            commit.at.micros(),
+            actor.to_string(),
+            change.kind(),
+            subject.id,
+            node,
+            user,
+            fact
+        ])
+        .map(drop)
 }
 
-/// Forgets the oldest entries now and then.
-pub(super) fn prune(tx: &Connection, revision: Revision, limits: LogLimits) -> Result<()> {
-    if !revision.0.is_multiple_of(u64::from(limits.every.max(1))) {
+/// What the log says of a write. A policy is named by its row, which has the text.
+pub(super) fn fact(write: &Write, policy: Option<i64>) -> Map<String, Json> {
+    match write {
+        Write::Put(_, columns) | Write::Update(_, columns) => to_json(columns),
+        Write::Delete(_, (key, value)) => to_json(&[(*key, value.clone())]),
+        Write::Policy(_, at) => {
+            Map::from_iter([("id".into(), policy.into()), ("created_at".into(), (*at).into())])
+        }
+        Write::Sequence(name, next) => {
+            Map::from_iter([("name".into(), (*name).into()), ("next".into(), (*next).into())])
+        }
+    }
+}
+
+/// Deletes the oldest changes now and then, and notes up to where the log has gaps.
+pub(super) fn prune(tx: &Connection, commit: &Commit, limits: LogLimits) -> rusqlite::Result<()> {
+    if !commit.revision.0.is_multiple_of(u64::from(limits.every.max(1))) {
         return Ok(());
     }
-    let mut statement = tx.prepare_cached(
-        "DELETE FROM change_log WHERE volatile = ?1 AND revision <= (
-             SELECT revision FROM change_log WHERE volatile = ?1 ORDER BY revision DESC LIMIT 1 OFFSET ?2)",
-    )?;
-    statement.execute(params![false, limits.durable])?;
-    statement.execute(params![true, limits.volatile])?;
+    let mut floor = None;
+    for (retention, table) in TABLES {
+        let keep = match retention {
+            Retention::Admin => limits.admin,
+            Retention::Routine => limits.routine,
+            Retention::Volatile => limits.volatile,
+        };
+        let oldest = commit.at.plus_secs(-i64::from(keep.days) * 24 * 3600);
+        // The newest change that is too many, and the newest of those at the beginning that are too old.
+        let by_rows = format!("SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?1");
+        let by_age = format!("SELECT id - 1 FROM {table} WHERE time >= ?1 ORDER BY id LIMIT 1");
+        let find = |sql: &str, value: &dyn ToSql| -> rusqlite::Result<Option<i64>> {
+            tx.prepare_cached(sql)?.query_row([value], |row| row.get(0)).optional()
+        };
+        let last = find(&by_rows, &keep.rows)?.max(find(&by_age, &oldest.micros())?);
+        let Some(last) = last else { continue };
+        let newest: Option<i64> = tx
+            .prepare_cached(&format!("SELECT max(id) FROM {table} WHERE id <= ?1"))?
+            .query_row([last], |row| row.get(0))?;
+        if let Some(newest) = newest {
+            tx.prepare_cached(&format!("DELETE FROM {table} WHERE id <= ?1"))?.execute([newest])?;
+            floor = floor.max(Some(revision_of(newest.cast_unsigned())));
+        }
+    }
+    if let Some(floor) = floor {
+        tx.prepare_cached("UPDATE meta SET log_floor = max(log_floor, ?1)")?.execute([number(floor.0)])?;
+    }
     Ok(())
 }
 
-fn tell(change: &Change) -> Value {
-    match change {
-        Change::User(user) => json!({
-            "change": "user", "id": user.id, "name": user.name, "email": user.email, "provider": user.provider,
-            "role": user.role,
-        }),
-        Change::UserGone(id) => json!({"change": "user gone", "id": id}),
-        Change::Node(node) => tell_node(node),
-        Change::NodeGone(id) => json!({"change": "node gone", "id": id}),
-        Change::Contact(id, contact) => json!({
-            "change": "contact", "id": id, "endpoints": contact.endpoints, "home_derp": contact.home_derp(),
-        }),
-        Change::Presence(id, presence) => json!({
-            "change": "presence", "id": id, "online": presence.is_online(), "since": presence.seen(),
-        }),
-        Change::Tombstone(stone) => json!({
-            "change": "tombstone", "id": stone.node, "node_key": stone.node_key, "machine_key": stone.machine_key,
-        }),
-        Change::TombstoneGone(key) => json!({"change": "tombstone gone", "node_key": key}),
-        Change::AuthKey(key) => json!({
-            "change": "auth key", "id": key.id, "prefix": key.prefix, "user": key.user, "tags": key.tags,
-            "reusable": key.reusable, "ephemeral": key.ephemeral, "used": key.used, "expiration": key.expiration,
-        }),
-        Change::AuthKeyGone(id) => json!({"change": "auth key gone", "id": id}),
-        Change::ApiKey(key) => json!({
-            "change": "api key", "id": key.id, "prefix": key.prefix, "expiration": key.expiration,
-            "last_seen": key.last_seen,
-        }),
-        Change::ApiKeyGone(id) => json!({"change": "api key gone", "id": id}),
-        Change::NextId(sequence, next) => {
-            json!({"change": "sequence", "name": sequence.name(), "next": next})
+/// What was committed after a revision, all as of one moment.
+pub(super) fn since(connection: &mut Connection, path: &Path, revision: Revision) -> Result<Since, Fault> {
+    let fault = |e| fault_of(path, &e);
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(fault)?;
+    let (stored, floor): (i64, i64) = tx
+        .query_row("SELECT revision, log_floor FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(fault)?;
+    let replayable = floor.cast_unsigned() <= revision.0 && revision.0 <= stored.cast_unsigned();
+    if replayable && let Some(commits) = replay(&tx, path, revision)? {
+        return Ok(Since::Commits(commits));
+    }
+    read::rows(&tx, path).map(Since::Rows)
+}
+
+/// The commits after a revision; `None` if the text of a policy among them is not kept any more.
+fn replay(tx: &Connection, path: &Path, revision: Revision) -> Result<Option<Vec<Commit>>, Fault> {
+    let fault = |e| fault_of(path, &e);
+    let sql = format!("SELECT {COLUMNS} FROM change_log WHERE id >= ?1 ORDER BY id");
+    let mut statement = tx.prepare_cached(&sql).map_err(fault)?;
+    let mut rows = statement.query([number(record_id(revision.next(), 0))]).map_err(fault)?;
+    let mut commits: Vec<Commit> = Vec::new();
+    let mut entry = None;
+    while let Some(row) = rows.next().map_err(fault)? {
+        let mut record = record(row).map_err(fault)?.map_err(|why| unreadable(path, row, &why))?;
+        if record.kind == "policy" && !with_text(tx, &mut record.row).map_err(fault)? {
+            return Ok(None);
         }
-        // Entries have no room for texts of megabytes; the policies of the past are rows of their own.
-        Change::Policy(row) => json!({
-            "change": "policy", "sha256": hex(&Sha256::digest(row.text())), "bytes": row.text().len(),
-        }),
-        Change::SshCheck(_)
-        | Change::SshCheckGone(_)
-        | Change::Ticket(_)
-        | Change::TicketGone(_)
-        | Change::Settings(_) => Value::Null,
+        let change = change(&record).map_err(|why| unreadable(path, row, &why))?;
+        if commits.last().is_none_or(|commit| commit.revision != record.revision) {
+            commits.push(Commit { revision: record.revision, at: record.at, entries: Vec::new() });
+            entry = None;
+        }
+        let Some(commit) = commits.last_mut() else { continue };
+        match commit.entries.last_mut() {
+            Some((_, changes)) if entry == Some(record.entry) => changes.push(change),
+            _ => commit.entries.push((record.actor, vec![change])),
+        }
+        entry = Some(record.entry);
+    }
+    Ok(Some(commits))
+}
+
+fn unreadable(path: &Path, row: &Row<'_>, why: &str) -> Fault {
+    let id: i64 = row.get(0).unwrap_or_default();
+    Fault::Other(format!(
+        "database `{}` has a change log entry that cannot be read: `{id}`: {why}; restore a backup",
+        path.display()
+    ))
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Result<Record, String>> {
+    let id = row.get::<_, i64>(0)?.cast_unsigned();
+    let (actor, fact): (String, String) = (row.get(3)?, row.get(8)?);
+    let (node, user): (Option<i64>, Option<i64>) = (row.get(6)?, row.get(7)?);
+    let parts = actor.parse::<Actor>().and_then(|actor| {
+        let row: Map<String, Json> =
+            serde_json::from_str(&fact).map_err(|e| format!("column `fact`: {e}"))?;
+        Ok((actor, row))
+    });
+    let (at, entry) = (Time::from_micros(row.get(2)?), row.get::<_, i64>(1)?.cast_unsigned());
+    let (kind, subject) = (row.get(4)?, row.get(5)?);
+    Ok(parts.map(|(actor, row)| Record {
+        id,
+        revision: revision_of(id),
+        entry,
+        at,
+        actor,
+        kind,
+        subject,
+        node: node.and_then(|id| NodeId::new(id.cast_unsigned())),
+        user: user.and_then(|id| UserId::new(id.cast_unsigned())),
+        row,
+        before: None,
+    }))
+}
+
+/// Puts the text of a policy beside its number. False if it is not kept any more.
+fn with_text(tx: &Connection, fact: &mut Map<String, Json>) -> rusqlite::Result<bool> {
+    let id = fact.get("id").and_then(Json::as_i64);
+    let text: Option<String> = tx
+        .prepare_cached("SELECT data FROM policies WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    let found = text.is_some();
+    if let Some(text) = text {
+        fact.insert("data".into(), text.into());
+    }
+    Ok(found)
+}
+
+fn change(record: &Record) -> Result<Change, String> {
+    let fields = Fields(&record.row);
+    match record.kind.as_str() {
+        "user" => decode::user(&fields),
+        "user-deleted" => fields.id("id").map(Change::UserGone),
+        "node" => decode::node(&fields),
+        "node-deleted" => fields.id("id").map(Change::NodeGone),
+        "contact" => Ok(Change::Contact(fields.id("id")?, decode::contact(&fields)?)),
+        "presence" => Ok(Change::Presence(fields.id("id")?, decode::presence(&fields)?)),
+        "tombstone" => decode::tombstone(&fields),
+        "tombstone-deleted" => fields.text("node_key").map(Change::TombstoneGone),
+        "preauthkey" => decode::auth_key(&fields),
+        "preauthkey-deleted" => fields.id("id").map(Change::AuthKeyGone),
+        "apikey" => decode::api_key(&fields),
+        "apikey-deleted" => fields.id("id").map(Change::ApiKeyGone),
+        "policy" => decode::policy(&fields),
+        "sequence" => decode::sequence(&fields),
+        other => Err(format!("`{other}` is not a kind of change")),
     }
 }
 
-fn tell_node(node: &Node) -> Value {
-    json!({
-        "change": "node", "id": node.id, "name": node.name, "user": node.owner.user(), "tags": node.owner.tags(),
-        "addresses": node.ips().collect::<Vec<_>>(), "node_key": node.node_key, "machine_key": node.machine_key,
-        "expiry": node.expiry.time(), "expired": node.expiry.is_past(), "ephemeral": node.ephemeral,
-        "auth_key": node.auth_key, "approved_routes": node.approved_routes,
-    })
+/// Reads the log of a database that a server may be writing.
+pub(super) struct SqliteHistory {
+    pub path: PathBuf,
+}
+
+impl History for SqliteHistory {
+    fn read(&self, query: &Query) -> Result<Vec<Record>, Fault> {
+        let fault = |e| fault_of(&self.path, &e);
+        let mut connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(fault)?;
+        let found = select(&tx, query).map_err(fault)?;
+        let mut records = Vec::new();
+        for record in found {
+            let mut record = record.map_err(|why| {
+                Fault::Other(format!(
+                    "database `{}` has a change log entry that cannot be read: {why}; restore a backup",
+                    self.path.display()
+                ))
+            })?;
+            record.before = before(&tx, &record).map_err(fault)?;
+            if record.kind == "policy" {
+                with_text(&tx, &mut record.row).map_err(fault)?;
+            }
+            if record.kind.ends_with("-deleted") {
+                record.row.clear();
+            }
+            records.push(record.without_secrets());
+        }
+        Ok(records)
+    }
+}
+
+fn select(tx: &Connection, query: &Query) -> rusqlite::Result<Vec<Result<Record, String>>> {
+    let mut conditions: Vec<&str> = Vec::new();
+    let mut values: BTreeMap<&str, Box<dyn ToSql>> = BTreeMap::new();
+    let mut add = |condition: &'static str, name: &'static str, value: Box<dyn ToSql>| {
+        conditions.push(condition);
+        values.insert(name, value);
+    };
+    if let Some(id) = query.after {
+        add("id > :after", ":after", Box::new(number(id)));
+    }
+    if let Some(id) = query.before {
+        add("id < :before", ":before", Box::new(number(id)));
+    }
+    if let Some(at) = query.since {
+        add("time >= :since", ":since", Box::new(at.micros()));
+    }
+    if let Some(actor) = &query.actor {
+        let any_of_kind = "(actor = :actor OR actor GLOB :actor || ':*')";
+        add(any_of_kind, ":actor", Box::new(actor.clone()));
+    }
+    if let Some(id) = query.node {
+        add("node_id = :node", ":node", Box::new(number(id.get())));
+    }
+    if let Some(id) = query.user {
+        add("user_id = :user", ":user", Box::new(number(id.get())));
+    }
+    let kinds = serde_json::to_string(&query.kinds).unwrap_or_default();
+    if query.kinds.is_empty() {
+        conditions.push("kind NOT IN ('contact', 'presence')");
+    } else {
+        let wanted = "EXISTS (SELECT 1 FROM json_each(:kinds) WHERE kind IN (value, value || '-deleted'))";
+        add(wanted, ":kinds", Box::new(kinds));
+    }
+    let order = if query.oldest_first { "ASC" } else { "DESC" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM change_log WHERE {} ORDER BY id {order} LIMIT {}",
+        conditions.join(" AND "),
+        query.limit
+    );
+    let mut statement = tx.prepare(&sql)?;
+    let named: Vec<(&str, &dyn ToSql)> = values.iter().map(|(name, value)| (*name, &**value)).collect();
+    let rows = statement.query_map(named.as_slice(), record)?;
+    rows.collect()
+}
+
+/// The columns of a row before a change of it, from the change before; of a policy, the text before.
+fn before(tx: &Connection, record: &Record) -> rusqlite::Result<Option<Map<String, Json>>> {
+    let kind = record.kind.strip_suffix("-deleted").unwrap_or(&record.kind);
+    let mut statement = tx.prepare_cached(
+        "SELECT fact FROM (SELECT id, subject, kind, fact FROM log_admin UNION ALL
+                           SELECT id, subject, kind, fact FROM log_routine)
+         WHERE subject = ?1 AND kind = ?2 AND id < ?3 ORDER BY id DESC LIMIT 1",
+    )?;
+    let values = params![record.subject, kind, number(record.id)];
+    let fact: Option<String> = statement.query_row(values, |row| row.get(0)).optional()?;
+    let mut fact: Option<Map<String, Json>> = fact.and_then(|text| serde_json::from_str(&text).ok());
+    if kind == "policy"
+        && let Some(fact) = &mut fact
+    {
+        with_text(tx, fact)?;
+    }
+    Ok(fact)
 }

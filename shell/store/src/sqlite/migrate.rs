@@ -20,8 +20,10 @@ pub(super) struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "ground", sql: include_str!("migrations/0001_ground.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "ground", sql: include_str!("migrations/0001_ground.sql") },
+    Migration { version: 2, name: "change log", sql: include_str!("migrations/0002_change_log.sql") },
+];
 
 impl Migration {
     fn digest(&self) -> String {

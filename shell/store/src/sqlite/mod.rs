@@ -4,13 +4,15 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use headsail_tailnet::change::Change;
+use headsail_tailnet::commit::{Commit, Loaded, Revision, Since};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 
-use crate::{Batch, Fault, Loaded, Revision, Store};
+use crate::history::History;
+use crate::{Fault, Store};
 
 mod backup;
 mod lock;
@@ -23,7 +25,7 @@ mod write;
 mod tests;
 
 pub use backup::{backup, check};
-pub use log::LogLimits;
+pub use log::{Keep, LogLimits};
 
 /// How long a lock of another program is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -96,26 +98,17 @@ impl SqliteStore {
         Ok(SqliteStore { path: path.to_owned(), limits: options.log, connection, _lock: lock })
     }
 
-    fn write(
-        &mut self,
-        batch: &Batch<'_>,
-        kept: &[&Change],
-    ) -> Result<Result<Revision, Fault>, rusqlite::Error> {
+    fn write(&mut self, commit: &Commit) -> Result<Result<(), Fault>, rusqlite::Error> {
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stored = read::revision(&tx)?;
-        if stored != batch.expected {
-            return Ok(Err(Fault::Conflict { expected: batch.expected, stored }));
+        if stored.next() != commit.revision {
+            return Ok(Err(Fault::Conflict { commit: commit.revision, stored }));
         }
-        let revision = stored.next();
-        for change in kept {
-            write::change(&tx, change)?;
-        }
-        write::sequences(&tx, kept)?;
-        log::append(&tx, revision, batch, kept)?;
-        log::prune(&tx, revision, self.limits)?;
-        write::revision(&tx, revision)?;
+        write::commit(&tx, commit)?;
+        log::prune(&tx, commit, self.limits)?;
+        write::revision(&tx, commit.revision)?;
         tx.commit()?;
-        Ok(Ok(revision))
+        Ok(Ok(()))
     }
 
     /// Commits what is there already. SQLite passes over rows that do not change; one that changes there and back is
@@ -134,12 +127,19 @@ impl Store for SqliteStore {
         read::load(&mut self.connection, &self.path)
     }
 
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<Revision, Fault> {
-        let kept = batch.kept();
-        if kept.is_empty() {
-            return Ok(batch.expected);
+    fn commit(&mut self, commit: &Commit) -> Result<(), Fault> {
+        if !commit.is_written() {
+            return Ok(());
         }
-        self.write(batch, &kept).unwrap_or_else(|e| Err(fault_of(&self.path, &e)))
+        self.write(commit).unwrap_or_else(|e| Err(fault_of(&self.path, &e)))
+    }
+
+    fn since(&mut self, revision: Revision) -> Result<Since, Fault> {
+        log::since(&mut self.connection, &self.path, revision)
+    }
+
+    fn history(&self) -> Arc<dyn History> {
+        Arc::new(log::SqliteHistory { path: self.path.clone() })
     }
 
     fn ping(&mut self) -> Result<(), Fault> {

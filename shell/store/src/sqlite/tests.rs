@@ -4,12 +4,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headsail_tailnet::change::Change;
+use headsail_tailnet::actor::Actor;
+use headsail_tailnet::change::{Change, Sequence};
 use headsail_tailnet::model::key::{ApiKey, KeyDigest};
 use headsail_tailnet::model::node::{Contact, Expiry, Node, Owner, Presence, RegisterMethod, StreamNo};
 use headsail_tailnet::model::policy::PolicyRow;
 use headsail_tailnet::model::settings::Settings;
 use headsail_tailnet::model::user::User;
+use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::{ApiKeyId, NodeId, UserId};
@@ -17,6 +19,7 @@ use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::time::Time;
 
 use super::*;
+use crate::history::{Query, Record, VOLATILE_KINDS};
 
 const NOW: Time = Time::from_secs(1_700_000_000);
 
@@ -95,19 +98,29 @@ impl Desk {
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), Fault> {
-        let batch = Batch { expected: self.revision, actor: "somebody", at: NOW, changes };
-        self.revision = self.store.commit(&batch)?;
+        self.commit_as(Actor::UnixUser(1000), NOW, changes)
+    }
+
+    fn commit_as(&mut self, actor: Actor, at: Time, changes: &[Change]) -> Result<(), Fault> {
+        let commit = Commit::on(self.revision, at, vec![(actor, changes.to_vec())]);
+        self.store.commit(&commit)?;
+        self.revision = commit.revision;
         Ok(())
     }
 
-    /// The newest entries of the change log, newest first: revision, time, actor, changes.
-    fn log(&self, limit: u32) -> Vec<(u64, i64, String, String)> {
-        let sql = "SELECT revision, time, actor, changes FROM change_log ORDER BY revision DESC LIMIT ?1";
-        let mut statement = self.store.connection.prepare(sql).unwrap();
-        let entry = |row: &rusqlite::Row<'_>| {
-            Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?, row.get(3)?))
+    /// The change log, newest first, volatile changes included.
+    fn log(&self) -> Vec<Record> {
+        let read = |kinds: &[&str]| {
+            let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+            self.store.history().read(&Query { kinds, limit: 1000, ..Query::default() }).unwrap()
         };
-        statement.query_map([limit], entry).unwrap().map(Result::unwrap).collect()
+        let mut all = [read(&[]), read(&VOLATILE_KINDS)].concat();
+        all.sort_by_key(|record| std::cmp::Reverse(record.id));
+        all
+    }
+
+    fn revisions(&self) -> Vec<u64> {
+        self.log().iter().map(|record| record.revision.0).collect()
     }
 
     /// Closes the store and gives the path of its file.
@@ -136,7 +149,7 @@ fn a_commit_happens_as_a_whole_or_not_at_all() {
     // The second node belongs to nobody, which only the end of the transaction notices.
     assert!(matches!(desk.commit(&[user(2), node(1, 1), node(2, 77)]), Err(Fault::Other(_))));
     assert_eq!(desk.store.load().unwrap(), before);
-    assert_eq!(desk.log(10).len(), 1);
+    assert_eq!(desk.log().len(), 1);
     desk.commit(&[node(1, 2), user(2)]).expect("the order within a batch is free");
     assert_eq!(desk.store.load().unwrap().revision, Revision(2));
 }
@@ -147,7 +160,7 @@ fn a_commit_on_another_revision_is_a_conflict() {
     desk.commit(&[user(1)]).unwrap();
     desk.revision = Revision(0);
     let conflict = desk.commit(&[user(2)]).unwrap_err();
-    assert_eq!(conflict, Fault::Conflict { expected: Revision(0), stored: Revision(1) });
+    assert_eq!(conflict, Fault::Conflict { commit: Revision(1), stored: Revision(1) });
     assert_eq!(desk.store.load().unwrap().changes.iter().filter(|c| matches!(c, Change::User(_))).count(), 1);
 }
 
@@ -257,12 +270,12 @@ fn what_is_no_database_of_ours_is_refused_and_left_alone() {
 fn a_newer_format_is_refused_and_left_alone() {
     let mut desk = Desk::new();
     desk.commit(&[user(1)]).unwrap();
-    let newer = "INSERT INTO schema_migrations (version, name, checksum) VALUES (2, 'x', 'y')";
+    let newer = "INSERT INTO schema_migrations (version, name, checksum) VALUES (3, 'x', 'y')";
     desk.store.connection.execute(newer, []).unwrap();
     let (path, _dir) = desk.close();
     let before = fs::read(&path).unwrap();
     let text = refusal(&path);
-    assert!(text.contains("newer release (format 2, this one knows 1)"), "{text}");
+    assert!(text.contains("newer release (format 3, this one knows 2)"), "{text}");
     assert_eq!(fs::read(&path).unwrap(), before);
     let text = check(&path).unwrap_err().to_string();
     assert!(text.contains("newer release"), "{text}");
@@ -320,8 +333,8 @@ fn roles_are_kept_logged_and_checked() {
     let mut desk = Desk::new();
     let (owner, member) = (with_role(user(1), "owner"), user(2));
     desk.commit(&[owner.clone(), member.clone()]).unwrap();
-    let told: serde_json::Value = serde_json::from_str(&desk.log(1)[0].3).unwrap();
-    assert_eq!((&told[0]["role"], &told[1]["role"]), (&"owner".into(), &"member".into()));
+    let roles: Vec<_> = desk.log().iter().map(|record| record.row["role"].clone()).collect();
+    assert_eq!(roles, ["member", "owner"]);
     let loaded = desk.store.load().unwrap().changes;
     let users: Vec<Change> = loaded.into_iter().filter(|c| matches!(c, Change::User(_))).collect();
     assert_eq!(users, [owner, member]);
@@ -355,7 +368,7 @@ fn a_backup_of_nothing_leaves_nothing() {
 }
 
 #[test]
-fn the_log_tells_who_did_what_and_no_secrets() {
+fn the_log_says_who_did_what_and_no_secrets() {
     let mut desk = Desk::new();
     let key = ApiKey {
         id: ApiKeyId::new(1).unwrap(),
@@ -367,31 +380,104 @@ fn the_log_tells_who_did_what_and_no_secrets() {
     };
     desk.commit(&[user(1), node(1, 1)]).unwrap();
     desk.commit(&[Change::ApiKey(Arc::new(key)), Change::NodeGone(NodeId::new(1).unwrap())]).unwrap();
-    let log = desk.log(1);
-    let [(revision, at, actor, changes)] = log.as_slice() else { panic!("{log:?}") };
-    assert_eq!((*revision, *at, actor.as_str()), (2, NOW.micros(), "somebody"));
-    let told: serde_json::Value = serde_json::from_str(changes).unwrap();
-    assert_eq!(told[0]["prefix"], "abcdefghijkl");
-    assert_eq!(told[1], serde_json::json!({"change": "node gone", "id": 1}));
-    assert!(!changes.contains("abab") && !changes.contains("171"), "{changes}");
+    let log = desk.log();
+    let [deleted, key, ..] = log.as_slice() else { panic!("{log:?}") };
+    assert_eq!((deleted.revision, deleted.at), (Revision(2), NOW));
+    assert_eq!((deleted.kind.as_str(), deleted.node), ("node-deleted", NodeId::new(1)));
+    assert_eq!(deleted.before.as_ref().unwrap()["given_name"], "host1");
+    assert_eq!((key.kind.as_str(), key.actor.clone()), ("apikey", Actor::UnixUser(1000)));
+    assert_eq!((key.row["prefix"].as_str(), key.row.get("hash")), (Some("abcdefghijkl"), None));
+}
+
+#[test]
+fn the_log_is_filtered_by_whom_and_what_it_concerns() {
+    let mut desk = Desk::new();
+    let clerk = |desk: &mut Desk, actor, secs, changes: &[Change]| {
+        desk.commit_as(actor, NOW.plus_secs(secs), changes).unwrap();
+    };
+    clerk(&mut desk, Actor::UnixUser(0), 0, &[user(1), user(2)]);
+    clerk(&mut desk, Actor::ApiKey(ApiKeyId::new(3).unwrap()), 10, &[node(1, 1), node(2, 2)]);
+    clerk(&mut desk, Actor::Node(NodeId::new(2).unwrap()), 20, &[presence(2)]);
+    clerk(&mut desk, Actor::Clock, 30, &[Change::NodeGone(NodeId::new(2).unwrap())]);
+    let read = |query: Query| {
+        let records = desk.store.history().read(&query).unwrap();
+        records.into_iter().map(|r| format!("{} {}", r.kind, r.subject)).collect::<Vec<_>>()
+    };
+    let all = || Query::default();
+    assert_eq!(read(all()), ["node-deleted 2", "node 2", "node 1", "user 2", "user 1"]);
+    assert_eq!(read(Query { limit: 2, ..all() }), ["node-deleted 2", "node 2"]);
+    let actor = |text: &str| Query { actor: Some(text.into()), ..all() };
+    assert_eq!(read(actor("api-key")), ["node 2", "node 1"]);
+    assert_eq!(read(actor("api-key:3")), ["node 2", "node 1"]);
+    assert_eq!(read(actor("api-key:33")), [""; 0]);
+    assert_eq!(read(actor("unix:0")), ["user 2", "user 1"]);
+    let kinds = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(read(Query { kinds: kinds(&["user"]), ..all() }), ["user 2", "user 1"]);
+    assert_eq!(read(Query { kinds: kinds(&["node"]), ..all() }), ["node-deleted 2", "node 2", "node 1"]);
+    let node = Query { node: NodeId::new(2), kinds: kinds(&["node", "presence"]), ..all() };
+    assert_eq!(read(node), ["node-deleted 2", "presence 2", "node 2"]);
+    assert_eq!(read(Query { user: UserId::new(1), ..all() }), ["node 1", "user 1"]);
+    assert_eq!(read(Query { since: Some(NOW.plus_secs(15)), ..all() }), ["node-deleted 2"]);
+    let first = desk.store.history().read(&Query { limit: 1, oldest_first: true, ..all() }).unwrap();
+    let later = Query { after: Some(first[0].id), oldest_first: true, limit: 2, ..all() };
+    assert_eq!(read(later), ["user 2", "node 1"]);
+}
+
+#[test]
+fn the_log_replays_to_what_the_tables_say() {
+    let mut desk = Desk::new();
+    let settings = Arc::new(Settings::basic());
+    desk.commit(&[user(1), user(2), policy("{} // first", 0)]).unwrap();
+    let mut follower = Tailnet::of(settings.clone(), &desk.store.load().unwrap());
+    let admin = Actor::ApiKey(ApiKeyId::new(1).unwrap());
+    desk.commit_as(admin.clone(), NOW, &[node(1, 1), policy("{} // second", 1)]).unwrap();
+    desk.commit_as(Actor::Node(NodeId::new(1).unwrap()), NOW, &[presence(1)]).unwrap();
+    desk.commit(&[Change::UserGone(UserId::new(2).unwrap()), Change::NextId(Sequence::Users, 9)]).unwrap();
+    let Since::Commits(commits) = desk.store.since(Revision(1)).unwrap() else { panic!("the log goes back") };
+    let actors: Vec<String> = commits.iter().flat_map(|c| &c.entries).map(|(a, _)| a.to_string()).collect();
+    assert_eq!(actors, [admin.to_string(), "node:1".into(), "unix:1000".into()]);
+    follower.catch_up(&Since::Commits(commits));
+    let loaded = Tailnet::of(settings, &desk.store.load().unwrap());
+    assert_eq!((follower.revision(), follower.dump()), (Revision(4), loaded.dump()));
+    assert_eq!(desk.store.since(Revision(4)).unwrap(), Since::Commits(Vec::new()));
+    let rows = Since::Rows(desk.store.load().unwrap());
+    assert_eq!(desk.store.since(Revision(5)).unwrap(), rows, "the database was replaced by an older one");
+    desk.store.connection.execute("DELETE FROM policies WHERE data LIKE '%first'", []).unwrap();
+    assert_eq!(desk.store.since(Revision(0)).unwrap(), rows, "a policy's text is not kept any more");
 }
 
 #[test]
 fn the_log_is_bounded_and_comings_and_goings_push_nothing_out() {
-    let log = LogLimits { durable: 5, volatile: 3, every: 4 };
+    let keep = |rows| Keep { rows, days: 1000 };
+    let log = LogLimits { admin: keep(5), routine: keep(4), volatile: keep(3), every: 4 };
     let mut desk = Desk::with(Options { log, ..Options::default() });
     desk.commit(&[user(1), node(1, 1)]).unwrap();
     desk.commit(&[user(2)]).unwrap();
     for _ in 0..50 {
         desk.commit(&[presence(1)]).unwrap();
     }
-    let revisions: Vec<u64> = desk.log(100).iter().map(|e| e.0).collect();
-    assert_eq!(revisions, [52, 51, 50, 2, 1]);
+    assert_eq!(desk.revisions(), [52, 51, 50, 2, 1, 1]);
+    for _ in 0..20 {
+        desk.commit_as(Actor::Node(NodeId::new(1).unwrap()), NOW, &[node(1, 1)]).unwrap();
+    }
+    assert_eq!(desk.revisions(), [72, 71, 70, 69, 52, 51, 50, 2, 1, 1], "clients displace no administrator");
     for id in 3..13 {
         desk.commit(&[user(id)]).unwrap();
     }
-    let revisions: Vec<u64> = desk.log(100).iter().map(|e| e.0).collect();
-    assert_eq!(revisions, [62, 61, 60, 59, 58, 57, 56, 52, 51, 50]);
+    assert_eq!(desk.revisions(), [82, 81, 80, 79, 78, 77, 76, 72, 71, 70, 69, 52, 51, 50]);
+    assert!(matches!(desk.store.since(Revision(74)), Ok(Since::Rows(_))), "75 is not in the log any more");
+    assert!(matches!(desk.store.since(Revision(75)), Ok(Since::Commits(commits)) if commits.len() == 7));
+}
+
+#[test]
+fn old_entries_of_the_log_are_deleted() {
+    let keep = Keep { rows: 1000, days: 2 };
+    let log = LogLimits { admin: keep, routine: keep, volatile: keep, every: 1 };
+    let mut desk = Desk::with(Options { log, ..Options::default() });
+    for day in 0..5 {
+        desk.commit_as(Actor::Server, NOW.plus_secs(day * 24 * 3600), &[user(1 + day as u64)]).unwrap();
+    }
+    assert_eq!(desk.revisions(), [5, 4, 3]);
 }
 
 fn policy(text: &str, at: i64) -> Change {
@@ -400,14 +486,20 @@ fn policy(text: &str, at: i64) -> Change {
 }
 
 #[test]
-fn the_entry_of_a_policy_has_its_digest_and_size() {
+fn the_entry_of_a_policy_refers_to_its_text() {
     let mut desk = Desk::new();
-    desk.commit(&[policy(&format!("{{}} // {}", "long ".repeat(100_000)), 0)]).unwrap();
-    let entry = &desk.log(1)[0].3;
-    assert!(entry.len() < 200, "{} bytes", entry.len());
-    let told: serde_json::Value = serde_json::from_str(entry).unwrap();
-    assert_eq!((&told[0]["change"], &told[0]["bytes"]), (&"policy".into(), &500_006.into()));
-    assert_eq!(told[0]["sha256"].as_str().map(str::len), Some(64));
+    let long = format!("{{}} // {}", "long ".repeat(100_000));
+    desk.commit(&[policy("{}", 0)]).unwrap();
+    desk.commit(&[policy(&long, 1)]).unwrap();
+    let bytes: i64 = desk
+        .store
+        .connection
+        .query_row("SELECT max(length(fact)) FROM change_log", [], |row| row.get(0))
+        .unwrap();
+    assert!(bytes < 200, "{bytes} bytes");
+    let newest = desk.log().swap_remove(0);
+    assert_eq!(newest.row["data"], *long);
+    assert_eq!(newest.before.unwrap()["data"], "{}");
 }
 
 #[test]
@@ -418,16 +510,6 @@ fn a_policy_that_cannot_be_read_may_be_of_a_newer_release() {
     let text = desk.store.load().unwrap_err().to_string();
     assert!(text.contains("`1` of table `policies`: column `data`: "), "{text}");
     assert!(text.contains("start the release that wrote it"), "{text}");
-}
-
-#[test]
-fn the_entry_of_a_large_commit_is_bounded() {
-    let mut desk = Desk::new();
-    let many: Vec<Change> = (1..=1500).map(user).collect();
-    desk.commit(&many).unwrap();
-    let told: Vec<serde_json::Value> = serde_json::from_str(&desk.log(1)[0].3).unwrap();
-    assert_eq!(told.len(), 1001);
-    assert_eq!(told[1000], serde_json::json!({"more": 500}));
 }
 
 #[test]

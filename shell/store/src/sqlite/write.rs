@@ -3,74 +3,61 @@
 use std::collections::BTreeMap;
 
 use headsail_tailnet::change::{Change, Sequence};
-use headsail_tailnet::model::key::{ApiKey, AuthKey};
-use headsail_tailnet::model::node::{Contact, Expiry, Node, Presence, RegisterMethod, Tombstone};
-use headsail_tailnet::model::policy::PolicyRow;
-use headsail_tailnet::model::user::User;
-use headsail_wire::time::Time;
-use rusqlite::{Connection, Error, Result, ToSql, params};
-use serde::Serialize;
+use headsail_tailnet::commit::{Commit, Revision};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Result, ToSql, params};
 
-use crate::Revision;
+use super::log;
+use crate::rows::{Columns, Value, Write, encode};
 
-/// A column and its value.
-type Field<'a> = (&'a str, &'a dyn ToSql);
+/// How many policies are kept: the newest is in effect, the others are its history.
+const POLICIES: u32 = 32;
 
-/// Writes one change.
-pub(super) fn change(tx: &Connection, change: &Change) -> Result<()> {
-    match change {
-        Change::User(user) => put_user(tx, user),
-        Change::UserGone(id) => delete(tx, "users", "id", &number(id.get())),
-        Change::Node(node) => put_node(tx, node),
-        Change::NodeGone(id) => delete(tx, "nodes", "id", &number(id.get())),
-        Change::Contact(id, contact) => {
-            let contact = ContactColumns::of(contact)?;
-            update(tx, "nodes", &number(id.get()), &contact.fields())
-        }
-        Change::Presence(id, presence) => {
-            let presence = PresenceColumns::of(*presence);
-            update(tx, "nodes", &number(id.get()), &presence.fields())
-        }
-        Change::Tombstone(stone) => put_tombstone(tx, stone),
-        Change::TombstoneGone(key) => delete(tx, "tombstones", "node_key", &key.to_string()),
-        Change::AuthKey(key) => put_auth_key(tx, key),
-        Change::AuthKeyGone(id) => delete(tx, "pre_auth_keys", "id", &number(id.get())),
-        Change::ApiKey(key) => put_api_key(tx, key),
-        Change::ApiKeyGone(id) => delete(tx, "api_keys", "id", &number(id.get())),
-        Change::Policy(row) if row.kept => put_policy(tx, row),
-        // Sequences follow all rows of the batch.
-        Change::NextId(..) => Ok(()),
-        // These live in memory only.
-        Change::SshCheck(_)
-        | Change::SshCheckGone(_)
-        | Change::Policy(_)
-        | Change::Ticket(_)
-        | Change::TicketGone(_)
-        | Change::Settings(_) => Ok(()),
+impl ToSql for Value {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null => ValueRef::Null,
+            Value::Int(n) => ValueRef::Integer(*n),
+            Value::Text(text) | Value::Json(text) => ValueRef::Text(text.as_bytes()),
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
     }
 }
 
-/// Raises the sequences past every number that the changes give out, so that none is given again when its row is gone.
-pub(super) fn sequences(tx: &Connection, changes: &[&Change]) -> Result<()> {
+/// Writes the changes of a commit, and adds them to the change log.
+pub(super) fn commit(tx: &Connection, commit: &Commit) -> Result<()> {
     let mut raised: BTreeMap<Sequence, u64> = BTreeMap::new();
-    for change in changes {
-        let (sequence, next) = match change {
-            Change::User(user) => (Sequence::Users, user.id.get() + 1),
-            Change::Node(node) => (Sequence::Nodes, node.id.get() + 1),
-            Change::AuthKey(key) => (Sequence::AuthKeys, key.id.get() + 1),
-            Change::ApiKey(key) => (Sequence::ApiKeys, key.id.get() + 1),
-            Change::NextId(sequence, next) => (*sequence, (*next).max(1)),
-            _ => continue,
-        };
+    let mut position = 0;
+    for (entry, (actor, changes)) in commit.entries.iter().enumerate() {
+        for change in changes {
+            let encoded = encode::write(change);
+            let Some(write) = encoded.map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))? else {
+                continue;
+            };
+            let policy = execute(tx, &write)?;
+            log::append(tx, (commit, entry, position), actor, change, &log::fact(&write, policy))?;
+            position += 1;
+            raise(&mut raised, change);
+        }
+    }
+    sequences(tx, &raised)
+}
+
+fn raise(raised: &mut BTreeMap<Sequence, u64>, change: &Change) {
+    if let Some((sequence, next)) = encode::sequence(change) {
         let known = raised.entry(sequence).or_default();
         *known = next.max(*known);
     }
+}
+
+/// Sequences follow all rows of the commit.
+fn sequences(tx: &Connection, raised: &BTreeMap<Sequence, u64>) -> Result<()> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO sequences (name, next) VALUES (?1, ?2)
          ON CONFLICT (name) DO UPDATE SET next = excluded.next WHERE excluded.next > next",
     )?;
     for (sequence, next) in raised {
-        statement.execute(params![sequence.name(), number(next)])?;
+        statement.execute(params![sequence.name(), number(*next)])?;
     }
     Ok(())
 }
@@ -80,190 +67,35 @@ pub(super) fn revision(tx: &Connection, revision: Revision) -> Result<()> {
     tx.prepare_cached("UPDATE meta SET revision = ?1")?.execute([number(revision.0)]).map(drop)
 }
 
-fn put_user(tx: &Connection, user: &User) -> Result<()> {
-    put(
-        tx,
-        "users",
-        &[
-            ("id", &number(user.id.get())),
-            ("name", &user.name),
-            ("display_name", &user.display_name),
-            ("email", &user.email),
-            ("provider", &user.provider),
-            ("provider_identifier", &user.provider_id),
-            ("profile_pic_url", &user.picture_url),
-            ("role", &user.role.name()),
-            ("created_at", &user.created.micros()),
-        ],
-    )
+/// Writes one row. Gives the number of a policy.
+fn execute(tx: &Connection, write: &Write) -> Result<Option<i64>> {
+    match write {
+        Write::Put(table, columns) => put(tx, table, columns)?,
+        Write::Update(table, columns) => update(tx, table, columns)?,
+        Write::Delete(table, (key, value)) => {
+            run(tx, &format!("DELETE FROM {table} WHERE {key} = ?"), [value])?;
+        }
+        Write::Policy(text, at) => return put_policy(tx, text, *at).map(Some),
+        Write::Sequence(..) => {}
+    }
+    Ok(None)
 }
 
-fn put_auth_key(tx: &Connection, key: &AuthKey) -> Result<()> {
-    put(
-        tx,
-        "pre_auth_keys",
-        &[
-            ("id", &number(key.id.get())),
-            ("prefix", &key.prefix),
-            ("hash", &key.digest.bytes()),
-            ("user_id", &key.user.map(|id| number(id.get()))),
-            ("tags", &json(&key.tags)?),
-            ("reusable", &key.reusable),
-            ("ephemeral", &key.ephemeral),
-            ("used", &key.used),
-            ("expiration", &key.expiration.map(Time::micros)),
-            ("created_at", &key.created.micros()),
-        ],
-    )
-}
-
-fn put_api_key(tx: &Connection, key: &ApiKey) -> Result<()> {
-    put(
-        tx,
-        "api_keys",
-        &[
-            ("id", &number(key.id.get())),
-            ("prefix", &key.prefix),
-            ("hash", &key.digest.bytes()),
-            ("expiration", &key.expiration.map(Time::micros)),
-            ("last_seen", &key.last_seen.map(Time::micros)),
-            ("created_at", &key.created.micros()),
-        ],
-    )
-}
-
-fn put_tombstone(tx: &Connection, stone: &Tombstone) -> Result<()> {
-    put(
-        tx,
-        "tombstones",
-        &[
-            ("node_key", &stone.node_key.to_string()),
-            ("node_id", &number(stone.node.get())),
-            ("machine_key", &stone.machine_key.to_string()),
-            ("deleted_at", &stone.deleted.micros()),
-        ],
-    )
-}
-
-/// How many policies are kept: the newest holds, the others are its history.
-const POLICIES: u32 = 32;
-
-/// A policy that was set once more takes no room of its own.
-fn put_policy(tx: &Connection, row: &PolicyRow) -> Result<()> {
-    let values = params![row.text(), row.updated.micros()];
+/// A policy that is set again takes no row of its own.
+fn put_policy(tx: &Connection, text: &str, at: i64) -> Result<i64> {
+    let newest = |tx: &Connection| {
+        tx.prepare_cached("SELECT max(id) FROM policies")?.query_row([], |row| row.get::<_, i64>(0))
+    };
     let mut again = tx.prepare_cached(
         "UPDATE policies SET created_at = ?2 WHERE id = (SELECT max(id) FROM policies) AND data = ?1",
     )?;
-    if again.execute(values)? > 0 {
-        return Ok(());
+    if again.execute(params![text, at])? > 0 {
+        return newest(tx);
     }
-    tx.prepare_cached("INSERT INTO policies (data, created_at) VALUES (?1, ?2)")?.execute(values)?;
-    let mut prune =
-        tx.prepare_cached("DELETE FROM policies WHERE id <= (SELECT max(id) FROM policies) - ?1")?;
-    prune.execute([POLICIES]).map(drop)
-}
-
-fn put_node(tx: &Connection, node: &Node) -> Result<()> {
-    let (id, machine_key, node_key) =
-        (number(node.id.get()), node.machine_key.to_string(), node.node_key.to_string());
-    let (host_info, tags) = (json(&*node.hostinfo)?, json(&node.owner.tags())?);
-    let (user, auth_key) =
-        (node.owner.user().map(|id| number(id.get())), node.auth_key.map(|id| number(id.get())));
-    let (v4, v6) = (node.v4.map(|ip| ip.to_string()), node.v6.map(|ip| ip.to_string()));
-    let (expiry, expired) = (node.expiry.time().map(Time::micros), matches!(node.expiry, Expiry::Passed(_)));
-    let (method, routes, created) =
-        (method(node.method), json(&node.approved_routes)?, node.created.micros());
-    let own: [Field<'_>; 19] = [
-        ("id", &id),
-        ("machine_key", &machine_key),
-        ("node_key", &node_key),
-        ("host_info", &host_info),
-        ("cap_ver", &node.cap.0),
-        ("ipv4", &v4),
-        ("ipv6", &v6),
-        ("hostname", &node.hostname),
-        ("given_name", &node.name),
-        ("name_pinned", &node.name_pinned),
-        ("user_id", &user),
-        ("tags", &tags),
-        ("register_method", &method),
-        ("auth_key_id", &auth_key),
-        ("ephemeral", &node.ephemeral),
-        ("expiry", &expiry),
-        ("expired", &expired),
-        ("approved_routes", &routes),
-        ("created_at", &created),
-    ];
-    let contact = ContactColumns::of(&node.contact)?;
-    let presence = PresenceColumns::of(node.presence);
-    let fields: Vec<Field<'_>> = own.into_iter().chain(contact.fields()).chain(presence.fields()).collect();
-    put(tx, "nodes", &fields)
-}
-
-/// How a way of coming in is written.
-pub(super) fn method(method: RegisterMethod) -> &'static str {
-    match method {
-        RegisterMethod::AuthKey => "authkey",
-        RegisterMethod::Cli => "cli",
-        RegisterMethod::Oidc => "oidc",
-    }
-}
-
-/// Where a node can be reached, as columns of its row.
-struct ContactColumns {
-    endpoints: String,
-    disco_key: String,
-    net_info: Option<String>,
-}
-
-impl ContactColumns {
-    fn of(contact: &Contact) -> Result<ContactColumns> {
-        Ok(ContactColumns {
-            endpoints: json(&contact.endpoints)?,
-            disco_key: contact.disco_key.to_string(),
-            net_info: contact.net_info.as_deref().map(json).transpose()?,
-        })
-    }
-
-    fn fields(&self) -> [Field<'_>; 3] {
-        [("endpoints", &self.endpoints), ("disco_key", &self.disco_key), ("net_info", &self.net_info)]
-    }
-}
-
-/// Whether a node is connected, as columns of its row.
-struct PresenceColumns {
-    online: bool,
-    last_seen: i64,
-    stream: Option<i64>,
-    left_at: Option<i64>,
-    linger_until: Option<i64>,
-}
-
-impl PresenceColumns {
-    fn of(presence: Presence) -> PresenceColumns {
-        let (stream, left, until) = match presence {
-            Presence::Online { stream, .. } => (Some(number(stream.0)), None, None),
-            Presence::Lingering { left, until, .. } => (None, Some(left.micros()), Some(until.micros())),
-            Presence::Offline { .. } => (None, None, None),
-        };
-        PresenceColumns {
-            online: presence.is_online(),
-            last_seen: presence.seen().micros(),
-            stream,
-            left_at: left,
-            linger_until: until,
-        }
-    }
-
-    fn fields(&self) -> [Field<'_>; 5] {
-        [
-            ("online", &self.online),
-            ("last_seen", &self.last_seen),
-            ("stream", &self.stream),
-            ("left_at", &self.left_at),
-            ("linger_until", &self.linger_until),
-        ]
-    }
+    tx.prepare_cached("INSERT INTO policies (data, created_at) VALUES (?1, ?2)")?.execute(params![text, at])?;
+    let id = newest(tx)?;
+    tx.prepare_cached("DELETE FROM policies WHERE id <= ?1 - ?2")?.execute(params![id, POLICIES])?;
+    Ok(id)
 }
 
 /// A number as SQLite keeps it: the same 64 bits.
@@ -271,39 +103,27 @@ pub(super) fn number(n: u64) -> i64 {
     n.cast_signed()
 }
 
-fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| Error::ToSqlConversionFailure(e.into()))
-}
-
-/// Writes a whole row. The first field is its key.
-fn put(tx: &Connection, table: &str, fields: &[Field<'_>]) -> Result<()> {
+fn put(tx: &Connection, table: &str, columns: &Columns) -> Result<()> {
     let mut sql = format!("INSERT INTO {table} (");
-    let mut marks = String::new();
-    let mut sets = String::new();
-    for (index, (column, _)) in fields.iter().enumerate() {
+    let (mut marks, mut sets) = (String::new(), String::new());
+    for (index, (column, _)) in columns.iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
         sql.extend([comma, column]);
         marks.extend([comma, "?"]);
         sets.extend([comma, column, " = excluded.", column]);
     }
-    let key = fields.first().map_or("id", |(column, _)| column);
+    let key = columns.first().map_or("id", |(column, _)| column);
     sql.extend([") VALUES (", &marks, ") ON CONFLICT (", key, ") DO UPDATE SET ", &sets]);
-    execute(tx, &sql, fields)
+    run(tx, &sql, columns.iter().map(|(_, value)| value))
 }
 
-/// Writes some columns of a row, where there is one.
-fn update(tx: &Connection, table: &str, id: &i64, fields: &[Field<'_>]) -> Result<()> {
-    let sets: Vec<String> = fields.iter().map(|(column, _)| format!("{column} = ?")).collect();
-    let sql = format!("UPDATE {table} SET {} WHERE id = ?", sets.join(", "));
-    let fields: Vec<Field<'_>> = fields.iter().copied().chain([("id", id as &dyn ToSql)]).collect();
-    execute(tx, &sql, &fields)
+fn update(tx: &Connection, table: &str, columns: &Columns) -> Result<()> {
+    let Some(((key, id), rest)) = columns.split_first() else { return Ok(()) };
+    let sets: Vec<String> = rest.iter().map(|(column, _)| format!("{column} = ?")).collect();
+    let sql = format!("UPDATE {table} SET {} WHERE {key} = ?", sets.join(", "));
+    run(tx, &sql, rest.iter().map(|(_, value)| value).chain([id]))
 }
 
-fn delete(tx: &Connection, table: &str, key: &str, value: &dyn ToSql) -> Result<()> {
-    execute(tx, &format!("DELETE FROM {table} WHERE {key} = ?"), &[(key, value)])
-}
-
-fn execute(tx: &Connection, sql: &str, fields: &[Field<'_>]) -> Result<()> {
-    let values: Vec<&dyn ToSql> = fields.iter().map(|(_, value)| *value).collect();
-    tx.prepare_cached(sql)?.execute(values.as_slice()).map(drop)
+fn run<'v>(tx: &Connection, sql: &str, values: impl IntoIterator<Item = &'v Value>) -> Result<()> {
+    tx.prepare_cached(sql)?.execute(rusqlite::params_from_iter(values)).map(drop)
 }
