@@ -9,8 +9,8 @@ use headsail_tailnet::model::node::StreamNo;
 use crate::clerk::Clerk;
 use crate::clerk::health::Health;
 use crate::config::Settings;
-use crate::control::encode::Encoder;
-use crate::control::full_map::FullMaps;
+use crate::frames::encode::Encoder;
+use crate::frames::full_map::FullMaps;
 use crate::relay::Relay;
 
 /// Why the server does not start, or stopped; for people.

@@ -13,7 +13,7 @@ use headsail_wire::map::MapRequest;
 
 use crate::app::App;
 use crate::clerk::Failure;
-use crate::control::encode::{CannotEncode, Compression};
+use crate::frames::encode::{CannotEncode, Compression};
 use crate::control::reply::{fault, refuse, text};
 use crate::control::stream;
 

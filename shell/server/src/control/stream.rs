@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::control::encode::{CannotEncode, Compression, ShareKey, frame, keep_alive};
+use crate::frames::encode::{CannotEncode, Compression, ShareKey, frame, keep_alive};
 use crate::control::reply::refuse;
 
 /// A quiet stream gives a sign of life after this long, and up to [`KEEP_ALIVE_SPREAD`] more; clients give up after 120 s.
