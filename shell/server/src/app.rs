@@ -1,51 +1,78 @@
-//! What every handler is given.
+//! What request handlers receive: the parts that a process has once, and those of one tailnet.
+//!
+//! A handler takes as its state only the part that it needs; both can be extracted from an [`App`].
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::extract::FromRef;
 use headsail_noise::Responder;
 use headsail_tailnet::model::node::StreamNo;
 
 use crate::clerk::Clerk;
 use crate::clerk::health::Health;
-use crate::config::Settings;
-use crate::control::encode::Encoder;
-use crate::control::full_map::FullMaps;
+use crate::config;
+use crate::frames::encode::Encoder;
+use crate::frames::full_map::FullMaps;
 use crate::relay::Relay;
 
-/// Why the server does not start, or stopped; for people.
-pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The parts of a running server that handlers need.
+/// A process and the tailnet that it serves on a set of listeners.
+#[derive(Clone)]
 pub struct App {
-    /// The configuration.
-    pub settings: Arc<Settings>,
-    /// The way to the tailnet.
-    pub clerk: Clerk,
-    /// Our side of Noise handshakes.
+    pub process: Arc<Process>,
+    pub tailnet: Arc<TailnetService>,
+}
+
+impl FromRef<App> for Arc<Process> {
+    fn from_ref(app: &App) -> Arc<Process> {
+        app.process.clone()
+    }
+}
+
+impl FromRef<App> for Arc<TailnetService> {
+    fn from_ref(app: &App) -> Arc<TailnetService> {
+        app.tailnet.clone()
+    }
+}
+
+/// What a process has once, however many tailnets it serves.
+pub struct Process {
+    /// Our side of Noise handshakes: clients pin one key for each server.
     pub noise: Responder,
-    /// The embedded relay, where one runs.
+    /// The embedded relay, if one is configured.
     pub relay: Option<Relay>,
-    /// Renders frames of map streams, and shares what is the same for many.
-    pub encoder: Encoder,
-    /// First frames of map streams.
-    pub full_maps: FullMaps,
+}
+
+/// One tailnet as it is served. Nothing in here is shared with another tailnet.
+pub struct TailnetService {
+    /// The writer of the tailnet, and its snapshots.
+    pub clerk: Clerk,
     /// Whether changes can be saved.
     pub health: Health,
+    /// Deltas that several streams are sent.
+    pub encoder: Encoder,
+    /// First frames of map streams, and the pieces that they share.
+    pub full_maps: FullMaps,
+    /// Where the policy comes from.
+    pub policy: config::Policy,
+    /// The URL that clients use, without a slash at its end.
+    pub url: String,
     streams: AtomicU64,
 }
 
-impl App {
-    /// Puts the parts together.
-    pub fn new(settings: Arc<Settings>, clerk: Clerk, noise: Responder, relay: Option<Relay>) -> App {
-        App {
-            settings,
+impl TailnetService {
+    /// Serves the clerk's tailnet at `url`; `policy` is where its policy comes from.
+    pub fn new(clerk: Clerk, url: String, policy: config::Policy) -> TailnetService {
+        TailnetService {
             health: Health::of(clerk.clone()),
             clerk,
-            noise,
-            relay,
             encoder: Encoder::default(),
             full_maps: FullMaps::default(),
+            policy,
+            url,
             streams: AtomicU64::new(1),
         }
     }
@@ -55,13 +82,13 @@ impl App {
         StreamNo(self.streams.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The page about an SSH session that needs consent.
+    /// The page about an SSH session that needs approval.
     pub fn check_url(&self, check: &str) -> String {
-        format!("{}/auth/{check}", self.settings.server_url.text.trim_end_matches('/'))
+        format!("{}/auth/{check}", self.url)
     }
 
-    /// The page that a person visits to let a machine in.
+    /// The page where the user of a pending registration learns how to have it approved.
     pub fn register_url(&self, ticket: &str) -> String {
-        format!("{}/register/{ticket}", self.settings.server_url.text.trim_end_matches('/'))
+        format!("{}/register/{ticket}", self.url)
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod derp_map;
 pub mod dns;
+pub mod frames;
 pub mod http;
 pub mod listen;
 pub mod login;

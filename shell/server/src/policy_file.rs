@@ -130,7 +130,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.hujson");
         let store = MemoryStore::default();
-        let app = testing::app_over(store.clone());
+        let app = testing::tailnet_over(store.clone());
         // Each policy approves a route, and that has to be saved.
         let alice = testing::user(&app, "alice").await;
         let node = testing::let_in(&app, 1, alice).await.0.id;
@@ -165,7 +165,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.hujson");
         std::fs::write(&path, "{}").unwrap();
-        let app = testing::app();
+        let app = testing::tailnet();
         reload(&app.clerk, &path).await;
         let before = app.clerk.snapshot().revision();
         tokio::spawn(watch(app.clerk.clone(), path.clone()));

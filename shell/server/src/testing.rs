@@ -18,31 +18,43 @@ use headsail_wire::keys::{MachineKey, NodeKey};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::app::App;
+use crate::app::{App, Process, TailnetService};
 use crate::clerk::Clerk;
 use crate::config::Settings;
 use crate::control::register;
+use crate::relay::Relay;
 
-/// A server without sockets.
-pub fn app() -> Arc<App> {
-    app_over(MemoryStore::default())
+/// A server without sockets and without a relay.
+pub fn app() -> App {
+    app_with(None)
 }
 
-/// A server that keeps its rows in this store, which is empty.
-pub fn app_over(store: MemoryStore) -> Arc<App> {
+/// A server without sockets, with this relay.
+pub fn app_with(relay: Option<Relay>) -> App {
+    let process = Process { noise: Responder::new(&[7; 32]).unwrap(), relay };
+    App { process: Arc::new(process), tailnet: tailnet() }
+}
+
+/// A tailnet without rows.
+pub fn tailnet() -> Arc<TailnetService> {
+    tailnet_over(MemoryStore::default())
+}
+
+/// A tailnet that keeps its rows in this store, which is empty.
+pub fn tailnet_over(store: MemoryStore) -> Arc<TailnetService> {
     let tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
     let clerk = Clerk::start(tailnet, Box::new(store), Revision::default()).unwrap();
     let settings = Settings::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
-    Arc::new(App::new(Arc::new(settings), clerk, Responder::new(&[7; 32]).unwrap(), None))
+    Arc::new(TailnetService::new(clerk, settings.server_url.text, settings.policy))
 }
 
-pub async fn submit(app: &App, command: Command) -> Arc<Tailnet> {
-    let done = app.clerk.submit("test", command).await;
+pub async fn submit(tailnet: &TailnetService, command: Command) -> Arc<Tailnet> {
+    let done = tailnet.clerk.submit("test", command).await;
     done.unwrap_or_else(|_| panic!("the command is accepted"))
 }
 
-pub async fn user(app: &App, name: &str) -> UserId {
-    let t = submit(app, Command::CreateUser(NewUser { name: name.into(), ..NewUser::default() })).await;
+pub async fn user(tailnet: &TailnetService, name: &str) -> UserId {
+    let t = submit(tailnet, Command::CreateUser(NewUser { name: name.into(), ..NewUser::default() })).await;
     t.users().find(|u| u.name == name).unwrap().id
 }
 
@@ -57,19 +69,19 @@ pub fn keys(number: u8) -> (MachineKey, NodeKey) {
 }
 
 /// What a client is told that registers with these fields besides its key.
-pub async fn registers(app: &Arc<App>, number: u8, more: Value) -> Value {
+pub async fn registers(tailnet: &Arc<TailnetService>, number: u8, more: Value) -> Value {
     let (machine, node_key) = keys(number);
     let mut request = json!({ "Version": 130, "NodeKey": node_key });
     request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    read(register::post(app.clone(), machine, request.to_string().as_bytes()).await).await
+    read(register::post(tailnet.clone(), machine, request.to_string().as_bytes()).await).await
 }
 
 /// A node that a person let in, by hand; and the URL that its client waits at.
-pub async fn let_in(app: &Arc<App>, number: u8, user: UserId) -> (Arc<Node>, String) {
+pub async fn let_in(tailnet: &Arc<TailnetService>, number: u8, user: UserId) -> (Arc<Node>, String) {
     let host = Hostinfo { hostname: "web".into(), os: "linux".into(), ..Hostinfo::default() };
-    let told = registers(app, number, json!({ "Hostinfo": host })).await;
+    let told = registers(tailnet, number, json!({ "Hostinfo": host })).await;
     let url = told["AuthURL"].as_str().unwrap().to_owned();
     let ticket = url.rsplit('/').next().unwrap().to_owned();
-    let t = submit(app, Command::GrantTicket { ticket, user }).await;
+    let t = submit(tailnet, Command::GrantTicket { ticket, user }).await;
     (t.node_by_key(&keys(number).1).unwrap().clone(), url)
 }

@@ -13,21 +13,21 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::time::Time;
 
 use super::error::Refusal;
-use crate::app::App;
+use crate::app::TailnetService;
 use crate::system::clock;
 
 /// A use is noted at most this often, so that a busy program does not fill the clerk's queue.
 const NOTE_USE_SECS: i64 = 60;
 
 /// Lets requests through that show a valid API key.
-pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub async fn check(State(tailnet): State<Arc<TailnetService>>, request: Request, next: Next) -> Response {
     let now = clock::now();
-    let snapshot = app.clerk.snapshot();
+    let snapshot = tailnet.clerk.snapshot();
     let Some(key) = holder(&snapshot, request.headers(), now) else {
         return Refusal(Problem::unauthorized()).into_response();
     };
     if key.last_seen.is_none_or(|seen| now >= seen.plus_secs(NOTE_USE_SECS)) {
-        app.clerk.notify("api", Command::ApiKeyUsed(key.id)).await;
+        tailnet.clerk.notify("api", Command::ApiKeyUsed(key.id)).await;
     }
     next.run(request).await
 }

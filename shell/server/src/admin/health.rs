@@ -8,5 +8,5 @@ use super::{Admin, Answer};
 
 /// [`headsail_api::paths::HEALTH`]
 pub async fn get(State(admin): State<Admin>) -> Answer<HealthResponse> {
-    Ok(Json(HealthResponse { database_connectivity: admin.app.clerk.is_healthy().await }))
+    Ok(Json(HealthResponse { database_connectivity: admin.tailnet.clerk.is_healthy().await }))
 }

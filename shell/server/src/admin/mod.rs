@@ -34,7 +34,7 @@ use headsail_tailnet::command::Command;
 use headsail_tailnet::model::user::User;
 use headsail_tailnet::tailnet::Tailnet;
 
-use crate::app::App;
+use crate::app::TailnetService;
 use crate::clerk::Failure;
 use error::Refusal;
 
@@ -53,18 +53,18 @@ pub enum Trust {
 /// What the handlers are given.
 #[derive(Clone)]
 struct Admin {
-    app: Arc<App>,
+    tailnet: Arc<TailnetService>,
     /// Who acts, for the change log.
     actor: &'static str,
 }
 
 impl Admin {
     async fn submit(&self, command: Command) -> Result<Arc<Tailnet>, Failure> {
-        self.app.clerk.submit(self.actor, command).await
+        self.tailnet.clerk.submit(self.actor, command).await
     }
 
     fn snapshot(&self) -> Arc<Tailnet> {
-        self.app.clerk.snapshot()
+        self.tailnet.clerk.snapshot()
     }
 }
 
@@ -72,7 +72,7 @@ impl Admin {
 type Answer<T> = Result<axum::Json<T>, Refusal>;
 
 /// All operations of the API, and the documents that tell of them.
-pub fn routes(app: Arc<App>, trust: Trust) -> Router {
+pub fn routes(tailnet: Arc<TailnetService>, trust: Trust) -> Router {
     let actor = match trust {
         Trust::Socket => "cli",
         Trust::Bearer => "api",
@@ -83,9 +83,9 @@ pub fn routes(app: Arc<App>, trust: Trust) -> Router {
     let router = router.method_not_allowed_fallback(wrong_method).layer(DefaultBodyLimit::max(MAX_BODY));
     let router = match trust {
         Trust::Socket => router,
-        Trust::Bearer => router.layer(from_fn_with_state(app.clone(), door::check)),
+        Trust::Bearer => router.layer(from_fn_with_state(tailnet.clone(), door::check)),
     };
-    router.merge(openapi::routes()).with_state(Admin { app, actor })
+    router.merge(openapi::routes()).with_state(Admin { tailnet, actor })
 }
 
 fn users_and_keys(router: Router<Admin>) -> Router<Admin> {

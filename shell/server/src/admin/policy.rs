@@ -37,7 +37,7 @@ pub async fn get(State(admin): State<Admin>) -> Answer<PolicyResponse> {
 
 /// [`headsail_api::paths::POLICY_SET`]
 pub async fn set(State(admin): State<Admin>, Read(r): Read<PolicyRequest>) -> Answer<PolicyResponse> {
-    if let config::Policy::File(path) = &admin.app.settings.policy {
+    if let config::Policy::File(path) = &admin.tailnet.policy {
         let file = path.as_ref().map_or("a file".to_owned(), |p| format!("`{}`", p.display()));
         return Err(Problem::bad_request(format!(
             "the policy is read from {file}: edit that, or set `policy.mode: database` to keep it here"

@@ -184,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_life_of_a_node_is_told() {
-        let app = testing::app();
+        let app = testing::tailnet();
         let empty = app.clerk.snapshot();
         let alice = testing::user(&app, "alice").await;
         let with_alice = app.clerk.snapshot();
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn consent_to_ssh_sessions_is_told() {
-        let app = testing::app();
+        let app = testing::tailnet();
         let alice = testing::user(&app, "alice").await;
         let (from, _) = testing::let_in(&app, 1, alice).await;
         let (to, _) = testing::let_in(&app, 2, alice).await;

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::app::App;
+use crate::app::TailnetService;
 use crate::control::reply::text;
 use crate::control::{map, register, ssh_action};
 use crate::listen::{BODY_TIMEOUT, TooSlow};
@@ -32,15 +32,15 @@ const SEND_BUFFER: usize = 256 * 1024;
 
 /// Serves requests until the connection ends.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    app: Arc<App>,
+    tailnet: Arc<TailnetService>,
     machine: MachineKey,
     io: S,
 ) {
     let service = service_fn(move |request| {
-        let app = app.clone();
+        let tailnet = tailnet.clone();
         async move {
             let head = request.method() == Method::HEAD;
-            let mut response = route(app, machine, request).await;
+            let mut response = route(tailnet, machine, request).await;
             if head {
                 *response.body_mut() = Body::empty();
             }
@@ -60,18 +60,22 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-async fn route(app: Arc<App>, machine: MachineKey, request: Request<Incoming>) -> Response<Body> {
+async fn route(
+    tailnet: Arc<TailnetService>,
+    machine: MachineKey,
+    request: Request<Incoming>,
+) -> Response<Body> {
     match (request.method(), request.uri().path()) {
         (&Method::POST, "/machine/register") => match body(request).await {
-            Ok(body) => register::post(app, machine, &body).await,
+            Ok(body) => register::post(tailnet, machine, &body).await,
             Err(refusal) => refusal,
         },
         (&Method::POST, "/machine/map") => match body(request).await {
-            Ok(body) => map::post(app, machine, &body).await,
+            Ok(body) => map::post(tailnet, machine, &body).await,
             Err(refusal) => refusal,
         },
         (&Method::GET, path) if path.starts_with(ACTION_PATH) => {
-            ssh_action::get(app, machine, request.uri()).await
+            ssh_action::get(tailnet, machine, request.uri()).await
         }
         (
             _,

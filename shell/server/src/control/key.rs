@@ -12,7 +12,7 @@ use headsail_wire::capver::CapVer;
 use headsail_wire::keys::MachineKey;
 use serde::Serialize;
 
-use crate::app::App;
+use crate::app::Process;
 use crate::clerk::Failure;
 use crate::control::reply::{refuse, text};
 
@@ -25,13 +25,16 @@ struct Keys {
 }
 
 /// Answers with the Noise public key. The client says its capability version with `v`.
-pub async fn get(State(app): State<Arc<App>>, Query(query): Query<BTreeMap<String, String>>) -> Response {
+pub async fn get(
+    State(process): State<Arc<Process>>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
     let version = query.get("v").and_then(|v| v.parse().ok()).map(CapVer);
     match version {
         None => text(StatusCode::BAD_REQUEST, "the capability version `v` of the client is missing"),
         Some(v) if !v.is_supported() => refuse(Failure::Rejected(Rejection::TooOld(v))),
         Some(_) => {
-            let public_key = MachineKey::from_bytes(*app.noise.public_key());
+            let public_key = MachineKey::from_bytes(*process.noise.public_key());
             Json(Keys { legacy_public_key: MachineKey::default(), public_key }).into_response()
         }
     }

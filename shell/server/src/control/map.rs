@@ -11,14 +11,14 @@ use headsail_wire::json;
 use headsail_wire::keys::MachineKey;
 use headsail_wire::map::MapRequest;
 
-use crate::app::App;
+use crate::app::TailnetService;
 use crate::clerk::Failure;
-use crate::control::encode::{CannotEncode, Compression};
 use crate::control::reply::{fault, refuse, text};
 use crate::control::stream;
+use crate::frames::encode::{CannotEncode, Compression};
 
 /// Answers a map request.
-pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<Body> {
+pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]) -> Response<Body> {
     let request: MapRequest = match json::decode(body) {
         Ok(request) => request,
         Err(error) => {
@@ -29,27 +29,29 @@ pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<B
         return refuse(Failure::Rejected(Rejection::TooOld(request.version)));
     }
     let compression = Compression::asked_for(&request.compress);
-    let snapshot = app.clerk.snapshot();
+    let snapshot = tailnet.clerk.snapshot();
     let node = match node_of(&snapshot, &machine, &request.node_key) {
         Ok(node) => node.id,
         Err(rejection) => {
             let deleted = snapshot.tombstone(&request.node_key).filter(|s| s.machine_key == machine);
             return match deleted {
-                Some(stone) if request.stream => stream::farewell(app.clone(), stone, compression),
+                Some(stone) if request.stream => stream::farewell(tailnet.clone(), stone, compression),
                 _ => refuse(Failure::Rejected(rejection)),
             };
         }
     };
     match (request.stream, request.omit_peers, request.read_only) {
-        (true, _, false) => stream::open(app, (node, request.node_key), telling(request), compression).await,
-        (true, _, true) => stream::watch(app, node, compression),
-        (false, true, false) => match app.clerk.submit("machine", update(node, request)).await {
+        (true, _, false) => {
+            stream::open(tailnet, (node, request.node_key), telling(request), compression).await
+        }
+        (true, _, true) => stream::watch(tailnet, node, compression),
+        (false, true, false) => match tailnet.clerk.submit("machine", update(node, request)).await {
             Ok(_) => Response::new(Body::empty()),
             Err(failure) => refuse(failure),
         },
-        (false, _, true) => one_map(&app, node, compression),
-        (false, false, false) => match app.clerk.submit("machine", update(node, request)).await {
-            Ok(_) => one_map(&app, node, compression),
+        (false, _, true) => one_map(&tailnet, node, compression),
+        (false, false, false) => match tailnet.clerk.submit("machine", update(node, request)).await {
+            Ok(_) => one_map(&tailnet, node, compression),
             Err(failure) => refuse(failure),
         },
     }
@@ -68,8 +70,8 @@ fn update(node: NodeId, request: MapRequest) -> Command {
     Command::MapUpdate { node, telling: Box::new(telling(request)) }
 }
 
-fn one_map(app: &App, node: NodeId, compression: Compression) -> Response<Body> {
-    match app.full_maps.frame(&app.clerk.snapshot(), node, compression) {
+fn one_map(tailnet: &TailnetService, node: NodeId, compression: Compression) -> Response<Body> {
+    match tailnet.full_maps.frame(&tailnet.clerk.snapshot(), node, compression) {
         Ok(Some(frame)) => Response::new(Body::from(frame)),
         Err(CannotEncode) => fault(),
         Ok(None) => refuse(Failure::Rejected(Rejection::NotFound("this node was deleted".into()))),

@@ -1,7 +1,5 @@
 //! The control protocol: the Noise upgrade, and what travels inside.
 
-pub mod encode;
-pub mod full_map;
 pub mod inner;
 pub mod key;
 pub mod map;

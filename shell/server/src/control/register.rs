@@ -15,14 +15,14 @@ use headsail_wire::json;
 use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::register::{RegisterLogin, RegisterRequest, RegisterResponse, RegisterUser};
 
-use crate::app::App;
+use crate::app::TailnetService;
 use crate::control::reply::{refuse_registration, text};
 
 /// A waiting follow-up is answered at the latest then; the client asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 
 /// Answers a registration.
-pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<Body> {
+pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]) -> Response<Body> {
     let request: RegisterRequest = match json::decode(body) {
         Ok(request) => request,
         Err(error) => {
@@ -33,24 +33,24 @@ pub async fn post(app: Arc<App>, machine: MachineKey, body: &[u8]) -> Response<B
     let node_key = request.node_key;
     if !followup.is_empty()
         && request.version.is_supported()
-        && let Some(ticket) = rightful_ticket(&app, &followup, &machine, &node_key)
+        && let Some(ticket) = rightful_ticket(&tailnet, &followup, &machine, &node_key)
     {
-        match wait(&app, &ticket).await {
+        match wait(&tailnet, &ticket).await {
             Settled::Granted => {
-                let snapshot = app.clerk.snapshot();
+                let snapshot = tailnet.clerk.snapshot();
                 // Whoever asks late may find the node deleted since: that takes another login.
                 if own_node(&snapshot, &machine, &node_key).is_some() {
-                    return answer(&app, &snapshot, &machine, &node_key);
+                    return answer(&tailnet, &snapshot, &machine, &node_key);
                 }
             }
             Settled::Refused(why) => return respond(RegisterResponse::refused(why)),
             Settled::Lapsed => {}
         }
     }
-    register(&app, machine, request).await
+    register(&tailnet, machine, request).await
 }
 
-async fn register(app: &App, machine: MachineKey, request: RegisterRequest) -> Response<Body> {
+async fn register(tailnet: &TailnetService, machine: MachineKey, request: RegisterRequest) -> Response<Body> {
     let node_key = request.node_key;
     let logs_out = request.expiry.is_some_and(|at| at <= crate::system::clock::now());
     let registration = Registration {
@@ -64,9 +64,9 @@ async fn register(app: &App, machine: MachineKey, request: RegisterRequest) -> R
         hostinfo: request.hostinfo.unwrap_or_default(),
         ephemeral: request.ephemeral,
     };
-    match app.clerk.submit("machine", Command::Register(Box::new(registration))).await {
+    match tailnet.clerk.submit("machine", Command::Register(Box::new(registration))).await {
         Ok(_) if logs_out => respond(RegisterResponse::key_expired()),
-        Ok(snapshot) => answer(app, &snapshot, &machine, &node_key),
+        Ok(snapshot) => answer(tailnet, &snapshot, &machine, &node_key),
         Err(failure) => refuse_registration(failure),
     }
 }
@@ -76,7 +76,12 @@ fn own_node<'a>(t: &'a Tailnet, machine: &MachineKey, node_key: &NodeKey) -> Opt
 }
 
 /// What a snapshot says of a machine that has registered: it is in, was in, or has to visit a page.
-fn answer(app: &App, snapshot: &Tailnet, machine: &MachineKey, node_key: &NodeKey) -> Response<Body> {
+fn answer(
+    tailnet: &TailnetService,
+    snapshot: &Tailnet,
+    machine: &MachineKey,
+    node_key: &NodeKey,
+) -> Response<Body> {
     if let Some(node) = own_node(snapshot, machine, node_key) {
         if node.expiry.is_past() {
             return respond(RegisterResponse::key_expired());
@@ -100,15 +105,20 @@ fn answer(app: &App, snapshot: &Tailnet, machine: &MachineKey, node_key: &NodeKe
         t.state == TicketState::Waiting && t.asking.machine_key == *machine && t.asking.node_key == *node_key
     });
     match ticket {
-        Some(ticket) => respond(RegisterResponse::visit(app.register_url(&ticket.id))),
+        Some(ticket) => respond(RegisterResponse::visit(tailnet.register_url(&ticket.id))),
         None => respond(RegisterResponse::refused("the login is gone; log in again")),
     }
 }
 
 /// The ticket of an AuthURL, if it is this machine's and for this key.
-fn rightful_ticket(app: &App, url: &str, machine: &MachineKey, node_key: &NodeKey) -> Option<Arc<Ticket>> {
+fn rightful_ticket(
+    tailnet: &TailnetService,
+    url: &str,
+    machine: &MachineKey,
+    node_key: &NodeKey,
+) -> Option<Arc<Ticket>> {
     let id = url.rsplit('/').next()?;
-    let ticket = app.clerk.snapshot().ticket(id)?.clone();
+    let ticket = tailnet.clerk.snapshot().ticket(id)?.clone();
     (ticket.asking.machine_key == *machine && ticket.asking.node_key == *node_key).then_some(ticket)
 }
 
@@ -119,8 +129,8 @@ enum Settled {
 }
 
 /// Waits until somebody has decided.
-async fn wait(app: &App, ticket: &Ticket) -> Settled {
-    let mut snapshots = app.clerk.follow();
+async fn wait(tailnet: &TailnetService, ticket: &Ticket) -> Settled {
+    let mut snapshots = tailnet.clerk.follow();
     let settled = async {
         loop {
             let state = snapshots.borrow_and_update().ticket(&ticket.id).map(|t| t.state.clone());
@@ -148,23 +158,23 @@ mod tests {
     use serde_json::json;
 
     use crate::system::clock;
-    use crate::testing::{app, let_in, registers, submit, user};
+    use crate::testing::{let_in, registers, submit, tailnet, user};
 
     #[tokio::test]
     async fn a_followup_that_comes_late_is_told_what_is_true_by_then() {
-        let app = app();
-        let alice = user(&app, "alice").await;
-        let (node, url) = let_in(&app, 1, alice).await;
+        let tailnet = tailnet();
+        let alice = user(&tailnet, "alice").await;
+        let (node, url) = let_in(&tailnet, 1, alice).await;
         let followup = json!({ "Followup": url });
-        let told = registers(&app, 1, followup.clone()).await;
+        let told = registers(&tailnet, 1, followup.clone()).await;
         assert_eq!((&told["MachineAuthorized"], &told["NodeKeyExpired"]), (&json!(true), &json!(false)));
 
-        submit(&app, Command::ExpireNode { node: node.id, at: Some(clock::now()) }).await;
-        let told = registers(&app, 1, followup.clone()).await;
+        submit(&tailnet, Command::ExpireNode { node: node.id, at: Some(clock::now()) }).await;
+        let told = registers(&tailnet, 1, followup.clone()).await;
         assert_eq!((&told["NodeKeyExpired"], &told["MachineAuthorized"]), (&json!(true), &json!(false)));
 
-        submit(&app, Command::DeleteNode(node.id)).await;
-        let told = registers(&app, 1, followup).await;
+        submit(&tailnet, Command::DeleteNode(node.id)).await;
+        let told = registers(&tailnet, 1, followup).await;
         assert_eq!(told["Error"], "", "{told}");
         let other = told["AuthURL"].as_str().unwrap();
         assert!(!other.is_empty() && other != url, "the client has another login to wait for: {told}");
@@ -172,12 +182,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_registration_without_a_host_leaves_the_known_one() {
-        let app = app();
-        let alice = user(&app, "alice").await;
-        let (before, _) = let_in(&app, 1, alice).await;
+        let tailnet = tailnet();
+        let alice = user(&tailnet, "alice").await;
+        let (before, _) = let_in(&tailnet, 1, alice).await;
         for silent in [json!({}), json!({ "Hostinfo": null }), json!({ "Hostinfo": {} })] {
-            assert_eq!(registers(&app, 1, silent).await["MachineAuthorized"], true);
-            assert_eq!(app.clerk.snapshot().node(before.id), Some(&before));
+            assert_eq!(registers(&tailnet, 1, silent).await["MachineAuthorized"], true);
+            assert_eq!(tailnet.clerk.snapshot().node(before.id), Some(&before));
         }
     }
 }

@@ -17,7 +17,7 @@ use headsail_wire::ids::NodeId;
 use headsail_wire::keys::MachineKey;
 use headsail_wire::ssh::{ACTION_PATH, SshAction};
 
-use crate::app::App;
+use crate::app::TailnetService;
 use crate::clerk::Failure;
 use crate::control::reply::{refuse, text};
 use crate::system::clock;
@@ -32,12 +32,12 @@ struct Session {
 }
 
 /// Answers a node's question.
-pub async fn get(app: Arc<App>, machine: MachineKey, uri: &Uri) -> Response<Body> {
+pub async fn get(tailnet: Arc<TailnetService>, machine: MachineKey, uri: &Uri) -> Response<Body> {
     let query: BTreeMap<String, String> = Query::try_from_uri(uri).map(|Query(q)| q).unwrap_or_default();
     let Some((src, dst)) = ids(uri.path()) else {
         return text(StatusCode::NOT_FOUND, "the path must read /machine/ssh/action/SOURCE/to/DESTINATION");
     };
-    let snapshot = app.clerk.snapshot();
+    let snapshot = tailnet.clerk.snapshot();
     let Some(node) = snapshot.node(dst) else {
         return text(StatusCode::NOT_FOUND, "there is no such destination");
     };
@@ -54,10 +54,10 @@ pub async fn get(app: Arc<App>, machine: MachineKey, uri: &Uri) -> Response<Body
             Some(check) if (check.src, check.dst, &check.account) != (src, dst, &session.account) => {
                 text(StatusCode::UNAUTHORIZED, "this check is of another session")
             }
-            Some(_) => wait(&app, id, session).await,
-            None => delegate(&app, session).await,
+            Some(_) => wait(&tailnet, id, session).await,
+            None => delegate(&tailnet, session).await,
         },
-        None => delegate(&app, session).await,
+        None => delegate(&tailnet, session).await,
     }
 }
 
@@ -71,10 +71,10 @@ fn accept() -> Response<Body> {
 }
 
 /// Lets the session in if a person has allowed its like before; else says whom to ask, and where to wait.
-async fn delegate(app: &App, session: Session) -> Response<Body> {
+async fn delegate(tailnet: &TailnetService, session: Session) -> Response<Body> {
     let Session { src, dst, account } = session;
     let ask = Command::AskSsh { src, dst, account: account.clone() };
-    let snapshot = match app.clerk.submit("machine", ask).await {
+    let snapshot = match tailnet.clerk.submit("machine", ask).await {
         Ok(snapshot) => snapshot,
         Err(Failure::Rejected(rejection @ Rejection::Invalid(_))) => return reject(&rejection.text()),
         Err(failure) => return refuse(failure),
@@ -89,7 +89,7 @@ async fn delegate(app: &App, session: Session) -> Response<Body> {
     let account: String = headsail_api::paths::encode(&account);
     let message = format!(
         "# This session needs a check. An administrator allows it at {}\n# or with: headsail auth approve --auth-id {id}\n",
-        app.check_url(id)
+        tailnet.check_url(id)
     );
     let which = format!("{src}/to/{dst}?auth_id={id}&local_user={account}");
     Json(SshAction::ask(message, &which)).into_response()
@@ -101,8 +101,8 @@ fn reject(why: &str) -> Response<Body> {
 }
 
 /// Waits until a person has decided, or the policy makes that needless.
-async fn wait(app: &App, id: &str, session: Session) -> Response<Body> {
-    let mut snapshots = app.clerk.follow();
+async fn wait(tailnet: &TailnetService, id: &str, session: Session) -> Response<Body> {
+    let mut snapshots = tailnet.clerk.follow();
     let settled = async {
         loop {
             match verdict(&snapshots.borrow_and_update(), id, session.src, session.dst, &session.account) {
@@ -117,7 +117,7 @@ async fn wait(app: &App, id: &str, session: Session) -> Response<Body> {
     match tokio::time::timeout(LONGEST_WAIT, settled).await {
         Ok(Verdict::Granted) => accept(),
         Ok(Verdict::Refused(why)) => reject(&why),
-        Ok(Verdict::Waiting | Verdict::Unknown) | Err(_) => delegate(app, session).await,
+        Ok(Verdict::Waiting | Verdict::Unknown) | Err(_) => delegate(tailnet, session).await,
     }
 }
 
@@ -127,35 +127,35 @@ mod tests {
     use headsail_wire::ssh::NOISE_BASE_URL;
     use serde_json::{Value, json};
 
-    use crate::testing::{app, keys, let_in, read, submit, user};
+    use crate::testing::{keys, let_in, read, submit, tailnet, user};
 
-    async fn policy(app: &App, action: &str, users: &str) {
+    async fn policy(tailnet: &TailnetService, action: &str, users: &str) {
         let text = format!(
             r#"{{"acls": [{{"action": "accept", "src": ["*"], "dst": ["*:*"]}}], "ssh": [{{"action": "{action}",
                 "src": ["autogroup:member"], "dst": ["autogroup:self"], "users": [{users}]}}]}}"#
         );
-        submit(app, Command::SetPolicy { text, kept: true }).await;
+        submit(tailnet, Command::SetPolicy { text, kept: true }).await;
     }
 
     /// A server with two nodes, and the question of the second for an account.
-    async fn two() -> (Arc<App>, impl Fn(&str) -> String) {
-        let app = app();
-        let alice = user(&app, "alice").await;
-        let (src, dst) = (let_in(&app, 1, alice).await.0.id, let_in(&app, 2, alice).await.0.id);
-        policy(&app, "check", r#""root", "alice""#).await;
-        (app, move |account: &str| format!("{ACTION_PATH}{src}/to/{dst}?local_user={account}"))
+    async fn two() -> (Arc<TailnetService>, impl Fn(&str) -> String) {
+        let tailnet = tailnet();
+        let alice = user(&tailnet, "alice").await;
+        let (src, dst) = (let_in(&tailnet, 1, alice).await.0.id, let_in(&tailnet, 2, alice).await.0.id);
+        policy(&tailnet, "check", r#""root", "alice""#).await;
+        (tailnet, move |account: &str| format!("{ACTION_PATH}{src}/to/{dst}?local_user={account}"))
     }
 
-    async fn ask(app: &Arc<App>, path: &str) -> Response<Body> {
-        get(app.clone(), keys(2).0, &path.parse().unwrap()).await
+    async fn ask(tailnet: &Arc<TailnetService>, path: &str) -> Response<Body> {
+        get(tailnet.clone(), keys(2).0, &path.parse().unwrap()).await
     }
 
     /// The path to wait at, of a check that was granted.
-    async fn granted(app: &Arc<App>, path: &str) -> String {
-        let told = read(ask(app, path).await).await;
+    async fn granted(tailnet: &Arc<TailnetService>, path: &str) -> String {
+        let told = read(ask(tailnet, path).await).await;
         let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches(NOISE_BASE_URL).to_owned();
-        let check = app.clerk.snapshot().ssh_checks().next().unwrap().id.clone();
-        submit(app, Command::GrantSsh { check }).await;
+        let check = tailnet.clerk.snapshot().ssh_checks().next().unwrap().id.clone();
+        submit(tailnet, Command::GrantSsh { check }).await;
         hold
     }
 
@@ -165,31 +165,31 @@ mod tests {
 
     #[tokio::test]
     async fn b29_consent_for_one_account_lets_no_other_in() {
-        let (app, path) = two().await;
-        let hold = granted(&app, &path("alice")).await;
-        assert!(accepts(&read(ask(&app, &hold).await).await));
+        let (tailnet, path) = two().await;
+        let hold = granted(&tailnet, &path("alice")).await;
+        assert!(accepts(&read(ask(&tailnet, &hold).await).await));
         let other = hold.replace("local_user=alice", "local_user=root");
-        assert_eq!(ask(&app, &other).await.status(), StatusCode::UNAUTHORIZED);
-        assert!(!accepts(&read(ask(&app, &path("root")).await).await));
+        assert_eq!(ask(&tailnet, &other).await.status(), StatusCode::UNAUTHORIZED);
+        assert!(!accepts(&read(ask(&tailnet, &path("root")).await).await));
     }
 
     #[tokio::test]
     async fn b29_consent_lets_nobody_in_whom_the_policy_does_not() {
-        let (app, path) = two().await;
-        let hold = granted(&app, &path("alice")).await;
-        policy(&app, "check", r#""root""#).await;
+        let (tailnet, path) = two().await;
+        let hold = granted(&tailnet, &path("alice")).await;
+        policy(&tailnet, "check", r#""root""#).await;
         for url in [hold, path("alice")] {
-            let told = read(ask(&app, &url).await).await;
+            let told = read(ask(&tailnet, &url).await).await;
             assert!(!accepts(&told) && told["reject"] == json!(true), "{url}: {told}");
         }
     }
 
     #[tokio::test]
     async fn b29_who_waits_is_turned_away_when_the_rule_goes() {
-        let (app, path) = two().await;
-        let told = read(ask(&app, &path("alice")).await).await;
+        let (tailnet, path) = two().await;
+        let told = read(ask(&tailnet, &path("alice")).await).await;
         let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches(NOISE_BASE_URL).to_owned();
-        let (answer, ()) = tokio::join!(ask(&app, &hold), policy(&app, "check", r#""root""#));
+        let (answer, ()) = tokio::join!(ask(&tailnet, &hold), policy(&tailnet, "check", r#""root""#));
         assert_eq!(read(answer).await["reject"], true);
     }
 }

@@ -24,9 +24,9 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::app::App;
-use crate::control::encode::{CannotEncode, Compression, ShareKey, frame, keep_alive};
+use crate::app::TailnetService;
 use crate::control::reply::refuse;
+use crate::frames::encode::{CannotEncode, Compression, ShareKey, frame, keep_alive};
 
 /// A quiet stream gives a sign of life after this long, and up to [`KEEP_ALIVE_SPREAD`] more; clients give up after 120 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(50);
@@ -36,44 +36,44 @@ const STALLED: Duration = Duration::from_secs(60);
 
 /// Opens a stream for the node that has a key: it is online from now on, and an older stream of it ends.
 pub async fn open(
-    app: Arc<App>,
+    tailnet: Arc<TailnetService>,
     (node, key): (NodeId, NodeKey),
     telling: Telling,
     compression: Compression,
 ) -> Response<Body> {
-    let stream = app.next_stream();
+    let stream = tailnet.next_stream();
     let command = Command::StreamOpened { node, stream, telling: Box::new(telling) };
-    let snapshot = match app.clerk.submit("machine", command).await {
+    let snapshot = match tailnet.clerk.submit("machine", command).await {
         Ok(snapshot) => snapshot,
         Err(failure) => return refuse(failure),
     };
     // Deleted in the same moment, for example by the next command of the same commit.
     if let Some(stone) = snapshot.tombstone(&key).filter(|_| snapshot.node(node).is_none()) {
-        return farewell(app, stone, compression);
+        return farewell(tailnet, stone, compression);
     }
     let (frames, body) = channel();
     tokio::spawn(async move {
-        let teller = Teller { app: app.clone(), node, stream: Some(stream), compression, frames };
+        let teller = Teller { tailnet: tailnet.clone(), node, stream: Some(stream), compression, frames };
         teller.run(snapshot).await;
-        app.clerk.notify("machine", Command::StreamClosed { node, stream }).await;
+        tailnet.clerk.notify("machine", Command::StreamClosed { node, stream }).await;
     });
     Response::new(body)
 }
 
 /// Opens a stream that only looks: the node does not count as online for it.
-pub fn watch(app: Arc<App>, node: NodeId, compression: Compression) -> Response<Body> {
+pub fn watch(tailnet: Arc<TailnetService>, node: NodeId, compression: Compression) -> Response<Body> {
     let (frames, body) = channel();
-    let snapshot = app.clerk.snapshot();
-    tokio::spawn(Teller { app, node, stream: None, compression, frames }.run(snapshot));
+    let snapshot = tailnet.clerk.snapshot();
+    tokio::spawn(Teller { tailnet, node, stream: None, compression, frames }.run(snapshot));
     Response::new(body)
 }
 
 /// The stream of a client whose node was deleted: it is told that its key has expired, so that it asks for a login. The
 /// map has all that a first one has, because clients go on with what it says of relays; and the stream stays open, because
 /// they would come back at once.
-pub fn farewell(app: Arc<App>, stone: &Tombstone, compression: Compression) -> Response<Body> {
+pub fn farewell(tailnet: Arc<TailnetService>, stone: &Tombstone, compression: Compression) -> Response<Body> {
     let (frames, body) = channel();
-    let settings = app.clerk.snapshot().settings().clone();
+    let settings = tailnet.clerk.snapshot().settings().clone();
     let first = MapResponse {
         derp_map: Some(settings.derp.clone()),
         dns_config: Some(settings.dns.clone()),
@@ -83,7 +83,7 @@ pub fn farewell(app: Arc<App>, stone: &Tombstone, compression: Compression) -> R
     };
     let (node, node_key) = (stone.node, stone.node_key);
     tokio::spawn(async move {
-        let teller = Teller { app, node, stream: None, compression, frames };
+        let teller = Teller { tailnet, node, stream: None, compression, frames };
         if let Ok(first) = frame(&first, compression)
             && let Next::Go = teller.send(first).await
         {
@@ -143,7 +143,7 @@ impl hyper::body::Body for Frames {
 }
 
 struct Teller {
-    app: Arc<App>,
+    tailnet: Arc<TailnetService>,
     node: NodeId,
     /// `None` for a stream that only looks.
     stream: Option<StreamNo>,
@@ -159,8 +159,10 @@ enum Next {
 
 impl Teller {
     async fn run(self, mut told: Arc<Tailnet>) {
-        let mut snapshots = self.app.clerk.follow();
-        let Ok(Some(first)) = self.app.full_maps.frame(&told, self.node, self.compression) else { return };
+        let mut snapshots = self.tailnet.clerk.follow();
+        let Ok(Some(first)) = self.tailnet.full_maps.frame(&told, self.node, self.compression) else {
+            return;
+        };
         if let Next::End = self.send(first).await {
             return;
         }
@@ -205,7 +207,7 @@ impl Teller {
     /// Keeps the stream of a deleted node alive for as long as its key is remembered, so that its client waits for a login
     /// instead of asking again and again.
     async fn linger(&self, deleted: &NodeKey) {
-        let mut snapshots = self.app.clerk.follow();
+        let mut snapshots = self.tailnet.clerk.follow();
         let mut quiet_until = Instant::now() + self.keep_alive_after();
         while snapshots.borrow_and_update().tombstone(deleted).is_some() {
             tokio::select! {
@@ -258,7 +260,7 @@ impl Teller {
             };
             return stone.and_then(last).unwrap_or(Told::End);
         };
-        let shared = self.app.encoder.step(then, now);
+        let shared = self.tailnet.encoder.step(then, now);
         let render = || match shared.step.delta(self.node) {
             Delta::Frame(response) => frame(&response, self.compression).map(Some),
             Delta::Nothing | Delta::Gone => Ok(None),
@@ -294,18 +296,18 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
-    use crate::testing::{app, let_in, submit, user};
+    use crate::testing::{let_in, submit, tailnet, user};
 
     #[tokio::test]
     async fn whoever_is_deleted_while_it_connects_is_told_so() {
-        let app = app();
-        let alice = user(&app, "alice").await;
+        let tailnet = tailnet();
+        let alice = user(&tailnet, "alice").await;
         for round in 1..=40 {
-            let (node, _) = let_in(&app, round, alice).await;
+            let (node, _) = let_in(&tailnet, round, alice).await;
             // Both reach the clerk together, and often its next commit.
             let at = (node.id, node.node_key);
-            let opening = open(app.clone(), at, Telling::default(), Compression::Plain);
-            let (response, _) = tokio::join!(opening, submit(&app, Command::DeleteNode(node.id)));
+            let opening = open(tailnet.clone(), at, Telling::default(), Compression::Plain);
+            let (response, _) = tokio::join!(opening, submit(&tailnet, Command::DeleteNode(node.id)));
             let first = response.into_body().frame().await;
             let told = first.and_then(Result::ok).and_then(|f| f.into_data().ok());
             assert!(told.is_some_and(|bytes| bytes.len() > 4), "round {round}: the stream said nothing");

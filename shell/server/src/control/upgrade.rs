@@ -1,6 +1,5 @@
 //! Road 2: `/ts2021`: an HTTP connection becomes a Noise connection, by upgrade or as a WebSocket.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -29,7 +28,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 const PIPE: usize = 64 * 1024;
 
 /// Takes a handshake and, once the connection is ours, serves the control protocol over it.
-pub async fn ts2021(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+pub async fn ts2021(State(app): State<App>, request: Request<Body>) -> Response {
     let upgrade =
         request.headers().get(header::UPGRADE).and_then(|v| v.to_str().ok()).map(str::to_ascii_lowercase);
     match upgrade.as_deref() {
@@ -44,7 +43,7 @@ fn refuse(text: &str) -> Response {
     (StatusCode::BAD_REQUEST, format!("{text}\n")).into_response()
 }
 
-fn plain(app: Arc<App>, mut request: Request<Body>) -> Response {
+fn plain(app: App, mut request: Request<Body>) -> Response {
     let initiation = match handshake_of(request.headers().get(HANDSHAKE_HEADER).and_then(|v| v.to_str().ok()))
     {
         Ok(bytes) => bytes,
@@ -71,11 +70,11 @@ fn handshake_of(text: Option<&str>) -> Result<Vec<u8>, &'static str> {
 
 /// Makes the connection a Noise connection and serves HTTP/2 in it until it ends.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    app: Arc<App>,
+    app: App,
     mut socket: S,
     initiation: &[u8],
 ) {
-    let handshake = match app.noise.read_initiation(initiation) {
+    let handshake = match app.process.noise.read_initiation(initiation) {
         Ok(handshake) => handshake,
         Err(error) => {
             tracing::debug!("a Noise handshake failed: {error}");
@@ -96,7 +95,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     match NoiseIo::new(socket, transport, &response, &early_payload()) {
         Ok(mut io) => match tokio::time::timeout(SILENCE_TIMEOUT, io.first_words()).await {
-            Ok(Ok(())) => inner::serve(app, machine, io).await,
+            Ok(Ok(())) => inner::serve(app.tailnet, machine, io).await,
             Ok(Err(error)) => tracing::debug!("a Noise connection broke at its start: {error}"),
             Err(_) => tracing::debug!("a Noise connection of {machine:?} said nothing"),
         },
@@ -116,7 +115,7 @@ struct HandshakeQuery {
     handshake: Option<String>,
 }
 
-async fn websocket(app: Arc<App>, request: Request<Body>) -> Response {
+async fn websocket(app: App, request: Request<Body>) -> Response {
     let (mut parts, _) = request.into_parts();
     let query = Query::<HandshakeQuery>::try_from_uri(&parts.uri).ok().and_then(|q| q.0.handshake);
     let header = handshake_header(&parts.headers);
@@ -141,7 +140,7 @@ fn handshake_header(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Binary messages of a WebSocket are one stream of bytes; how they are cut means nothing.
-async fn websocket_as_bytes(app: Arc<App>, mut socket: WebSocket, initiation: Vec<u8>) {
+async fn websocket_as_bytes(app: App, mut socket: WebSocket, initiation: Vec<u8>) {
     let (ours, theirs) = tokio::io::duplex(PIPE);
     let session = tokio::spawn(async move { serve(app, theirs, &initiation).await });
     let (mut from_session, mut to_session) = tokio::io::split(ours);

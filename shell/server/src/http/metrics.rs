@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::relay::stun;
 
 /// What a listener for monitoring serves.
-pub fn routes(app: Arc<App>, stun: Arc<stun::Counts>) -> Router {
+pub fn routes(app: App, stun: Arc<stun::Counts>) -> Router {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Numbers { app, stun }));
     Router::new().route("/metrics", get(show)).with_state(Arc::new(registry))
@@ -33,7 +33,7 @@ async fn show(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
 
 /// Everything is read off when somebody asks.
 struct Numbers {
-    app: Arc<App>,
+    app: App,
     stun: Arc<stun::Counts>,
 }
 
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Numbers {
 
 impl Collector for Numbers {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let t = self.app.clerk.snapshot();
+        let t = self.app.tailnet.clerk.snapshot();
         let online = t.nodes().filter(|n| n.presence.is_online()).count();
         let expired = t.nodes().filter(|n| n.expiry.is_past()).count();
         let pending = t.tickets().count() + t.ssh_check_count();
@@ -73,7 +73,7 @@ impl Collector for Numbers {
             "datagrams that were no request",
             stun.ignored.load(Ordering::Relaxed),
         )?;
-        let Some(relay) = self.app.relay.as_ref().map(|r| r.stats()) else { return Ok(()) };
+        let Some(relay) = self.app.process.relay.as_ref().map(|r| r.stats()) else { return Ok(()) };
         gauge(&mut out, "headsail_derp_connections", "relay connections", relay.core.connections)?;
         gauge(&mut out, "headsail_derp_homes", "relay clients that have their home here", relay.core.homes)?;
         gauge(
@@ -142,18 +142,13 @@ fn counter(
 
 #[cfg(test)]
 mod tests {
-    use headsail_noise::Responder;
-
     use super::*;
     use crate::relay::Relay;
     use crate::testing;
 
     #[tokio::test]
     async fn everything_that_is_counted_is_shown() {
-        let app = testing::app();
-        let relay = Some(Relay::new([7; 32], Arc::new(|_| true)));
-        let noise = Responder::new(&[7; 32]).unwrap();
-        let app = Arc::new(App::new(app.settings.clone(), app.clerk.clone(), noise, relay));
+        let app = testing::app_with(Some(Relay::new([7; 32], Arc::new(|_| true))));
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Numbers { app, stun: Arc::default() }));
         let mut text = String::new();

@@ -18,7 +18,7 @@ use headsail_wire::keys::NodeKey;
 use serde::Deserialize;
 
 use crate::admin::{self, Trust};
-use crate::app::App;
+use crate::app::{App, TailnetService};
 use crate::control::{key, upgrade};
 use crate::listen::unread;
 use crate::{login, version};
@@ -27,7 +27,7 @@ use crate::{login, version};
 const MAX_VERIFY: usize = 4 * 1024;
 
 /// Everything that strangers may ask for, and the admin API for whoever has a key.
-pub fn public(app: Arc<App>) -> Router {
+pub fn public(app: App) -> Router {
     Router::new()
         .route("/key", get(key::get))
         .route("/ts2021", any(upgrade::ts2021))
@@ -45,16 +45,16 @@ pub fn public(app: Arc<App>) -> Router {
         .route("/", get(|| async { Html(login::pages::HOME) }))
         .with_state(app.clone())
         .merge(crate::http::relay_pages::routes(app.clone()))
-        .merge(admin::routes(app, Trust::Bearer))
+        .merge(admin::routes(app.tailnet, Trust::Bearer))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .layer(middleware::from_fn(guard_browsers))
         .layer(middleware::from_fn(unread::drain))
 }
 
 /// The unix socket: whoever may open it is trusted.
-pub fn local(app: Arc<App>) -> Router {
-    admin::routes(app.clone(), Trust::Socket)
-        .route("/health", get(health).with_state(app))
+pub fn local(tailnet: Arc<TailnetService>) -> Router {
+    admin::routes(tailnet.clone(), Trust::Socket)
+        .route("/health", get(health).with_state(tailnet))
         .layer(middleware::from_fn(unread::drain))
 }
 
@@ -72,8 +72,8 @@ async fn guard_browsers(request: Request, next: Next) -> Response {
     response
 }
 
-async fn health(State(app): State<Arc<App>>) -> Response {
-    let (status, body) = match app.health.is_good().await {
+async fn health(State(tailnet): State<Arc<TailnetService>>) -> Response {
+    let (status, body) = match tailnet.health.is_good().await {
         true => (StatusCode::OK, r#"{"status":"pass"}"#),
         false => (StatusCode::INTERNAL_SERVER_ERROR, r#"{"status":"fail"}"#),
     };
@@ -97,7 +97,7 @@ struct VerifyRequest {
 
 /// Tells other relays whether a node key is registered here (`tailcfg.DERPAdmitClientRequest`).
 async fn verify(
-    State(app): State<Arc<App>>,
+    State(tailnet): State<Arc<TailnetService>>,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
     let body = match body {
@@ -106,7 +106,7 @@ async fn verify(
     };
     match json::decode::<VerifyRequest>(&body) {
         Ok(request) => {
-            let allow = app.clerk.snapshot().node_by_key(&request.node_public).is_some();
+            let allow = tailnet.clerk.snapshot().node_by_key(&request.node_public).is_some();
             Json(serde_json::json!({ "Allow": allow })).into_response()
         }
         Err(error) => {
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    async fn get(app: &Arc<App>, path: &str) -> (u16, String) {
+    async fn get(app: &App, path: &str) -> (u16, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = public(app.clone()).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
@@ -147,7 +147,7 @@ mod tests {
     async fn the_disk_is_asked_for_a_verdict_once_in_a_while() {
         let app = testing::app();
         assert_eq!(get(&app, "/health").await, (200, r#"{"status":"pass"}"#.to_owned()));
-        app.clerk.stop("test", Command::Shutdown).await;
+        app.tailnet.clerk.stop("test", Command::Shutdown).await;
         assert_eq!(get(&app, "/health").await.0, 200, "known from a moment ago");
         tokio::time::pause();
         tokio::time::advance(crate::clerk::health::GOOD_FOR).await;

@@ -15,20 +15,20 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 use hyper_util::rt::TokioIo;
 
-use crate::app::App;
+use crate::app::{App, TailnetService};
 use crate::listen::{Seat, UPGRADE_TIMEOUT};
 use crate::relay::Relay;
 use crate::relay::http::{self, Entry};
 
 /// `/derp` and what clients ask a relay host for; nothing where no relay runs.
-pub fn routes(app: Arc<App>) -> Router {
-    let Some(relay) = app.relay.clone() else { return Router::new() };
+pub fn routes(app: App) -> Router {
+    let Some(relay) = app.process.relay.clone() else { return Router::new() };
     Router::new()
         .route("/derp", any(derp).with_state(relay))
         .route("/derp/probe", any(|method: Method| async move { http::probe(&method) }))
         .route("/derp/latency-check", any(|method: Method| async move { http::probe(&method) }))
         .route("/generate_204", any(|headers: HeaderMap| async move { http::generate_204(&headers) }))
-        .route("/bootstrap-dns", any(bootstrap_dns).with_state(app))
+        .route("/bootstrap-dns", any(bootstrap_dns).with_state(app.tailnet))
 }
 
 async fn derp(
@@ -59,8 +59,11 @@ async fn derp(
     answer.into_response()
 }
 
-async fn bootstrap_dns(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response<Body> {
-    let snapshot = app.clerk.snapshot();
+async fn bootstrap_dns(
+    State(tailnet): State<Arc<TailnetService>>,
+    RawQuery(query): RawQuery,
+) -> Response<Body> {
+    let snapshot = tailnet.clerk.snapshot();
     let mut hosts: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     for node in snapshot.settings().derp.regions.values().flat_map(|r| &r.nodes) {
         let pinned =

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
 use super::layout::{escape, page};
-use crate::app::App;
+use crate::app::TailnetService;
 
 /// A configuration profile for one of Apple's platforms.
 struct Profile {
@@ -37,8 +37,8 @@ const PROFILES: [Profile; 3] = [
 ];
 
 /// `/apple`: what to do on macOS, iOS and tvOS.
-pub async fn apple(State(app): State<Arc<App>>) -> Response {
-    let url = &app.settings.server_url.text;
+pub async fn apple(State(tailnet): State<Arc<TailnetService>>) -> Response {
+    let url = &tailnet.url;
     let link = |p: &Profile| format!("<li><a href=\"/apple/{}\">{}</a>", p.name, p.text);
     let profiles: String = PROFILES.iter().map(link).collect();
     let defaults = |p: &Profile| format!("defaults write {} ControlURL {}\n", p.domain, escape(&quoted(url)));
@@ -63,7 +63,7 @@ pub async fn apple(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `/apple/{profile}`: a configuration profile with the address of this server.
-pub async fn profile(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+pub async fn profile(State(tailnet): State<Arc<TailnetService>>, Path(name): Path<String>) -> Response {
     let Some(profile) = PROFILES.iter().find(|p| p.name == name) else {
         let names = PROFILES.map(|p| format!("<li><a href=\"/apple/{0}\">{0}</a>", p.name)).concat();
         return page(StatusCode::NOT_FOUND, "No such profile", &format!("<p>There are:<ul>{names}</ul>"));
@@ -72,12 +72,12 @@ pub async fn profile(State(app): State<Arc<App>>, Path(name): Path<String>) -> R
         (header::CONTENT_TYPE, "application/x-apple-aspen-config; charset=utf-8".to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"headsail-{name}.mobileconfig\"")),
     ];
-    (headers, property_list(profile, &app.settings.server_url.text)).into_response()
+    (headers, property_list(profile, &tailnet.url)).into_response()
 }
 
 /// `/windows`: what to do on Windows.
-pub async fn windows(State(app): State<Arc<App>>) -> Response {
-    let url = &app.settings.server_url.text;
+pub async fn windows(State(tailnet): State<Arc<TailnetService>>) -> Response {
+    let url = &tailnet.url;
     let script = format!(
         "$key = 'HKLM:\\SOFTWARE\\Policies\\Tailscale'\n\
          New-Item -Path $key -Force | Out-Null\n\

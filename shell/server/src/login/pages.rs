@@ -8,14 +8,14 @@ use axum::response::Response;
 use headsail_tailnet::model::ticket::TicketState;
 
 use super::layout::{escape, page};
-use crate::app::App;
+use crate::app::TailnetService;
 
 /// The page of a server that has nothing to show to strangers.
 pub const HOME: &str = "<!doctype html><html lang=en><title>Headsail</title><p>This is a Headsail server.";
 
 /// What to do so that the machine of this ticket comes in.
-pub async fn register(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    let snapshot = app.clerk.snapshot();
+pub async fn register(State(tailnet): State<Arc<TailnetService>>, Path(id): Path<String>) -> Response {
+    let snapshot = tailnet.clerk.snapshot();
     let Some(ticket) = snapshot.ticket(&id) else {
         return page(
             StatusCode::NOT_FOUND,
@@ -41,9 +41,9 @@ pub async fn register(State(app): State<Arc<App>>, Path(id): Path<String>) -> Re
 }
 
 /// What to do so that this SSH session is let in; ids of machines that want to join lead to their page.
-pub async fn auth(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    let snapshot = app.clerk.snapshot();
-    let Some(check) = snapshot.ssh_check(&id) else { return register(State(app), Path(id)).await };
+pub async fn auth(State(tailnet): State<Arc<TailnetService>>, Path(id): Path<String>) -> Response {
+    let snapshot = tailnet.clerk.snapshot();
+    let Some(check) = snapshot.ssh_check(&id) else { return register(State(tailnet), Path(id)).await };
     let name = |node| snapshot.node(node).map_or_else(String::new, |n| escape(&n.name));
     let (src, dst, account) = (name(check.src), name(check.dst), escape(&check.account));
     match &check.state {

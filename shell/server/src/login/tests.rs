@@ -1,7 +1,5 @@
 //! The pages as a browser sees them.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
@@ -11,7 +9,7 @@ use crate::app::App;
 use crate::http::public;
 use crate::testing;
 
-async fn get(app: &Arc<App>, path: &str) -> (u16, HeaderMap, String) {
+async fn get(app: &App, path: &str) -> (u16, HeaderMap, String) {
     let request = Request::get(path).body(Body::empty()).unwrap();
     let response = public(app.clone()).oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
@@ -22,7 +20,7 @@ async fn get(app: &Arc<App>, path: &str) -> (u16, HeaderMap, String) {
 #[tokio::test]
 async fn profiles_carry_the_address_and_the_domain_of_the_app() {
     let app = testing::app();
-    let url = &app.settings.server_url.text;
+    let url = &app.tailnet.url;
     for (name, domain) in [
         ("ios", "io.tailscale.ipn.ios"),
         ("macos-app-store", "io.tailscale.ipn.macos"),
@@ -49,7 +47,7 @@ async fn profiles_carry_the_address_and_the_domain_of_the_app() {
 #[tokio::test]
 async fn pages_tell_the_address_of_the_server() {
     let app = testing::app();
-    let command = format!("tailscale login --login-server {}", app.settings.server_url.text);
+    let command = format!("tailscale login --login-server {}", app.tailnet.url);
     for path in ["/apple", "/windows"] {
         let (status, headers, page) = get(&app, path).await;
         assert_eq!((status, &headers["content-type"]), (200, &"text/html; charset=utf-8".parse().unwrap()));

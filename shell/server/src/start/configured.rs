@@ -73,16 +73,16 @@ mod tests {
 
     #[tokio::test]
     async fn edits_at_once_lose_nothing() {
-        let app = testing::app();
-        let editor = Editor::new(app.clerk.clone());
+        let tailnet = testing::tailnet();
+        let editor = Editor::new(tailnet.clerk.clone());
         let editors: Vec<_> = (0..50)
             .map(|_| {
                 let editor = editor.clone();
                 async move { editor.edit(|s| s.max_tickets += 1).await }
             })
             .collect();
-        let before = app.clerk.snapshot().settings().max_tickets;
+        let before = tailnet.clerk.snapshot().settings().max_tickets;
         futures_util::future::join_all(editors).await;
-        assert_eq!(app.clerk.snapshot().settings().max_tickets, before + 50);
+        assert_eq!(tailnet.clerk.snapshot().settings().max_tickets, before + 50);
     }
 }

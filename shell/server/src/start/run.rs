@@ -20,11 +20,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
-use crate::app::{App, ServeError};
+use crate::app::{App, Process, TailnetService};
 use crate::clerk::Clerk;
 use crate::config::{self, Settings, Source};
 use crate::derp_map::MapSource;
 use crate::relay::{Admission, Relay};
+use crate::start::ServeError;
 use crate::start::sockets::{LocalSocket, Sockets, forever};
 use crate::start::{configured, welcome};
 use crate::system::keys::PrivateKey;
@@ -111,15 +112,21 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
     let clerk = Clerk::start(tailnet, store, loaded.revision)
         .map_err(|e| format!("the system gives no thread for the clerk: {e}"))?;
     let relay = relay_key.map(|key| Relay::new(*key.bytes(), admission(&settings, &clerk)));
-    let settings = Arc::new(settings);
-    let app = Arc::new(App::new(settings.clone(), clerk.clone(), noise, relay.clone()));
+    let app = App {
+        process: Arc::new(Process { noise, relay: relay.clone() }),
+        tailnet: Arc::new(TailnetService::new(
+            clerk.clone(),
+            settings.server_url.text.clone(),
+            settings.policy.clone(),
+        )),
+    };
 
     let mut tasks = JoinSet::new();
-    sockets.serve(connections, &app, certificates.as_ref(), &mut tasks)?;
+    sockets.serve(connections, &app, &settings, certificates.as_ref(), &mut tasks)?;
     if let Some(certificates) = &certificates {
         tasks.spawn(forever(certificates.clone().watch()));
     }
-    tasks.spawn(forever(listen::accept_local(local_listener, http::local(app.clone()))));
+    tasks.spawn(forever(listen::accept_local(local_listener, http::local(app.tailnet.clone()))));
     configured::follow(&clerk, derp, derp_map, &settings, &mut tasks);
     if let Some(relay) = relay {
         tasks.spawn(expel_deleted(relay, clerk.clone()));
@@ -128,7 +135,7 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
         policy_file::confirm(&clerk, &path).await;
         tasks.spawn(forever(policy_file::watch(clerk.clone(), path)));
     }
-    welcome::greet(&app).await?;
+    welcome::greet(&settings, &app.tailnet).await?;
     let ended = until_told_to_stop(&clerk, &mut tasks, || {
         reload(&clerk, certificates.as_ref(), policy_path.as_deref())
     })
@@ -341,16 +348,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_that_fails_ends_the_server() {
-        let app = testing::app();
+        let tailnet = testing::tailnet();
         let mut tasks = JoinSet::new();
         tasks.spawn(async { Ok(()) });
         tasks.spawn(async { panic!("a mistake") });
-        let why = failure(&app.clerk, &mut tasks).await.to_string();
+        let why = failure(&tailnet.clerk, &mut tasks).await.to_string();
         assert!(why.contains("panicked") && why.contains("a mistake"), "{why}");
         tasks.spawn(async { Err(io::ErrorKind::AddrInUse.into()) });
-        assert!(failure(&app.clerk, &mut tasks).await.to_string().contains("a listener failed"));
+        assert!(failure(&tailnet.clerk, &mut tasks).await.to_string().contains("a listener failed"));
         tasks.spawn(std::future::pending());
-        app.clerk.stop("test", Command::Shutdown).await;
-        assert!(failure(&app.clerk, &mut tasks).await.to_string().contains("the clerk has ended"));
+        tailnet.clerk.stop("test", Command::Shutdown).await;
+        assert!(failure(&tailnet.clerk, &mut tasks).await.to_string().contains("the clerk has ended"));
     }
 }

@@ -14,13 +14,14 @@ use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::app::{App, ServeError};
+use crate::app::App;
 use crate::config::{ListenAddr, Listeners, Settings};
 use crate::derp_map::{self, RelayAddress};
 use crate::http;
 use crate::http::metrics;
 use crate::listen::{self, Service, Tls};
 use crate::relay::stun;
+use crate::start::ServeError;
 use crate::system::files;
 use crate::tls::{self, Certificates};
 
@@ -97,16 +98,17 @@ impl Sockets {
     pub fn serve(
         self,
         connections: usize,
-        app: &Arc<App>,
+        app: &App,
+        settings: &Settings,
         certificates: Option<&Arc<Certificates>>,
         tasks: &mut JoinSet<io::Result<()>>,
     ) -> Result<(), ServeError> {
-        let service = Service::new(http::public(app.clone()), app.relay.clone(), connections);
+        let service = Service::new(http::public(app.clone()), app.process.relay.clone(), connections);
         let acceptor =
             certificates.map(|c| tls::server_config(c.clone())).transpose()?.map(TlsAcceptor::from);
         for listener in self.http {
             tracing::info!("listening for HTTP on {}", listener.local_addr()?);
-            let tls = acceptor.clone().filter(|_| app.settings.listeners.http_offers_tls);
+            let tls = acceptor.clone().filter(|_| settings.listeners.http_offers_tls);
             let tls = tls.map_or(Tls::No, Tls::Offered);
             tasks.spawn(forever(listen::accept(listener, tls, service.clone())));
         }

@@ -64,12 +64,12 @@ async fn what_is_not_there_says_so_to_everybody() {
 #[tokio::test]
 async fn a_key_opens_until_it_expires_and_its_use_is_noted() {
     let s = Server::trusting(Trust::Bearer);
-    let inside = Server { router: super::routes(s.app.clone(), Trust::Socket), ..s };
-    let outside = super::routes(inside.app.clone(), Trust::Bearer);
-    let outside = Server { router: outside, app: inside.app.clone(), store: inside.store.clone() };
+    let inside = Server { router: super::routes(s.tailnet.clone(), Trust::Socket), ..s };
+    let outside = super::routes(inside.tailnet.clone(), Trust::Bearer);
+    let outside = Server { router: outside, tailnet: inside.tailnet.clone(), store: inside.store.clone() };
 
     let key = inside.ok("POST /apikey", json!({})).await["apiKey"].as_str().unwrap().to_owned();
-    let mut follow = inside.app.clerk.follow();
+    let mut follow = inside.tailnet.clerk.follow();
     for scheme in ["Bearer", "bearer"] {
         let header = format!("{scheme} {key}");
         let (status, body) = outside.request("GET /node", String::new(), &[("authorization", &header)]).await;

@@ -22,12 +22,12 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::{Trust, routes};
-use crate::app::App;
-use crate::testing::app_over;
+use crate::app::TailnetService;
+use crate::testing::tailnet_over;
 
 /// A server without sockets.
 pub struct Server {
-    pub app: Arc<App>,
+    pub tailnet: Arc<TailnetService>,
     pub store: MemoryStore,
     router: Router,
 }
@@ -40,8 +40,8 @@ impl Server {
 
     pub fn trusting(trust: Trust) -> Server {
         let store = MemoryStore::default();
-        let app = app_over(store.clone());
-        Server { router: routes(app.clone(), trust), app, store }
+        let tailnet = tailnet_over(store.clone());
+        Server { router: routes(tailnet.clone(), trust), tailnet, store }
     }
 
     /// Asks, without a body.
@@ -103,7 +103,7 @@ impl Server {
         let text = made["preAuthKey"]["key"].as_str().unwrap();
         let registration = registration(number, ShownKey::of(text), hostinfo);
         let node_key = registration.node_key;
-        let t = self.app.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
+        let t = self.tailnet.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
         t.node_by_key(&node_key).unwrap().id.get()
     }
 
@@ -111,7 +111,7 @@ impl Server {
     pub async fn knock(&self, number: u8, hostinfo: Hostinfo) -> String {
         let registration = registration(number, ShownKey::None, hostinfo);
         let node_key = registration.node_key;
-        let t = self.app.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
+        let t = self.tailnet.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
         t.tickets().find(|k| k.asking.node_key == node_key).unwrap().id.clone()
     }
 }

@@ -16,7 +16,7 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_tailnet::view;
 use headsail_wire::ids::NodeId;
 
-use crate::control::encode::{CannotEncode, Compression, encode, framed};
+use crate::frames::encode::{CannotEncode, Compression, encode, framed};
 use crate::system::clock;
 
 /// Peers in a piece: their numbers agree but for the last 6 bits.

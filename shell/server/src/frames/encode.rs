@@ -114,8 +114,8 @@ pub struct ShareKey {
 
 /// A step between two snapshots, and what was rendered of it.
 pub struct SharedStep {
-    revisions: (u64, u64),
-    /// The step.
+    /// The snapshots themselves: their revisions alone would not tell two tailnets apart.
+    between: (Arc<Tailnet>, Arc<Tailnet>),
     pub step: Step,
     frames: Mutex<BTreeMap<ShareKey, Option<Bytes>>>,
 }
@@ -153,13 +153,15 @@ pub struct Encoder {
 impl Encoder {
     /// The step from one snapshot to another, compared once for all streams that take it.
     pub fn step(&self, then: &Arc<Tailnet>, now: &Arc<Tailnet>) -> Arc<SharedStep> {
-        let revisions = (then.revision(), now.revision());
+        let is_known =
+            |s: &&Arc<SharedStep>| Arc::ptr_eq(&s.between.0, then) && Arc::ptr_eq(&s.between.1, now);
         let mut steps = self.steps.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(known) = steps.iter().rev().find(|s| s.revisions == revisions) {
+        if let Some(known) = steps.iter().rev().find(is_known) {
             return known.clone();
         }
         let step = Step::new(then.clone(), now.clone());
-        let step = Arc::new(SharedStep { revisions, step, frames: Mutex::default() });
+        let between = (then.clone(), now.clone());
+        let step = Arc::new(SharedStep { between, step, frames: Mutex::default() });
         steps.push_back(step.clone());
         while steps.len() > SHARED_STEPS || policy_steps(&steps) > SHARED_POLICY_STEPS {
             steps.pop_front();
@@ -197,5 +199,18 @@ mod tests {
         }
         let alive = policies.iter().filter(|p| p.upgrade().is_some()).count();
         assert_eq!(alive, SHARED_POLICY_STEPS + 1);
+    }
+
+    #[test]
+    fn steps_of_different_tailnets_are_not_shared_where_their_revisions_coincide() {
+        let encoder = Encoder::default();
+        let steps = [(); 2].map(|()| {
+            let empty = || Arc::new(Tailnet::empty(Arc::new(Settings::basic())));
+            let (then, now) = (empty(), empty());
+            let step = encoder.step(&then, &now);
+            assert!(Arc::ptr_eq(&step, &encoder.step(&then, &now)));
+            step
+        });
+        assert!(!Arc::ptr_eq(&steps[0], &steps[1]));
     }
 }
