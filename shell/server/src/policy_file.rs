@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headsail_policy::{MAX_TEXT, render};
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::model::policy::PolicyRow;
 
@@ -78,7 +79,7 @@ async fn set(clerk: &Clerk, path: &Path, text: io::Result<String>, otherwise: &s
         }
     };
     let command = Command::SetPolicy { text: text.clone(), kept: false };
-    match clerk.submit("policy file", command).await {
+    match clerk.submit(Actor::File("policy".into()), command).await {
         Ok(_) => {
             tracing::info!("the policy `{shown}` holds");
             Outcome::Holds
@@ -167,9 +168,9 @@ mod tests {
         std::fs::write(&path, "{}").unwrap();
         let app = testing::tailnet();
         reload(&app.clerk, &path).await;
-        let before = app.clerk.snapshot().revision();
+        let before = app.clerk.snapshot().version();
         tokio::spawn(watch(app.clerk.clone(), path.clone()));
         tokio::time::sleep(3 * WATCH_EVERY).await;
-        assert_eq!(app.clerk.snapshot().revision(), before);
+        assert_eq!(app.clerk.snapshot().version(), before);
     }
 }

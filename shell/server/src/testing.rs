@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Response;
 use headsail_noise::Responder;
-use headsail_store::Revision;
 use headsail_store::memory::MemoryStore;
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, NewUser};
 use headsail_tailnet::model::node::Node;
 use headsail_tailnet::model::settings::Settings as TailnetSettings;
@@ -43,13 +43,13 @@ pub fn tailnet() -> Arc<TailnetService> {
 /// A tailnet that keeps its rows in this store, which is empty.
 pub fn tailnet_over(store: MemoryStore) -> Arc<TailnetService> {
     let tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
-    let clerk = Clerk::start(tailnet, Box::new(store), Revision::default()).unwrap();
+    let clerk = Clerk::start(tailnet, Box::new(store)).unwrap();
     let settings = Settings::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
     Arc::new(TailnetService::new(clerk, settings.server_url.text, settings.policy))
 }
 
 pub async fn submit(tailnet: &TailnetService, command: Command) -> Arc<Tailnet> {
-    let done = tailnet.clerk.submit("test", command).await;
+    let done = tailnet.clerk.submit(Actor::Server, command).await;
     done.unwrap_or_else(|_| panic!("the command is accepted"))
 }
 

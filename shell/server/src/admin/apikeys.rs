@@ -1,7 +1,7 @@
 //! API keys.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path};
 use headsail_api::Problem;
 use headsail_api::v1::Empty;
 use headsail_api::v1::apikey::{
@@ -20,14 +20,14 @@ use crate::system::random;
 const DEFAULT_SECS: i64 = 90 * 24 * 3600;
 
 /// [`headsail_api::paths::APIKEY_LIST`]
-pub async fn list(State(admin): State<Admin>) -> Answer<ListApiKeysResponse> {
+pub async fn list(admin: Admin) -> Answer<ListApiKeysResponse> {
     let api_keys = admin.snapshot().api_keys().map(|k| view::api_key(k)).collect();
     Ok(Json(ListApiKeysResponse { api_keys }))
 }
 
 /// [`headsail_api::paths::APIKEY_CREATE`]
 pub async fn create(
-    State(admin): State<Admin>,
+    admin: Admin,
     Read(r): Read<CreateApiKeyRequest>,
 ) -> Answer<CreateApiKeyResponse> {
     let new = mint(API_KEY_PREFIX, &random::bytes());
@@ -39,7 +39,7 @@ pub async fn create(
 }
 
 /// [`headsail_api::paths::APIKEY_EXPIRE`]
-pub async fn expire(State(admin): State<Admin>, Read(r): Read<ExpireApiKeyRequest>) -> Answer<Empty> {
+pub async fn expire(admin: Admin, Read(r): Read<ExpireApiKeyRequest>) -> Answer<Empty> {
     let id = match (r.id, r.prefix.as_str()) {
         (Some(id), "") => by_id(id)?,
         (None, prefix) if !prefix.is_empty() => by_prefix(&admin, prefix)?,
@@ -51,7 +51,7 @@ pub async fn expire(State(admin): State<Admin>, Read(r): Read<ExpireApiKeyReques
 
 /// [`headsail_api::paths::APIKEY_DELETE`]
 pub async fn delete(
-    State(admin): State<Admin>,
+    admin: Admin,
     Path(prefix): Path<String>,
     Read(query): Read<DeleteApiKeyQuery>,
 ) -> Answer<Empty> {

@@ -1,7 +1,6 @@
 //! Logins that wait for an administrator.
 
 use axum::Json;
-use axum::extract::State;
 use headsail_api::v1::Empty;
 use headsail_api::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse};
 use headsail_api::v1::node::{NodeResponse, RegisterNodeQuery};
@@ -17,7 +16,7 @@ use super::{Admin, Answer, user_of, view};
 
 /// [`headsail_api::paths::AUTH_REGISTER`]
 pub async fn register(
-    State(admin): State<Admin>,
+    admin: Admin,
     Read(r): Read<AuthRegisterRequest>,
 ) -> Answer<NodeResponse> {
     admit(&admin, r.user, &r.auth_id).await
@@ -25,14 +24,14 @@ pub async fn register(
 
 /// [`headsail_api::paths::NODE_REGISTER`]
 pub async fn register_node(
-    State(admin): State<Admin>,
+    admin: Admin,
     Read(r): Read<RegisterNodeQuery>,
 ) -> Answer<NodeResponse> {
     admit(&admin, r.user, &r.key).await
 }
 
 /// [`headsail_api::paths::AUTH_APPROVE`]
-pub async fn approve(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> Answer<Empty> {
+pub async fn approve(admin: Admin, Read(r): Read<AuthRequest>) -> Answer<Empty> {
     let t = admin.snapshot();
     if let Some(check) = t.ssh_check(&r.auth_id) {
         admin.submit(Command::GrantSsh { check: check.id.clone() }).await?;
@@ -47,7 +46,7 @@ pub async fn approve(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> 
 }
 
 /// [`headsail_api::paths::AUTH_REJECT`]
-pub async fn reject(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> Answer<Empty> {
+pub async fn reject(admin: Admin, Read(r): Read<AuthRequest>) -> Answer<Empty> {
     let t = admin.snapshot();
     if let Some(check) = t.ssh_check(&r.auth_id) {
         admin.submit(Command::RefuseSsh { check: check.id.clone() }).await?;
@@ -59,7 +58,7 @@ pub async fn reject(State(admin): State<Admin>, Read(r): Read<AuthRequest>) -> A
 }
 
 /// [`headsail_api::paths::AUTH_PENDING`]
-pub async fn pending(State(admin): State<Admin>) -> Answer<ListPendingResponse> {
+pub async fn pending(admin: Admin) -> Answer<ListPendingResponse> {
     let t = admin.snapshot();
     let logins = t.tickets().filter(|k| k.state == TicketState::Waiting).map(|k| view::pending(&t, k));
     let sessions =

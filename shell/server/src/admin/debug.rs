@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
 use headsail_api::v1::debug::CreateDebugNodeRequest;
 use headsail_api::v1::node::{Node, NodeResponse};
 use headsail_api::{GO_ZERO_TIME, Problem};
@@ -21,7 +20,7 @@ use crate::system::random;
 /// [`headsail_api::paths::DEBUG_CREATE_NODE`]: makes up a login that waits under the id that the request gives, of a
 /// machine that nobody has.
 pub async fn create_node(
-    State(admin): State<Admin>,
+    admin: Admin,
     Read(r): Read<CreateDebugNodeRequest>,
 ) -> Answer<NodeResponse> {
     let owner =

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use headsail_api::Problem;
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::key::{API_KEY_PREFIX, ApiKey, parse};
 use headsail_tailnet::tailnet::Tailnet;
@@ -20,15 +21,16 @@ use crate::system::clock;
 const NOTE_USE_SECS: i64 = 60;
 
 /// Lets requests through that show a valid API key.
-pub async fn check(State(tailnet): State<Arc<TailnetService>>, request: Request, next: Next) -> Response {
+pub async fn check(State(tailnet): State<Arc<TailnetService>>, mut request: Request, next: Next) -> Response {
     let now = clock::now();
     let snapshot = tailnet.clerk.snapshot();
     let Some(key) = holder(&snapshot, request.headers(), now) else {
         return Refusal(Problem::unauthorized()).into_response();
     };
     if key.last_seen.is_none_or(|seen| now >= seen.plus_secs(NOTE_USE_SECS)) {
-        tailnet.clerk.notify("api", Command::ApiKeyUsed(key.id)).await;
+        tailnet.clerk.notify(Actor::ApiKey(key.id), Command::ApiKeyUsed(key.id)).await;
     }
+    request.extensions_mut().insert(Actor::ApiKey(key.id));
     next.run(request).await
 }
 

@@ -1,12 +1,11 @@
 //! Whether the server works.
 
 use axum::Json;
-use axum::extract::State;
 use headsail_api::v1::health::HealthResponse;
 
 use super::{Admin, Answer};
 
 /// [`headsail_api::paths::HEALTH`]
-pub async fn get(State(admin): State<Admin>) -> Answer<HealthResponse> {
+pub async fn get(admin: Admin) -> Answer<HealthResponse> {
     Ok(Json(HealthResponse { database_connectivity: admin.tailnet.clerk.is_healthy().await }))
 }

@@ -24,12 +24,14 @@ pub mod view;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::handler::Handler;
+use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, on};
 use headsail_api::paths::{self, Method, Route};
 use headsail_api::{Problem, UserRef};
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::user::User;
 use headsail_tailnet::tailnet::Tailnet;
@@ -50,17 +52,29 @@ pub enum Trust {
     Bearer,
 }
 
-/// What the handlers are given.
-#[derive(Clone)]
+/// What a handler receives: the tailnet, and who is calling.
 struct Admin {
     tailnet: Arc<TailnetService>,
-    /// Who acts, for the change log.
-    actor: &'static str,
+    /// The caller, as the change log records it: [`door::check`] or the unix socket has put it into the request.
+    actor: Actor,
+}
+
+impl FromRequestParts<Arc<TailnetService>> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        tailnet: &Arc<TailnetService>,
+    ) -> Result<Admin, Refusal> {
+        let actor = parts.extensions.get::<Actor>().cloned();
+        let actor = actor.ok_or_else(|| Problem::internal("the request does not say who is calling"))?;
+        Ok(Admin { tailnet: tailnet.clone(), actor })
+    }
 }
 
 impl Admin {
     async fn submit(&self, command: Command) -> Result<Arc<Tailnet>, Failure> {
-        self.tailnet.clerk.submit(self.actor, command).await
+        self.tailnet.clerk.submit(self.actor.clone(), command).await
     }
 
     fn snapshot(&self) -> Arc<Tailnet> {
@@ -73,10 +87,6 @@ type Answer<T> = Result<axum::Json<T>, Refusal>;
 
 /// All operations of the API, and the documents that tell of them.
 pub fn routes(tailnet: Arc<TailnetService>, trust: Trust) -> Router {
-    let actor = match trust {
-        Trust::Socket => "cli",
-        Trust::Bearer => "api",
-    };
     let router = [users_and_keys, nodes_and_routes, policy_and_logins]
         .into_iter()
         .fold(Router::new(), |r, add| add(r));
@@ -85,10 +95,10 @@ pub fn routes(tailnet: Arc<TailnetService>, trust: Trust) -> Router {
         Trust::Socket => router,
         Trust::Bearer => router.layer(from_fn_with_state(tailnet.clone(), door::check)),
     };
-    router.merge(openapi::routes()).with_state(Admin { tailnet, actor })
+    router.merge(openapi::routes()).with_state(tailnet)
 }
 
-fn users_and_keys(router: Router<Admin>) -> Router<Admin> {
+fn users_and_keys(router: Router<Arc<TailnetService>>) -> Router<Arc<TailnetService>> {
     router
         .op(paths::USER_LIST, users::list)
         .op(paths::USER_CREATE, users::create)
@@ -105,7 +115,7 @@ fn users_and_keys(router: Router<Admin>) -> Router<Admin> {
         .op(paths::APIKEY_DELETE, apikeys::delete)
 }
 
-fn nodes_and_routes(router: Router<Admin>) -> Router<Admin> {
+fn nodes_and_routes(router: Router<Arc<TailnetService>>) -> Router<Arc<TailnetService>> {
     router
         .op(paths::NODE_LIST, nodes::list)
         .op(paths::NODE_GET, nodes::get)
@@ -123,7 +133,7 @@ fn nodes_and_routes(router: Router<Admin>) -> Router<Admin> {
         .op(paths::ROUTE_DELETE, routes::disable)
 }
 
-fn policy_and_logins(router: Router<Admin>) -> Router<Admin> {
+fn policy_and_logins(router: Router<Arc<TailnetService>>) -> Router<Arc<TailnetService>> {
     router
         .op(paths::AUTH_REGISTER, auth::register)
         .op(paths::AUTH_APPROVE, auth::approve)
@@ -141,11 +151,11 @@ fn policy_and_logins(router: Router<Admin>) -> Router<Admin> {
 /// Mounting operations of the contract.
 trait Mount {
     /// Adds one operation.
-    fn op<H: Handler<T, Admin>, T: 'static>(self, route: Route, handler: H) -> Self;
+    fn op<H: Handler<T, Arc<TailnetService>>, T: 'static>(self, route: Route, handler: H) -> Self;
 }
 
-impl Mount for Router<Admin> {
-    fn op<H: Handler<T, Admin>, T: 'static>(self, route: Route, handler: H) -> Self {
+impl Mount for Router<Arc<TailnetService>> {
+    fn op<H: Handler<T, Arc<TailnetService>>, T: 'static>(self, route: Route, handler: H) -> Self {
         let method = match route.method {
             Method::Get => MethodFilter::GET,
             Method::Post => MethodFilter::POST,

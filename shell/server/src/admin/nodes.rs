@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path};
 use headsail_api::Problem;
 use headsail_api::problem::Finding;
 use headsail_api::v1::Empty;
@@ -25,7 +25,7 @@ use crate::system::clock;
 
 /// [`headsail_api::paths::NODE_LIST`]
 pub async fn list(
-    State(admin): State<Admin>,
+    admin: Admin,
     Read(query): Read<ListNodesQuery>,
 ) -> Answer<ListNodesResponse> {
     let t = admin.snapshot();
@@ -35,19 +35,19 @@ pub async fn list(
 }
 
 /// [`headsail_api::paths::NODE_GET`]
-pub async fn get(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<NodeResponse> {
+pub async fn get(admin: Admin, Path(id): Path<String>) -> Answer<NodeResponse> {
     shown(&admin.snapshot(), named(&id)?)
 }
 
 /// [`headsail_api::paths::NODE_DELETE`]
-pub async fn delete(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<Empty> {
+pub async fn delete(admin: Admin, Path(id): Path<String>) -> Answer<Empty> {
     admin.submit(Command::DeleteNode(named(&id)?)).await?;
     Ok(Json(Empty {}))
 }
 
 /// [`headsail_api::paths::NODE_EXPIRE`]
 pub async fn expire(
-    State(admin): State<Admin>,
+    admin: Admin,
     Path(id): Path<String>,
     Read(r): Read<ExpireNodeRequest>,
 ) -> Answer<NodeResponse> {
@@ -67,7 +67,7 @@ pub async fn expire(
 
 /// [`headsail_api::paths::NODE_RENAME`]
 pub async fn rename(
-    State(admin): State<Admin>,
+    admin: Admin,
     Path((id, name)): Path<(String, String)>,
 ) -> Answer<NodeResponse> {
     let node = named(&id)?;
@@ -76,7 +76,7 @@ pub async fn rename(
 
 /// [`headsail_api::paths::NODE_TAGS`]
 pub async fn tags(
-    State(admin): State<Admin>,
+    admin: Admin,
     Path(id): Path<String>,
     Read(r): Read<SetTagsRequest>,
 ) -> Answer<NodeResponse> {
@@ -87,7 +87,7 @@ pub async fn tags(
 
 /// [`headsail_api::paths::NODE_APPROVE_ROUTES`]
 pub async fn approve_routes(
-    State(admin): State<Admin>,
+    admin: Admin,
     Path(id): Path<String>,
     Read(r): Read<ApproveRoutesRequest>,
 ) -> Answer<NodeResponse> {
@@ -97,7 +97,7 @@ pub async fn approve_routes(
 }
 
 /// [`headsail_api::paths::NODE_BACKFILL`]
-pub async fn backfill(State(admin): State<Admin>, Read(r): Read<BackfillQuery>) -> Answer<BackfillResponse> {
+pub async fn backfill(admin: Admin, Read(r): Read<BackfillQuery>) -> Answer<BackfillResponse> {
     if !r.confirmed {
         return Err(
             Problem::bad_request("this may take addresses away: confirm it with `confirmed=true`").into()

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
 use headsail_api::Problem;
 use headsail_api::problem::Finding;
 use headsail_api::v1::policy::{
@@ -27,7 +26,7 @@ use crate::system::clock;
 pub(super) const NO_POLICY: &str = "no policy was set: every node may reach every other";
 
 /// [`headsail_api::paths::POLICY_GET`]
-pub async fn get(State(admin): State<Admin>) -> Answer<PolicyResponse> {
+pub async fn get(admin: Admin) -> Answer<PolicyResponse> {
     match admin.snapshot().policy() {
         Some(row) => Ok(Json(shown(row))),
         // Headscale's status; its clients go by it.
@@ -36,7 +35,7 @@ pub async fn get(State(admin): State<Admin>) -> Answer<PolicyResponse> {
 }
 
 /// [`headsail_api::paths::POLICY_SET`]
-pub async fn set(State(admin): State<Admin>, Read(r): Read<PolicyRequest>) -> Answer<PolicyResponse> {
+pub async fn set(admin: Admin, Read(r): Read<PolicyRequest>) -> Answer<PolicyResponse> {
     if let config::Policy::File(path) = &admin.tailnet.policy {
         let file = path.as_ref().map_or("a file".to_owned(), |p| format!("`{}`", p.display()));
         return Err(Problem::bad_request(format!(
@@ -50,14 +49,14 @@ pub async fn set(State(admin): State<Admin>, Read(r): Read<PolicyRequest>) -> An
 }
 
 /// [`headsail_api::paths::POLICY_CHECK`]
-pub async fn check(State(admin): State<Admin>, Read(r): Read<PolicyRequest>) -> Answer<CheckPolicyResponse> {
+pub async fn check(admin: Admin, Read(r): Read<PolicyRequest>) -> Answer<CheckPolicyResponse> {
     let (row, _) = candidate(&admin.snapshot(), &r.policy)?;
     Ok(Json(CheckPolicyResponse { warnings: warnings(&row) }))
 }
 
 /// [`headsail_api::paths::POLICY_PREVIEW`]
 pub async fn preview(
-    State(admin): State<Admin>,
+    admin: Admin,
     Read(r): Read<PolicyRequest>,
 ) -> Answer<PreviewPolicyResponse> {
     let t = admin.snapshot();
@@ -67,7 +66,7 @@ pub async fn preview(
 }
 
 /// [`headsail_api::paths::POLICY_EXPLAIN`]
-pub async fn explain(State(admin): State<Admin>, Read(r): Read<ExplainRequest>) -> Answer<ExplainResponse> {
+pub async fn explain(admin: Admin, Read(r): Read<ExplainRequest>) -> Answer<ExplainResponse> {
     let t = admin.snapshot();
     let engine = match r.policy.is_empty() {
         true => t.access().engine().clone(),

@@ -1,7 +1,6 @@
 //! Auth keys.
 
 use axum::Json;
-use axum::extract::State;
 use headsail_api::Problem;
 use headsail_api::v1::Empty;
 use headsail_api::v1::preauthkey::{
@@ -22,7 +21,7 @@ const DEFAULT_SECS: i64 = 3600;
 
 /// [`headsail_api::paths::PREAUTHKEY_LIST`]
 pub async fn list(
-    State(admin): State<Admin>,
+    admin: Admin,
     Read(query): Read<ListPreAuthKeysQuery>,
 ) -> Answer<ListPreAuthKeysResponse> {
     let t = admin.snapshot();
@@ -33,7 +32,7 @@ pub async fn list(
 
 /// [`headsail_api::paths::PREAUTHKEY_CREATE`]
 pub async fn create(
-    State(admin): State<Admin>,
+    admin: Admin,
     Read(r): Read<CreatePreAuthKeyRequest>,
 ) -> Answer<CreatePreAuthKeyResponse> {
     let user = r.user.map(|u| user_of(&admin.snapshot(), &u).map(|u| u.id)).transpose()?;
@@ -56,7 +55,7 @@ pub async fn create(
 }
 
 /// [`headsail_api::paths::PREAUTHKEY_EXPIRE`]
-pub async fn expire(State(admin): State<Admin>, Read(r): Read<ExpirePreAuthKeyRequest>) -> Answer<Empty> {
+pub async fn expire(admin: Admin, Read(r): Read<ExpirePreAuthKeyRequest>) -> Answer<Empty> {
     let id = match r.id {
         Some(id) => known(id)?,
         None if r.key.is_empty() => {
@@ -73,7 +72,7 @@ pub async fn expire(State(admin): State<Admin>, Read(r): Read<ExpirePreAuthKeyRe
 }
 
 /// [`headsail_api::paths::PREAUTHKEY_DELETE`]
-pub async fn delete(State(admin): State<Admin>, Read(r): Read<DeletePreAuthKeyQuery>) -> Answer<Empty> {
+pub async fn delete(admin: Admin, Read(r): Read<DeletePreAuthKeyQuery>) -> Answer<Empty> {
     let id = r.id.ok_or_else(|| Problem::bad_request("say which auth key: its `id` is missing"))?;
     admin.submit(Command::DeleteAuthKey(known(id)?)).await?;
     Ok(Json(Empty {}))

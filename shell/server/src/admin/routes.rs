@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path};
 use headsail_api::Problem;
 use headsail_api::v1::Empty;
 use headsail_api::v1::route::{ListRoutesResponse, Route};
@@ -26,13 +26,13 @@ use super::{Admin, Answer, nodes, read, view};
 const SLOTS: u64 = 10_000;
 
 /// [`headsail_api::paths::ROUTE_LIST`]
-pub async fn list(State(admin): State<Admin>) -> Answer<ListRoutesResponse> {
+pub async fn list(admin: Admin) -> Answer<ListRoutesResponse> {
     let t = admin.snapshot();
     Ok(Json(ListRoutesResponse { routes: t.nodes().flat_map(|n| of(&t, n)).collect() }))
 }
 
 /// [`headsail_api::paths::NODE_ROUTES`]
-pub async fn of_node(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<ListRoutesResponse> {
+pub async fn of_node(admin: Admin, Path(id): Path<String>) -> Answer<ListRoutesResponse> {
     let t = admin.snapshot();
     let id = nodes::named(&id)?;
     let node = t.node(id).ok_or_else(|| Problem::not_found(format!("there is no node with id `{id}`")))?;
@@ -40,7 +40,7 @@ pub async fn of_node(State(admin): State<Admin>, Path(id): Path<String>) -> Answ
 }
 
 /// [`headsail_api::paths::ROUTE_ENABLE`]
-pub async fn enable(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<Empty> {
+pub async fn enable(admin: Admin, Path(id): Path<String>) -> Answer<Empty> {
     let (node, prefix) = find(&admin.snapshot(), &id)?;
     let (approve, withdraw) = ([prefix].into(), BTreeSet::new());
     admin.submit(Command::EditRoutes { node: node.id, approve, withdraw }).await?;
@@ -49,7 +49,7 @@ pub async fn enable(State(admin): State<Admin>, Path(id): Path<String>) -> Answe
 
 /// [`headsail_api::paths::ROUTE_DISABLE`], and [`headsail_api::paths::ROUTE_DELETE`]: what a node still advertises
 /// stays listed, the rest is forgotten with its approval.
-pub async fn disable(State(admin): State<Admin>, Path(id): Path<String>) -> Answer<Empty> {
+pub async fn disable(admin: Admin, Path(id): Path<String>) -> Answer<Empty> {
     let (node, prefix) = find(&admin.snapshot(), &id)?;
     let (approve, withdraw) = (BTreeSet::new(), [prefix].into());
     admin.submit(Command::EditRoutes { node: node.id, approve, withdraw }).await?;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path};
 use headsail_api::v1::Empty;
 use headsail_api::v1::user::{
     CreateUserRequest, ListUsersQuery, ListUsersResponse, SetRoleRequest, UserResponse,
@@ -20,7 +20,7 @@ use crate::clerk::Failure;
 
 /// [`headsail_api::paths::USER_LIST`]
 pub async fn list(
-    State(admin): State<Admin>,
+    admin: Admin,
     Read(query): Read<ListUsersQuery>,
 ) -> Answer<ListUsersResponse> {
     let t = admin.snapshot();
@@ -37,7 +37,7 @@ pub async fn list(
 }
 
 /// [`headsail_api::paths::USER_CREATE`]
-pub async fn create(State(admin): State<Admin>, Read(r): Read<CreateUserRequest>) -> Answer<UserResponse> {
+pub async fn create(admin: Admin, Read(r): Read<CreateUserRequest>) -> Answer<UserResponse> {
     let name = r.name.clone();
     let new =
         NewUser { name: r.name, display_name: r.display_name, email: r.email, picture_url: r.picture_url };
@@ -51,14 +51,14 @@ pub async fn create(State(admin): State<Admin>, Read(r): Read<CreateUserRequest>
 }
 
 /// [`headsail_api::paths::USER_DELETE`]
-pub async fn delete(State(admin): State<Admin>, Path(who): Path<String>) -> Answer<Empty> {
+pub async fn delete(admin: Admin, Path(who): Path<String>) -> Answer<Empty> {
     admin.submit(Command::DestroyUser(named(&admin, &who)?)).await?;
     Ok(Json(Empty {}))
 }
 
 /// [`headsail_api::paths::USER_RENAME`]
 pub async fn rename(
-    State(admin): State<Admin>,
+    admin: Admin,
     Path((who, name)): Path<(String, String)>,
 ) -> Answer<UserResponse> {
     let user = named(&admin, &who)?;
@@ -69,7 +69,7 @@ pub async fn rename(
 
 /// [`headsail_api::paths::USER_ROLE`]
 pub async fn set_role(
-    State(admin): State<Admin>,
+    admin: Admin,
     Path(who): Path<String>,
     Read(r): Read<SetRoleRequest>,
 ) -> Answer<UserResponse> {

@@ -1,13 +1,14 @@
-//! What an administrator reads in the log about the tailnet: a line for each change that matters, with who asked for it.
+//! The log lines that administrators read about the tailnet: one for each change that matters, with who caused it.
 //!
-//! It comes from the same list of changes as everything else. Names in it were checked when they were given: those of
-//! nodes are labels of DNS. What hosts call themselves, keys and logins that strangers wait for are not told.
+//! Names in them were checked when they were given: those of nodes are DNS labels. Names that hosts give themselves, keys,
+//! and pending logins of strangers are not logged.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
 use headsail_tailnet::change::Change;
+use headsail_tailnet::commit::Commit;
 use headsail_tailnet::model::node::{Expiry, Node, Owner};
 use headsail_tailnet::model::ssh_check::SshCheck;
 use headsail_tailnet::model::ticket::TicketState;
@@ -15,20 +16,22 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::{NodeId, UserId};
 use headsail_wire::time::Time;
 
-/// Logs changes that have come true, which were decided on the tailnet as it `was`.
-pub(crate) fn tell(actor: &str, was: &Tailnet, changes: &[Change]) {
+/// Logs what a commit changed; `was` is the tailnet before it.
+pub(crate) fn log(was: &Tailnet, commit: &Commit) {
     let mut journal = Journal { was, nodes: BTreeMap::new() };
-    for change in changes {
-        if let Change::Presence(id, presence) = change {
-            tracing::debug!(by = actor, node = id.get(), online = presence.is_online(), "presence");
-        }
-        for line in journal.lines(change) {
-            tracing::info!(by = actor, "{line}");
+    for (actor, changes) in &commit.entries {
+        for change in changes {
+            if let Change::Presence(id, presence) = change {
+                tracing::debug!(by = %actor, node = id.get(), online = presence.is_online(), "presence");
+            }
+            for line in journal.lines(change) {
+                tracing::info!(by = %actor, "{line}");
+            }
         }
     }
 }
 
-/// The tailnet before a list of changes, and the nodes of that list so far: one may occur more than once.
+/// The tailnet before a commit, and the nodes that the commit has changed so far: it may change one more than once.
 struct Journal<'a> {
     was: &'a Tailnet,
     nodes: BTreeMap<NodeId, Arc<Node>>,
@@ -47,34 +50,37 @@ impl Journal<'_> {
             }
             Change::NodeGone(id) => {
                 let node = self.nodes.remove(id).or_else(|| self.was.node(*id).cloned());
-                node.map(|node| format!("{} is gone", called(&node))).into_iter().collect()
+                node.map(|node| format!("{} was deleted", called(&node))).into_iter().collect()
             }
             Change::User(user) => match self.was.user(user.id) {
-                None => vec![format!("user `{}` ({}) was made", user.name, user.id)],
+                None => vec![format!("user `{}` ({}) was created", user.name, user.id)],
                 Some(before) if before.name != user.name => {
-                    vec![format!("user `{}` ({}) is called `{}` now", before.name, user.id, user.name)]
+                    vec![format!("user `{}` ({}) was renamed to `{}`", before.name, user.id, user.name)]
                 }
-                Some(_) => vec![format!("user `{}` ({}) is different", user.name, user.id)],
+                Some(before) if before.role != user.role => {
+                    vec![format!("user `{}` ({}) has the role `{}` now", user.name, user.id, user.role.name())]
+                }
+                Some(_) => vec![format!("user `{}` ({}) was updated", user.name, user.id)],
             },
-            Change::UserGone(id) => vec![format!("{} is gone", self.user(*id))],
+            Change::UserGone(id) => vec![format!("{} was deleted", self.user(*id))],
             Change::AuthKey(key) => match self.was.auth_key(key.id) {
-                None => vec![format!("auth key {} of {} was made", key.id, self.keeper(key.user, &key.tags))],
+                None => vec![format!("pre-auth key {} of {} was created", key.id, self.keeper(key.user, &key.tags))],
                 Some(before) if before.expiration != key.expiration => {
-                    vec![format!("auth key {} {}", key.id, until(key.expiration))]
+                    vec![expiration(&format!("pre-auth key {}", key.id), key.expiration)]
                 }
                 Some(_) => Vec::new(),
             },
-            Change::AuthKeyGone(id) => vec![format!("auth key {id} is gone")],
+            Change::AuthKeyGone(id) => vec![format!("pre-auth key {id} was deleted")],
             Change::ApiKey(key) => match self.was.api_key(key.id) {
-                None => vec![format!("API key {} was made", key.id)],
+                None => vec![format!("API key {} was created", key.id)],
                 Some(before) if before.expiration != key.expiration => {
-                    vec![format!("API key {} {}", key.id, until(key.expiration))]
+                    vec![expiration(&format!("API key {}", key.id), key.expiration)]
                 }
                 Some(_) => Vec::new(),
             },
-            Change::ApiKeyGone(id) => vec![format!("API key {id} is gone")],
+            Change::ApiKeyGone(id) => vec![format!("API key {id} was deleted")],
             Change::SshCheck(check) => self.session(check).into_iter().collect(),
-            Change::Policy(_) => vec!["a policy was set".to_owned()],
+            Change::Policy(_) => vec!["a new policy is in effect".to_owned()],
             Change::Contact(..)
             | Change::Presence(..)
             | Change::Tombstone(_)
@@ -87,12 +93,12 @@ impl Journal<'_> {
         }
     }
 
-    /// What a person has said of an SSH session that needed consent.
+    /// Whether a person approved an SSH session that needed it.
     fn session(&self, check: &SshCheck) -> Option<String> {
         let verdict = match check.state {
             TicketState::Waiting => return None,
-            TicketState::Granted => "was let in",
-            TicketState::Refused(_) => "was refused",
+            TicketState::Granted => "was approved",
+            TicketState::Refused(_) => "was denied",
         };
         let name = |id: NodeId| self.was.node(id).map_or_else(|| format!("node {id}"), |n| called(n));
         let (from, to, account) = (name(check.src), name(check.dst), check.account.escape_debug());
@@ -101,32 +107,33 @@ impl Journal<'_> {
 
     fn arrival(&self, node: &Node) -> String {
         let kind = if node.ephemeral { ", ephemeral" } else { "" };
-        let key = node.auth_key.map_or_else(String::new, |id| format!(", with auth key {id}"));
-        let routes = match node.approved_routes.is_empty() {
-            true => String::new(),
-            false => format!(", with the routes {}", listed(node.approved_routes.iter())),
+        let key = node.auth_key.map_or_else(String::new, |id| format!(", with pre-auth key {id}"));
+        let routes = if node.approved_routes.is_empty() {
+            String::new()
+        } else {
+            format!(", with the routes {}", listed(node.approved_routes.iter()))
         };
         let (name, owner, ips) = (called(node), self.owner(&node.owner), listed(node.ips()));
-        format!("{name} of {owner} has joined{key}{kind}, as {ips}{routes}")
+        format!("{name} of {owner} joined{key}{kind}, as {ips}{routes}")
     }
 
     fn difference(&self, before: &Node, node: &Node) -> Vec<String> {
         let name = called(node);
         let mut lines = Vec::new();
         if before.name != node.name {
-            lines.push(format!("{} is called `{}` now", called(before), node.name));
+            lines.push(format!("{} was renamed to `{}`", called(before), node.name));
         }
         if before.owner != node.owner {
-            lines.push(format!("{name} belongs to {} now", self.owner(&node.owner)));
+            lines.push(format!("{name} now belongs to {}", self.owner(&node.owner)));
         }
         if before.node_key != node.node_key {
-            lines.push(format!("{name} has logged in with a new key"));
+            lines.push(format!("{name} logged in with a new key"));
         }
         if before.expiry != node.expiry {
             lines.push(match node.expiry {
-                Expiry::Passed(_) => format!("{name} has expired or logged out"),
+                Expiry::Passed(_) => format!("{name} expired or logged out"),
                 Expiry::At(at) => format!("{name} expires at {at}"),
-                Expiry::Never => format!("{name} does not expire any more"),
+                Expiry::Never => format!("{name} no longer expires"),
             });
         }
         if before.approved_routes != node.approved_routes {
@@ -136,7 +143,7 @@ impl Journal<'_> {
             lines.push(format!("routes of {name}: approved {approved}, withdrawn {withdrawn}"));
         }
         if (before.v4, before.v6) != (node.v4, node.v6) {
-            lines.push(format!("{name} has the addresses {}", listed(node.ips())));
+            lines.push(format!("{name} now has the addresses {}", listed(node.ips())));
         }
         lines
     }
@@ -157,8 +164,8 @@ impl Journal<'_> {
     }
 }
 
-fn until(at: Option<Time>) -> String {
-    at.map_or_else(|| "does not expire any more".to_owned(), |at| format!("is good until {at}"))
+fn expiration(key: &str, at: Option<Time>) -> String {
+    at.map_or_else(|| format!("{key} no longer expires"), |at| format!("{key} is valid until {at}"))
 }
 
 fn called(node: &Node) -> String {
@@ -183,19 +190,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_life_of_a_node_is_told() {
+    async fn what_happens_to_a_node_is_logged() {
         let app = testing::tailnet();
         let empty = app.clerk.snapshot();
         let alice = testing::user(&app, "alice").await;
         let with_alice = app.clerk.snapshot();
         let user = with_alice.user(alice).unwrap().clone();
-        assert_eq!(lines(&empty, &[Change::User(user)]), ["user `alice` (1) was made"]);
+        assert_eq!(lines(&empty, &[Change::User(user)]), ["user `alice` (1) was created"]);
         let (node, _) = testing::let_in(&app, 1, alice).await;
         let joined = Change::Node(node.clone());
         let told = lines(&with_alice, std::slice::from_ref(&joined));
         assert_eq!(told.len(), 1);
         assert!(
-            told[0].starts_with("node `web` (1) of user `alice` (1) has joined, as 100.64.0."),
+            told[0].starts_with("node `web` (1) of user `alice` (1) joined, as 100.64.0."),
             "{told:?}"
         );
 
@@ -214,15 +221,15 @@ mod tests {
             lines(&before, &history),
             [
                 "routes of node `web` (1): approved 10.0.0.0/8 192.168.0.0/16, withdrawn none",
-                "node `web` (1) is called `www` now",
-                "node `www` (1) has expired or logged out",
-                "node `www` (1) is gone",
+                "node `web` (1) was renamed to `www`",
+                "node `www` (1) expired or logged out",
+                "node `www` (1) was deleted",
             ]
         );
     }
 
     #[tokio::test]
-    async fn consent_to_ssh_sessions_is_told() {
+    async fn approval_of_ssh_sessions_is_logged() {
         let app = testing::tailnet();
         let alice = testing::user(&app, "alice").await;
         let (from, _) = testing::let_in(&app, 1, alice).await;
@@ -239,7 +246,7 @@ mod tests {
             |state| lines(&app.clerk.snapshot(), &[Change::SshCheck(Arc::new(check(state)))]).join("; ");
         assert_eq!(told(TicketState::Waiting), "");
         let granted = told(TicketState::Granted);
-        assert_eq!(granted, "SSH from node `web` (1) to node `web-1` (2) as `ro\\not` was let in");
-        assert!(told(TicketState::Refused("no".into())).ends_with("was refused"));
+        assert_eq!(granted, "SSH from node `web` (1) to node `web-1` (2) as `ro\\not` was approved");
+        assert!(told(TicketState::Refused("no".into())).ends_with("was denied"));
     }
 }

@@ -1,23 +1,24 @@
 //! Road 4: the only writer. It decides, commits to the store, applies to memory, publishes a snapshot, and answers.
 //!
-//! Commands that wait together are decided one after the other and committed together. Readers never lock: they hold
-//! a snapshot, or wait for the next one. Askers are answered before streams are woken: a thousand streams that render
-//! their deltas would be in the way of the one whose client waits.
+//! Commands that wait together are decided one after the other and committed together ([`headsail_tailnet::batch`]).
+//! Readers never lock: they hold a snapshot, or wait for the next one. Callers are answered before streams are woken: a
+//! thousand streams that render their deltas would delay the client that waits for its answer.
 
 pub mod health;
 mod journal;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headsail_store::{Batch, Fault, Revision, Store};
-use headsail_tailnet::batch::{Decided, Outcome};
-use headsail_tailnet::change::Change;
+use headsail_store::{Fault, Store};
+use headsail_tailnet::actor::Actor;
+use headsail_tailnet::batch::{Outcome, Request, Saved, settle};
 use headsail_tailnet::command::{Command, Env, Rejection};
+use headsail_tailnet::commit::{Commit, Since};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
+use headsail_tailnet::feed::Feed;
 use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::time::Time;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,25 +27,25 @@ use tokio::time::Instant;
 use crate::system::clock;
 use crate::system::random;
 
-/// Commands that may wait for the clerk; whoever comes later waits for room.
+/// Commands that can wait for the clerk; later callers wait for room.
 const QUEUE: usize = 4096;
 /// Commands that are committed together at most.
 const BATCH: usize = 256;
 /// Rows that a deadline handles at once at most.
 const DUE_AT_ONCE: usize = 1024;
-/// The longest sleep of the clerk where nothing is due.
+/// The longest sleep of the clerk while nothing is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// How long a health check waits.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long due rows wait after the store refused.
+/// How long due rows wait after the store refused a commit.
 const RETRY_AFTER_FAULT: Duration = Duration::from_secs(1);
 
-/// Why a command did not happen.
+/// Why a command did not happen. Nothing has changed.
 #[derive(Clone, Debug)]
 pub enum Failure {
-    /// The asker's fault.
+    /// The request is invalid, or does not fit the tailnet as it is.
     Rejected(Rejection),
-    /// Ours: the store refused, or the server stops. Nothing has changed.
+    /// The store refused the commit, or the server is stopping.
     Fault(String),
 }
 
@@ -55,11 +56,11 @@ impl From<Rejection> for Failure {
 }
 
 enum Job {
-    /// Decide this.
-    Carry { command: Command, actor: &'static str, answer: Answer },
-    /// Say whether the store could save something now.
+    /// Carry out a command.
+    Carry { request: Request, answer: Answer },
+    /// Report whether the store could save something now.
     Ping(oneshot::Sender<Result<(), Fault>>),
-    /// Close the store, and say so.
+    /// Close the store, and report when that is done.
     Stop(oneshot::Sender<()>),
 }
 
@@ -67,51 +68,52 @@ enum Job {
 #[derive(Clone)]
 pub struct Clerk {
     jobs: mpsc::Sender<Job>,
-    snapshots: watch::Receiver<Arc<Tailnet>>,
+    feed: watch::Receiver<Feed>,
 }
 
 impl Clerk {
-    /// Starts the clerk on a thread of its own, so that a slow disk holds up nobody else.
-    /// `stored` is the revision of the store that `tailnet` was made of.
+    /// Starts the clerk on a thread of its own, so that a slow disk blocks nothing else. The revision of `tailnet` is that
+    /// of the store.
     ///
     /// # Errors
-    /// The system gives no thread.
-    pub fn start(tailnet: Tailnet, store: Box<dyn Store>, stored: Revision) -> io::Result<Clerk> {
+    /// The operating system could not start a thread.
+    pub fn start(tailnet: Tailnet, store: Box<dyn Store>) -> io::Result<Clerk> {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let (mut worker, snapshots) = Worker::new(tailnet, store, stored);
+        let (mut worker, feed) = Worker::new(tailnet, store);
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("clerk".into()).spawn(move || {
             let stopped = runtime.block_on(worker.run(queue));
-            // The store closes here, before anybody is told.
+            // The store closes here, before anyone hears that the clerk has stopped.
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
-        Ok(Clerk { jobs, snapshots })
+        Ok(Clerk { jobs, feed })
     }
 
-    /// Waits for the end of the clerk, after which nothing can change any more: it was stopped, or it has panicked.
+    /// Waits until the clerk has stopped or panicked. Nothing can change after that.
     pub async fn ended(&self) {
         self.jobs.closed().await;
     }
 
-    /// What is true now.
+    /// The current snapshot.
     pub fn snapshot(&self) -> Arc<Tailnet> {
-        self.snapshots.borrow().clone()
+        self.feed.borrow().tailnet().clone()
     }
 
-    /// Follows what becomes true.
-    pub fn follow(&self) -> watch::Receiver<Arc<Tailnet>> {
-        self.snapshots.clone()
+    /// Follows snapshots, and the commits that lead from one to the next.
+    pub fn follow(&self) -> watch::Receiver<Feed> {
+        self.feed.clone()
     }
 
-    /// Has a command carried out, and gives the first snapshot in which it is true.
+    /// Carries out a command, and returns the first snapshot that includes it.
     ///
     /// # Errors
-    /// The rejection, or a fault of ours; then nothing has changed.
-    pub async fn submit(&self, actor: &'static str, command: Command) -> Result<Arc<Tailnet>, Failure> {
+    /// The command was rejected or could not be saved. Nothing has changed.
+    pub async fn submit(&self, actor: Actor, command: Command) -> Result<Arc<Tailnet>, Failure> {
         let (answer, wait) = oneshot::channel();
         let stopped = || Failure::Fault("the server is stopping; try again in a moment".into());
-        self.jobs.send(Job::Carry { command, actor, answer }).await.map_err(|_| stopped())?;
+        let request = Request { actor, command };
+        self.jobs.send(Job::Carry { request, answer }).await.map_err(|_| stopped())?;
         wait.await.map_err(|_| stopped())?
     }
 
@@ -124,55 +126,50 @@ impl Clerk {
         tokio::time::timeout(HEALTH_TIMEOUT, asked).await.unwrap_or(false)
     }
 
-    /// Carries out a last command, closes the store and stops. Whatever is asked later is answered with a fault.
-    pub async fn stop(&self, actor: &'static str, last: Command) {
-        // Where it is refused there is nothing to save, and a store that fails has said so.
-        let _ = self.submit(actor, last).await;
+    /// Carries out a last command, closes the store and stops. Later commands fail.
+    pub async fn stop(&self, last: Command) {
+        // If it is rejected there is nothing to save, and a store that fails is in the log.
+        let _ = self.submit(Actor::Server, last).await;
         let (told, stopped) = oneshot::channel();
         if self.jobs.send(Job::Stop(told)).await.is_ok() {
             let _ = stopped.await;
         }
     }
 
-    /// Has a command carried out whose answer nobody waits for.
-    pub async fn notify(&self, actor: &'static str, command: Command) {
+    /// Carries out a command without waiting for its outcome.
+    pub async fn notify(&self, actor: Actor, command: Command) {
         let (answer, _) = oneshot::channel();
-        // The only failure is a server that has stopped, which needs no telling.
-        let _ = self.jobs.send(Job::Carry { command, actor, answer }).await;
+        // This fails only if the server has stopped.
+        let _ = self.jobs.send(Job::Carry { request: Request { actor, command }, answer }).await;
     }
 }
 
 struct Worker {
     tailnet: Tailnet,
     store: Box<dyn Store>,
-    stored: Revision,
     deadlines: Deadlines,
-    publish: watch::Sender<Arc<Tailnet>>,
-    /// After the store has refused, rows that are due wait until then.
+    publish: watch::Sender<Feed>,
+    /// After the store has refused a commit, due rows wait until then.
     retry_at: Option<Instant>,
 }
 
 type Answer = oneshot::Sender<Result<Arc<Tailnet>, Failure>>;
 
 impl Worker {
-    fn new(
-        tailnet: Tailnet,
-        store: Box<dyn Store>,
-        stored: Revision,
-    ) -> (Worker, watch::Receiver<Arc<Tailnet>>) {
-        let (publish, snapshots) = watch::channel(Arc::new(tailnet.clone()));
+    fn new(tailnet: Tailnet, store: Box<dyn Store>) -> (Worker, watch::Receiver<Feed>) {
+        let (publish, feed) = watch::channel(Feed::new(tailnet.clone()));
         let deadlines = Deadlines::of(&tailnet);
-        (Worker { tailnet, store, stored, deadlines, publish, retry_at: None }, snapshots)
+        (Worker { tailnet, store, deadlines, publish, retry_at: None }, feed)
     }
 
-    /// Works until it is stopped, and gives the way to say that it has; or until nobody is left to ask.
+    /// Works until it is told to stop, and returns the channel on which to confirm that; or until no caller is left.
     async fn run(&mut self, mut queue: mpsc::Receiver<Job>) -> Option<oneshot::Sender<()>> {
         let mut jobs = Vec::with_capacity(BATCH);
         loop {
             if let Ok(0) = tokio::time::timeout(self.sleep(), queue.recv_many(&mut jobs, BATCH)).await {
                 return None;
             }
-            // Whatever has woken it: rows that are due don't wait for a moment in which nobody asks.
+            // Due rows do not wait for a moment without other commands.
             self.add_due(&mut jobs);
             if let Some(told) = self.carry_out(&mut jobs) {
                 return Some(told);
@@ -180,7 +177,7 @@ impl Worker {
         }
     }
 
-    /// How long there is nothing to do unless somebody asks.
+    /// How long there is nothing to do unless a command arrives.
     fn sleep(&self) -> Duration {
         let due = self.deadlines.deadline().map_or(LONGEST_SLEEP, until);
         let pause = self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
@@ -194,74 +191,87 @@ impl Worker {
         self.retry_at = None;
         jobs.extend(self.deadlines.due(clock::now(), DUE_AT_ONCE).into_iter().map(|row| {
             let (answer, _) = oneshot::channel();
-            Job::Carry { command: Command::Due(row), actor: "clock", answer }
+            Job::Carry { request: Request { actor: Actor::Clock, command: Command::Due(row) }, answer }
         }));
     }
 
-    /// Decides, commits and publishes a batch, and answers. Gives whoever wants the clerk to stop.
+    /// Decides, commits and publishes a batch, and answers. Returns whom to tell when the clerk has stopped, if it is to.
     fn carry_out(&mut self, jobs: &mut Vec<Job>) -> Option<oneshot::Sender<()>> {
         let mut stop = None;
-        let mut decided = Decided::on(&self.tailnet);
-        let (mut askers, mut actors) = (Vec::with_capacity(jobs.len()), BTreeSet::new());
+        let (mut requests, mut answers) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
         for job in jobs.drain(..) {
             match job {
-                Job::Carry { command, actor, answer } => {
-                    let mut env = Env { now: clock::now(), rng: &mut random::fill };
-                    decided.add(decide(decided.tailnet(), command, &mut env));
-                    actors.insert(actor);
-                    askers.push(answer);
+                Job::Carry { request, answer } => {
+                    requests.push(request);
+                    answers.push(answer);
                 }
-                // Whoever asked may have gone away, here and below; what was decided holds all the same.
+                // The caller may have gone away, here and below; its command counts all the same.
                 Job::Ping(answer) => drop(answer.send(self.store.ping())),
                 Job::Stop(told) => stop = Some(told),
             }
         }
-        let actors = actors.into_iter().collect::<Vec<_>>().join(", ");
-        let (settled, why) = match self.commit(&actors, &decided.changes()) {
-            Ok(()) => (decided.saved(), String::new()),
-            Err(fault) => {
-                (decided.unsaved(&self.tailnet), format!("the server could not save the change: {fault}"))
-            }
+        let now = clock::now();
+        let decide = |t: &Tailnet, command: &Command| {
+            decide(t, command, &mut Env { now, rng: &mut random::fill })
         };
-        let was = self.publish.borrow().clone();
-        let is_new = !settled.changes.is_empty();
+        let settled = settle(&self.tailnet, &requests, now, decide, |commit| save(&mut *self.store, commit));
+        let why = settled.fault.map(|fault| self.note_fault(&fault));
+        let was = self.tailnet.clone();
+        let (is_new, commit) = (settled.tailnet.version() != was.version(), settled.commit);
         if is_new {
-            self.accept(settled.tailnet, &settled.changes);
+            self.accept(settled.tailnet, settled.others, commit.clone());
         }
-        let snapshot = self.publish.borrow().clone();
-        for (answer, outcome) in askers.into_iter().zip(settled.outcomes) {
+        let snapshot = self.publish.borrow().tailnet().clone();
+        for (answer, outcome) in answers.into_iter().zip(settled.outcomes) {
             let _ = answer.send(match outcome {
                 Outcome::Done => Ok(snapshot.clone()),
                 Outcome::Rejected(rejection) => Err(Failure::Rejected(rejection)),
-                Outcome::Unsaved => Err(Failure::Fault(why.clone())),
+                Outcome::Unsaved => Err(Failure::Fault(why.clone().unwrap_or_default())),
             });
         }
         if is_new {
             self.publish.send_modify(|_| {});
-            journal::tell(&actors, &was, &settled.changes);
+            journal::log(&was, &commit);
         }
         stop
     }
 
-    fn commit(&mut self, actor: &str, changes: &[Change]) -> Result<(), Fault> {
-        let batch = Batch { expected: self.stored, actor, at: clock::now(), changes };
-        self.stored = self.store.commit(&batch).inspect_err(|fault| {
-            tracing::error!("a change could not be saved: {fault}");
-            // A pause that has begun is not made longer, or a busy server would never look at its rows.
-            self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_AFTER_FAULT);
-        })?;
-        Ok(())
+    /// Logs why the store refused, and returns what callers are told.
+    fn note_fault(&mut self, fault: &Fault) -> String {
+        tracing::error!("a change could not be saved: {fault}");
+        // A pause that has begun is not made longer, or a busy server would never look at its rows.
+        self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_AFTER_FAULT);
+        format!("the server could not save the change: {fault}")
     }
 
-    /// Makes the changes true for whoever looks. Those who wait for the next snapshot are woken by the caller.
-    fn accept(&mut self, next: Tailnet, changes: &[Change]) {
-        self.deadlines.note(&next, changes);
-        let snapshot = Arc::new(next.clone());
-        self.tailnet = next;
-        self.publish.send_if_modified(|published| {
-            *published = snapshot;
+    /// Publishes a snapshot for readers that look. The caller wakes those who wait for one.
+    fn accept(&mut self, next: Tailnet, others: Vec<Since>, commit: Commit) {
+        for since in &others {
+            match since {
+                Since::Commits(commits) => {
+                    commits.iter().for_each(|commit| self.deadlines.note(&next, commit.changes()));
+                }
+                Since::Rows(_) => self.deadlines = Deadlines::of(&next),
+            }
+        }
+        self.deadlines.note(&next, commit.changes());
+        self.tailnet = next.clone();
+        self.publish.send_if_modified(|feed| {
+            *feed = feed.next(next, others, commit);
             false // nobody is woken yet
         });
+    }
+}
+
+/// Commits. If another writer was faster, reads what it did.
+fn save(store: &mut dyn Store, commit: &Commit) -> Saved<Fault> {
+    match store.commit(commit) {
+        Ok(()) => Saved::Yes,
+        Err(fault @ Fault::Conflict { .. }) => match store.since(commit.parent()) {
+            Ok(since) => Saved::Conflict { since, fault },
+            Err(fault) => Saved::No(fault),
+        },
+        Err(fault) => Saved::No(fault),
     }
 }
 

@@ -1,6 +1,9 @@
-use headsail_store::Loaded;
+use headsail_store::history::{History, Query};
 use headsail_store::memory::MemoryStore;
 use headsail_tailnet::command::{NewUser, Registration, ShownKey, Telling};
+use headsail_tailnet::change::Change;
+use headsail_tailnet::commit::{Loaded, Revision};
+use headsail_tailnet::feed::News;
 use headsail_tailnet::model::node::{Expiry, Presence, StreamNo};
 use headsail_tailnet::model::settings::Settings;
 use headsail_wire::capver::CapVer;
@@ -9,6 +12,8 @@ use headsail_wire::ids::{NodeId, UserId};
 use headsail_wire::keys::{DiscoKey, MachineKey, NodeKey};
 
 use super::*;
+
+const TESTER: Actor = Actor::UnixUser(1000);
 
 fn full() -> Fault {
     Fault::Full("disk".into())
@@ -50,39 +55,32 @@ fn ports(t: &Tailnet, node: NodeId) -> Vec<u16> {
 }
 
 /// A tailnet with a user and a node, and the store that it is kept in.
-fn one_node() -> (Tailnet, NodeId, MemoryStore, Revision) {
-    let mut t = Tailnet::empty(Arc::new(Settings::basic()));
-    let mut made = Vec::new();
-    let mut happens = |t: &mut Tailnet, command| {
-        let changes = decide(t, command, &mut Env { now: clock::now(), rng: &mut random::fill }).unwrap();
-        t.apply(&changes);
-        made.extend(changes);
-    };
-    happens(&mut t, user("alice"));
-    happens(&mut t, registration(1));
-    let ticket = t.tickets().next().unwrap().id.clone();
-    happens(&mut t, Command::GrantTicket { ticket, user: UserId::new(1).unwrap() });
+fn one_node() -> (Tailnet, NodeId, MemoryStore) {
     let mut store = MemoryStore::default();
-    let batch = Batch { expected: Revision::default(), actor: "test", at: clock::now(), changes: &made };
-    let stored = store.commit(&batch).unwrap();
+    let t = Tailnet::empty(Arc::new(Settings::basic()));
+    let t = after(&t, &mut store, user("alice"));
+    let t = after(&t, &mut store, registration(1));
+    let ticket = t.tickets().next().unwrap().id.clone();
+    let t = after(&t, &mut store, Command::GrantTicket { ticket, user: UserId::new(1).unwrap() });
     let node = t.nodes().next().unwrap().id;
-    (t, node, store, stored)
+    (t, node, store)
 }
 
 /// The same tailnet after a command.
-fn after(t: &Tailnet, store: &mut MemoryStore, stored: Revision, command: Command) -> (Tailnet, Revision) {
-    let changes = decide(t, command, &mut Env { now: clock::now(), rng: &mut random::fill }).unwrap();
+fn after(t: &Tailnet, store: &mut MemoryStore, command: Command) -> Tailnet {
+    let changes = decide(t, &command, &mut Env { now: clock::now(), rng: &mut random::fill }).unwrap();
+    let commit = Commit::on(t.revision(), clock::now(), vec![(TESTER, changes)]);
+    store.commit(&commit).unwrap();
     let mut next = t.clone();
-    next.apply(&changes);
-    let batch = Batch { expected: stored, actor: "test", at: clock::now(), changes: &changes };
-    (next, store.commit(&batch).unwrap())
+    next.apply_commit(&commit);
+    next
 }
 
 type Heard = oneshot::Receiver<Result<Arc<Tailnet>, Failure>>;
 
 fn asks(command: Command) -> (Job, Heard) {
     let (answer, heard) = oneshot::channel();
-    (Job::Carry { command, actor: "test", answer }, heard)
+    (Job::Carry { request: Request { actor: TESTER, command }, answer }, heard)
 }
 
 /// A queue in which all of this waits already.
@@ -99,22 +97,23 @@ fn queue(commands: Vec<Command>) -> (mpsc::Sender<Job>, mpsc::Receiver<Job>, Vec
 
 #[tokio::test]
 async fn i3_nothing_is_published_that_is_not_committed() {
-    let (t, _, store, stored) = one_node();
-    let clerk = Clerk::start(t, Box::new(store.clone()), stored).unwrap();
+    let (t, _, store) = one_node();
+    let stored = t.revision();
+    let clerk = Clerk::start(t, Box::new(store.clone())).unwrap();
     store.fail([full()]);
-    let refused = clerk.submit("test", user("bob")).await;
+    let refused = clerk.submit(TESTER, user("bob")).await;
     assert!(matches!(&refused, Err(Failure::Fault(why)) if why.contains("the disk or a quota is full")));
     assert_eq!((clerk.snapshot().users().count(), store.revision()), (1, stored));
     // Nothing is left of it: the same name is free, and the store is asked with the revision that it has.
-    let made = clerk.submit("test", user("bob")).await.unwrap();
+    let made = clerk.submit(TESTER, user("bob")).await.unwrap();
     assert_eq!((made.users().count(), clerk.snapshot().revision()), (2, made.revision()));
     assert_eq!(store.clone().load().unwrap().changes, made.dump());
 }
 
 #[tokio::test]
 async fn volatile_facts_hold_where_the_disk_refuses() {
-    let (t, node, store, stored) = one_node();
-    let (mut worker, snapshots) = Worker::new(t, Box::new(store.clone()), stored);
+    let (t, node, store) = one_node();
+    let (mut worker, snapshots) = Worker::new(t, Box::new(store.clone()));
     let (jobs, queue, mut heard) = queue(vec![user("bob"), tells(node, 7), user("1"), user("bob")]);
     drop(jobs);
     store.fail([full()]);
@@ -124,18 +123,18 @@ async fn volatile_facts_hold_where_the_disk_refuses() {
         panic!("{:?}", outcomes.iter().map(|o| o.as_ref().map(|_| ())).collect::<Vec<_>>())
     };
     assert_eq!((ports(told, node), told.users().count()), (vec![7], 1));
-    assert!(Arc::ptr_eq(told, &snapshots.borrow()));
+    assert!(Arc::ptr_eq(told, snapshots.borrow().tailnet()));
 }
 
 #[tokio::test]
 async fn rows_that_are_due_do_not_wait_for_a_quiet_moment() {
-    let (t, node, mut store, stored) = one_node();
+    let (t, node, mut store) = one_node();
     let stream = StreamNo(1);
     let opened = Command::StreamOpened { node, stream, telling: Box::default() };
-    let (mut t, stored) = after(&t, &mut store, stored, opened);
+    let mut t = after(&t, &mut store, opened);
     let then = Time::EPOCH;
     t.apply(&[Change::Presence(node, Presence::Lingering { since: then, left: then, until: then })]);
-    let (mut worker, _) = Worker::new(t, Box::new(store), stored);
+    let (mut worker, _) = Worker::new(t, Box::new(store));
     // As many as the clerk takes at once, twice: there is always somebody who waits.
     let (jobs, queue, heard) =
         queue((0..2 * BATCH).map(|n| tells(node, u16::try_from(n).unwrap())).collect());
@@ -147,13 +146,13 @@ async fn rows_that_are_due_do_not_wait_for_a_quiet_moment() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_fault_due_rows_wait_and_are_tried_again() {
-    let (t, node, mut store, stored) = one_node();
-    let (mut t, stored) = after(&t, &mut store, stored, expires(node, 3600));
+    let (t, node, mut store) = one_node();
+    let mut t = after(&t, &mut store, expires(node, 3600));
     let row = t.node(node).unwrap();
     let overdue = headsail_tailnet::model::node::Node { expiry: Expiry::At(Time::EPOCH), ..(**row).clone() };
     t.apply(&[Change::Node(Arc::new(overdue))]);
     let is_past = |t: &Tailnet| t.node(node).unwrap().expiry.is_past();
-    let (mut worker, mut snapshots) = Worker::new(t, Box::new(store.clone()), stored);
+    let (mut worker, mut snapshots) = Worker::new(t, Box::new(store.clone()));
     let (jobs, queue, _) = queue(Vec::new());
     store.fail([full(), full(), full()]);
     let begun = Instant::now();
@@ -170,7 +169,7 @@ async fn after_a_fault_due_rows_wait_and_are_tried_again() {
         let made = ask(user("bob")).await.unwrap();
         assert!(!is_past(&made), "what is due waits");
         assert_eq!(begun.elapsed(), RETRY_AFTER_FAULT / 2);
-        snapshots.wait_for(|t| is_past(t)).await.unwrap();
+        snapshots.wait_for(|feed| is_past(feed.tailnet())).await.unwrap();
         assert!(
             (RETRY_AFTER_FAULT..RETRY_AFTER_FAULT * 5 / 4).contains(&begun.elapsed()),
             "{:?}",
@@ -184,25 +183,26 @@ async fn after_a_fault_due_rows_wait_and_are_tried_again() {
 
 #[tokio::test]
 async fn askers_are_answered_with_what_is_published_then() {
-    let (t, _, store, stored) = one_node();
-    let clerk = Clerk::start(t, Box::new(store), stored).unwrap();
+    let (t, _, store) = one_node();
+    let clerk = Clerk::start(t, Box::new(store)).unwrap();
     let mut follower = clerk.follow();
-    let made = clerk.submit("test", user("bob")).await.unwrap();
+    let made = clerk.submit(TESTER, user("bob")).await.unwrap();
     assert!(Arc::ptr_eq(&made, &clerk.snapshot()));
     follower.changed().await.unwrap();
-    assert!(Arc::ptr_eq(&made, &follower.borrow_and_update()));
-    assert!(matches!(clerk.submit("test", user("bob")).await, Err(Failure::Rejected(_))));
+    assert!(Arc::ptr_eq(&made, follower.borrow_and_update().tailnet()));
+    assert!(matches!(clerk.submit(TESTER, user("bob")).await, Err(Failure::Rejected(_))));
     assert!(!follower.has_changed().unwrap(), "a refusal is no news");
 }
 
 #[tokio::test]
 async fn a_polite_stop_closes_the_store_and_later_askers_hear_of_it() {
-    let (t, _, store, stored) = one_node();
-    let clerk = Clerk::start(t, Box::new(store.clone()), stored).unwrap();
-    clerk.stop("test", user("last")).await;
+    let (t, _, store) = one_node();
+    let stored = t.revision();
+    let clerk = Clerk::start(t, Box::new(store.clone())).unwrap();
+    clerk.stop(user("last")).await;
     clerk.ended().await;
     assert_eq!(store.revision().0, stored.0 + 1);
-    assert!(matches!(clerk.submit("test", user("late")).await, Err(Failure::Fault(_))));
+    assert!(matches!(clerk.submit(TESTER, user("late")).await, Err(Failure::Fault(_))));
     assert!(!clerk.is_healthy().await);
 }
 
@@ -214,8 +214,16 @@ impl Store for Broken {
         Ok(Loaded::default())
     }
 
-    fn commit(&mut self, _: &Batch<'_>) -> Result<Revision, Fault> {
+    fn commit(&mut self, _: &Commit) -> Result<(), Fault> {
         panic!("a mistake in the store")
+    }
+
+    fn since(&mut self, _: Revision) -> Result<Since, Fault> {
+        Ok(Since::Commits(Vec::new()))
+    }
+
+    fn history(&self) -> Arc<dyn History> {
+        Arc::new(MemoryStore::default())
     }
 
     fn ping(&mut self) -> Result<(), Fault> {
@@ -226,8 +234,60 @@ impl Store for Broken {
 #[tokio::test]
 async fn a_clerk_that_panics_has_ended_and_is_noticed() {
     let clerk =
-        Clerk::start(Tailnet::empty(Arc::new(Settings::basic())), Box::new(Broken), Revision(0)).unwrap();
+        Clerk::start(Tailnet::empty(Arc::new(Settings::basic())), Box::new(Broken)).unwrap();
     assert!(clerk.is_healthy().await);
-    assert!(matches!(clerk.submit("test", user("bob")).await, Err(Failure::Fault(_))));
+    assert!(matches!(clerk.submit(TESTER, user("bob")).await, Err(Failure::Fault(_))));
     clerk.ended().await;
+}
+
+#[tokio::test]
+async fn two_servers_on_one_store_lose_nothing_and_decide_on_what_the_other_did() {
+    let (t, node, store) = one_node();
+    let here = Clerk::start(t.clone(), Box::new(store.clone())).unwrap();
+    let there = Clerk::start(t, Box::new(store.clone())).unwrap();
+    let mut both = Vec::new();
+    for n in 0..100 {
+        let clerk = if n % 3 == 0 { &here } else { &there };
+        both.push(clerk.submit(Actor::UnixUser(n), user(&format!("user{n}"))));
+        // Whoever is second is refused: there is one `bob`.
+        both.push(clerk.submit(Actor::UnixUser(n), user("bob")));
+    }
+    both.push(here.submit(Actor::Node(node), tells(node, 7)));
+    let outcomes = futures_util::future::join_all(both).await;
+    let refused = outcomes.iter().filter(|o| matches!(o, Err(Failure::Rejected(_)))).count();
+    assert_eq!((refused, outcomes.iter().filter(|o| o.is_ok()).count()), (99, 102));
+    // Each writes once more, and has caught up by then.
+    here.submit(TESTER, user("last")).await.unwrap();
+    let after = there.submit(TESTER, user("very-last")).await.unwrap();
+    let loaded = store.clone().load().unwrap();
+    assert_eq!((after.dump(), after.revision()), (loaded.changes, loaded.revision));
+    assert_eq!(ports(&after, node), [7]);
+    let query = Query { limit: 1000, kinds: vec!["user".into()], ..Query::default() };
+    for record in store.history().read(&query).unwrap() {
+        if let Some(n) = record.row["name"].as_str().and_then(|name| name.strip_prefix("user")) {
+            assert_eq!(record.actor, Actor::UnixUser(n.parse().unwrap()), "every change has its own actor");
+        }
+    }
+}
+
+#[tokio::test]
+async fn followers_read_commits_and_learn_when_they_missed_some() {
+    let (t, _, store) = one_node();
+    let clerk = Clerk::start(t, Box::new(store)).unwrap();
+    let mut follower = clerk.follow();
+    let seen = clerk.snapshot().version();
+    clerk.submit(Actor::ApiKey(headsail_wire::ids::ApiKeyId::new(4).unwrap()), user("bob")).await.unwrap();
+    follower.changed().await.unwrap();
+    let News::Commits(commits) = follower.borrow_and_update().since(seen) else { panic!("one commit") };
+    let [commit] = commits.as_slice() else { panic!("{commits:?}") };
+    let [(Actor::ApiKey(_), changes)] = commit.entries.as_slice() else { panic!("{commit:?}") };
+    assert!(matches!(changes.as_slice(), [Change::User(user)] if user.name == "bob"));
+    // It reads nothing for a long time, and holds nobody up.
+    for n in 0..100 {
+        clerk.submit(TESTER, user(&format!("user{n}"))).await.unwrap();
+    }
+    follower.changed().await.unwrap();
+    let feed = follower.borrow_and_update();
+    assert_eq!(feed.since(seen), News::Missed);
+    assert_eq!(feed.tailnet().users().count(), 102, "the snapshot says what is true now");
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, Rejection, Telling};
 use headsail_tailnet::decide::map_update::node_of;
 use headsail_wire::ids::NodeId;
@@ -45,12 +46,12 @@ pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]
             stream::open(tailnet, (node, request.node_key), telling(request), compression).await
         }
         (true, _, true) => stream::watch(tailnet, node, compression),
-        (false, true, false) => match tailnet.clerk.submit("machine", update(node, request)).await {
+        (false, true, false) => match tailnet.clerk.submit(Actor::Node(node), update(node, request)).await {
             Ok(_) => Response::new(Body::empty()),
             Err(failure) => refuse(failure),
         },
         (false, _, true) => one_map(&tailnet, node, compression),
-        (false, false, false) => match tailnet.clerk.submit("machine", update(node, request)).await {
+        (false, false, false) => match tailnet.clerk.submit(Actor::Node(node), update(node, request)).await {
             Ok(_) => one_map(&tailnet, node, compression),
             Err(failure) => refuse(failure),
         },

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, Registration, ShownKey};
 use headsail_tailnet::model::node::Node;
 use headsail_tailnet::model::ticket::{Ticket, TicketState};
@@ -64,7 +65,7 @@ async fn register(tailnet: &TailnetService, machine: MachineKey, request: Regist
         hostinfo: request.hostinfo.unwrap_or_default(),
         ephemeral: request.ephemeral,
     };
-    match tailnet.clerk.submit("machine", Command::Register(Box::new(registration))).await {
+    match tailnet.clerk.submit(Actor::Machine(machine), Command::Register(Box::new(registration))).await {
         Ok(_) if logs_out => respond(RegisterResponse::key_expired()),
         Ok(snapshot) => answer(tailnet, &snapshot, &machine, &node_key),
         Err(failure) => refuse_registration(failure),
@@ -133,7 +134,7 @@ async fn wait(tailnet: &TailnetService, ticket: &Ticket) -> Settled {
     let mut snapshots = tailnet.clerk.follow();
     let settled = async {
         loop {
-            let state = snapshots.borrow_and_update().ticket(&ticket.id).map(|t| t.state.clone());
+            let state = snapshots.borrow_and_update().tailnet().ticket(&ticket.id).map(|t| t.state.clone());
             match state {
                 Some(TicketState::Waiting) => {}
                 Some(TicketState::Granted) => return Settled::Granted,

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::Query;
 use axum::http::{Response, StatusCode, Uri};
 use axum::response::IntoResponse;
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::decide::ssh_check::{Verdict, standing_consent, verdict, waiting_check};
 use headsail_wire::ids::NodeId;
@@ -74,7 +75,7 @@ fn accept() -> Response<Body> {
 async fn delegate(tailnet: &TailnetService, session: Session) -> Response<Body> {
     let Session { src, dst, account } = session;
     let ask = Command::AskSsh { src, dst, account: account.clone() };
-    let snapshot = match tailnet.clerk.submit("machine", ask).await {
+    let snapshot = match tailnet.clerk.submit(Actor::Node(session.dst), ask).await {
         Ok(snapshot) => snapshot,
         Err(Failure::Rejected(rejection @ Rejection::Invalid(_))) => return reject(&rejection.text()),
         Err(failure) => return refuse(failure),
@@ -105,7 +106,7 @@ async fn wait(tailnet: &TailnetService, id: &str, session: Session) -> Response<
     let mut snapshots = tailnet.clerk.follow();
     let settled = async {
         loop {
-            match verdict(&snapshots.borrow_and_update(), id, session.src, session.dst, &session.account) {
+            match verdict(snapshots.borrow_and_update().tailnet(), id, session.src, session.dst, &session.account) {
                 Verdict::Waiting => {}
                 settled => return settled,
             }

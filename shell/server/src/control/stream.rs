@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Response;
 use bytes::Bytes;
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, Telling};
 use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::{Presence, StreamNo, Tombstone};
@@ -43,7 +44,7 @@ pub async fn open(
 ) -> Response<Body> {
     let stream = tailnet.next_stream();
     let command = Command::StreamOpened { node, stream, telling: Box::new(telling) };
-    let snapshot = match tailnet.clerk.submit("machine", command).await {
+    let snapshot = match tailnet.clerk.submit(Actor::Node(node), command).await {
         Ok(snapshot) => snapshot,
         Err(failure) => return refuse(failure),
     };
@@ -55,7 +56,7 @@ pub async fn open(
     tokio::spawn(async move {
         let teller = Teller { tailnet: tailnet.clone(), node, stream: Some(stream), compression, frames };
         teller.run(snapshot).await;
-        tailnet.clerk.notify("machine", Command::StreamClosed { node, stream }).await;
+        tailnet.clerk.notify(Actor::Node(node), Command::StreamClosed { node, stream }).await;
     });
     Response::new(body)
 }
@@ -175,7 +176,7 @@ impl Teller {
                     }
                     // Room first, and then the newest snapshot: what came in while we waited travels along.
                     let Ok(Ok(permit)) = tokio::time::timeout(STALLED, self.frames.reserve()).await else { return };
-                    let now = snapshots.borrow_and_update().clone();
+                    let now = snapshots.borrow_and_update().tailnet().clone();
                     if self.is_superseded(&now) {
                         return;
                     }
@@ -209,7 +210,7 @@ impl Teller {
     async fn linger(&self, deleted: &NodeKey) {
         let mut snapshots = self.tailnet.clerk.follow();
         let mut quiet_until = Instant::now() + self.keep_alive_after();
-        while snapshots.borrow_and_update().tombstone(deleted).is_some() {
+        while snapshots.borrow_and_update().tailnet().tombstone(deleted).is_some() {
             tokio::select! {
                 changed = snapshots.changed() => {
                     if changed.is_err() {

@@ -59,7 +59,7 @@ impl Collector for Numbers {
             "logins and sessions that wait, or were decided lately",
             pending,
         )?;
-        counter(&mut out, "headsail_snapshots", "snapshots published", t.revision())?;
+        counter(&mut out, "headsail_snapshots", "snapshots published", t.version())?;
         let stun = &self.stun;
         counter(
             &mut out,

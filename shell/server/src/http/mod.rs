@@ -147,7 +147,7 @@ mod tests {
     async fn the_disk_is_asked_for_a_verdict_once_in_a_while() {
         let app = testing::app();
         assert_eq!(get(&app, "/health").await, (200, r#"{"status":"pass"}"#.to_owned()));
-        app.tailnet.clerk.stop("test", Command::Shutdown).await;
+        app.tailnet.clerk.stop(Command::Shutdown).await;
         assert_eq!(get(&app, "/health").await.0, 200, "known from a moment ago");
         tokio::time::pause();
         tokio::time::advance(crate::clerk::health::GOOD_FOR).await;

@@ -338,7 +338,10 @@ pub async fn accept_local(listener: UnixListener, router: Router) {
             }
         };
         outage.ends();
-        let service = TowerToHyperService::new(router.clone());
+        // The kernel knows who has connected, unless that process has gone already.
+        let Ok(peer) = socket.peer_cred() else { continue };
+        let caller = Actor::UnixUser(peer.uid());
+        let service = TowerToHyperService::new(router.clone().layer(Extension(caller)));
         tokio::spawn(async move {
             let served = auto::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(socket), service)

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::settings::Settings as TailnetSettings;
 use headsail_wire::derp_map::DerpMap;
@@ -62,7 +63,7 @@ impl Editor {
         let mut next = TailnetSettings::clone(self.clerk.snapshot().settings());
         edit(&mut next);
         // Settings are in memory alone and nothing refuses them: the only failure is a server that has stopped.
-        let _ = self.clerk.submit("configuration", Command::Configure(Arc::new(next))).await;
+        let _ = self.clerk.submit(Actor::File("configuration".into()), Command::Configure(Arc::new(next))).await;
     }
 }
 

@@ -11,6 +11,7 @@ use headsail_store::Store;
 use headsail_store::sqlite::SqliteStore;
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::Command;
+use headsail_tailnet::commit::Loaded;
 use headsail_tailnet::model::settings::{Allocation, Settings as TailnetSettings};
 use headsail_tailnet::tailnet::{Tailnet, revive};
 use headsail_wire::derp_map::DerpMap;
@@ -105,12 +106,11 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
     };
     let policy =
         policy_path.as_deref().map(|p| policy_file::first(p, &settings.policy_domains)).transpose()?;
-    let mut tailnet = restore(&loaded.changes, tailnet_settings(&settings, derp_map.clone(), dns));
+    let mut tailnet = restore(&loaded, tailnet_settings(&settings, derp_map.clone(), dns));
     if let Some(row) = policy {
         tailnet.apply(&[Change::Policy(Arc::new(row))]);
     }
-    let clerk = Clerk::start(tailnet, store, loaded.revision)
-        .map_err(|e| format!("the system gives no thread for the clerk: {e}"))?;
+    let clerk = Clerk::start(tailnet, store).map_err(|e| format!("could not start a thread for the clerk: {e}"))?;
     let relay = relay_key.map(|key| Relay::new(*key.bytes(), admission(&settings, &clerk)));
     let app = App {
         process: Arc::new(Process { noise, relay: relay.clone() }),
@@ -140,7 +140,7 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
         reload(&clerk, certificates.as_ref(), policy_path.as_deref())
     })
     .await;
-    if tokio::time::timeout(STOP_TIMEOUT, clerk.stop("shutdown", Command::Shutdown)).await.is_err() {
+    if tokio::time::timeout(STOP_TIMEOUT, clerk.stop(Command::Shutdown)).await.is_err() {
         tracing::warn!("the database did not close in time; what was acknowledged is saved");
     } else {
         tracing::info!("stopped");
@@ -212,10 +212,9 @@ fn connections(open_files: u64) -> usize {
 }
 
 /// Memory as the store has it; whoever was connected has the grace to come back.
-fn restore(rows: &[Change], settings: TailnetSettings) -> Tailnet {
+fn restore(loaded: &Loaded, settings: TailnetSettings) -> Tailnet {
     let grace = settings.grace_millis;
-    let mut tailnet = Tailnet::empty(Arc::new(settings));
-    tailnet.apply(rows);
+    let mut tailnet = Tailnet::of(Arc::new(settings), loaded);
     let now = clock::now();
     let back: Vec<Change> =
         tailnet.nodes().map(|n| Change::Presence(n.id, revive(n.presence, now, grace))).collect();
@@ -268,7 +267,7 @@ async fn expel_deleted(relay: Relay, clerk: Clerk) -> io::Result<()> {
     let mut snapshots = clerk.follow();
     let mut then = clerk.snapshot();
     while snapshots.changed().await.is_ok() {
-        let now = snapshots.borrow_and_update().clone();
+        let now = snapshots.borrow_and_update().tailnet().clone();
         for key in now.keys_gone_since(&then) {
             relay.refuse(key.bytes());
         }
@@ -357,7 +356,7 @@ mod tests {
         tasks.spawn(async { Err(io::ErrorKind::AddrInUse.into()) });
         assert!(failure(&tailnet.clerk, &mut tasks).await.to_string().contains("a listener failed"));
         tasks.spawn(std::future::pending());
-        tailnet.clerk.stop("test", Command::Shutdown).await;
+        tailnet.clerk.stop(Command::Shutdown).await;
         assert!(failure(&tailnet.clerk, &mut tasks).await.to_string().contains("the clerk has ended"));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, NewAuthKey, NewUser};
 use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, AuthKey, mint};
 use headsail_tailnet::tailnet::Tailnet;
@@ -64,14 +65,14 @@ async fn first_key(tailnet: &TailnetService) -> Result<(String, String), Failure
         Some(user) => user,
         None => {
             let new = NewUser { name: FIRST_USER.into(), ..NewUser::default() };
-            let snapshot = tailnet.clerk.submit("start", Command::CreateUser(new)).await?;
+            let snapshot = tailnet.clerk.submit(Actor::Server, Command::CreateUser(new)).await?;
             first(&snapshot).ok_or_else(|| Failure::Fault("the first user is gone again".into()))?
         }
     };
     let now = clock::now();
     let is_ours = |k: &AuthKey| user.name == FIRST_USER && k.user == Some(user.id);
     for key in snapshot.auth_keys().filter(|k| is_ours(k) && is_spent_greeting(k, now)) {
-        tailnet.clerk.submit("start", Command::DeleteAuthKey(key.id)).await?;
+        tailnet.clerk.submit(Actor::Server, Command::DeleteAuthKey(key.id)).await?;
     }
     let key = mint(AUTH_KEY_PREFIX, &random::bytes());
     let new = NewAuthKey {
@@ -83,7 +84,7 @@ async fn first_key(tailnet: &TailnetService) -> Result<(String, String), Failure
         ephemeral: false,
         expiration: Some(now.plus_secs(KEY_SECS)),
     };
-    tailnet.clerk.submit("start", Command::CreateAuthKey(Box::new(new))).await?;
+    tailnet.clerk.submit(Actor::Server, Command::CreateAuthKey(Box::new(new))).await?;
     Ok((user.name.clone(), key.text))
 }
 

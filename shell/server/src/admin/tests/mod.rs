@@ -9,10 +9,11 @@ mod users;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Extension, Router};
 use axum::body::Body;
 use axum::http::{Request, header};
 use headsail_store::memory::MemoryStore;
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, Registration, ShownKey};
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
@@ -41,7 +42,13 @@ impl Server {
     pub fn trusting(trust: Trust) -> Server {
         let store = MemoryStore::default();
         let tailnet = tailnet_over(store.clone());
-        Server { router: routes(tailnet.clone(), trust), tailnet, store }
+        let router = routes(tailnet.clone(), trust);
+        let router = match trust {
+            // The listener of the socket says which user is calling.
+            Trust::Socket => router.layer(Extension(Actor::UnixUser(1000))),
+            Trust::Bearer => router,
+        };
+        Server { router, tailnet, store }
     }
 
     /// Asks, without a body.
@@ -103,7 +110,7 @@ impl Server {
         let text = made["preAuthKey"]["key"].as_str().unwrap();
         let registration = registration(number, ShownKey::of(text), hostinfo);
         let node_key = registration.node_key;
-        let t = self.tailnet.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
+        let t = self.tailnet.clerk.submit(Actor::Server, Command::Register(Box::new(registration))).await.unwrap();
         t.node_by_key(&node_key).unwrap().id.get()
     }
 
@@ -111,7 +118,7 @@ impl Server {
     pub async fn knock(&self, number: u8, hostinfo: Hostinfo) -> String {
         let registration = registration(number, ShownKey::None, hostinfo);
         let node_key = registration.node_key;
-        let t = self.tailnet.clerk.submit("test", Command::Register(Box::new(registration))).await.unwrap();
+        let t = self.tailnet.clerk.submit(Actor::Server, Command::Register(Box::new(registration))).await.unwrap();
         t.tickets().find(|k| k.asking.node_key == node_key).unwrap().id.clone()
     }
 }
