@@ -4,7 +4,8 @@
 //! and [`frame`] serve both the server and its clients, [`stun`] turns a datagram into its answer. The protocol is that
 //! of the Go client's `derp` package, version 2.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
 
 pub mod frame;
 pub mod limits;

@@ -182,24 +182,30 @@ fn fingerprint(bytes: &[u8]) -> u32 {
     crc32(bytes) ^ 0x5354_554e
 }
 
-/// The CRC of Ethernet and zip, a byte at a time.
+/// The CRC-32 of Ethernet and zip, one byte at a time.
 fn crc32(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = crc32_table();
-    !bytes.iter().fold(!0, |crc: u32, &byte| (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)])
+    !bytes.iter().fold(!0, |crc: u32, &byte| {
+        // The index is a byte, so the compiler drops the bounds check.
+        let entry = TABLE.get(usize::from(crc as u8 ^ byte)).copied().unwrap_or_default();
+        (crc >> 8) ^ entry
+    })
 }
 
 const fn crc32_table() -> [u32; 256] {
     let mut table = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        let mut crc = i as u32;
+    let mut rest = table.as_mut_slice();
+    let mut byte = 0;
+    while let Some((entry, tail)) = rest.split_first_mut() {
+        let mut crc = byte;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
             bit += 1;
         }
-        table[i] = crc;
-        i += 1;
+        *entry = crc;
+        byte += 1;
+        rest = tail;
     }
     table
 }

@@ -1,4 +1,5 @@
 //! Frames and sealed notes: there and back, cut anywhere, and garbage.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use headsail_derp::frame::{Frame, GoneReason, Header, Malformed, NONCE_LEN, Presence, kind};
 use headsail_derp::limits::{MAX_PACKET, MAX_SERVER_INFO};

@@ -1,4 +1,5 @@
 //! The relay from outside: what clients send, and what each of them gets.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
 //! STUN against bytes made by the Go client's code, the RFC's own example, and everything that is neither.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

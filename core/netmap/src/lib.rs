@@ -3,6 +3,8 @@
 //! The server compares; clients, tests and the simulation apply. The law that ties them together:
 //! `apply(a, diff(a, b)) == b`.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! The law that ties server and client together: whoever applies the difference of two views to the first has the second.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

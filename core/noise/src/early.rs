@@ -30,7 +30,7 @@ pub enum Early<'a> {
 /// Frames the JSON text of an early payload.
 pub fn encode(json: &[u8]) -> Vec<u8> {
     let len = u32::try_from(json.len()).unwrap_or(u32::MAX);
-    [&MAGIC, &len.to_be_bytes()[..], json].concat()
+    [&MAGIC, len.to_be_bytes().as_slice(), json].concat()
 }
 
 /// Looks for an early payload at the start of a server's decrypted stream.
@@ -58,9 +58,10 @@ mod tests {
         let stream = [&encode(b"{}")[..], b"PRI * HTTP/2.0"].concat();
         for cut in 0..stream.len() {
             let found = decode(&stream[..cut]);
-            match cut {
-                0..11 => assert_eq!(found, Early::Incomplete),
-                _ => assert_eq!(found, Early::Payload { json: b"{}", len: 11 }),
+            if cut < 11 {
+                assert_eq!(found, Early::Incomplete);
+            } else {
+                assert_eq!(found, Early::Payload { json: b"{}", len: 11 });
             }
         }
     }

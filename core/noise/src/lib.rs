@@ -7,7 +7,8 @@
 //! Mirrors `control/controlbase` of the Go client. Two differences from plain Noise matter: the prologue names the
 //! client's capability version, and the record nonce counts big-endian.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
 
 pub mod early;
 mod error;

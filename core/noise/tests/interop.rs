@@ -1,4 +1,5 @@
 //! Our two roles against each other and against `snow`, which knows nothing of Tailscale.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use headsail_noise::handshake::{answer_len, refusal};

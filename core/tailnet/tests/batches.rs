@@ -1,4 +1,5 @@
 //! Commands that are decided together.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

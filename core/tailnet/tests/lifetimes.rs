@@ -1,4 +1,5 @@
 //! What begins, ends and comes back: expiry (B11), ephemeral nodes (B12), deletion, presence.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

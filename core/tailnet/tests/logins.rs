@@ -1,4 +1,5 @@
 //! Logins that a person decides: check B05, and the log-in form of B09.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What nodes are told: checks B03, B06 and B07.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Tags, names and addresses: checks B14 and B16.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Registration with keys, and what becomes of it: the rows of the server's decision table, and checks B04, B09, B10 and B13.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

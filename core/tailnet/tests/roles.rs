@@ -1,4 +1,5 @@
 //! What users may do, and what follows from it for their nodes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

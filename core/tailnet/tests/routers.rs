@@ -1,4 +1,5 @@
 //! Routes of nodes: who is in charge of them, and who approves them.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! SSH sessions that a person has to allow: check B29.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

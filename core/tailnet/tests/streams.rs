@@ -1,4 +1,5 @@
 //! What a map stream may tell: check B07.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

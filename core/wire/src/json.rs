@@ -32,13 +32,14 @@ pub fn null_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d:
 
 /// Reads Go's `opt.Bool`: true, false, null or "" for unset.
 pub fn opt_bool<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
-    match Value::deserialize(d)? {
-        Value::Bool(b) => Ok(Some(b)),
-        Value::Null => Ok(None),
-        Value::String(s) if s.is_empty() => Ok(None),
-        Value::String(s) if s == "true" => Ok(Some(true)),
-        Value::String(s) if s == "false" => Ok(Some(false)),
-        other => Err(de::Error::custom(format!("`{other}` is not true, false or null"))),
+    let value = Value::deserialize(d)?;
+    match (value.as_bool(), value.as_str()) {
+        (Some(on), _) => Ok(Some(on)),
+        (None, Some("true")) => Ok(Some(true)),
+        (None, Some("false")) => Ok(Some(false)),
+        (None, Some("")) => Ok(None),
+        (None, None) if value.is_null() => Ok(None),
+        (None, _) => Err(de::Error::custom(format!("`{value}` is not true, false or null"))),
     }
 }
 
@@ -87,15 +88,14 @@ impl<'de> Deserializer<'de> for Folded {
             Value::Object(map) => {
                 visitor.visit_map(Entries::of(map.into_iter().map(|(key, value)| (key.into(), value))))
             }
-            other => other.deserialize_any(visitor),
+            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                scalar.deserialize_any(visitor)
+            }
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
-            Value::Null => visitor.visit_none(),
-            _ => visitor.visit_some(self),
-        }
+        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -107,7 +107,9 @@ impl<'de> Deserializer<'de> for Folded {
         match self.0 {
             Value::Object(map) => visitor.visit_map(Entries::of(known(map, fields))),
             Value::Array(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &"an object")),
-            other => other.deserialize_any(visitor),
+            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                scalar.deserialize_any(visitor)
+            }
         }
     }
 
@@ -285,9 +287,8 @@ mod tests {
 
     /// A name with upper case where `bits` has ones.
     fn spelling(name: &str, bits: usize) -> String {
-        let cased = |(i, c): (usize, char)| match bits >> i & 1 {
-            0 => c.to_ascii_lowercase(),
-            _ => c.to_ascii_uppercase(),
+        let cased = |(i, c): (usize, char)| {
+            if bits >> i & 1 == 0 { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() }
         };
         name.chars().enumerate().map(cased).collect()
     }

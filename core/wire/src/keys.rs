@@ -13,11 +13,16 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 fn push_hex(bytes: &[u8], out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for b in bytes {
-        out.push(DIGITS[usize::from(b >> 4)] as char);
-        out.push(DIGITS[usize::from(b & 15)] as char);
+    for byte in bytes {
+        out.push(hex_digit(byte >> 4));
+        out.push(hex_digit(byte & 15));
     }
+}
+
+/// The digit of a number below 16. Once this is inlined, the compiler sees the range and drops the bounds check.
+fn hex_digit(nibble: u8) -> char {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from)
 }
 
 /// Reads exactly 64 hex digits.
