@@ -1,4 +1,4 @@
-//! Commands that are decided together.
+//! Commands that are decided and committed together.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -13,7 +13,8 @@ fn user(name: &str) -> Command {
     Command::CreateUser(NewUser { name: name.into(), ..NewUser::default() })
 }
 
-/// A tailnet with alice's node; then bob is made, twice, and the node tells where it is.
+/// A tailnet with a node of alice, and a batch of three commands: bob is created, the node reports an endpoint, and bob is
+/// created again.
 fn crowd() -> (Town, Client, Decided) {
     let mut town = Town::new();
     let alice = town.user("alice");
@@ -30,7 +31,7 @@ fn crowd() -> (Town, Client, Decided) {
 }
 
 #[test]
-fn each_is_decided_on_what_the_others_have_made() {
+fn each_command_is_decided_on_the_result_of_the_previous_ones() {
     let (town, client, decided) = crowd();
     let changes = decided.changes();
     let settled = decided.saved();
@@ -48,7 +49,7 @@ fn each_is_decided_on_what_the_others_have_made() {
 }
 
 #[test]
-fn where_nothing_is_saved_only_what_needs_no_disk_holds() {
+fn if_the_commit_fails_only_volatile_changes_take_effect() {
     let (town, client, decided) = crowd();
     let settled = decided.unsaved(&town.t);
     assert!(matches!(settled.outcomes.as_slice(), [Outcome::Unsaved, Outcome::Done, Outcome::Rejected(_)]));
@@ -59,7 +60,7 @@ fn where_nothing_is_saved_only_what_needs_no_disk_holds() {
 }
 
 #[test]
-fn nothing_asked_is_nothing_changed() {
+fn an_empty_batch_changes_nothing() {
     let town = Town::new();
     let settled = Decided::on(&town.t).saved();
     assert_eq!(
