@@ -1,4 +1,4 @@
-//! Frames: `u8 type | u32 length | payload`, from and to bytes. Both roles; see `derp/derp.go`.
+//! Encoding and decoding of frames, for servers and clients: `u8 type | u32 length | payload` (see `derp/derp.go`).
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -7,20 +7,20 @@ use headsail_wire::keys::NodeKey;
 
 use crate::limits::{MAX_CLIENT_INFO, MAX_PACKET, MAX_PING, MAX_SERVER_INFO};
 
-/// Bytes of type and length in front of every payload.
+/// Length in bytes of a frame's header: type and length.
 pub const HEADER_LEN: usize = 5;
-/// Bytes of a key.
+/// Length in bytes of a key.
 pub const KEY_LEN: usize = 32;
-/// Bytes of the nonce of a sealed box.
+/// Length in bytes of the nonce of a sealed box.
 pub const NONCE_LEN: usize = 24;
-/// What a ServerKey frame begins with: "DERP" and U+1F511.
+/// The start of a ServerKey frame: "DERP" and U+1F511.
 pub const MAGIC: [u8; 8] = [0x44, 0x45, 0x52, 0x50, 0xf0, 0x9f, 0x94, 0x91];
-/// What a disco packet begins with: "TS" and U+1F4AC.
+/// The start of a disco packet: "TS" and U+1F4AC.
 pub const DISCO_MAGIC: [u8; 6] = [0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac];
 
-/// The type bytes.
+/// Frame types.
 pub mod kind {
-    #![allow(missing_docs, reason = "the names are those of the protocol and say all there is")]
+    #![allow(missing_docs, reason = "the names are those of the protocol; see `Frame`")]
     pub const SERVER_KEY: u8 = 0x01;
     pub const CLIENT_INFO: u8 = 0x02;
     pub const SERVER_INFO: u8 = 0x03;
@@ -39,71 +39,71 @@ pub mod kind {
     pub const RESTARTING: u8 = 0x15;
 }
 
-/// Why a peer is said to be gone.
+/// Why a peer is reported as gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GoneReason {
-    /// It was connected here and has left.
+    /// It was connected to this relay and has disconnected.
     Disconnected,
-    /// It is not connected here.
+    /// It is not connected to this relay.
     NotHere,
-    /// A number that this version does not know.
+    /// A reason that this version does not know.
     Other(u8),
 }
 
-/// What is known of a peer that is present; mesh relays tell each other.
+/// What mesh relays tell each other about a connected peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presence {
-    /// Where it connected from, if said.
+    /// The address it connected from, if known.
     pub addr: Option<SocketAddr>,
-    /// Bits: 1 regular, 2 mesh peer, 4 prober, 8 not on its ideal relay.
+    /// Bit flags: 1 for a regular client, 2 for a mesh relay, 4 for a prober, 8 if it is not on its ideal relay.
     pub flags: u8,
 }
 
-/// One frame. Packets and texts are borrowed from the bytes it was read from.
+/// A frame. Packets and texts are borrowed from the bytes it was decoded from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// The server's public key: the first frame of every connection.
     ServerKey(NodeKey),
-    /// Who the client is: its public key, a nonce, and a sealed [`crate::ClientInfo`].
+    /// The client's introduction: its public key, a nonce, and a sealed [`crate::ClientInfo`].
     ClientInfo(NodeKey, [u8; NONCE_LEN], &'a [u8]),
-    /// The server's answer: a nonce and a sealed [`crate::ServerInfo`].
+    /// The server's response to it: a nonce and a sealed [`crate::ServerInfo`].
     ServerInfo([u8; NONCE_LEN], &'a [u8]),
-    /// A packet for another node.
+    /// Client to server: a packet for the node with this key.
     SendPacket(NodeKey, &'a [u8]),
-    /// A packet from another node.
+    /// Server to client: a packet from the node with this key.
     RecvPacket(NodeKey, &'a [u8]),
-    /// Nothing; shows that the server lives.
+    /// Shows that the server is alive.
     KeepAlive,
-    /// Whether this relay is the client's home.
+    /// Whether this relay is the client's home relay.
     NotePreferred(bool),
-    /// A peer cannot be reached here.
+    /// The peer with this key cannot be reached through this relay.
     PeerGone(NodeKey, GoneReason),
-    /// A peer is connected here.
+    /// The peer with this key is connected to this relay. Only mesh relays receive it.
     PeerPresent(NodeKey, Presence),
-    /// A packet between nodes of two relays of a mesh: source, destination, content.
+    /// A packet from one mesh relay to another: source, destination, content.
     ForwardPacket(NodeKey, NodeKey, &'a [u8]),
-    /// A mesh relay asks to be told who is present.
+    /// A mesh relay subscribes to connecting and disconnecting peers.
     WatchConns,
-    /// A mesh relay asks to disconnect a peer.
+    /// A mesh relay asks the server to disconnect the peer with this key.
     ClosePeer(NodeKey),
     /// Asks for a [`Frame::Pong`] with the same eight bytes.
     Ping([u8; 8]),
     /// Answers a [`Frame::Ping`].
     Pong([u8; 8]),
-    /// Tells the client of a problem with its connection; empty when it is over.
+    /// Reports a problem with the client's connection; empty once it is resolved.
     Health(&'a str),
-    /// The server is about to restart: milliseconds to wait before reconnecting, and to go on trying.
+    /// The server is about to restart: milliseconds to wait before reconnecting, and milliseconds to keep trying.
     Restarting(u32, u32),
-    /// A type that this version does not know, to be skipped.
+    /// A frame of a type that this version does not know and ignores.
     Unknown(u8, &'a [u8]),
 }
 
-/// Bytes that are no frame.
+/// Why bytes are not a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// A frame of this type announces more bytes than it may have, or too few.
+    /// The frame's type and announced length, which is out of range for the type.
     Length(u8, u32),
-    /// The payload of a frame of this type is not what it must be.
+    /// The type of the frame, whose payload is invalid.
     Payload(u8),
 }
 
@@ -113,36 +113,36 @@ impl fmt::Display for Malformed {
             Malformed::Length(kind, len) => {
                 write!(f, "relay frame of type `{kind:#04x}` cannot have `{len}` bytes")
             }
-            Malformed::Payload(kind) => write!(f, "relay frame of type `{kind:#04x}` has a bad payload"),
+            Malformed::Payload(kind) => write!(f, "relay frame of type `{kind:#04x}` has an invalid payload"),
         }
     }
 }
 
 impl std::error::Error for Malformed {}
 
-/// Type and length of a frame.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The type byte; see [`kind`].
     pub kind: u8,
-    /// Bytes of the payload.
+    /// Length of the payload in bytes.
     pub len: u32,
 }
 
 impl Header {
-    /// Reads the header at the front of `bytes`; None if it is not all there.
+    /// Reads the header at the front of `bytes`; `None` if it is incomplete.
     pub fn read(bytes: &[u8]) -> Option<Header> {
         let &[kind, a, b, c, d] = bytes.first_chunk::<HEADER_LEN>()?;
         Some(Header { kind, len: u32::from_be_bytes([a, b, c, d]) })
     }
 
-    /// The bytes of this header.
+    /// The encoded header.
     pub fn bytes(self) -> [u8; HEADER_LEN] {
         let [a, b, c, d] = self.len.to_be_bytes();
         [self.kind, a, b, c, d]
     }
 
-    /// Checks the length against what this type allows. None for a type that this version does not know.
+    /// Checks that the length is valid for the type. `None` for a type that this version does not know.
     pub fn check(self) -> Option<Result<(), Malformed>> {
         let (least, most) = match self.kind {
             kind::SERVER_KEY => (MAGIC.len() + KEY_LEN, 1024),
@@ -165,10 +165,10 @@ impl Header {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the frame at the front of `bytes`, and says how many bytes it has; None while it is incomplete.
+    /// Decodes the frame at the front of `bytes` and returns it with its length in bytes; `None` if it is incomplete.
     ///
-    /// An unknown type may have up to [`MAX_SERVER_INFO`] bytes. Errors: a length or payload that its type forbids,
-    /// as soon as it shows.
+    /// A frame of unknown type may have up to [`MAX_SERVER_INFO`] bytes. Errors: a length or payload that is invalid for
+    /// the type. A length is checked as soon as the header is complete.
     pub fn decode(bytes: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, Malformed> {
         let Some(header) = Header::read(bytes) else { return Ok(None) };
         match header.check() {
@@ -184,7 +184,7 @@ impl<'a> Frame<'a> {
         Ok(Some((frame, end)))
     }
 
-    /// Reads a whole payload; None if it is not what the type must have.
+    /// Parses a whole payload; `None` if it is invalid for the type.
     fn parse(kind: u8, payload: &'a [u8]) -> Option<Frame<'a>> {
         Some(match kind {
             kind::SERVER_KEY => {
@@ -245,7 +245,7 @@ impl<'a> Frame<'a> {
             Frame::RecvPacket(src, packet) => append(out, RECV_PACKET, &[src.bytes(), packet]),
             Frame::KeepAlive => append(out, KEEP_ALIVE, &[]),
             Frame::NotePreferred(home) => append(out, NOTE_PREFERRED, &[&[u8::from(*home)]]),
-            Frame::PeerGone(peer, why) => append(out, PEER_GONE, &[peer.bytes(), &[why.byte()]]),
+            Frame::PeerGone(peer, reason) => append(out, PEER_GONE, &[peer.bytes(), &[reason.byte()]]),
             Frame::PeerPresent(peer, presence) => {
                 append(out, PEER_PRESENT, &[peer.bytes(), &presence.bytes()]);
             }
@@ -264,7 +264,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// This frame alone.
+    /// The encoded frame.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.write(&mut out);
@@ -291,7 +291,7 @@ impl GoneReason {
 }
 
 impl Presence {
-    /// Old relays send neither address nor flags, so whatever is missing counts as not said.
+    /// Old relays send neither address nor flags, so what is missing is taken to be unknown.
     fn read(bytes: &[u8]) -> Presence {
         let Some((ip, rest)) = bytes.split_first_chunk::<16>() else {
             return Presence { addr: None, flags: 0 };
@@ -319,7 +319,7 @@ impl Presence {
     }
 }
 
-/// Whether a packet is one of the messages by which nodes look for a direct path.
+/// Whether a packet is a disco message, with which nodes discover direct paths.
 pub fn is_disco(packet: &[u8]) -> bool {
     packet.starts_with(&DISCO_MAGIC) && packet.len() >= DISCO_MAGIC.len() + KEY_LEN + NONCE_LEN
 }

@@ -1,10 +1,12 @@
-//! DERP, the relay for nodes that cannot reach each other, and STUN, by which they learn their own addresses.
+//! DERP, the relay protocol for nodes that cannot reach each other directly, and STUN, with which nodes learn their own
+//! addresses.
 //!
-//! Nothing here does IO: [`Relay`] is given the bytes of each connection and hands out the bytes for each, [`sealed`]
-//! and [`frame`] serve both the server and its clients, [`stun`] turns a datagram into its answer. The protocol is that
-//! of the Go client's `derp` package, version 2.
+//! Nothing here does IO. [`Relay`] takes the bytes received from each connection and returns the bytes to send; [`frame`]
+//! and [`sealed`] serve both servers and clients; [`stun`] encodes and decodes datagrams. The protocol is version 2 of
+//! the Go client's `derp` package.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
 
 pub mod frame;
 pub mod limits;
@@ -20,5 +22,5 @@ pub use outbox::Chunk;
 pub use relay::{Close, Relay, Stats};
 pub use sealed::{ClientInfo, Identity, ServerInfo};
 
-/// The protocol version that both sides name in their info frames.
+/// The protocol version that both sides announce in their info frames.
 pub const PROTOCOL_VERSION: u32 = 2;

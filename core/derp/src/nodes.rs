@@ -1,4 +1,4 @@
-//! Who is connected, over which connections, and who has heard from whom.
+//! Which nodes are connected, over which connections, and which connections got packets from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,13 @@ use headsail_wire::keys::NodeKey;
 
 use crate::limits::MAX_DUPLICATES;
 
-/// A connection, from [`Relay::join`](crate::Relay::join) to [`Relay::leave`](crate::Relay::leave). Numbers are used again.
+/// The id of a connection, valid from [`Relay::join`](crate::Relay::join) to [`Relay::leave`](crate::Relay::leave). Ids
+/// are reused after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnId(pub(crate) u32);
 
 impl ConnId {
-    /// A small number, fit to index a table that grows with the number of connections.
+    /// The id as an index into a table. Indices are dense: they stay below the highest number of connections so far.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -25,14 +26,15 @@ pub(crate) struct Nodes {
 }
 
 struct Node {
-    /// Ordered by who joined or spoke last: the last one receives.
+    /// In the order in which they joined or last sent something; the last one receives.
     conns: Vec<ConnId>,
-    /// Connections of others that got packets from this node, and shall hear when it leaves.
+    /// Connections of other nodes that got packets from this node and are notified when it disconnects.
     heard_by: BTreeSet<ConnId>,
 }
 
 impl Nodes {
-    /// Adds a connection; it is the one that receives. Takes out and returns the one that is too many.
+    /// Adds a connection, which becomes the one that receives. If that is one too many, removes and returns the one that
+    /// has been silent longest.
     pub(crate) fn join(&mut self, key: NodeKey, conn: ConnId) -> Option<ConnId> {
         let node =
             self.by_key.entry(key).or_insert_with(|| Node { conns: Vec::new(), heard_by: BTreeSet::new() });
@@ -43,7 +45,7 @@ impl Nodes {
         (node.conns.len() > MAX_DUPLICATES).then(|| node.conns.remove(0))
     }
 
-    /// Removes a connection. If it was the node's last, returns the connections that heard from the node.
+    /// Removes a connection. If it was the node's last, returns the connections that got packets from the node.
     pub(crate) fn leave(&mut self, key: &NodeKey, conn: ConnId) -> Option<BTreeSet<ConnId>> {
         let node = self.by_key.get_mut(key)?;
         let before = node.conns.len();
@@ -57,7 +59,7 @@ impl Nodes {
         self.by_key.remove(key).map(|node| node.heard_by)
     }
 
-    /// The connection that receives for a node.
+    /// The connection over which a node receives.
     pub(crate) fn active(&self, key: &NodeKey) -> Option<ConnId> {
         self.by_key.get(key)?.conns.last().copied()
     }
@@ -67,7 +69,7 @@ impl Nodes {
         self.by_key.get(key).map_or(&[], |node| &node.conns)
     }
 
-    /// Notes that a connection has spoken. True if it has thereby become the one that receives.
+    /// Records that a connection has sent something. True if this made it the one that receives.
     pub(crate) fn spoke(&mut self, key: &NodeKey, conn: ConnId) -> bool {
         if self.duplicated == 0 {
             return false;
@@ -82,21 +84,21 @@ impl Nodes {
         true
     }
 
-    /// Notes that a connection got a packet from a node.
+    /// Records that a connection got a packet from a node.
     pub(crate) fn heard(&mut self, from: &NodeKey, by: ConnId) {
         if let Some(node) = self.by_key.get_mut(from) {
             node.heard_by.insert(by);
         }
     }
 
-    /// Forgets what [`Nodes::heard`] noted.
-    pub(crate) fn unhear(&mut self, from: &NodeKey, by: ConnId) {
+    /// Undoes [`Nodes::heard`].
+    pub(crate) fn forget_heard(&mut self, from: &NodeKey, by: ConnId) {
         if let Some(node) = self.by_key.get_mut(from) {
             node.heard_by.remove(&by);
         }
     }
 
-    /// Keys with more than one connection.
+    /// How many keys have more than one connection.
     pub(crate) fn duplicated(&self) -> usize {
         self.duplicated
     }

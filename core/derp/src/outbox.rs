@@ -1,11 +1,11 @@
-//! What waits to be written to one connection: bounded queues of whole frames, the most urgent first.
+//! The outgoing frames of one connection: bounded queues of whole frames, the most urgent first.
 
 use std::collections::VecDeque;
 
 use crate::frame::{Frame, HEADER_LEN, Header};
 use crate::limits::*;
 
-/// Whole frames, ready to be written; at most [`CHUNK`] bytes, or one frame that is longer.
+/// Whole frames, ready to be written: at most [`CHUNK`] bytes, or a single longer frame.
 pub struct Chunk {
     bytes: Vec<u8>,
     start: usize,
@@ -13,7 +13,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// What is still to be written.
+    /// The bytes that remain to be written.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
@@ -24,7 +24,7 @@ impl Chunk {
     }
 }
 
-/// Empty chunks that keep their memory, shared by all queues of a relay.
+/// Empty buffers for reuse, shared by all queues of a relay.
 #[derive(Default)]
 pub(crate) struct Spare(Vec<Vec<u8>>);
 
@@ -33,7 +33,7 @@ impl Spare {
         Chunk { bytes: self.0.pop().unwrap_or_default(), start: 0, frames: 0 }
     }
 
-    /// Takes back a chunk that is written. Small ones are not worth keeping.
+    /// Takes back a chunk that has been written. Small buffers are not worth keeping.
     pub(crate) fn put(&mut self, chunk: Chunk) {
         let mut bytes = chunk.bytes;
         if self.0.len() < MAX_SPARE_CHUNKS && (CHUNK / 4..=2 * CHUNK).contains(&bytes.capacity()) {
@@ -43,7 +43,7 @@ impl Spare {
     }
 }
 
-/// How much one queue may hold.
+/// The limits of one queue.
 #[derive(Clone, Copy)]
 pub(crate) struct Bound {
     pub(crate) frames: usize,
@@ -55,7 +55,7 @@ const DISCO: Bound = Bound { frames: MAX_DISCO_PACKETS, bytes: MAX_DISCO_BYTES }
 pub(crate) const DATA: Bound = Bound { frames: MAX_DATA_PACKETS, bytes: MAX_DATA_BYTES };
 pub(crate) const DATA_WHEN_SCARCE: Bound = Bound { frames: MAX_DATA_PACKETS, bytes: MAX_SCARCE_BYTES };
 
-/// Whole frames in order, dropped from the front when there are too many.
+/// Whole frames in order; if there are too many, the oldest are dropped.
 #[derive(Default)]
 struct Queue {
     chunks: VecDeque<Chunk>,
@@ -64,7 +64,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Appends the frame that `parts` make up, and says how many old ones had to go.
+    /// Appends the frame that consists of `parts` and returns how many old frames were dropped.
     fn push(&mut self, spare: &mut Spare, bound: Bound, parts: &[&[u8]]) -> usize {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         if self.chunks.back().is_none_or(|last| last.bytes.len() + len > CHUNK) {
@@ -108,7 +108,7 @@ impl Queue {
     }
 }
 
-/// The queues of one connection.
+/// The outgoing queues of one connection.
 #[derive(Default)]
 pub(crate) struct Outbox {
     pong: Option<[u8; 8]>,
@@ -118,17 +118,17 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Bytes that wait here.
+    /// Bytes in all queues.
     pub(crate) fn bytes(&self) -> usize {
         self.notices.bytes + self.disco.bytes + self.data.bytes
     }
 
-    /// Answers a ping. One answer waits; those to faster pings are left out.
+    /// Queues the answer to a ping. At most one is queued; a ping that comes before it is sent gets no answer.
     pub(crate) fn pong(&mut self, data: [u8; 8]) {
         self.pong.get_or_insert(data);
     }
 
-    /// Adds a notice. Returns how many old ones had to go, as the other two do.
+    /// Queues a notice and returns how many old ones were dropped, like [`Outbox::disco`] and [`Outbox::data`].
     pub(crate) fn notice(&mut self, spare: &mut Spare, frame: &Frame<'_>) -> usize {
         self.notices.push(spare, NOTICES, &[&frame.to_vec()])
     }
@@ -141,7 +141,7 @@ impl Outbox {
         self.data.push(spare, bound, parts)
     }
 
-    /// The most urgent bytes: notices, then disco packets, then data.
+    /// Removes the most urgent chunk: notices come first, then disco packets, then other packets.
     pub(crate) fn pop(&mut self, spare: &mut Spare) -> Option<Chunk> {
         if let Some(data) = self.pong.take() {
             self.notice(spare, &Frame::Pong(data));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_when_there_are_too_many() {
+    fn the_oldest_packets_are_dropped_when_there_are_too_many() {
         let (mut outbox, mut spare) = (Outbox::default(), Spare::default());
         let dropped: usize = (0..600).map(|n| outbox.data(&mut spare, DATA, &[&packet(n, 1400)])).sum();
         assert_eq!(dropped, 600 - MAX_DATA_PACKETS);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_when_they_are_too_long() {
+    fn the_oldest_packets_are_dropped_when_they_take_too_many_bytes() {
         let (mut outbox, mut spare) = (Outbox::default(), Spare::default());
         for n in 0..40 {
             outbox.data(&mut spare, DATA, &[&packet(n, MAX_PACKET)]);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn disco_overtakes_data_and_is_never_dropped_for_it() {
+    fn disco_packets_overtake_data_and_are_never_dropped_for_it() {
         let (mut outbox, mut spare) = (Outbox::default(), Spare::default());
         outbox.disco(&mut spare, &[&packet(1_000_000, 100)]);
         for n in 0..2000 {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn one_pong_waits() {
+    fn at_most_one_pong_is_queued() {
         let (mut outbox, mut spare) = (Outbox::default(), Spare::default());
         outbox.pong(*b"01234567");
         outbox.pong(*b"abcdefgh");

@@ -1,8 +1,9 @@
-//! The relay as a state machine: bytes of each connection in, frames for each connection out.
+//! The relay as a state machine: it takes the bytes received from each connection and queues frames for the others.
 //!
-//! The caller reads large pieces and hands them to [`Relay::receive`], which copies every packet once, into the queue
-//! of its destination, and names the connections that have something to write where they had nothing before. Writers
-//! call [`Relay::take`] until it says [`Next::Idle`]; from then on they are named again when there is more.
+//! The caller reads large pieces and passes them to [`Relay::receive`], which copies every packet once, into the queue of
+//! its destination. Each connection has a writer, which calls [`Relay::take`] until that returns [`Next::Idle`]. The next
+//! call that gives an idle writer something to do appends its connection to `woken`, once, and the caller then wakes the
+//! writer.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,16 +17,16 @@ use crate::nodes::{ConnId, Nodes};
 use crate::outbox::{Chunk, DATA, DATA_WHEN_SCARCE, Outbox, Spare};
 use crate::{ClientInfo, Malformed};
 
-/// Why the relay ends a connection.
+/// Why the relay closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// It sent what is no frame, or one that is too long.
+    /// The client sent a malformed or oversized frame.
     Malformed(Malformed),
-    /// It sent a frame of this type, which only relays of our mesh may.
+    /// The client sent a frame of this type, which only mesh relays may send.
     NotMesh(u8),
-    /// There are too many connections with its key.
+    /// There are more than [`MAX_DUPLICATES`] connections with the client's key.
     Duplicate,
-    /// Its node may no longer use the relay.
+    /// The node may no longer use the relay.
     Refused,
 }
 
@@ -34,44 +35,44 @@ impl fmt::Display for Close {
         match self {
             Close::Malformed(why) => why.fmt(f),
             Close::NotMesh(kind) => write!(f, "relay frame of type `{kind:#04x}` is for mesh relays only"),
-            Close::Duplicate => write!(f, "more than `{MAX_DUPLICATES}` relay connections with one key"),
+            Close::Duplicate => write!(f, "more than `{MAX_DUPLICATES}` relay connections have the same key"),
             Close::Refused => f.write_str("the node may not use this relay"),
         }
     }
 }
 
-/// What a writer is to do.
+/// What a connection's writer must do next.
 pub enum Next {
-    /// Write this.
+    /// Write this chunk, and return it with the next call of [`Relay::take`].
     Write(Chunk),
-    /// Wait to be named.
+    /// Wait until the connection is woken.
     Idle,
-    /// End the connection.
+    /// Close the connection.
     Close(Close),
 }
 
-/// Counts since the start, and of now.
+/// Counters since startup, and the current state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Connections that finished their handshake, ever.
+    /// Connections that completed their handshake since startup.
     pub joined: u64,
-    /// Connections now.
+    /// Current connections.
     pub connections: usize,
-    /// Connections now whose client has its home here.
+    /// Current connections whose client has this relay as its home.
     pub homes: usize,
-    /// Keys that have more than one connection now.
+    /// Keys that currently have more than one connection.
     pub duplicated: usize,
-    /// Packets taken from clients.
+    /// Packets received from clients since startup.
     pub packets: u64,
-    /// Bytes of those packets, without their frames.
+    /// Bytes of those packets, without frame headers and keys.
     pub bytes: u64,
-    /// Packets dropped because their destination did not keep up.
+    /// Packets dropped since startup because their destination did not keep up.
     pub dropped_full: u64,
-    /// Packets dropped because their destination is not connected.
+    /// Packets dropped since startup because their destination was not connected.
     pub dropped_unknown: u64,
-    /// Pings answered.
+    /// Pings answered since startup.
     pub pings: u64,
-    /// Bytes that wait in all queues now.
+    /// Bytes currently in all queues.
     pub queued_bytes: usize,
 }
 
@@ -79,22 +80,23 @@ struct Conn {
     key: NodeKey,
     info: ClientInfo,
     outbox: Outbox,
-    /// Its writer has found nothing, and waits to be named.
+    /// Whether the writer found nothing to do and waits to be woken.
     idle: bool,
     closing: Option<Close>,
     home: bool,
-    /// Bytes that remain of a frame that is skipped.
+    /// Remaining bytes of an ignored frame.
     skip: u32,
     route: Option<Route>,
-    /// Nodes whose packets came here, up to [`MAX_HEARD_FROM`]. Each has this connection in its `heard_by`.
+    /// The nodes that sent packets to this connection, up to [`MAX_HEARD_FROM`]. Each has the connection in its
+    /// `heard_by`.
     heard_from: BTreeSet<NodeKey>,
-    /// When the next "not here" may be sent, were there no burst.
+    /// When the next "not here" notice would be due if bursts were not allowed.
     not_here_at: Time,
     keepalive_at: Time,
     keepalive_jitter_ms: u32,
 }
 
-/// Where the packets for a key went last; good as long as nobody joins, leaves or takes over.
+/// The last destination of a connection, cached. It is valid until the relay's epoch changes.
 #[derive(Clone, Copy)]
 struct Route {
     dst: NodeKey,
@@ -108,21 +110,21 @@ pub struct Relay {
     conns: Vec<Option<Conn>>,
     free: Vec<ConnId>,
     nodes: Nodes,
-    /// Counts the events that may change who receives for a key.
+    /// Changes whenever the connection that receives for some key may have changed.
     epoch: u64,
     spare: Spare,
     stats: Stats,
 }
 
 impl Relay {
-    /// A relay without connections.
+    /// Creates a relay without connections.
     pub fn new() -> Relay {
         Relay::default()
     }
 
-    /// Adds a connection whose client has proven its key. It receives from now on what is sent to the key.
+    /// Adds a connection whose client has proven its key. From now on, it receives the packets for that key.
     ///
-    /// `jitter` is any random number. `woken` gets the connection that is closed to make room, if there are too many.
+    /// `jitter` is any random number. If there are too many connections with the key, one is closed and woken.
     pub fn join(
         &mut self,
         key: NodeKey,
@@ -162,8 +164,8 @@ impl Relay {
         id
     }
 
-    /// Removes a connection. If it was its node's last, those who are known to have heard from the
-    /// node are told that it is gone.
+    /// Removes a connection. If it was its node's last, the connections that are known to have got packets from the node
+    /// are notified that it is gone.
     pub fn leave(&mut self, id: ConnId, woken: &mut Vec<ConnId>) {
         let Some(conn) = self.conns.get_mut(id.index()).and_then(Option::take) else { return };
         self.free.push(id);
@@ -172,21 +174,20 @@ impl Relay {
         self.stats.homes -= usize::from(conn.home);
         self.stats.queued_bytes -= conn.outbox.bytes();
         for key in &conn.heard_from {
-            self.nodes.unhear(key, id);
+            self.nodes.forget_heard(key, id);
         }
-        for hearer in self.nodes.leave(&conn.key, id).unwrap_or_default() {
-            if let Some(other) = self.conn_mut(hearer) {
+        for receiver in self.nodes.leave(&conn.key, id).unwrap_or_default() {
+            if let Some(other) = self.conn_mut(receiver) {
                 other.heard_from.remove(&conn.key);
             }
-            self.notice(hearer, &Frame::PeerGone(conn.key, GoneReason::Disconnected), woken);
+            self.notice(receiver, &Frame::PeerGone(conn.key, GoneReason::Disconnected), woken);
         }
     }
 
-    /// Takes in what a connection has sent, and returns how many bytes of it are done with. The rest is an incomplete
-    /// frame, to be handed in again with what follows it.
+    /// Processes bytes that a connection has received and returns how many of them were consumed. The rest is an
+    /// incomplete frame, which the caller passes in again together with what follows it.
     ///
-    /// `woken` gets the connections whose writers shall call [`Relay::take`]. Errors: why this connection must be
-    /// closed; the caller then calls [`Relay::leave`].
+    /// Errors: why this connection must be closed; the caller then calls [`Relay::leave`].
     pub fn receive(
         &mut self,
         id: ConnId,
@@ -230,7 +231,7 @@ impl Relay {
         Ok(done)
     }
 
-    /// What the connection's writer is to do next. `written` is the chunk of the last call, once it is out.
+    /// What a connection's writer must do next. `written` is the chunk of the previous call, now that it has been sent.
     pub fn take(&mut self, id: ConnId, written: Option<Chunk>) -> Next {
         if let Some(chunk) = written {
             self.spare.put(chunk);
@@ -253,7 +254,7 @@ impl Relay {
         }
     }
 
-    /// Does what is due for a connection at `now`, and says when to call again.
+    /// Queues a keep-alive for a connection if one is due, and returns when to call again.
     pub fn tick(&mut self, id: ConnId, now: Time, woken: &mut Vec<ConnId>) -> Time {
         let Some(conn) = self.conn_mut(id) else { return now.plus_secs(KEEPALIVE_SECS) };
         if now < conn.keepalive_at {
@@ -265,20 +266,20 @@ impl Relay {
         next
     }
 
-    /// Ends all connections of a node: their writers are told to close.
+    /// Closes all connections of a node: their writers get [`Next::Close`].
     pub fn refuse(&mut self, key: &NodeKey, woken: &mut Vec<ConnId>) {
         for id in self.nodes.conns(key).to_vec() {
             self.close(id, Close::Refused, woken);
         }
     }
 
-    /// What a connection's client said of itself.
+    /// The key of a connection's client, and what the client reported about itself.
     pub fn client(&self, id: ConnId) -> Option<(NodeKey, &ClientInfo)> {
         let conn = self.conns.get(id.index())?.as_ref()?;
         Some((conn.key, &conn.info))
     }
 
-    /// The counts.
+    /// The relay's counters and current state.
     pub fn stats(&self) -> Stats {
         Stats { duplicated: self.nodes.duplicated(), ..self.stats }
     }
@@ -303,7 +304,7 @@ impl Relay {
         conn.wake(id, woken);
     }
 
-    /// Skips a frame that means nothing here, of which `available` bytes are at hand; returns how many of them it has.
+    /// Ignores a frame of which `available` bytes have arrived, including the header; returns how many of them to skip now.
     fn skip(&mut self, id: ConnId, header: Header, available: usize) -> usize {
         let here = (available - HEADER_LEN).min(header.len as usize);
         if let Some(conn) = self.conn_mut(id) {
@@ -312,7 +313,7 @@ impl Relay {
         HEADER_LEN + here
     }
 
-    /// A frame that is no packet.
+    /// Handles a frame that does not carry a packet.
     fn control(&mut self, id: ConnId, kind: u8, payload: &[u8], woken: &mut Vec<ConnId>) {
         let Some(conn) = self.conns.get_mut(id.index()).and_then(Option::as_mut) else { return };
         match kind {
@@ -332,7 +333,7 @@ impl Relay {
         }
     }
 
-    /// One packet of a client.
+    /// Queues a client's packet for its destination.
     fn packet(
         &mut self,
         from: (ConnId, NodeKey),
@@ -366,7 +367,7 @@ impl Relay {
         conn.wake(to, woken);
     }
 
-    /// The connection that receives for `dst`; it is remembered to have heard from the sender, if there is room.
+    /// The connection that receives for `dst`. Records that it got a packet from the sender, as long as there is room.
     fn route(&mut self, (id, key): (ConnId, NodeKey), dst: NodeKey) -> Option<ConnId> {
         let epoch = self.epoch;
         if let Some(route) = self.conn_mut(id)?.route
@@ -384,7 +385,7 @@ impl Relay {
         Some(to)
     }
 
-    /// Takes one from the connection's allowance of "not here" notices, if there is one left.
+    /// Uses up one of the "not here" notices that the connection may get; false if there is none left.
     fn may_say_not_here(&mut self, id: ConnId, now: Time) -> bool {
         let Some(conn) = self.conn_mut(id) else { return false };
         if conn.not_here_at > now.plus_secs(NOT_HERE_BURST - 1) {

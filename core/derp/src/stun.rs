@@ -1,16 +1,16 @@
-//! STUN (RFC 5389), as far as clients use it: a binding request, and the sender's own address as answer.
+//! The subset of STUN (RFC 5389) that clients use: a binding request, and a response with the sender's own address.
 //!
-//! Only requests that Tailscale clients make are answered, so that the server is no use to those who fake their source
-//! address. Mirrors `net/stun/stun.go`.
+//! Only requests in the form that Tailscale clients send are valid, which makes the server useless for amplification
+//! attacks with forged source addresses. Mirrors `net/stun/stun.go`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What ties an answer to its request.
+/// The transaction id, which a response copies from its request.
 pub type TxId = [u8; 12];
 
-/// Bytes of a request.
+/// Length of a request in bytes.
 pub const REQUEST_LEN: usize = HEADER_LEN + 4 + SOFTWARE.len() + FINGERPRINT_LEN;
-/// Bytes of the longest answer.
+/// Length of the longest response in bytes.
 pub const MAX_RESPONSE: usize = HEADER_LEN + 4 + 20;
 
 const HEADER_LEN: usize = 20;
@@ -22,10 +22,10 @@ const SOFTWARE: [u8; 8] = *b"tailnode";
 const ATTR_SOFTWARE: u16 = 0x8022;
 const ATTR_FINGERPRINT: u16 = 0x8028;
 const ATTR_XOR_MAPPED_ADDRESS: u16 = 0x0020;
-/// Used by servers that went ahead of the RFC.
+/// Used by servers that implement a draft of the RFC.
 const ATTR_XOR_MAPPED_ADDRESS_DRAFT: u16 = 0x8020;
 
-/// An answer, held without allocation.
+/// An encoded response, stored without allocation.
 #[derive(Clone, Copy)]
 pub struct Response {
     bytes: [u8; MAX_RESPONSE],
@@ -33,13 +33,13 @@ pub struct Response {
 }
 
 impl Response {
-    /// What goes into the datagram.
+    /// The content of the datagram.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 
-/// The request of a client.
+/// Encodes a client's request.
 pub fn request(tx: &TxId) -> Vec<u8> {
     let mut out = Vec::with_capacity(REQUEST_LEN);
     out.extend_from_slice(&BINDING_REQUEST);
@@ -56,7 +56,8 @@ pub fn request(tx: &TxId) -> Vec<u8> {
     out
 }
 
-/// Reads a request: a binding request with the clients' SOFTWARE and, at its end, a right FINGERPRINT. None for all else.
+/// Parses a binding request that has the clients' SOFTWARE attribute and ends with a correct FINGERPRINT. `None` for
+/// anything else.
 pub fn parse_request(packet: &[u8]) -> Option<TxId> {
     let (kind, tx, attributes) = split(packet)?;
     if kind != BINDING_REQUEST {
@@ -71,11 +72,11 @@ pub fn parse_request(packet: &[u8]) -> Option<TxId> {
     }
     let (ATTR_FINGERPRINT, print) = last? else { return None };
     let signed = packet.get(..packet.len().checked_sub(FINGERPRINT_LEN)?)?;
-    let right = print == fingerprint(signed).to_be_bytes();
-    (software && right).then_some(tx)
+    let correct = print == fingerprint(signed).to_be_bytes();
+    (software && correct).then_some(tx)
 }
 
-/// The answer for a sender. An IPv4 address in IPv6 clothing is told as IPv4.
+/// Encodes the response to a sender. An IPv4-mapped IPv6 address is reported as IPv4.
 pub fn response(tx: &TxId, sender: SocketAddr) -> Response {
     let mut body = [0; 20];
     let port = sender.port() ^ u16::from_be_bytes([COOKIE[0], COOKIE[1]]);
@@ -103,7 +104,7 @@ pub fn response(tx: &TxId, sender: SocketAddr) -> Response {
     Response { bytes, len: HEADER_LEN + 4 + len }
 }
 
-/// Reads an answer: whose it is, and the address it tells. Bytes after the announced length are ignored.
+/// Parses a response: its transaction id and the address it reports. Bytes after the announced length are ignored.
 pub fn parse_response(packet: &[u8]) -> Option<(TxId, SocketAddr)> {
     let announced = packet.get(2..4)?.first_chunk::<2>()?;
     let end = HEADER_LEN + usize::from(u16::from_be_bytes(*announced));
@@ -139,14 +140,14 @@ fn mapped_address(value: &[u8], tx: &TxId) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip.to_canonical(), port))
 }
 
-/// Writes an address masked by the cookie and the transaction.
+/// Writes an address XORed with the magic cookie and the transaction id.
 fn put_xored(out: &mut [u8], address: &[u8], tx: &TxId) {
     for ((out, byte), mask) in out.iter_mut().zip(address).zip(COOKIE.iter().chain(tx)) {
         *out = byte ^ mask;
     }
 }
 
-/// Kind, transaction and attributes of a message whose length is as announced.
+/// Splits a message into its type, transaction id and attributes. `None` if its length is not the announced one.
 fn split(packet: &[u8]) -> Option<([u8; 2], TxId, &[u8])> {
     let (header, attributes) = packet.split_first_chunk::<HEADER_LEN>()?;
     let announced = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -157,7 +158,7 @@ fn split(packet: &[u8]) -> Option<([u8; 2], TxId, &[u8])> {
     Some(([header[0], header[1]], *tx, attributes))
 }
 
-/// Attributes one by one; None once for bytes that are no attribute, and then the end.
+/// The attributes of a message, one by one. Bytes that are not an attribute yield a single `None` and end the iteration.
 struct Attributes<'a>(&'a [u8]);
 
 impl<'a> Iterator for Attributes<'a> {
@@ -182,24 +183,30 @@ fn fingerprint(bytes: &[u8]) -> u32 {
     crc32(bytes) ^ 0x5354_554e
 }
 
-/// The CRC of Ethernet and zip, a byte at a time.
+/// The CRC-32 of Ethernet and zip, one byte at a time.
 fn crc32(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = crc32_table();
-    !bytes.iter().fold(!0, |crc: u32, &byte| (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)])
+    !bytes.iter().fold(!0, |crc: u32, &byte| {
+        // The index is a byte, so the compiler drops the bounds check.
+        let entry = TABLE.get(usize::from(crc as u8 ^ byte)).copied().unwrap_or_default();
+        (crc >> 8) ^ entry
+    })
 }
 
 const fn crc32_table() -> [u32; 256] {
     let mut table = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        let mut crc = i as u32;
+    let mut rest = table.as_mut_slice();
+    let mut byte = 0;
+    while let Some((entry, tail)) = rest.split_first_mut() {
+        let mut crc = byte;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
             bit += 1;
         }
-        table[i] = crc;
-        i += 1;
+        *entry = crc;
+        byte += 1;
+        rest = tail;
     }
     table
 }

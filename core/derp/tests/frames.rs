@@ -1,4 +1,5 @@
-//! Frames and sealed notes: there and back, cut anywhere, and garbage.
+//! Frames and sealed messages: round trips, truncation and random bytes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use headsail_derp::frame::{Frame, GoneReason, Header, Malformed, NONCE_LEN, Presence, kind};
 use headsail_derp::limits::{MAX_PACKET, MAX_SERVER_INFO};
@@ -33,7 +34,7 @@ fn samples() -> Vec<Frame<'static>> {
 }
 
 #[test]
-fn every_frame_goes_there_and_back_and_waits_for_its_end() {
+fn every_frame_round_trips_and_is_incomplete_when_truncated() {
     for frame in samples() {
         let bytes = frame.to_vec();
         assert_eq!(Frame::decode(&bytes), Ok(Some((frame.clone(), bytes.len()))));
@@ -44,7 +45,7 @@ fn every_frame_goes_there_and_back_and_waits_for_its_end() {
 }
 
 #[test]
-fn the_bytes_are_those_of_the_protocol() {
+fn encoded_frames_match_the_protocol() {
     let key = "aa".repeat(32);
     for (frame, hex) in [
         (Frame::ServerKey(A), format!("010000002844455250f09f9491{key}")),
@@ -58,7 +59,7 @@ fn the_bytes_are_those_of_the_protocol() {
 }
 
 #[test]
-fn what_is_missing_from_old_servers_is_filled_in() {
+fn fields_that_old_servers_do_not_send_get_defaults() {
     let gone = [&[kind::PEER_GONE, 0, 0, 0, 32][..], A.bytes()].concat();
     let (frame, _) = Frame::decode(&gone).unwrap().unwrap();
     assert_eq!(frame, Frame::PeerGone(A, GoneReason::Disconnected));
@@ -68,7 +69,7 @@ fn what_is_missing_from_old_servers_is_filled_in() {
 }
 
 #[test]
-fn impossible_lengths_are_refused_by_the_header() {
+fn invalid_lengths_are_rejected_by_the_header() {
     for (kind, len) in [
         (kind::SEND_PACKET, 31),
         (kind::SEND_PACKET, 33 + MAX_PACKET as u32),
@@ -85,7 +86,7 @@ fn impossible_lengths_are_refused_by_the_header() {
 }
 
 #[test]
-fn the_notes_prove_both_keys() {
+fn sealed_messages_prove_the_keys_of_both_sides() {
     let (server, client, other) = (Identity::new([1; 32]), Identity::new([2; 32]), Identity::new([3; 32]));
     let info = ClientInfo { can_ack_pings: true, app_name: "probe".into(), ..ClientInfo::default() };
     let frame = client.client_info(server.public(), &[9; 24], &info);
@@ -94,13 +95,13 @@ fn the_notes_prove_both_keys() {
 
     let joining = server.open_client_info(key, &nonce, sealed).unwrap();
     assert_eq!((joining.key, &joining.info), (client.public(), &info));
-    assert!(server.open_client_info(other.public(), &nonce, sealed).is_none(), "a foreign key");
-    assert!(other.open_client_info(key, &nonce, sealed).is_none(), "a foreign server");
+    assert!(server.open_client_info(other.public(), &nonce, sealed).is_none(), "another client's key");
+    assert!(other.open_client_info(key, &nonce, sealed).is_none(), "another server");
     assert!(server.open_client_info(key, &[8; 24], sealed).is_none());
     assert!(server.open_client_info(key, &nonce, &sealed[1..]).is_none());
-    // Whoever agrees on a secret with the zero key gets zero, so anybody could claim it.
-    let nobodys = client.client_info(NodeKey::default(), &[9; 24], &info);
-    assert!(server.open_client_info(NodeKey::default(), &[9; 24], &nobodys[5 + 32 + 24..]).is_none());
+    // The shared secret with the zero key is always zero, so anyone could claim that key.
+    let zero = client.client_info(NodeKey::default(), &[9; 24], &info);
+    assert!(server.open_client_info(NodeKey::default(), &[9; 24], &zero[5 + 32 + 24..]).is_none());
 
     let frame = joining.server_info(&[7; 24], &ServerInfo::default());
     let Ok(Some((Frame::ServerInfo(nonce, sealed), _))) = Frame::decode(&frame) else { panic!() };
@@ -109,7 +110,7 @@ fn the_notes_prove_both_keys() {
 }
 
 #[test]
-fn notes_read_as_go_reads_them() {
+fn sealed_messages_are_decoded_as_in_go() {
     let read: ClientInfo =
         headsail_wire::json::decode(br#"{"Version":2,"canackpings":true,"new":1,"meshKey":"00"}"#).unwrap();
     assert_eq!(read, ClientInfo { can_ack_pings: true, ..ClientInfo::default() });
@@ -119,7 +120,7 @@ fn notes_read_as_go_reads_them() {
 
 proptest! {
     #[test]
-    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0u8..0x18) {
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0u8..0x18) {
         let _ = Frame::decode(&bytes);
         let framed = [&Header { kind, len: bytes.len() as u32 }.bytes()[..], &bytes].concat();
         let _ = Frame::decode(&framed);

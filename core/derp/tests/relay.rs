@@ -1,4 +1,5 @@
-//! The relay from outside: what clients send, and what each of them gets.
+//! The relay from the outside: what clients send, and what each of them receives.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use headsail_wire::keys::NodeKey;
 use headsail_wire::time::Time;
 use proptest::prelude::*;
 
-/// A frame as a client gets it, owned.
+/// A frame that a client received, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Got {
     Packet(NodeKey, Vec<u8>),
@@ -19,7 +20,7 @@ enum Got {
     KeepAlive,
 }
 
-/// A relay, and writers that take everything at once unless told to wait.
+/// A relay with a clock, and the connections that it has woken so far.
 struct World {
     relay: Relay,
     now: Time,
@@ -43,7 +44,7 @@ impl World {
 
     fn join(&mut self, n: u8) -> ConnId {
         let id = self.relay.join(key(n), ClientInfo::default(), self.now, 0, &mut self.woken);
-        assert!(self.take(id).is_empty(), "nothing waits for a new connection");
+        assert!(self.take(id).is_empty(), "nothing is queued for a new connection");
         id
     }
 
@@ -55,7 +56,7 @@ impl World {
         Ok(())
     }
 
-    /// Everything that waits for a connection, which is idle afterwards.
+    /// Takes all frames that are queued for a connection, which is idle afterwards.
     fn take(&mut self, id: ConnId) -> Vec<Got> {
         let (mut got, mut written) = (Vec::new(), None);
         loop {
@@ -114,7 +115,7 @@ fn packets_reach_their_destination_and_wake_it_once() {
 }
 
 #[test]
-fn a_packet_for_oneself_comes_back() {
+fn a_packet_to_the_senders_own_key_comes_back() {
     let mut world = World::new();
     let a = world.join(1);
     world.send(a, &[Frame::SendPacket(key(1), b"echo")]).unwrap();
@@ -122,7 +123,7 @@ fn a_packet_for_oneself_comes_back() {
 }
 
 #[test]
-fn the_largest_packet_passes_and_a_larger_one_closes() {
+fn the_largest_packet_passes_and_a_larger_one_closes_the_connection() {
     let mut world = World::new();
     let (a, b) = (world.join(1), world.join(2));
     let large = vec![5; MAX_PACKET];
@@ -135,28 +136,28 @@ fn the_largest_packet_passes_and_a_larger_one_closes() {
 }
 
 #[test]
-fn correspondents_hear_when_a_node_leaves() {
+fn receivers_of_a_nodes_packets_are_notified_when_it_disconnects() {
     let mut world = World::new();
     let (a, b, c) = (world.join(1), world.join(2), world.join(3));
     world.send(a, &[Frame::SendPacket(key(2), b"hello")]).unwrap();
     world.take(b);
     world.leave(a);
     assert_eq!(world.take(b), [Got::Gone(key(1), GoneReason::Disconnected)]);
-    assert!(world.take(c).is_empty(), "who never heard from it is not told");
+    assert!(world.take(c).is_empty(), "a node that got no packets from it is not notified");
 
     let again = world.join(1);
     world.leave(again);
-    assert!(world.take(b).is_empty(), "told once; a new connection starts afresh");
+    assert!(world.take(b).is_empty(), "notified once; a new connection starts afresh");
 
     let again = world.join(1);
     world.send(again, &[Frame::SendPacket(key(2), b"hello again")]).unwrap();
     world.take(b);
     world.leave(again);
-    assert_eq!(world.take(b), [Got::Gone(key(1), GoneReason::Disconnected)], "told each time");
+    assert_eq!(world.take(b), [Got::Gone(key(1), GoneReason::Disconnected)], "notified each time");
 }
 
 #[test]
-fn who_heard_from_whom_is_bounded() {
+fn the_number_of_remembered_senders_is_bounded() {
     let mut world = World::new();
     let hub = world.join(1);
     let crowd = |world: &mut World, round: u8| -> Vec<ConnId> {
@@ -175,12 +176,12 @@ fn who_heard_from_whom_is_bounded() {
     };
     for round in [2, 3] {
         crowd(&mut world, round).into_iter().for_each(|id| world.leave(id));
-        assert_eq!(world.take(hub).len(), MAX_HEARD_FROM, "those who have left make room");
+        assert_eq!(world.take(hub).len(), MAX_HEARD_FROM, "disconnected nodes make room");
     }
 }
 
 #[test]
-fn a_reused_connection_number_inherits_nothing() {
+fn a_reused_connection_id_inherits_nothing() {
     let mut world = World::new();
     let (a, b) = (world.join(1), world.join(2));
     world.send(a, &[Frame::SendPacket(key(2), b"hello")]).unwrap();
@@ -194,11 +195,11 @@ fn a_reused_connection_number_inherits_nothing() {
     let d = world.join(4);
     assert_eq!(d, c);
     world.leave(a);
-    assert!(world.take(d).is_empty(), "it never heard from the one that left");
+    assert!(world.take(d).is_empty(), "it got no packets from the node that disconnected");
 }
 
 #[test]
-fn an_unknown_destination_is_told_for_disco_only_and_not_too_often() {
+fn an_unknown_destination_is_reported_for_disco_packets_only_and_at_a_limited_rate() {
     let mut world = World::new();
     let a = world.join(1);
     world.send(a, &[Frame::SendPacket(key(9), b"data")]).unwrap();
@@ -214,11 +215,11 @@ fn an_unknown_destination_is_told_for_disco_only_and_not_too_often() {
     }
     world.now = world.now.plus_secs(100);
     world.send(a, &vec![Frame::SendPacket(key(9), &probe); 50]).unwrap();
-    assert_eq!(world.take(a).len(), 3, "an unused allowance does not grow beyond the burst");
+    assert_eq!(world.take(a).len(), 3, "unused notices do not add up beyond the burst");
 }
 
 #[test]
-fn of_two_connections_with_one_key_the_last_to_speak_receives() {
+fn of_two_connections_with_the_same_key_the_last_one_to_send_receives() {
     let mut world = World::new();
     let (old, new, a) = (world.join(1), world.join(1), world.join(2));
     let hello = [Frame::SendPacket(key(1), b"hello")];
@@ -235,11 +236,11 @@ fn of_two_connections_with_one_key_the_last_to_speak_receives() {
     world.send(a, &hello).unwrap();
     assert_eq!(world.take(old), got);
     assert_eq!(world.relay.stats().duplicated, 0);
-    assert!(world.take(a).is_empty(), "the node is still there");
+    assert!(world.take(a).is_empty(), "the node is still connected");
 }
 
 #[test]
-fn duplicates_are_bounded() {
+fn the_number_of_connections_with_the_same_key_is_bounded() {
     let mut world = World::new();
     let all: Vec<_> = (0..MAX_DUPLICATES + 2).map(|_| world.join(1)).collect();
     assert_eq!(world.closed(all[0]), Some(Close::Duplicate));
@@ -251,7 +252,7 @@ fn duplicates_are_bounded() {
 }
 
 #[test]
-fn pings_are_answered_one_at_a_time() {
+fn at_most_one_ping_answer_is_queued() {
     let mut world = World::new();
     let a = world.join(1);
     world.send(a, &[Frame::Ping(*b"12345678"), Frame::Ping(*b"abcdefgh")]).unwrap();
@@ -274,7 +275,7 @@ fn mesh_frames_close_the_connection() {
 }
 
 #[test]
-fn unknown_frames_are_skipped_however_long_and_however_cut() {
+fn frames_without_meaning_here_are_skipped_at_any_length_and_fragmentation() {
     let mut world = World::new();
     let (a, b) = (world.join(1), world.join(2));
     let filler = vec![kind::SEND_PACKET; 300_000];
@@ -294,7 +295,7 @@ fn unknown_frames_are_skipped_however_long_and_however_cut() {
 }
 
 #[test]
-fn keepalives_come_every_minute_or_little_later() {
+fn keepalives_come_every_minute_plus_jitter() {
     let mut world = World::new();
     let start = world.now;
     let ids: Vec<_> = (0..20u32)
@@ -318,7 +319,7 @@ fn keepalives_come_every_minute_or_little_later() {
 }
 
 #[test]
-fn a_refused_node_is_cut_off() {
+fn refusing_a_node_closes_all_of_its_connections() {
     let mut world = World::new();
     let (one, two, other) = (world.join(1), world.join(1), world.join(2));
     world.relay.refuse(&key(1), &mut world.woken);
@@ -329,7 +330,7 @@ fn a_refused_node_is_cut_off() {
 }
 
 #[test]
-fn a_reader_that_stops_costs_bounded_memory_and_harms_nobody() {
+fn a_stalled_reader_takes_bounded_memory_and_does_not_delay_others() {
     let mut world = World::new();
     let (a, slow, quick) = (world.join(1), world.join(2), world.join(3));
     let packet = vec![1; 8192];
@@ -344,7 +345,7 @@ fn a_reader_that_stops_costs_bounded_memory_and_harms_nobody() {
 }
 
 #[test]
-fn all_queues_together_are_bounded() {
+fn the_total_size_of_all_queues_is_bounded() {
     let mut world = World::new();
     let from = world.join(255);
     let packet = vec![1; 60_000];
@@ -364,7 +365,7 @@ fn all_queues_together_are_bounded() {
 }
 
 #[test]
-fn the_counts_are_right() {
+fn the_stats_are_correct() {
     let mut world = World::new();
     let (a, b) = (world.join(1), world.join(2));
     world.send(a, &[Frame::NotePreferred(true), Frame::NotePreferred(true)]).unwrap();
@@ -404,10 +405,10 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens: nothing panics, each pair's packets of a kind arrive in order and only where they belong,
-    /// every connection with something to write has been named, and the bounds hold.
+    /// In any history, nothing panics, packets of one kind from one node to another arrive in order and at the right
+    /// destination, every connection with something to write has been woken, and the limits hold.
     #[test]
-    fn any_history_keeps_order_and_bounds(steps in prop::collection::vec(step(), 1..200)) {
+    fn any_history_preserves_order_and_limits(steps in prop::collection::vec(step(), 1..200)) {
         let mut world = World::new();
         let mut conns: Vec<(ConnId, NodeKey)> = Vec::new();
         let mut last: BTreeMap<(ConnId, NodeKey, bool), u32> = BTreeMap::new();
@@ -433,10 +434,10 @@ proptest! {
                     world.send(id, &[Frame::SendPacket(key(to), &packet)]).unwrap();
                 },
                 Step::Take(n) => if let Some((id, own)) = pick(n, &conns) {
-                    let named = world.woken.contains(&id);
+                    let woken = world.woken.contains(&id);
                     world.woken.retain(|other| *other != id);
                     let got = world.take(id);
-                    prop_assert!(named || got.is_empty(), "{own} has mail and was not named");
+                    prop_assert!(woken || got.is_empty(), "{own} has frames to write and was not woken");
                     for got in got {
                         let Got::Packet(src, packet) = got else { continue };
                         let number = u32::from_be_bytes(*packet[6..].first_chunk().unwrap());

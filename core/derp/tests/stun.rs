@@ -1,4 +1,5 @@
-//! STUN against bytes made by the Go client's code, the RFC's own example, and everything that is neither.
+//! STUN against messages encoded by the Go client, the sample in the RFC, and invalid input.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -12,7 +13,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_bytes_are_those_of_the_go_client() {
+fn messages_are_identical_to_those_of_the_go_client() {
     let go = unhex("000100142112a4420102030405060708090a0b0c802200087461696c6e6f646580280004b32c370f");
     assert_eq!(request(&TX), go);
     assert_eq!(parse_request(&go), Some(TX));
@@ -31,7 +32,7 @@ fn the_bytes_are_those_of_the_go_client() {
 
 /// RFC 5769 section 2.2.
 #[test]
-fn the_sample_response_of_the_rfc_is_read() {
+fn the_sample_response_of_the_rfc_is_parsed() {
     let sample = unhex(concat!(
         "0101003c2112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f722000200008",
         "0001a147e112a643000800142b91f599fd9e90c38c7489f92af9ba53f06be7d780280004c07d4c96",
@@ -42,25 +43,26 @@ fn the_sample_response_of_the_rfc_is_read() {
 }
 
 #[test]
-fn a_mapped_ipv4_sender_is_told_its_ipv4_address() {
+fn an_ipv4_mapped_address_is_reported_as_ipv4() {
     let mapped: SocketAddr = "[::ffff:192.0.2.7]:51820".parse().unwrap();
     let plain: SocketAddr = "192.0.2.7:51820".parse().unwrap();
     assert_eq!(response(&TX, mapped).bytes(), response(&TX, plain).bytes());
 }
 
 #[test]
-fn whatever_is_not_a_whole_request_of_a_client_is_ignored() {
+fn anything_but_a_complete_request_of_a_client_is_ignored() {
     let good = request(&TX);
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 0x10;
-        assert_eq!(parse_request(&bad), None, "byte {at} may be changed");
+        assert_eq!(parse_request(&bad), None, "a change to byte {at} goes unnoticed");
     }
     for len in 0..good.len() {
         assert_eq!(parse_request(&good[..len]), None);
     }
     assert_eq!(parse_request(&[&good[..], &[0; 4]].concat()), None);
-    // Without SOFTWARE, without FINGERPRINT, with FINGERPRINT before SOFTWARE, and all in order, with right sums.
+    // Without SOFTWARE, without FINGERPRINT, with FINGERPRINT before SOFTWARE, and finally in the right order. All
+    // fingerprints are correct.
     let header = |len: u8| [&[0, 1, 0, len, 0x21, 0x12, 0xa4, 0x42][..], &TX].concat();
     let software = &good[20..32];
     let print = |before: &[u8]| [&[0x80, 0x28, 0, 4][..], &fingerprint(before).to_be_bytes()].concat();
@@ -74,7 +76,7 @@ fn whatever_is_not_a_whole_request_of_a_client_is_ignored() {
     assert_eq!(parse_request(&[&signed[..], &print(&signed)].concat()), Some(TX));
 }
 
-/// RFC 5389 section 15.5, a bit at a time.
+/// The fingerprint of RFC 5389 section 15.5, computed bit by bit.
 fn fingerprint(bytes: &[u8]) -> u32 {
     let mut crc = !0u32;
     for byte in bytes {
@@ -88,14 +90,14 @@ fn fingerprint(bytes: &[u8]) -> u32 {
 
 proptest! {
     #[test]
-    fn what_is_told_is_what_was_seen(ip in any::<u128>(), v4 in any::<Option<u32>>(), port: u16, tx: TxId) {
+    fn a_response_reports_the_address_of_the_sender(ip in any::<u128>(), v4 in any::<Option<u32>>(), port: u16, tx: TxId) {
         let ip = v4.map_or(IpAddr::V6(Ipv6Addr::from(ip)), |v4| IpAddr::V4(v4.into()));
-        let told = parse_response(response(&tx, SocketAddr::new(ip, port)).bytes());
-        prop_assert_eq!(told, Some((tx, SocketAddr::new(ip.to_canonical(), port))));
+        let parsed = parse_response(response(&tx, SocketAddr::new(ip, port)).bytes());
+        prop_assert_eq!(parsed, Some((tx, SocketAddr::new(ip.to_canonical(), port))));
     }
 
     #[test]
-    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
         prop_assert_eq!(parse_request(&bytes), None);
         parse_response(&bytes);
         let mut likely = request(&TX);

@@ -1,4 +1,4 @@
-//! A frame, applied the way the official client applies it (control/controlclient/map.go).
+//! Applies a frame the way the official client does (control/controlclient/map.go).
 
 use std::sync::Arc;
 
@@ -7,18 +7,15 @@ use headsail_wire::map::{MapResponse, Node, PeerChange};
 use crate::NetMap;
 use crate::peer::{PeerDiff, compare};
 
-/// Why a frame can't be applied.
+/// A first frame lacks this field, which a client needs to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unfit {
-    /// The first frame lacks the part that is named.
-    Incomplete(&'static str),
-}
+pub struct Incomplete(pub &'static str);
 
 /// Applies one frame; `map` is `None` before the first one.
 ///
 /// # Errors
-/// A first frame that lacks the node or another part that a client can't start without.
-pub fn apply(map: &mut Option<NetMap>, frame: MapResponse) -> Result<(), Unfit> {
+/// The first frame is incomplete.
+pub fn apply(map: &mut Option<NetMap>, frame: MapResponse) -> Result<(), Incomplete> {
     if frame.keep_alive {
         return Ok(());
     }
@@ -29,19 +26,19 @@ pub fn apply(map: &mut Option<NetMap>, frame: MapResponse) -> Result<(), Unfit> 
     Ok(())
 }
 
-fn first(mut frame: MapResponse) -> Result<NetMap, Unfit> {
+fn first(mut frame: MapResponse) -> Result<NetMap, Incomplete> {
     let mut map = NetMap {
-        me: frame.node.take().ok_or(Unfit::Incomplete("Node"))?,
+        me: frame.node.take().ok_or(Incomplete("Node"))?,
         peers: Default::default(),
         filters: Default::default(),
-        dns: frame.dns_config.take().ok_or(Unfit::Incomplete("DNSConfig"))?,
-        derp: frame.derp_map.take().ok_or(Unfit::Incomplete("DERPMap"))?,
-        ssh: frame.ssh_policy.take().ok_or(Unfit::Incomplete("SSHPolicy"))?,
+        dns: frame.dns_config.take().ok_or(Incomplete("DNSConfig"))?,
+        derp: frame.derp_map.take().ok_or(Incomplete("DERPMap"))?,
+        ssh: frame.ssh_policy.take().ok_or(Incomplete("SSHPolicy"))?,
         profiles: Default::default(),
         domain: std::mem::take(&mut frame.domain),
     };
     if frame.packet_filters.is_none() {
-        return Err(Unfit::Incomplete("PacketFilters"));
+        return Err(Incomplete("PacketFilters"));
     }
     update(&mut map, frame);
     Ok(map)
@@ -92,13 +89,16 @@ fn update(map: &mut NetMap, frame: MapResponse) {
         map.peers.insert(merged.id, merged);
     }
     for patch in frame.peers_changed_patch {
-        if let Some(peer) = map.peers.get_mut(&patch.node_id).filter(|peer| !is_unwanted(peer, &patch)) {
+        if let Some(peer) =
+            map.peers.get_mut(&patch.node_id).filter(|peer| !has_unwanted_disco_key(peer, &patch))
+        {
             patch_peer(Arc::make_mut(peer), patch);
         }
     }
 }
 
-/// The client turns a whole node into a patch where it can, and loses online and last seen that were unset before.
+/// Where possible, the client reduces a whole node to a patch. It then ignores online and last seen if they were unset
+/// before.
 fn upsert(old: &Arc<Node>, new: Arc<Node>) -> Arc<Node> {
     if !old.same_but_patchable(&new) {
         return new;
@@ -115,16 +115,16 @@ fn upsert(old: &Arc<Node>, new: Arc<Node>) -> Arc<Node> {
     if kept.cap.0 == 0 {
         kept.cap = old.cap;
     }
-    let of_the_past =
-        old.online != kept.online && kept.online == Some(false) && kept.last_seen < old.last_seen;
-    if old.disco_key != kept.disco_key && of_the_past {
+    let outdated = old.online != kept.online && kept.online == Some(false) && kept.last_seen < old.last_seen;
+    if old.disco_key != kept.disco_key && outdated {
         return old.clone();
     }
     Arc::new(kept)
 }
 
-/// The client takes no discovery key from a patch that says "offline, and not seen since what you know".
-fn is_unwanted(peer: &Node, patch: &PeerChange) -> bool {
+/// Whether the client ignores the patch: it has a discovery key, says that the peer is offline, and has a last-seen time
+/// that is no later than the known one.
+fn has_unwanted_disco_key(peer: &Node, patch: &PeerChange) -> bool {
     let later = |seen| peer.last_seen.is_none_or(|known| seen > known);
     patch.disco_key.is_some()
         && patch.online == Some(false)

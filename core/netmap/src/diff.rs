@@ -1,4 +1,4 @@
-//! The difference of two views, and the first frame.
+//! The first frame of a stream, and the frame that leads from one view to another.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use headsail_wire::map::{Debug, MapResponse};
 use crate::peer::{PeerDiff, compare};
 use crate::{Filters, NetMap};
 
-/// The first frame of a stream: everything.
+/// The first frame of a stream, with the whole view.
 pub fn full(map: &NetMap) -> MapResponse {
     MapResponse {
         node: Some(map.me.clone()),
@@ -27,10 +27,10 @@ pub fn full(map: &NetMap) -> MapResponse {
     }
 }
 
-/// What must be said for a client that knows `was` to know `now`; `None` when there is nothing to say.
+/// The frame that updates a client from the view `was` to the view `now`; `None` if they are equal.
 ///
-/// This is the plain definition, in time proportional to both views. The server's own delta looks at touched rows only
-/// and is held to say the same.
+/// This is the reference definition; it takes time linear in the size of both views. The server's delta checks only the
+/// rows that changed, and must give the same result.
 pub fn diff(was: &NetMap, now: &NetMap) -> Option<MapResponse> {
     let mut out = MapResponse::default();
     for (id, peer) in &now.peers {
@@ -61,12 +61,12 @@ pub fn diff(was: &NetMap, now: &NetMap) -> Option<MapResponse> {
     (out != MapResponse::default()).then_some(out)
 }
 
-/// The new value where it differs; equal pointers are equal values.
+/// The new value if it differs from the old one. Pointers are compared first, because most values are shared.
 pub fn changed<T: PartialEq>(was: &Arc<T>, now: &Arc<T>) -> Option<Arc<T>> {
     (!Arc::ptr_eq(was, now) && was != now).then(|| now.clone())
 }
 
-/// The named parts that changed; `None` where all are the same.
+/// The named parts that changed, with `None` for those that were removed; `None` if all are the same.
 pub fn diff_filters(
     was: &Filters,
     now: &Filters,

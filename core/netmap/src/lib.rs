@@ -1,7 +1,9 @@
-//! One node's view of its tailnet, how two views differ, and how a difference is applied.
+//! One node's view of its tailnet, the difference of two views, and how a difference is applied.
 //!
-//! The server compares; clients, tests and the simulation apply. The law that ties them together:
+//! The server computes differences; clients, tests and the simulation apply them. One law ties the two together:
 //! `apply(a, diff(a, b)) == b`.
+
+#![warn(clippy::wildcard_enum_match_arm)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,25 +20,21 @@ pub mod apply;
 pub mod diff;
 pub mod peer;
 
-/// Named parts of a packet filter; the filter is their concatenation in the order of the names.
+/// The named parts of a packet filter. The filter is their concatenation, in the order of the names.
 pub type Filters = BTreeMap<String, Arc<[FilterRule]>>;
 
-/// Everything that one node is told.
+/// A node's view of its tailnet: everything that its client is sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetMap {
     /// The node itself.
     pub me: Arc<Node>,
-    /// The nodes that it sees; never itself.
+    /// The nodes that it sees, which never include itself.
     pub peers: BTreeMap<NodeId, Arc<Node>>,
-    /// Its packet filter.
     pub filters: Filters,
-    /// Its DNS settings.
     pub dns: Arc<DnsConfig>,
-    /// The relays.
     pub derp: Arc<DerpMap>,
-    /// Who may log in to it by SSH.
     pub ssh: Arc<SshPolicy>,
-    /// Profiles of the owners of itself and of its peers. A client keeps what it was told, so it may hold more.
+    /// Profiles of the owners of the node and its peers. A client never forgets a profile, so it may have more.
     pub profiles: BTreeMap<UserId, UserProfile>,
     /// Name of the tailnet.
     pub domain: String,

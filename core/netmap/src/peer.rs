@@ -1,21 +1,21 @@
-//! How two views of one peer differ, in the cheapest form that the client keeps.
+//! The difference of two views of a peer, in the cheapest form that loses nothing on the client.
 
 use headsail_wire::map::{Node, PeerChange};
 
-/// The difference between two views of a peer.
+/// The difference of two views of a peer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PeerDiff {
-    /// Nothing to tell.
     Same,
-    /// A patch carries it: clients apply endpoints, relay region, online and last seen without rebuilding anything.
+    /// A patch is enough. Clients apply changes of endpoints, home relay, online and last seen without rebuilding their
+    /// map.
     Patch(Box<PeerChange>),
-    /// Only the whole node carries it.
+    /// A patch cannot express the difference, so the whole node has to be sent.
     Replace,
 }
 
 /// Compares two views of the same peer.
 pub fn compare(was: &Node, now: &Node) -> PeerDiff {
-    if !was.same_but_patchable(now) || was.cap_map != now.cap_map || clears_something(was, now) {
+    if !was.same_but_patchable(now) || was.cap_map != now.cap_map || clears_a_field(was, now) {
         return PeerDiff::Replace;
     }
     let mut patch = PeerChange::of(now.id);
@@ -45,16 +45,16 @@ pub fn compare(was: &Node, now: &Node) -> PeerDiff {
     if note(was.online != now.online) {
         patch.online = now.online;
     }
-    // Only where it differs: a client drops a patch that tells a discovery key, that the peer is offline, and no later
-    // time than the one it knows (removeUnwantedDiscoUpdates in control/controlclient/map.go).
+    // Set only if it differs: a client drops a patch that has a discovery key, says that the peer is offline, and has a
+    // last-seen time that is no later than the known one (removeUnwantedDiscoUpdates in control/controlclient/map.go).
     if note(was.last_seen != now.last_seen) {
         patch.last_seen = now.last_seen;
     }
     if changed { PeerDiff::Patch(Box::new(patch)) } else { PeerDiff::Same }
 }
 
-/// A patch has no way to say "none any more".
-fn clears_something(was: &Node, now: &Node) -> bool {
+/// Whether a field was cleared, which a patch cannot express.
+fn clears_a_field(was: &Node, now: &Node) -> bool {
     (!was.endpoints.is_empty() && now.endpoints.is_empty())
         || (was.home_derp != now.home_derp && now.home_derp == 0)
         || (was.cap != now.cap && now.cap.0 == 0)

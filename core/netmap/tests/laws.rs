@@ -1,9 +1,10 @@
-//! The law that ties server and client together: whoever applies the difference of two views to the first has the second.
+//! The law that ties server and client together: applying the difference of two views to the first gives the second.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headsail_netmap::apply::{Unfit, apply};
+use headsail_netmap::apply::{Incomplete, apply};
 use headsail_netmap::diff::{diff, full};
 use headsail_netmap::peer::{PeerDiff, compare};
 use headsail_netmap::{Filters, NetMap};
@@ -23,7 +24,8 @@ fn user(n: u64) -> UserId {
     UserId::new(n + 1).unwrap()
 }
 
-/// A peer as this server tells of it: with a version, with a time that it was seen, and on or off. `seen` is the earliest.
+/// A peer as this server sends it: always with a capability version, online, and last seen. `seen` is the earliest
+/// last-seen time in seconds.
 fn peer(id: u64, seen: i64) -> impl Strategy<Value = Node> {
     let patchable = (
         (0u8..3, 0u8..3, proptest::option::of(0i64..3)),
@@ -126,17 +128,17 @@ proptest! {
     }
 
     #[test]
-    fn the_same_view_needs_no_words(view in view(0)) {
+    fn equal_views_need_no_frame(view in view(0)) {
         prop_assert_eq!(diff(&view, &view), None);
     }
 
     #[test]
-    fn peers_that_are_the_same_compare_as_the_same_and_only_those(was in peer(2, 0), now in peer(2, 0)) {
+    fn peers_compare_as_the_same_exactly_if_they_are_equal(was in peer(2, 0), now in peer(2, 0)) {
         prop_assert_eq!(compare(&was, &now) == PeerDiff::Same, was == now);
     }
 }
 
-/// A view with one peer, edited.
+/// A view with one peer, changed by `edit`.
 fn one_peer(edit: impl FnOnce(&mut Node)) -> NetMap {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut make = |strategy: BoxedStrategy<NetMap>| {
@@ -150,7 +152,7 @@ fn one_peer(edit: impl FnOnce(&mut Node)) -> NetMap {
 }
 
 #[test]
-fn a_first_frame_without_the_node_or_another_part_is_refused() {
+fn an_incomplete_first_frame_is_rejected() {
     let whole = full(&one_peer(|_| {}));
     for (frame, part) in [
         (MapResponse { node: None, ..whole.clone() }, "Node"),
@@ -159,7 +161,7 @@ fn a_first_frame_without_the_node_or_another_part_is_refused() {
         (MapResponse { ssh_policy: None, ..whole.clone() }, "SSHPolicy"),
         (MapResponse { packet_filters: None, ..whole.clone() }, "PacketFilters"),
     ] {
-        assert_eq!(apply(&mut None, frame), Err(Unfit::Incomplete(part)));
+        assert_eq!(apply(&mut None, frame), Err(Incomplete(part)));
     }
 }
 
@@ -171,10 +173,10 @@ fn a_keep_alive_changes_nothing_even_before_the_first_frame() {
 }
 
 #[test]
-fn what_the_official_client_loses_is_lost_here_too() {
+fn changes_that_the_official_client_ignores_are_ignored() {
     let known =
         |n: &mut Node| (n.online, n.last_seen, n.home_derp) = (Some(true), Some(Time::from_secs(5)), 3);
-    // A home relay that is none any more.
+    // A home relay that was cleared.
     let was = one_peer(known);
     let mut told = Some(was.clone());
     let now = one_peer(|n| {
@@ -183,7 +185,7 @@ fn what_the_official_client_loses_is_lost_here_too() {
     });
     apply(&mut told, diff(&was, &now).unwrap()).unwrap();
     assert_eq!(told, Some(was.clone()));
-    // A last-seen time where none was known.
+    // A last-seen time that was unset before.
     let was = one_peer(|n| (n.online, n.last_seen) = (Some(true), None));
     let mut told = Some(was.clone());
     let later = |n: &mut Node| (n.online, n.last_seen) = (Some(true), Some(Time::from_secs(9)));
@@ -193,7 +195,7 @@ fn what_the_official_client_loses_is_lost_here_too() {
 }
 
 #[test]
-fn a_discovery_key_of_the_past_is_not_taken() {
+fn an_outdated_discovery_key_is_ignored() {
     let was = one_peer(|n| (n.online, n.last_seen) = (Some(true), Some(Time::from_secs(5))));
     let gone = |seen: i64| {
         let key = DiscoKey::from_bytes([77; 32]);

@@ -1,50 +1,50 @@
-//! The two handshake messages, from either side.
+//! The two messages of the handshake, for client and server.
 //!
-//! Pattern IK: the client knows the server's static key and proves its own in the first message, so a connection is
-//! ready after one round trip. Mirrors `control/controlbase/{messages,handshake}.go`.
+//! The pattern is IK: the client knows the server's static key and proves its own in the first message, so a connection
+//! is ready after one round trip. Mirrors `control/controlbase/{messages,handshake}.go`.
 
 use aws_lc_rs::agreement::PrivateKey;
 
 use crate::symmetric::{Symmetric, TAG_LEN, private_key, public_half};
 use crate::{Error, Transport};
 
-/// Bytes of the client's message: version, type, length, ephemeral key, sealed machine key, tag.
+/// Length in bytes of the client's message: version, type, length, ephemeral key, sealed machine key, tag.
 pub const INITIATION_LEN: usize = 2 + HEADER_LEN + 32 + 48 + TAG_LEN;
-/// Bytes of the server's answer: type, length, ephemeral key, tag.
+/// Length in bytes of the server's response: type, length, ephemeral key, tag.
 pub const RESPONSE_LEN: usize = HEADER_LEN + 32 + TAG_LEN;
-/// Bytes of type and length in front of every message but the initiation, which has the version before them.
+/// Length in bytes of the header of every message: type and length. In the initiation, the version precedes it.
 pub const HEADER_LEN: usize = 3;
 
 const INITIATION: u8 = 1;
 const RESPONSE: u8 = 2;
 const REFUSAL: u8 = 3;
 
-/// The server's side: holds its static key and answers any number of clients.
+/// The server's side. It has the server's static key and responds to any number of clients.
 pub struct Responder {
     secret: PrivateKey,
     public: [u8; 32],
 }
 
-/// A client whose first message checked out, and who waits for the answer.
+/// A handshake whose first message was valid; the client waits for the response.
 pub struct Handshake {
     machine_key: [u8; 32],
     client_ephemeral: [u8; 32],
     state: Symmetric,
 }
 
-/// The client's side between its message and the server's answer.
+/// The client's side, between its message and the server's response.
 pub struct Initiator {
     machine: PrivateKey,
     ephemeral: PrivateKey,
     state: Symmetric,
 }
 
-/// The public half of an X25519 secret. Fails only where the library does.
+/// The public key of an X25519 secret. Fails only if the cryptographic library does.
 pub fn public_key(secret: &[u8; 32]) -> Result<[u8; 32], Error> {
     public_half(&private_key(secret)?)
 }
 
-/// The error message a server may send instead of its answer; a text beyond 64 KiB is cut.
+/// The error message that a server may send instead of its response. Text beyond 64 KiB is cut off.
 pub fn refusal(text: &str) -> Vec<u8> {
     let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
     let mut message = header(REFUSAL, len).to_vec();
@@ -52,29 +52,30 @@ pub fn refusal(text: &str) -> Vec<u8> {
     message
 }
 
-/// Length of the whole message that begins with `start`, a server's answer or refusal; None until its header is there.
+/// Length in bytes of the message that begins with `start`: a server's response or refusal. `None` if the header is
+/// incomplete.
 pub fn answer_len(start: &[u8]) -> Option<usize> {
     let (header, _) = start.split_first_chunk::<HEADER_LEN>()?;
     Some(HEADER_LEN + usize::from(u16::from_be_bytes([header[1], header[2]])))
 }
 
 impl Responder {
-    /// From the server's X25519 secret.
+    /// A responder with the server's X25519 secret.
     pub fn new(static_private: &[u8; 32]) -> Result<Responder, Error> {
         let secret = private_key(static_private)?;
         let public = public_half(&secret)?;
         Ok(Responder { secret, public })
     }
 
-    /// The server's public key, as clients must know it.
+    /// The server's public key, which clients must know in advance.
     pub fn public_key(&self) -> &[u8; 32] {
         &self.public
     }
 
-    /// Checks a client's message. It may be a replay: only the first record that opens proves a live client.
+    /// Checks a client's message. It may be a replay: only the first valid record proves that the client is live.
     ///
-    /// Errors: [`Error::Length`] and [`Error::Kind`] for what is no initiation, [`Error::Forged`] for one that was
-    /// made for another server or tampered with.
+    /// Errors: [`Error::Length`] and [`Error::Kind`] if the message is not an initiation, [`Error::Forged`] if it was
+    /// made for another server or has been tampered with.
     pub fn read_initiation(&self, message: &[u8]) -> Result<Handshake, Error> {
         let (version, message) = message.split_first_chunk::<2>().ok_or(Error::Length)?;
         let body = body(message, INITIATION, INITIATION_LEN - 2)?;
@@ -92,12 +93,13 @@ impl Responder {
 }
 
 impl Handshake {
-    /// The client's machine key, proven by its message.
+    /// The client's machine key, which the message has proven.
     pub fn machine_key(&self) -> &[u8; 32] {
         &self.machine_key
     }
 
-    /// Makes the answer and the keys of the connection. The secret is fresh randomness for this connection alone.
+    /// Builds the response and derives the keys of the connection. `ephemeral_secret` must be fresh random bytes that are
+    /// used for this connection only.
     pub fn write_response(
         mut self,
         ephemeral_secret: &[u8; 32],
@@ -119,9 +121,10 @@ impl Handshake {
 }
 
 impl Initiator {
-    /// Makes the client's message for a server: its machine key, sealed so that only the server can read it.
+    /// Builds the client's message to a server. It contains the machine key, encrypted so that only the server can read
+    /// it.
     ///
-    /// `version` is the client's capability version. Errors: [`Error::Forged`] if the server's key is no good.
+    /// `version` is the client's capability version. Errors: [`Error::Forged`] if the server's key is invalid.
     pub fn new(
         server_public: &[u8; 32],
         machine_private: &[u8; 32],
@@ -147,9 +150,10 @@ impl Initiator {
         Ok((Initiator { machine, ephemeral, state }, message))
     }
 
-    /// Checks the server's answer, one whole message (see [`answer_len`]), and gives the keys of the connection.
+    /// Checks the server's response, which must be one whole message (see [`answer_len`]), and derives the keys of the
+    /// connection.
     ///
-    /// Errors: [`Error::Refused`] with the server's words; otherwise as [`Responder::read_initiation`].
+    /// Errors: [`Error::Refused`] with the server's error text; otherwise those of [`Responder::read_initiation`].
     pub fn read_response(mut self, message: &[u8]) -> Result<Transport, Error> {
         if let Some((&REFUSAL, rest)) = message.split_first() {
             let text = rest.get(2..).unwrap_or_default();
@@ -171,7 +175,7 @@ fn header(kind: u8, len: u16) -> [u8; HEADER_LEN] {
     [kind, high, low]
 }
 
-/// What follows the header of a message that must be of this kind and total length.
+/// The body of a message that must have this type and total length.
 fn body(message: &[u8], kind: u8, total: usize) -> Result<&[u8], Error> {
     let (head, body) = message.split_first_chunk::<HEADER_LEN>().ok_or(Error::Length)?;
     if head[0] != kind {

@@ -1,7 +1,7 @@
-//! Encrypted records: `0x04 | u16 length | ciphertext`, at most 4096 bytes in all.
+//! Encrypted records: `0x04 | u16 length | ciphertext`, at most 4096 bytes in total.
 //!
-//! Mirrors `control/controlbase/conn.go`. The nonce is four zero bytes and a big-endian counter of its direction, where
-//! Noise itself counts little-endian. The first failure of a direction is its last: nothing opens or seals after it.
+//! Mirrors `control/controlbase/conn.go`. The nonce is four zero bytes and a big-endian counter per direction; plain Noise
+//! is little-endian. After the first failure, a direction neither opens nor seals any further record.
 
 use std::ops::Range;
 
@@ -10,16 +10,16 @@ use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use crate::Error;
 use crate::symmetric::TAG_LEN;
 
-/// Most bytes of one record, header and tag among them.
+/// Maximum length in bytes of one record, including header and tag.
 pub const MAX_RECORD: usize = 4096;
-/// Most bytes of content in one record.
+/// Maximum length in bytes of the plaintext in one record.
 pub const MAX_PLAINTEXT: usize = MAX_RECORD - HEADER_LEN - TAG_LEN;
-/// Bytes of type and length in front of every record.
+/// Length in bytes of the header of a record: type and length.
 pub const HEADER_LEN: usize = 3;
 
 const RECORD: u8 = 4;
 
-/// A connection after its handshake: one key for each direction. Take it apart to read and write independently.
+/// A connection after its handshake, with one key per direction. Its two halves can be moved out and used independently.
 pub struct Transport {
     /// Encrypts what we send.
     pub sealer: Sealer,
@@ -43,7 +43,7 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// Appends `plaintext` to `out` as one record, or as many as it takes; nothing if it is empty.
+    /// Appends `plaintext` to `out` as one or more records; appends nothing if it is empty.
     ///
     /// Errors: [`Error::Closed`] after 2^64 - 1 records.
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
@@ -62,27 +62,27 @@ impl Sealer {
     }
 }
 
-/// Where a record lies in the buffer that was given to [`Opener::open`].
+/// The position of a record in the buffer passed to [`Opener::open`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The decrypted content; may be empty.
+    /// Range of the decrypted content, which may be empty.
     pub plaintext: Range<usize>,
-    /// Bytes of the whole record: the next one begins here.
+    /// Length of the whole record in bytes; the next record begins here.
     pub len: usize,
 }
 
-/// Decrypts one direction of a connection. It keeps no bytes: the caller's buffer holds what is incomplete.
+/// Decrypts one direction of a connection. It buffers nothing: incomplete records stay in the caller's buffer.
 pub struct Opener {
     key: LessSafeKey,
     counter: Counter,
 }
 
 impl Opener {
-    /// Decrypts, in place, the record at the front of `buf`; None while it is incomplete.
+    /// Decrypts the record at the front of `buf` in place; `None` if it is incomplete.
     ///
-    /// A buffer of [`MAX_RECORD`] bytes always suffices to complete one. Errors: [`Error::Kind`] and [`Error::Length`]
-    /// as soon as the header shows them, [`Error::Forged`] for content that does not check out; every later call then
-    /// gives [`Error::Closed`].
+    /// [`MAX_RECORD`] bytes are always enough to complete a record. Errors: [`Error::Kind`] and [`Error::Length`] as soon
+    /// as the header shows them, [`Error::Forged`] for content that does not authenticate. After an error, every later
+    /// call returns [`Error::Closed`].
     pub fn open(&mut self, buf: &mut [u8]) -> Result<Option<Record>, Error> {
         let result = self.try_open(buf);
         if result.is_err() {
@@ -110,9 +110,9 @@ impl Opener {
         Ok(Some(Record { plaintext: HEADER_LEN..end - TAG_LEN, len: end }))
     }
 
-    /// Moves the content of all complete records out of `input` to the end of `out`; what is incomplete stays.
+    /// Moves the content of all complete records from `input` to the end of `out`; an incomplete record stays in `input`.
     ///
-    /// Errors are those of [`Opener::open`]; content before the bad record has been moved by then.
+    /// Errors: those of [`Opener::open`]. The content of the records before the bad one has been moved by then.
     pub fn drain(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Error> {
         let mut done = 0;
         let result = loop {
@@ -131,7 +131,7 @@ impl Opener {
     }
 }
 
-/// The nonces of one direction: each is given out once, and none after the last or after [`Counter::close`].
+/// The nonces of one direction. Each is returned once; there is none after the last one or after [`Counter::close`].
 struct Counter(u64);
 
 impl Counter {

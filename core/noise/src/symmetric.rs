@@ -1,4 +1,4 @@
-//! The symmetric half of a Noise handshake: transcript hash, chaining key, and the one-use ciphers between.
+//! The symmetric state of a Noise handshake: transcript hash, chaining key, and the single-use ciphers derived from them.
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
@@ -7,19 +7,20 @@ use hmac::{KeyInit, Mac, SimpleHmac};
 
 use crate::Error;
 
-/// Bytes that authentication adds to a plaintext.
+/// Length in bytes of an authentication tag.
 pub(crate) const TAG_LEN: usize = 16;
 
 const PROTOCOL: &[u8] = b"Noise_IK_25519_ChaChaPoly_BLAKE2s";
 
-/// Noise's SymmetricState.
+/// The `SymmetricState` of the Noise specification.
 pub(crate) struct Symmetric {
     hash: [u8; 32],
     chain: [u8; 32],
 }
 
 impl Symmetric {
-    /// The state before the first message: protocol name, the version's prologue, and the server's static key.
+    /// The state before the first message, with the protocol name, the prologue for `version` and the server's static key
+    /// mixed in.
     pub(crate) fn new(version: u16, server_public: &[u8; 32]) -> Symmetric {
         let start = blake2s(&[PROTOCOL]);
         let mut state = Symmetric { hash: start, chain: start };
@@ -32,7 +33,7 @@ impl Symmetric {
         self.hash = blake2s(&[&self.hash, data]);
     }
 
-    /// Mixes in the agreement of two keys and returns the key for the next encryption.
+    /// Mixes in the shared secret of two keys and returns the key for the next encryption.
     pub(crate) fn mix_dh(&mut self, mine: &PrivateKey, theirs: &[u8; 32]) -> Result<[u8; 32], Error> {
         let shared = dh(mine, theirs)?;
         let (chain, key) = hkdf(&self.chain, &shared);
@@ -50,7 +51,7 @@ impl Symmetric {
         Ok(text)
     }
 
-    /// Checks and decrypts `N` bytes of plaintext from a ciphertext that is part of the transcript.
+    /// Decrypts a ciphertext with `N` bytes of plaintext and mixes it into the transcript.
     pub(crate) fn open<const N: usize>(
         &mut self,
         key: &[u8; 32],
@@ -65,7 +66,7 @@ impl Symmetric {
         Ok(plaintext)
     }
 
-    /// The keys of both directions: (client to server, server to client).
+    /// The transport keys: (client to server, server to client).
     pub(crate) fn split(&self) -> Result<(LessSafeKey, LessSafeKey), Error> {
         let (first, second) = hkdf(&self.chain, &[]);
         Ok((cipher(&first)?, cipher(&second)?))
@@ -77,13 +78,13 @@ pub(crate) fn private_key(secret: &[u8; 32]) -> Result<PrivateKey, Error> {
     PrivateKey::from_private_key(&X25519, secret).map_err(|_| Error::Forged)
 }
 
-/// The public half of an X25519 secret.
+/// The public key of an X25519 secret.
 pub(crate) fn public_half(key: &PrivateKey) -> Result<[u8; 32], Error> {
     let public = key.compute_public_key().map_err(|_| Error::Forged)?;
     <[u8; 32]>::try_from(public.as_ref()).map_err(|_| Error::Length)
 }
 
-/// X25519. A low-order point, whose agreement would be all zero whatever our secret is, counts as forged.
+/// X25519. A low-order point, for which the shared secret is zero whatever our secret is, is rejected as forged.
 fn dh(mine: &PrivateKey, theirs: &[u8; 32]) -> Result<[u8; 32], Error> {
     agree(mine, UnparsedPublicKey::new(&X25519, theirs), Error::Forged, |shared| {
         let shared = <[u8; 32]>::try_from(shared).map_err(|_| Error::Length)?;
@@ -95,7 +96,7 @@ fn cipher(key: &[u8; 32]) -> Result<LessSafeKey, Error> {
     UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| Error::Forged)
 }
 
-/// Every handshake key encrypts exactly once.
+/// The nonce of handshake messages. Zero is safe because every handshake key encrypts exactly once.
 fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
@@ -108,7 +109,7 @@ fn blake2s(parts: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// HKDF over HMAC-BLAKE2s with two outputs, as Noise defines it.
+/// HKDF with HMAC-BLAKE2s and two outputs, as Noise defines it.
 fn hkdf(chain: &[u8; 32], input: &[u8]) -> ([u8; 32], [u8; 32]) {
     let secret = hmac(chain, &[input]);
     let first = hmac(&secret, &[&[1]]);
@@ -117,7 +118,7 @@ fn hkdf(chain: &[u8; 32], input: &[u8]) -> ([u8; 32], [u8; 32]) {
 }
 
 fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC pads a short key with zeros to the block of its hash, 64 bytes here.
+    // HMAC pads a short key with zeros to the block size of its hash, here 64 bytes.
     let mut block = [0; 64];
     block[..32].copy_from_slice(key);
     let mut mac = SimpleHmac::<Blake2s256>::new(&block.into());
@@ -132,11 +133,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn low_order_points_are_refused() {
+    fn low_order_points_are_rejected() {
         let mine = private_key(&[7; 32]).unwrap();
         let mut one = [0; 32];
         one[0] = 1;
-        // A point of order 8 (RFC 7748 section 6.1 asks for the check; the list is the usual one of curve25519).
+        // A point of order 8, from the usual list for Curve25519. RFC 7748 section 6.1 describes the check.
         let order_eight = [
             0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a,
             0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,

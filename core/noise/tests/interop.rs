@@ -1,4 +1,5 @@
-//! Our two roles against each other and against `snow`, which knows nothing of Tailscale.
+//! Client and server against each other and against `snow`, an independent implementation of Noise.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use headsail_noise::handshake::{answer_len, refusal};
@@ -29,7 +30,7 @@ fn pair() -> (Transport, Transport) {
     (initiator.read_response(&second).unwrap(), server)
 }
 
-/// A record by the letter of the format, from a key that snow derived.
+/// A record built from the description of the format, with a key that snow derived.
 fn record(key: &[u8; 32], counter: u64, plaintext: &[u8]) -> Vec<u8> {
     let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).unwrap());
     let mut nonce = [0; 12];
@@ -57,7 +58,7 @@ fn check_records(transport: &mut Transport, sends_with: &[u8; 32], receives_with
 }
 
 #[test]
-fn snow_as_client() {
+fn a_snow_client_connects_to_our_server() {
     let responder = Responder::new(&SERVER).unwrap();
     let mut snow = snow_builder(VERSION)
         .local_private_key(&MACHINE)
@@ -73,7 +74,7 @@ fn snow_as_client() {
     first.extend_from_slice(&message);
     assert_eq!(first.len(), INITIATION_LEN);
 
-    // Our own client, given the same secrets, must say the very same.
+    // Given the same secrets, our client must send exactly the same bytes.
     let (_, ours) = Initiator::new(responder.public_key(), &MACHINE, &CLIENT_EPHEMERAL, VERSION).unwrap();
     assert_eq!(first, ours);
 
@@ -87,7 +88,7 @@ fn snow_as_client() {
 }
 
 #[test]
-fn snow_as_server() {
+fn our_client_connects_to_a_snow_server() {
     let server_public = public_key(&SERVER).unwrap();
     let (initiator, first) = Initiator::new(&server_public, &MACHINE, &CLIENT_EPHEMERAL, VERSION).unwrap();
     let mut snow = snow_builder(VERSION).local_private_key(&SERVER).unwrap().build_responder().unwrap();
@@ -103,13 +104,16 @@ fn snow_as_server() {
 }
 
 #[test]
-fn every_bit_of_the_handshake_counts() {
+fn a_handshake_message_with_a_changed_byte_or_length_is_rejected() {
     let responder = Responder::new(&SERVER).unwrap();
     let (_, first) = Initiator::new(responder.public_key(), &MACHINE, &CLIENT_EPHEMERAL, VERSION).unwrap();
     for at in 0..first.len() {
         let mut bad = first;
         bad[at] ^= 0x40;
-        assert!(responder.read_initiation(&bad).is_err(), "byte {at} of the initiation may be changed");
+        assert!(
+            responder.read_initiation(&bad).is_err(),
+            "a change to byte {at} of the initiation goes unnoticed"
+        );
     }
     for len in 0..first.len() {
         assert!(responder.read_initiation(&first[..len]).is_err());
@@ -122,12 +126,15 @@ fn every_bit_of_the_handshake_counts() {
         let handshake = responder.read_initiation(&first).unwrap();
         let (mut second, _) = handshake.write_response(&SERVER_EPHEMERAL).unwrap();
         second[at] ^= 0x40;
-        assert!(initiator.read_response(&second).is_err(), "byte {at} of the response may be changed");
+        assert!(
+            initiator.read_response(&second).is_err(),
+            "a change to byte {at} of the response goes unnoticed"
+        );
     }
 }
 
 #[test]
-fn an_initiation_for_another_server_is_forged() {
+fn an_initiation_for_another_server_is_rejected() {
     let other = public_key(&[0x55; 32]).unwrap();
     let (_, first) = Initiator::new(&other, &MACHINE, &CLIENT_EPHEMERAL, VERSION).unwrap();
     let responder = Responder::new(&SERVER).unwrap();
@@ -135,7 +142,7 @@ fn an_initiation_for_another_server_is_forged() {
 }
 
 #[test]
-fn low_order_keys_are_forged() {
+fn low_order_keys_are_rejected() {
     let responder = Responder::new(&SERVER).unwrap();
     let (_, mut first) =
         Initiator::new(responder.public_key(), &MACHINE, &CLIENT_EPHEMERAL, VERSION).unwrap();
@@ -145,7 +152,7 @@ fn low_order_keys_are_forged() {
 }
 
 #[test]
-fn a_refusal_reaches_the_client() {
+fn the_text_of_a_refusal_reaches_the_client() {
     let (initiator, _) =
         Initiator::new(&public_key(&SERVER).unwrap(), &MACHINE, &CLIENT_EPHEMERAL, VERSION).unwrap();
     let message = refusal("go away");
@@ -155,7 +162,7 @@ fn a_refusal_reaches_the_client() {
 }
 
 #[test]
-fn records_are_full_before_there_are_two() {
+fn plaintext_is_split_into_records_only_when_one_is_full() {
     let (mut client, mut server) = pair();
     let mut wire = Vec::new();
     client.sealer.seal(&vec![7; MAX_PLAINTEXT], &mut wire).unwrap();
@@ -181,17 +188,17 @@ fn a_tampered_record_ends_the_connection() {
         match server.opener.open(&mut bad) {
             Err(_) => assert_eq!(server.opener.open(&mut template.clone()), Err(Error::Closed)),
             Ok(None) => {
-                assert!(at == 1 || at == 2, "only a longer length asks for more");
+                assert!(at == 1 || at == 2, "only a changed length may call for more bytes");
                 bad.resize(MAX_RECORD, 0);
                 assert_eq!(server.opener.open(&mut bad), Err(Error::Forged));
             }
-            Ok(Some(_)) => panic!("byte {at} of a record may be changed"),
+            Ok(Some(_)) => panic!("a change to byte {at} of a record goes unnoticed"),
         }
     }
 }
 
 #[test]
-fn replayed_and_reordered_records_are_forged() {
+fn replayed_and_reordered_records_are_rejected() {
     let (mut client, mut server) = pair();
     let (mut one, mut two) = (Vec::new(), Vec::new());
     client.sealer.seal(b"one", &mut one).unwrap();
@@ -203,7 +210,7 @@ fn replayed_and_reordered_records_are_forged() {
 }
 
 #[test]
-fn impossible_headers_are_refused_at_once() {
+fn invalid_headers_are_rejected_before_the_body_arrives() {
     for (header, error) in [
         (&[5][..], Error::Kind(5)),
         (&[4, 0x0f, 0xfe], Error::Length),
@@ -223,7 +230,7 @@ mod properties {
 
     proptest! {
         #[test]
-        fn any_fragmentation_gives_the_same_stream(
+        fn fragmentation_does_not_change_the_stream(
             writes in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9000), 0..6),
             cuts in prop::collection::vec(1usize..5000, 1..40),
         ) {
@@ -249,7 +256,7 @@ mod properties {
         }
 
         #[test]
-        fn garbage_never_panics_and_never_opens(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn random_bytes_neither_panic_nor_authenticate(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let responder = Responder::new(&SERVER).unwrap();
             prop_assert!(responder.read_initiation(&bytes).is_err());
             let (initiator, _) =

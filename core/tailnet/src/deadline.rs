@@ -1,4 +1,4 @@
-//! When the next thing happens by itself. The clerk sleeps until then, and no longer.
+//! Deadlines of rows. The clerk sleeps until the earliest one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +10,20 @@ use crate::change::Change;
 use crate::model::node::{Expiry, Node, Presence, TOMBSTONE_SECS};
 use crate::tailnet::Tailnet;
 
-/// A row that something happens to by itself.
+/// A row that has a deadline.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Due {
-    /// A node's grace, expiry, or end as an ephemeral one.
+    /// The end of a node's grace period, the expiry of its key, or the deletion of an ephemeral node.
     Node(NodeId),
-    /// A login is forgotten.
+    /// The ticket is deleted.
     Ticket(String),
-    /// An SSH check is forgotten.
+    /// The SSH check is deleted.
     SshCheck(String),
-    /// A tombstone is forgotten.
+    /// The tombstone is deleted.
     Tombstone(NodeKey),
 }
 
-/// All due dates, kept beside the snapshots by whoever applies changes.
+/// The deadlines of all rows. Whoever applies changes to a tailnet also maintains its deadlines.
 #[derive(Default)]
 pub struct Deadlines {
     by_row: BTreeMap<Due, Time>,
@@ -31,7 +31,7 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// The due dates of everything in a tailnet.
+    /// The deadlines of all rows of a tailnet.
     pub fn of(tailnet: &Tailnet) -> Deadlines {
         let mut out = Deadlines::default();
         let nodes: Vec<Due> = tailnet.nodes().map(|n| Due::Node(n.id)).collect();
@@ -44,7 +44,7 @@ impl Deadlines {
         out
     }
 
-    /// Looks again at the rows of changes that were applied to `tailnet`.
+    /// Updates the deadlines of the rows in `changes`, which must have been applied to `tailnet`.
     pub fn note<'c>(&mut self, tailnet: &Tailnet, changes: impl IntoIterator<Item = &'c Change>) {
         for change in changes {
             match change {
@@ -81,18 +81,18 @@ impl Deadlines {
         }
     }
 
-    /// The earliest due date of all.
+    /// The earliest deadline.
     pub fn deadline(&self) -> Option<Time> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// The rows whose time has come, `limit` at most.
+    /// The rows that are due at `now`, earliest first, at most `limit`.
     pub fn due(&self, now: Time, limit: usize) -> Vec<Due> {
         self.by_time.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, row)| row.clone()).collect()
     }
 }
 
-/// When something next happens to a row by itself.
+/// The deadline of a row, if it has one.
 pub fn due(tailnet: &Tailnet, row: &Due) -> Option<Time> {
     match row {
         Due::Node(id) => tailnet.node(*id).and_then(|n| node_due(tailnet, n)),

@@ -1,37 +1,37 @@
-//! DNS settings that differ by node: NextDNS tells devices apart by what the URL of its resolver says of them.
+//! DNS settings that differ by node: NextDNS identifies devices by parameters in the resolver's URL.
 //!
-//! The attributes `nextdns:<profile>` and `nextdns:no-device-info` of the policy choose another profile for a node, and
-//! keep its name to itself.
+//! In the policy, the attribute `nextdns:<profile>` selects a different profile for a node, and `nextdns:no-device-info`
+//! keeps information about the device out of the URL.
 
 use std::net::IpAddr;
 
 use headsail_wire::dns::{DnsConfig, Resolver};
 use headsail_wire::filter::CapMap;
 
-/// Where the URLs of NextDNS begin.
+/// The start of all URLs of NextDNS.
 const NEXT_DNS: &str = "https://dns.nextdns.io";
 const ATTRIBUTE: &str = "nextdns:";
 const NO_DEVICE_INFO: &str = "nextdns:no-device-info";
 
-/// What NextDNS is told about a device.
+/// The information about a device that NextDNS receives.
 #[derive(Clone, Copy, Debug)]
 pub struct Device<'a> {
-    /// The name that the device gave itself.
+    /// The host name.
     pub name: &'a str,
-    /// Its operating system.
+    /// The operating system, which is sent as the device's model.
     pub os: &'a str,
-    /// Its first address in the tailnet.
+    /// The node's first address in the tailnet.
     pub ip: Option<IpAddr>,
 }
 
-/// Whether [`for_node`] may change anything: otherwise all nodes share one value.
+/// Whether [`for_node`] can change anything. If not, all nodes share the same settings.
 pub fn differs_by_node(config: &DnsConfig) -> bool {
     let all =
         config.resolvers.iter().chain(&config.fallback_resolvers).chain(config.routes.values().flatten());
     all.into_iter().any(|resolver| resolver.addr.starts_with(NEXT_DNS))
 }
 
-/// The settings of one node: URLs of NextDNS carry its profile, and the device's address, model and name.
+/// The settings of one node. URLs of NextDNS get the node's profile and the address, model and name of its device.
 pub fn for_node(config: &DnsConfig, device: Device<'_>, caps: &CapMap) -> DnsConfig {
     let profile =
         caps.keys().filter(|cap| *cap != NO_DEVICE_INFO).find_map(|cap| cap.strip_prefix(ATTRIBUTE));
@@ -60,7 +60,7 @@ fn rewrite(resolver: &mut Resolver, profile: Option<&str>, device: Option<Device
     }
 }
 
-/// Escapes a value of a query as forms do.
+/// Percent-encodes a query value the way HTML forms do.
 fn escape(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, b| {
         match b {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn only_resolvers_of_nextdns_learn_of_the_device() {
+    fn only_nextdns_resolvers_get_information_about_the_device() {
         let device = Device { name: "Ann's laptop", os: "linux", ip: "100.64.0.1".parse().ok() };
         assert!(differs_by_node(&shared()) && !differs_by_node(&DnsConfig::default()));
         let own = for_node(&shared(), device, &CapMap::new());
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_chooses_the_profile_and_keeps_the_device_to_itself() {
+    fn the_policy_selects_the_profile_and_hides_the_device() {
         let device = Device { name: "x", os: "linux", ip: None };
         let caps = CapMap::from([("nextdns:def".into(), vec![]), (NO_DEVICE_INFO.into(), vec![])]);
         assert_eq!(for_node(&shared(), device, &caps).resolvers[0].addr, "https://dns.nextdns.io/def");

@@ -1,4 +1,4 @@
-//! The full view of a node.
+//! The projection: a node's full view of its tailnet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::model::node::Node;
 use crate::tailnet::Tailnet;
 use crate::view;
 
-/// Everything that a node ought to know; `None` if there is no such node.
+/// Everything that a node should know; `None` if there is no such node.
 pub fn project(t: &Tailnet, viewer: NodeId) -> Option<NetMap> {
     let me = t.node(viewer)?;
     let peers =
@@ -19,12 +19,13 @@ pub fn project(t: &Tailnet, viewer: NodeId) -> Option<NetMap> {
     Some(NetMap { peers, ..without_peers(t, viewer)? })
 }
 
-/// The nodes that a viewer is told of, by number.
+/// The nodes that a viewer sees, ordered by id.
 pub fn visible(t: &Tailnet, viewer: NodeId) -> impl Iterator<Item = &Arc<Node>> {
     t.access().engine().visible(viewer).filter_map(|id| t.node(id))
 }
 
-/// Everything but the peers: what is rendered for each viewer anew. The profiles are those of its peers' owners too.
+/// Everything but the peers: the part that is rendered for each viewer separately. It includes the profiles of the peers'
+/// owners.
 pub fn without_peers(t: &Tailnet, viewer: NodeId) -> Option<NetMap> {
     let me = t.node(viewer)?;
     let own = t.profile(&me.owner);

@@ -1,5 +1,5 @@
-//! Persistent collections: a clone costs a few pointers, a change copies one small chunk, and two versions are compared
-//! by looking only where they differ.
+//! Persistent collections: a clone copies a few pointers, a change copies one small chunk, and a comparison of two versions
+//! visits only the chunks that differ.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ const CHUNK: usize = 64;
 
 type Chunk<R> = [Option<Arc<R>>; CHUNK];
 
-/// Rows by number, in order of the numbers. Numbers are expected to be dense.
+/// Rows by number, in numerical order. Numbers should be dense.
 pub struct Table<R> {
     chunks: BTreeMap<u64, Arc<Chunk<R>>>,
     len: usize,
@@ -34,13 +34,12 @@ fn place(id: u64) -> (u64, usize) {
 }
 
 impl<R> Table<R> {
-    /// The row with this number.
     pub fn get(&self, id: u64) -> Option<&Arc<R>> {
         let (chunk, slot) = place(id);
         self.chunks.get(&chunk)?[slot].as_ref()
     }
 
-    /// Puts a row in its place, new or instead of the one that was there.
+    /// Inserts or replaces a row.
     pub fn put(&mut self, id: u64, row: Arc<R>) {
         let (chunk, slot) = place(id);
         let chunk = self.chunks.entry(chunk).or_insert_with(|| Arc::new([const { None }; CHUNK]));
@@ -49,7 +48,6 @@ impl<R> Table<R> {
         }
     }
 
-    /// Takes a row out.
     pub fn remove(&mut self, id: u64) -> Option<Arc<R>> {
         let (number, slot) = place(id);
         let chunk = self.chunks.get_mut(&number)?;
@@ -63,23 +61,21 @@ impl<R> Table<R> {
         row
     }
 
-    /// How many rows there are.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// All rows, in order of their numbers.
+    /// All rows, in numerical order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<R>> {
         self.chunks.values().flat_map(|chunk| chunk.iter().flatten())
     }
 
-    /// The numbers of the rows that are not the very same in `then`, in order: added, replaced and removed ones.
-    /// Costs a pointer comparison per chunk, and per row of the chunks that differ.
+    /// The numbers, in order, of rows that were added, replaced or removed since `then`. This compares one pointer per
+    /// chunk, and one per row in the chunks that differ.
     pub fn touched_since(&self, then: &Table<R>) -> Vec<u64> {
         let mut out = Vec::new();
         let mut old = then.chunks.iter().peekable();
@@ -120,9 +116,9 @@ fn compare_chunks<R>(number: u64, a: Option<&Arc<Chunk<R>>>, b: Option<&Arc<Chun
 
 const SHARDS: usize = 64;
 
-/// A key that knows which part of an [`Index`] it lives in.
+/// A key of an [`Index`], which determines its shard.
 pub trait Sharded: Ord + Clone {
-    /// Any number that spreads well.
+    /// Any number that is well distributed over the keys.
     fn spread(&self) -> usize;
 }
 
@@ -164,18 +160,15 @@ impl<K: Sharded, V: Clone> Default for Index<K, V> {
 }
 
 impl<K: Sharded, V: Clone> Index<K, V> {
-    /// The value of a key.
     pub fn get(&self, key: &K) -> Option<&V> {
         self.shards[key.spread() % SHARDS].get(key)
     }
 
-    /// Sets the value of a key.
     pub fn put(&mut self, key: K, value: V) {
         let shard = key.spread() % SHARDS;
         Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[shard]).insert(key, value);
     }
 
-    /// Forgets a key.
     pub fn remove(&mut self, key: &K) {
         let shard = key.spread() % SHARDS;
         if self.shards[shard].contains_key(key) {
@@ -183,17 +176,15 @@ impl<K: Sharded, V: Clone> Index<K, V> {
         }
     }
 
-    /// All entries, part by part.
+    /// All entries, shard by shard.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.shards.iter().flat_map(|shard| shard.iter())
     }
 
-    /// How many entries there are.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|s| s.len()).sum()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.shards.iter().all(|s| s.is_empty())
     }
@@ -206,7 +197,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_table_is_a_map_and_knows_what_was_touched(ops in proptest::collection::vec((0u64..200, proptest::option::of(0u32..4)), 0..80), cut in 0usize..80) {
+        fn a_table_behaves_like_a_map_and_reports_touched_rows(ops in proptest::collection::vec((0u64..200, proptest::option::of(0u32..4)), 0..80), cut in 0usize..80) {
             let mut table = Table::default();
             let mut model = BTreeMap::new();
             let (mut then, mut model_then) = (table.clone(), model.clone());

@@ -1,4 +1,5 @@
-//! What one node is told of another, and of itself. The only place that decides visibility.
+//! What a node is sent about its peers and about itself. The server asks [`sees`] whenever it has to decide whether one
+//! node is visible to another; the policy's engine has the answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,13 +19,13 @@ use crate::model::node::{Node, Owner};
 use crate::tailnet::Tailnet;
 use crate::{nextdns, user_names};
 
-/// Whether `viewer` is told of `node`. Depends on these two rows and on the policy, and on nothing else: that is what
-/// makes a delta over touched rows complete.
+/// Whether `viewer` sees `node`. This depends only on these two rows and the policy, so that a delta over the rows that
+/// changed is complete.
 pub fn sees(t: &Tailnet, viewer: &Node, node: &Node) -> bool {
     viewer.id != node.id && t.access().engine().sees(viewer.id, node.id)
 }
 
-/// The fully qualified name of a node, with a dot at the end.
+/// The fully qualified name of a node, with a trailing dot.
 pub fn fqdn(t: &Tailnet, node: &Node) -> String {
     match t.settings().base_domain.as_str() {
         "" => format!("{}.", node.name),
@@ -32,7 +33,7 @@ pub fn fqdn(t: &Tailnet, node: &Node) -> String {
     }
 }
 
-/// What `viewer` is told of `node`; `None` where it isn't told of it.
+/// What `viewer` is sent about `node`; `None` if it does not see the node.
 pub fn peer(t: &Tailnet, viewer: &Node, node: &Node) -> Option<WireNode> {
     if !sees(t, viewer, node) {
         return None;
@@ -52,17 +53,17 @@ pub fn peer(t: &Tailnet, viewer: &Node, node: &Node) -> Option<WireNode> {
     Some(out)
 }
 
-/// Whether everyone who is told of a node is told the same: it serves no routes, and no address is kept from anyone.
+/// Whether a node looks the same to all that see it: it serves no routes, and the policy hides no addresses.
 pub fn is_alike_for_all(t: &Tailnet, node: &Node) -> bool {
     node.approved_routes.is_empty() && !t.access().engine().hides_addresses()
 }
 
-/// What is told of a node for which [`is_alike_for_all`] holds.
+/// What all viewers are sent about a node for which [`is_alike_for_all`] is true.
 pub fn peer_for_all(t: &Tailnet, node: &Node) -> WireNode {
     common(t, node, node.hostinfo.for_peers())
 }
 
-/// What a node is told of itself.
+/// What a node is sent about itself.
 pub fn me(t: &Tailnet, node: &Node) -> WireNode {
     let hostinfo = Hostinfo {
         routable_ips: node.hostinfo.routable_ips.clone(),
@@ -73,7 +74,7 @@ pub fn me(t: &Tailnet, node: &Node) -> WireNode {
     out.allowed_ips.extend(served_routes(t, node));
     out.primary_routes = t.access().primary_routes(node.id).to_vec();
     out.machine = node.machine_key;
-    // Its own endpoints, keys of discovery, relay and presence are the client's to know; telling them would rebuild its
+    // The client knows its own endpoints, discovery key, home relay and presence. Sending them would make it rebuild its
     // map for nothing.
     out.disco_key = Default::default();
     out.endpoints = Vec::new();
@@ -84,13 +85,13 @@ pub fn me(t: &Tailnet, node: &Node) -> WireNode {
     out
 }
 
-/// The routes that a node serves now: subnet routes for which it is in charge, and exit routes.
+/// The routes that a node currently serves: exit routes, and the subnet routes for which it is the primary router.
 pub fn served_routes(t: &Tailnet, node: &Node) -> Vec<IpNet> {
     let primary = t.access().primary_routes(node.id);
     node.live_routes().into_iter().filter(|r| is_exit_route(r) || primary.contains(r)).collect()
 }
 
-/// The user that is shown as the owner of a node.
+/// The user that clients see as the owner of a node.
 pub fn shown_owner(node: &Node) -> UserId {
     match &node.owner {
         Owner::User(id) => *id,
@@ -126,15 +127,16 @@ fn common(t: &Tailnet, node: &Node, hostinfo: Hostinfo) -> WireNode {
     }
 }
 
-/// Whether a client shows what is for admins: on nodes of admins and on tagged nodes, and on all while nobody in the
-/// tailnet is more than a member. So it depends on users who own other nodes; where a role changes, the epoch does.
+/// Whether a client shows administrative functions: on nodes of admins and on tagged nodes, and on all nodes as long as
+/// nobody in the tailnet has a role beyond member. The result depends on users who own other nodes, so a change of a role
+/// changes the epoch.
 fn is_admin(t: &Tailnet, node: &Node) -> bool {
     let admins = [Role::Owner, Role::Admin, Role::ItAdmin, Role::NetworkAdmin];
     let Some(user) = node.owner.user() else { return true };
     !t.access().has_roles() || admins.contains(&t.access().role(user))
 }
 
-/// The capabilities that a node has of itself: those of every node, and those that the policy gives.
+/// The capabilities that a node is sent about itself: those that all nodes have, and those from the policy.
 fn self_caps(t: &Tailnet, node: &Node) -> CapMap {
     let flag = |name: &str| (name.to_owned(), Vec::new());
     let mut caps = CapMap::from([flag("https://tailscale.com/cap/ssh")]);
@@ -157,7 +159,7 @@ fn self_caps(t: &Tailnet, node: &Node) -> CapMap {
     caps
 }
 
-/// The packet filter of a node. A filter without rules is said, not left out: an absent one would mean "unchanged".
+/// The packet filter of a node. A filter without rules is sent too, because an absent one would mean "unchanged".
 pub fn filters(t: &Tailnet, node: &Node) -> Filters {
     let engine = t.access().engine();
     let mut named: BTreeMap<String, Vec<FilterRule>> = BTreeMap::new();
@@ -176,8 +178,7 @@ pub fn filters(t: &Tailnet, node: &Node) -> Filters {
     named.into_iter().map(|(name, rules)| (name, Arc::from(rules))).collect()
 }
 
-/// The DNS settings of a node: shared by all, unless a resolver wants to tell them apart or they know each other by their
-/// users' names.
+/// The DNS settings of a node. All nodes share them, unless NextDNS identifies nodes or there are names with users in them.
 pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
     let mut dns = t.settings().dns.clone();
     if nextdns::differs_by_node(&dns) {
@@ -192,7 +193,6 @@ pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
     dns
 }
 
-/// The SSH policy of a node.
 pub fn ssh(t: &Tailnet, node: &Node) -> Arc<SshPolicy> {
     t.access().engine().ssh(node.id).unwrap_or_default()
 }

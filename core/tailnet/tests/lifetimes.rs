@@ -1,4 +1,5 @@
-//! What begins, ends and comes back: expiry (B11), ephemeral nodes (B12), deletion, presence.
+//! Lifetimes: key expiry, ephemeral nodes, deletion and presence.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
@@ -24,7 +25,7 @@ fn with_one_node(edit: impl FnOnce(&mut headsail_tailnet::model::settings::Setti
 }
 
 #[test]
-fn b11_an_administrator_expires_a_node_now_later_or_never() {
+fn an_administrator_expires_a_node_now_later_or_never() {
     let (mut town, client) = with_one_node(|_| {});
     let id = town.node(&client).id;
     let later = town.now.plus_secs(100);
@@ -37,7 +38,7 @@ fn b11_an_administrator_expires_a_node_now_later_or_never() {
 }
 
 #[test]
-fn b11_a_passing_expiry_is_told_to_peers_without_further_action() {
+fn peers_are_notified_when_a_key_expires() {
     let (mut town, client) = with_one_node(|s| s.node_expiry = Some(100));
     let key = town.key(town.node(&client).owner.user().unwrap(), |_| {});
     let viewer = Client::new(2, "viewer");
@@ -53,12 +54,12 @@ fn b11_a_passing_expiry_is_told_to_peers_without_further_action() {
 }
 
 #[test]
-fn b11_an_expired_node_keeps_its_place_and_comes_back_with_the_same_number() {
+fn an_expired_node_comes_back_with_the_same_id_and_address() {
     let (mut town, client) = with_one_node(|s| s.node_expiry = Some(100));
     let before = town.node(&client);
     let key = town.key(before.owner.user().unwrap(), |_| {});
     town.pass(100);
-    assert!(town.map(&client).me.expired, "it may poll, to see that it has expired");
+    assert!(town.map(&client).me.expired, "the client may still poll, to see that it has expired");
     assert_eq!(town.register(client.asks()), Err(Rejection::KeyExpired));
     let back = town.join(&client.rotated(11), &key);
     assert_eq!((back.id, back.v4, &back.name), (before.id, before.v4, &before.name));
@@ -66,7 +67,7 @@ fn b11_an_expired_node_keeps_its_place_and_comes_back_with_the_same_number() {
 }
 
 #[test]
-fn a_client_may_bring_its_expiry_forward_and_never_back() {
+fn a_client_may_bring_its_expiry_forward_but_never_postpone_it() {
     let (mut town, client) = with_one_node(|s| s.node_expiry = Some(1000));
     let wish = |town: &Town, secs| Registration { expiry: Some(town.now.plus_secs(secs)), ..client.asks() };
     let (sooner, later) = (wish(&town, 500), wish(&town, 5000));
@@ -78,7 +79,7 @@ fn a_client_may_bring_its_expiry_forward_and_never_back() {
 }
 
 #[test]
-fn a_registration_gets_the_sooner_of_rule_and_wish() {
+fn a_registration_gets_the_earlier_of_configured_and_requested_expiry() {
     let mut town = Town::with(|s| s.node_expiry = Some(1000));
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -91,7 +92,7 @@ fn a_registration_gets_the_sooner_of_rule_and_wish() {
 }
 
 #[test]
-fn b12_an_ephemeral_node_goes_after_its_timeout_and_not_before() {
+fn an_ephemeral_node_is_deleted_after_its_timeout_and_not_before() {
     let mut town = Town::with(|s| (s.ephemeral_timeout, s.grace_millis) = (60, 5000));
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.ephemeral = true);
@@ -99,18 +100,19 @@ fn b12_an_ephemeral_node_goes_after_its_timeout_and_not_before() {
     town.join(&client, &key);
     town.open(&client, 1);
     town.pass(10_000);
-    assert!(town.is_in(&client), "it stays as long as it is connected");
+    assert!(town.is_in(&client), "it is kept while it is connected");
     town.close(&client, 1);
     town.pass(59);
     assert!(town.is_in(&client));
     town.pass(1);
     assert!(!town.is_in(&client));
-    let stone = town.t.tombstone(&client.node).expect("its client is told, should it come back late");
+    let stone =
+        town.t.tombstone(&client.node).expect("its client learns about the deletion if it comes back later");
     assert_eq!((stone.machine_key, stone.deleted), (client.machine, town.now));
 }
 
 #[test]
-fn b12_every_sign_of_life_of_an_ephemeral_node_begins_its_timeout_anew() {
+fn every_request_of_an_ephemeral_node_restarts_its_timeout() {
     let mut town = Town::with(|s| (s.ephemeral_timeout, s.grace_millis) = (60, 5000));
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.ephemeral = true);
@@ -132,7 +134,7 @@ fn b12_every_sign_of_life_of_an_ephemeral_node_begins_its_timeout_anew() {
 }
 
 #[test]
-fn b12_a_node_that_becomes_ephemeral_has_its_timeout_before_it() {
+fn a_node_that_becomes_ephemeral_gets_its_full_timeout() {
     let mut town = Town::with(|s| s.ephemeral_timeout = 60);
     let alice = town.user("alice");
     let (key, ephemeral) = (town.key(alice, |_| {}), town.key(alice, |k| k.ephemeral = true));
@@ -146,7 +148,7 @@ fn b12_a_node_that_becomes_ephemeral_has_its_timeout_before_it() {
 }
 
 #[test]
-fn i9_tombstones_are_bounded_when_many_go_at_once() {
+fn i9_tombstones_are_bounded_when_many_nodes_are_deleted_at_once() {
     let (mut town, _) = with_one_node(|s| s.ephemeral_timeout = 60);
     let stone = |n: usize, deleted: Time| {
         let mut key = [0xee; 32];
@@ -162,7 +164,9 @@ fn i9_tombstones_are_bounded_when_many_go_at_once() {
     let alice = town.t.users().next().unwrap().id;
     let key = town.key(alice, |k| k.ephemeral = true);
     let clients: Vec<Client> = (10..13).map(|n| Client::new(n, "ci")).collect();
-    clients.iter().for_each(|c| drop(town.join(c, &key)));
+    for client in &clients {
+        town.join(client, &key);
+    }
     town.pass(60);
     let left = |t: &Tailnet| -> Vec<(Time, NodeKey)> {
         let stones = t.dump().into_iter().filter_map(|row| match row {
@@ -173,12 +177,12 @@ fn i9_tombstones_are_bounded_when_many_go_at_once() {
     };
     let stones = left(&town.t);
     assert_eq!(stones.len(), MAX_TOMBSTONES);
-    assert!(clients.iter().all(|c| town.t.tombstone(&c.node).is_some()), "those that went last are told");
-    assert!(stones.iter().all(|(deleted, _)| *deleted != old), "the oldest gave way");
+    assert!(clients.iter().all(|c| town.t.tombstone(&c.node).is_some()), "the newest tombstones are kept");
+    assert!(stones.iter().all(|(deleted, _)| *deleted != old), "the oldest are dropped");
 }
 
 #[test]
-fn b12_an_ephemeral_node_that_comes_back_in_time_survives() {
+fn an_ephemeral_node_that_comes_back_in_time_is_kept() {
     let mut town = Town::with(|s| (s.ephemeral_timeout, s.grace_millis) = (60, 5000));
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.ephemeral = true);
@@ -193,19 +197,19 @@ fn b12_an_ephemeral_node_that_comes_back_in_time_survives() {
 }
 
 #[test]
-fn an_ephemeral_node_that_never_connects_goes_too() {
+fn an_ephemeral_node_that_never_connects_is_deleted_too() {
     let mut town = Town::with(|s| s.ephemeral_timeout = 60);
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
     let client = Client::new(1, "ci");
     town.register(Registration { ephemeral: true, ..client.shows(&key.text) }).unwrap();
-    assert!(town.node(&client).ephemeral, "the client may ask for it, whatever the key says");
+    assert!(town.node(&client).ephemeral, "a client may request it even if the key is not ephemeral");
     town.pass(60);
     assert!(!town.is_in(&client));
 }
 
 #[test]
-fn b10_logging_out_deletes_an_ephemeral_node_at_once() {
+fn logging_out_deletes_an_ephemeral_node_immediately() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.ephemeral = true);
@@ -214,11 +218,11 @@ fn b10_logging_out_deletes_an_ephemeral_node_at_once() {
     town.open(&client, 1);
     town.register(client.logs_out()).unwrap();
     assert_eq!(town.t.node_count(), 0);
-    assert!(town.t.tombstone(&client.node).is_some(), "another process with this key is told");
+    assert!(town.t.tombstone(&client.node).is_some(), "another process with this key learns about it");
 }
 
 #[test]
-fn a_deleted_node_leaves_a_tombstone_for_its_client_and_its_number_is_never_given_again() {
+fn a_deleted_node_leaves_a_tombstone_and_its_id_is_never_reused() {
     let (mut town, client) = with_one_node(|_| {});
     let before = town.node(&client);
     let then = town.t.clone();
@@ -229,12 +233,12 @@ fn a_deleted_node_leaves_a_tombstone_for_its_client_and_its_number_is_never_give
     assert_eq!((stone.node, stone.machine_key), (before.id, client.machine));
     let back = town.join(&client, &key);
     assert_ne!(back.id, before.id);
-    assert!(town.t.tombstone(&client.node).is_none(), "who is back is not dead");
+    assert!(town.t.tombstone(&client.node).is_none(), "registering again removes the tombstone");
     assert!(matches!(town.try_to(Command::DeleteNode(before.id)), Err(Rejection::NotFound(_))));
 }
 
 #[test]
-fn a_tombstone_is_forgotten_after_a_month() {
+fn a_tombstone_is_deleted_after_thirty_days() {
     let (mut town, client) = with_one_node(|_| {});
     town.make(Command::DeleteNode(town.node(&client).id));
     town.pass(TOMBSTONE_SECS - 1);
@@ -244,7 +248,7 @@ fn a_tombstone_is_forgotten_after_a_month() {
 }
 
 #[test]
-fn a_node_counts_as_online_until_the_grace_is_over() {
+fn a_node_counts_as_online_until_the_grace_period_is_over() {
     let (mut town, client) = with_one_node(|s| s.grace_millis = 5000);
     town.open(&client, 1);
     town.pass(100);
@@ -257,7 +261,7 @@ fn a_node_counts_as_online_until_the_grace_is_over() {
 }
 
 #[test]
-fn who_comes_back_within_the_grace_was_never_away() {
+fn a_node_that_comes_back_within_the_grace_period_was_never_offline() {
     let (mut town, client) = with_one_node(|s| s.grace_millis = 5000);
     town.open(&client, 1);
     let since = town.now;
@@ -270,7 +274,7 @@ fn who_comes_back_within_the_grace_was_never_away() {
 }
 
 #[test]
-fn b07_a_newer_stream_takes_over_and_the_end_of_the_older_one_says_nothing() {
+fn the_end_of_a_superseded_stream_is_a_no_op() {
     let (mut town, client) = with_one_node(|_| {});
     town.open(&client, 1);
     town.open(&client, 2);
@@ -280,13 +284,13 @@ fn b07_a_newer_stream_takes_over_and_the_end_of_the_older_one_says_nothing() {
 }
 
 #[test]
-fn a_restart_gives_everyone_who_was_there_the_grace_to_come_back() {
+fn after_a_restart_connected_nodes_get_the_grace_period_to_come_back() {
     let (mut town, client) = with_one_node(|s| s.grace_millis = 5000);
     town.open(&client, 7);
     let mut again = Tailnet::empty(town.t.settings().clone());
     again.apply(&town.t.dump());
     let node = again.nodes().next().unwrap().clone();
-    assert_eq!(node.presence, town.node(&client).presence, "the row says what it said");
+    assert_eq!(node.presence, town.node(&client).presence, "the row is unchanged");
     let presence = revive(node.presence, town.now, 5000);
     again.apply(&[Change::Presence(node.id, presence)]);
     town.t = again;
@@ -296,7 +300,7 @@ fn a_restart_gives_everyone_who_was_there_the_grace_to_come_back() {
 }
 
 #[test]
-fn a_polite_shutdown_writes_who_was_there() {
+fn a_graceful_shutdown_records_which_nodes_were_connected() {
     let (mut town, client) = with_one_node(|s| s.grace_millis = 5000);
     town.open(&client, 1);
     town.pass(60);
@@ -308,7 +312,7 @@ fn a_polite_shutdown_writes_who_was_there() {
 }
 
 #[test]
-fn the_clock_leaves_alone_what_is_not_due() {
+fn rows_that_are_not_due_are_left_alone() {
     use headsail_tailnet::deadline::Due;
     let (mut town, client) = with_one_node(|s| s.node_expiry = Some(100));
     let rows = [

@@ -1,4 +1,5 @@
-//! Logins that a person decides: check B05, and the log-in form of B09.
+//! Logins that a person has to approve.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
@@ -8,7 +9,7 @@ use headsail_tailnet::model::node::{Expiry, Owner, RegisterMethod};
 use headsail_tailnet::model::ticket::TicketState;
 
 #[test]
-fn b05_a_machine_without_a_key_waits_until_somebody_lets_it_in() {
+fn a_machine_without_a_key_waits_until_its_login_is_approved() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let client = Client::new(1, "web");
@@ -21,13 +22,13 @@ fn b05_a_machine_without_a_key_waits_until_somebody_lets_it_in() {
     let node = town.node(&client);
     assert_eq!((&node.owner, node.method), (&Owner::User(alice), RegisterMethod::Cli));
     assert_eq!(town.t.ticket(&ticket.id).unwrap().state, TicketState::Granted);
-    // The client's next registration finds it let in.
+    // The client's next registration finds that the node exists.
     town.register(client.asks()).unwrap();
     assert_eq!(town.node(&client).id, node.id);
 }
 
 #[test]
-fn b05_the_same_question_gets_the_same_login() {
+fn repeating_a_request_returns_the_same_login() {
     let mut town = Town::new();
     let client = Client::new(1, "web");
     town.register(client.asks()).unwrap();
@@ -41,7 +42,7 @@ fn b05_the_same_question_gets_the_same_login() {
 }
 
 #[test]
-fn b05_a_verdict_stays_for_those_who_ask_late() {
+fn a_decision_is_kept_for_clients_that_ask_late() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let client = Client::new(1, "web");
@@ -51,11 +52,11 @@ fn b05_a_verdict_stays_for_those_who_ask_late() {
     town.pass(600);
     assert_eq!(town.t.ticket(&ticket).unwrap().state, TicketState::Granted);
     town.pass(600);
-    assert!(town.t.ticket(&ticket).is_none(), "and is forgotten in time");
+    assert!(town.t.ticket(&ticket).is_none(), "the login is deleted after a while");
 }
 
 #[test]
-fn b05_a_login_belongs_to_the_machine_and_key_that_asked() {
+fn a_login_belongs_to_the_machine_and_node_key_that_requested_it() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let (client, other) = (Client::new(1, "web"), Client::new(2, "web"));
@@ -67,7 +68,7 @@ fn b05_a_login_belongs_to_the_machine_and_key_that_asked() {
 }
 
 #[test]
-fn b05_a_refused_login_makes_no_node() {
+fn a_denied_login_creates_no_node() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let client = Client::new(1, "web");
@@ -76,14 +77,14 @@ fn b05_a_refused_login_makes_no_node() {
     town.make(Command::RefuseTicket { ticket: ticket.clone() });
     assert!(matches!(&town.t.ticket(&ticket).unwrap().state, TicketState::Refused(why) if !why.is_empty()));
     let again = Command::GrantTicket { ticket: ticket.clone(), user: alice };
-    assert!(matches!(town.try_to(again), Err(Rejection::Conflict(_))), "a verdict is a verdict");
+    assert!(matches!(town.try_to(again), Err(Rejection::Conflict(_))), "a decision is final");
     assert!(!town.is_in(&client));
     town.register(client.asks()).unwrap();
-    assert_ne!(town.waiting().id, ticket, "a new question is a new login");
+    assert_ne!(town.waiting().id, ticket, "a new request is a new login");
 }
 
 #[test]
-fn unknown_logins_and_users_are_named_in_the_answer() {
+fn messages_about_unknown_logins_and_users_name_them() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let text = words(town.try_to(Command::GrantTicket { ticket: "hskey-authreq-none".into(), user: alice }));
@@ -96,7 +97,7 @@ fn unknown_logins_and_users_are_named_in_the_answer() {
 }
 
 #[test]
-fn logins_are_forgotten_in_time_also_after_the_configuration_was_read_again() {
+fn logins_time_out_even_after_the_configuration_was_reloaded() {
     let mut town = Town::new();
     town.register(Client::new(1, "web").asks()).unwrap();
     let settings = town.t.settings().clone();
@@ -108,7 +109,7 @@ fn logins_are_forgotten_in_time_also_after_the_configuration_was_read_again() {
 }
 
 #[test]
-fn strangers_fill_no_more_than_the_table_holds_and_settled_logins_go_first() {
+fn the_number_of_logins_is_bounded_and_settled_ones_are_dropped_first() {
     let mut town = Town::with(|s| s.max_tickets = 3);
     for number in 1..=3 {
         town.register(Client::new(number, "web").asks()).unwrap();
@@ -118,7 +119,7 @@ fn strangers_fill_no_more_than_the_table_holds_and_settled_logins_go_first() {
     town.make(Command::RefuseTicket { ticket: newest.clone() });
     town.register(Client::new(4, "web").asks()).unwrap();
     assert_eq!(town.t.tickets().count(), 3);
-    assert!(town.t.ticket(&newest).is_none(), "the settled one made room");
+    assert!(town.t.ticket(&newest).is_none(), "the settled one is dropped first");
     town.register(Client::new(5, "web").asks()).unwrap();
     assert_eq!(town.t.tickets().count(), 3);
     assert!(
@@ -128,7 +129,7 @@ fn strangers_fill_no_more_than_the_table_holds_and_settled_logins_go_first() {
 }
 
 #[test]
-fn b09_a_forced_login_of_the_same_user_keeps_the_node() {
+fn a_forced_login_of_the_same_user_keeps_the_node() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -136,7 +137,7 @@ fn b09_a_forced_login_of_the_same_user_keeps_the_node() {
     let before = town.join(&client, &key);
     let rotated = client.rotated(11);
     town.register(rotated.asks()).unwrap();
-    assert!(town.is_in(&client), "the old key works until the new one is confirmed");
+    assert!(town.is_in(&client), "the old key works until the login is approved");
     let ticket = town.waiting().id.clone();
     town.make(Command::GrantTicket { ticket, user: alice });
     let after = town.node(&rotated);
@@ -145,7 +146,7 @@ fn b09_a_forced_login_of_the_same_user_keeps_the_node() {
 }
 
 #[test]
-fn a_login_whose_key_came_to_belong_to_another_machine_is_refused() {
+fn a_login_is_denied_if_another_machine_has_registered_its_node_key() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -161,7 +162,7 @@ fn a_login_whose_key_came_to_belong_to_another_machine_is_refused() {
 }
 
 #[test]
-fn a_key_that_is_shown_while_a_login_waits_wins() {
+fn a_pre_auth_key_used_while_a_login_is_pending_wins() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -174,7 +175,7 @@ fn a_key_that_is_shown_while_a_login_waits_wins() {
 }
 
 #[test]
-fn a_login_that_another_owner_came_before_says_what_to_do() {
+fn a_login_overtaken_by_another_owner_tells_the_user_what_to_do() {
     let mut town = Town::new();
     let (alice, bob) = (town.user("alice"), town.user("bob"));
     let client = Client::new(1, "web");
@@ -189,7 +190,7 @@ fn a_login_that_another_owner_came_before_says_what_to_do() {
 }
 
 #[test]
-fn the_login_keeps_the_expiry_that_the_client_asked_for() {
+fn an_approved_login_keeps_the_requested_expiry() {
     let mut town = Town::with(|s| s.node_expiry = Some(1000));
     let alice = town.user("alice");
     let client = Client::new(1, "web");

@@ -1,4 +1,5 @@
-//! What nodes are told: checks B03, B06 and B07.
+//! What nodes are sent about themselves and their peers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
@@ -30,7 +31,7 @@ fn two() -> (Town, Client, Client) {
 }
 
 #[test]
-fn b03_the_first_frame_is_complete() {
+fn the_first_frame_is_complete() {
     let (town, a, b) = two();
     let map = town.map(&a);
     let mut told = None;
@@ -44,7 +45,7 @@ fn b03_the_first_frame_is_complete() {
 }
 
 #[test]
-fn b03_a_peers_version_is_its_own() {
+fn a_peer_has_its_own_capability_version() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -57,7 +58,7 @@ fn b03_a_peers_version_is_its_own() {
 }
 
 #[test]
-fn b03_peers_get_no_log_ids_tokens_measurements_or_machine_key() {
+fn peers_get_no_log_ids_tokens_measurements_or_machine_key() {
     let (mut town, a, mut b) = two();
     b = b.at_relay(7);
     b.host.backend_log_id = "log".into();
@@ -78,7 +79,7 @@ fn b03_peers_get_no_log_ids_tokens_measurements_or_machine_key() {
 }
 
 #[test]
-fn b06_a_joining_peer_comes_alone_with_its_owner() {
+fn a_joining_peer_is_sent_with_its_owner_and_nothing_else() {
     let (mut town, a, _) = two();
     let bob = town.user("bob");
     let key = town.key(bob, |_| {});
@@ -89,11 +90,11 @@ fn b06_a_joining_peer_comes_alone_with_its_owner() {
     assert_eq!((peer.id, peer.online), (joined.id, Some(false)));
     assert_eq!(told.user_profiles.iter().map(|p| p.id).collect::<Vec<_>>(), [bob]);
     let rest = MapResponse { peers_changed: Vec::new(), user_profiles: Vec::new(), ..told };
-    assert_eq!(rest, MapResponse::default(), "nothing else is said");
+    assert_eq!(rest, MapResponse::default(), "nothing else is sent");
 }
 
 #[test]
-fn b06_endpoints_relay_and_presence_travel_as_patches() {
+fn endpoints_relay_and_presence_are_sent_as_patches() {
     let (mut town, a, b) = two();
     let (viewer, id) = (town.node(&a).id, town.node(&b).id);
     let b = b.at_relay(1).at("192.0.2.1:1").with_disco(1);
@@ -115,14 +116,18 @@ fn b06_endpoints_relay_and_presence_travel_as_patches() {
 }
 
 #[test]
-fn b06_a_peer_that_leaves_is_told_with_its_last_seen_in_one_patch() {
+fn a_disconnected_peer_is_sent_as_one_patch_with_last_seen() {
     let (mut town, a, b) = two();
     town.open(&b, 1);
     let then = town.t.clone();
     town.pass(100);
     town.close(&b, 1);
     let left = town.now;
-    assert_eq!(step(&then, &town.t).delta(town.node(&a).id), Delta::Nothing, "the grace is not told");
+    assert_eq!(
+        step(&then, &town.t).delta(town.node(&a).id),
+        Delta::Nothing,
+        "the start of the grace period is not sent"
+    );
     town.pass(60);
     let told = town.told_since(&then, town.node(&a).id);
     assert!(told.peers_changed.is_empty());
@@ -131,7 +136,7 @@ fn b06_a_peer_that_leaves_is_told_with_its_last_seen_in_one_patch() {
 }
 
 #[test]
-fn b06_endpoints_that_are_gone_are_told_although_a_patch_cannot() {
+fn cleared_endpoints_are_sent_with_the_whole_node() {
     let (mut town, a, b) = two();
     let b = b.at("192.0.2.1:1").with_disco(1).at_relay(1);
     town.lite_update(&b);
@@ -143,7 +148,7 @@ fn b06_endpoints_that_are_gone_are_told_although_a_patch_cannot() {
 }
 
 #[test]
-fn a_node_is_not_told_of_its_own_endpoints_and_presence() {
+fn a_node_is_not_sent_its_own_endpoints_and_presence() {
     let (mut town, a, _) = two();
     let then = town.t.clone();
     town.open(&a.clone().at("192.0.2.9:9").at_relay(4), 1);
@@ -151,7 +156,7 @@ fn a_node_is_not_told_of_its_own_endpoints_and_presence() {
 }
 
 #[test]
-fn b07_measurements_that_are_missing_or_empty_keep_the_home_relay() {
+fn missing_or_empty_measurements_keep_the_home_relay() {
     let (mut town, a, _) = two();
     town.lite_update(&a.clone().at_relay(4));
     town.lite_update(&a);
@@ -164,7 +169,7 @@ fn b07_measurements_that_are_missing_or_empty_keep_the_home_relay() {
 }
 
 #[test]
-fn b07_a_stream_does_not_overwrite_what_a_lite_update_told() {
+fn a_stream_does_not_overwrite_a_lite_update() {
     let (mut town, a, _) = two();
     let fresh = Client { host: Client::new(1, "new-name").host, ..a.clone() }
         .at("192.0.2.2:2")
@@ -182,7 +187,7 @@ fn b07_a_stream_does_not_overwrite_what_a_lite_update_told() {
 }
 
 #[test]
-fn b07_a_stream_tells_what_nobody_has_told_yet() {
+fn a_stream_fills_in_what_is_unknown() {
     let (mut town, a, _) = two();
     let a = a.at("192.0.2.1:1").at_relay(1).with_disco(1);
     town.open(&a, 1);
@@ -191,7 +196,7 @@ fn b07_a_stream_tells_what_nobody_has_told_yet() {
 }
 
 #[test]
-fn b07_where_a_node_can_be_reached_is_volatile_and_who_it_is_is_not() {
+fn a_change_of_contact_is_volatile_and_one_of_identity_is_durable() {
     let (mut town, a, _) = two();
     let node = town.node(&a).id;
     let tell = |client: &Client| Command::MapUpdate { node, telling: Box::new(client.tells()) };
@@ -204,7 +209,7 @@ fn b07_where_a_node_can_be_reached_is_volatile_and_who_it_is_is_not() {
 }
 
 #[test]
-fn commands_for_a_deleted_node_are_refused() {
+fn commands_for_a_deleted_node_are_rejected() {
     let (mut town, a, _) = two();
     let node = town.node(&a).id;
     town.make(Command::DeleteNode(node));
@@ -215,7 +220,7 @@ fn commands_for_a_deleted_node_are_refused() {
 }
 
 #[test]
-fn a_client_fills_no_more_than_the_tables_hold() {
+fn the_lists_that_a_client_reports_are_bounded() {
     let (mut town, mut a, _) = two();
     a.endpoints = (0..500).map(|port| std::net::SocketAddr::from(([192, 0, 2, 1], port))).collect();
     a.host.request_tags = vec!["tag:x".into(); 5000];
@@ -231,7 +236,7 @@ fn a_client_fills_no_more_than_the_tables_hold() {
 }
 
 #[test]
-fn offered_routes_are_masked() {
+fn advertised_routes_are_masked() {
     let (mut town, mut a, _) = two();
     a.host.routable_ips = vec!["10.1.2.3/16".parse().unwrap()];
     town.lite_update(&a);
@@ -239,7 +244,7 @@ fn offered_routes_are_masked() {
 }
 
 #[test]
-fn a_renamed_user_is_told_to_those_who_see_a_node_of_it() {
+fn a_renamed_user_is_sent_to_the_nodes_that_see_one_of_its_nodes() {
     let (mut town, a, _) = two();
     let alice = town.node(&a).owner.user().unwrap();
     let stranger = town.user("stranger");
@@ -252,7 +257,7 @@ fn a_renamed_user_is_told_to_those_who_see_a_node_of_it() {
 }
 
 #[test]
-fn a_peer_that_changes_hands_comes_with_its_new_owner() {
+fn a_peer_that_changes_owner_is_sent_with_the_new_owner() {
     let (mut town, a, b) = two();
     town.has_tags(&["tag:web"]);
     let then = town.t.clone();
@@ -263,7 +268,7 @@ fn a_peer_that_changes_hands_comes_with_its_new_owner() {
 }
 
 #[test]
-fn only_what_changed_in_the_configuration_is_told() {
+fn only_the_settings_that_changed_are_sent() {
     let (mut town, a, _) = two();
     let then = town.t.clone();
     let dns = Arc::new(DnsConfig { proxied: true, ..DnsConfig::default() });
@@ -275,7 +280,7 @@ fn only_what_changed_in_the_configuration_is_told() {
 }
 
 #[test]
-fn another_base_domain_renames_everyone() {
+fn a_new_base_domain_renames_all_nodes() {
     let (mut town, a, b) = two();
     let (then, mut map) = (town.t.clone(), Some(town.map(&a)));
     let next = Settings { base_domain: "other.example".into(), ..Settings::clone(town.t.settings()) };
@@ -286,7 +291,7 @@ fn another_base_domain_renames_everyone() {
 }
 
 #[test]
-fn users_that_nobody_sees_are_not_told() {
+fn users_without_visible_nodes_are_not_sent() {
     let (mut town, a, _) = two();
     let then = town.t.clone();
     town.make(Command::CreateUser(NewUser { name: "quiet".into(), ..NewUser::default() }));
@@ -299,7 +304,7 @@ const STAFF: &str = r#"{"acls": [{"action": "accept", "src": ["autogroup:member"
     "tagOwners": {"tag:web": ["alice@"]}}"#;
 
 #[test]
-fn the_names_of_filter_parts_are_told_even_where_their_rules_are_the_same() {
+fn renamed_filter_parts_are_sent_even_if_their_rules_are_the_same() {
     let (mut town, a, _) = two();
     let id = town.node(&a).id;
     let mut map = Some(town.map(&a));
@@ -313,13 +318,13 @@ fn the_names_of_filter_parts_are_told_even_where_their_rules_are_the_same() {
         assert_eq!(
             map.as_ref().map(|m| &m.filters),
             Some(&town.map(&a).filters),
-            "nothing is left of the old ones"
+            "the old parts are removed"
         );
     }
 }
 
 #[test]
-fn what_the_configuration_makes_of_a_node_is_not_told_to_its_class() {
+fn a_settings_change_is_sent_to_each_node_with_its_own_view() {
     let (mut town, a, b) = two();
     let then = town.t.clone();
     let next = Settings { taildrop: false, ..Settings::clone(town.t.settings()) };
@@ -332,7 +337,7 @@ fn what_the_configuration_makes_of_a_node_is_not_told_to_its_class() {
 }
 
 #[test]
-fn what_a_host_tells_is_cut_to_a_bound() {
+fn texts_that_a_client_reports_are_truncated() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -354,19 +359,19 @@ fn what_a_host_tells_is_cut_to_a_bound() {
     assert_eq!(
         town.node(&client),
         before.node(node.id).expect("it is there").clone(),
-        "the same again changes nothing"
+        "the same report again is a no-op"
     );
 
     let mut stranger = client.clone();
     (stranger.machine, stranger.node) = (MachineKey::from_bytes([9; 32]), NodeKey::from_bytes([9; 32]));
     stranger.host.request_tags = vec![format!("tag:{long}"); 500];
     stranger.host.routable_ips = vec!["10.0.0.0/8".parse().expect("a prefix"); 5000];
-    town.register(stranger.asks()).expect("a login waits");
+    town.register(stranger.asks()).expect("a login is pending");
     assert!(size(&town.waiting().asking.hostinfo) < 32_000);
 }
 
 #[test]
-fn nodes_of_users_have_names_with_their_users_in_small_tailnets() {
+fn nodes_of_users_have_user_names_in_small_tailnets() {
     for (chosen, told_when_large) in [(None, false), (Some(true), true)] {
         let dns = Arc::new(DnsConfig { proxied: true, ..DnsConfig::default() });
         let mut town = Town::with(|s| (s.dns, s.user_names) = (dns, chosen));

@@ -1,4 +1,5 @@
-//! Tags, names and addresses: checks B14 and B16.
+//! Tags, names and addresses.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
@@ -15,7 +16,7 @@ use headsail_wire::ids::TAGGED_DEVICES;
 use headsail_wire::keys::NodeKey;
 
 #[test]
-fn b14_a_tagged_key_makes_a_tagged_node_that_never_expires() {
+fn a_tagged_key_creates_a_tagged_node_that_never_expires() {
     let mut town = Town::with(|s| s.node_expiry = Some(1000));
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.tags = tags(&["tag:db", "tag:web"]));
@@ -29,7 +30,7 @@ fn b14_a_tagged_key_makes_a_tagged_node_that_never_expires() {
 }
 
 #[test]
-fn b14_requested_tags_must_be_the_keys_own() {
+fn requested_tags_must_be_tags_of_the_key() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let (plain, tagged) = (town.key(alice, |_| {}), town.key(alice, |k| k.tags = tags(&["tag:web"])));
@@ -48,7 +49,7 @@ fn b14_requested_tags_must_be_the_keys_own() {
 }
 
 #[test]
-fn b14_an_administrator_tags_a_node_and_cannot_untag_it() {
+fn an_administrator_can_tag_a_node_but_not_untag_it() {
     let mut town = Town::with(|s| s.node_expiry = Some(1000));
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -69,7 +70,7 @@ fn b14_an_administrator_tags_a_node_and_cannot_untag_it() {
 }
 
 #[test]
-fn b14_an_expired_node_that_is_tagged_by_an_administrator_stays_expired_only_if_it_was_tagged_before() {
+fn an_expired_tagged_node_stays_expired_when_its_tags_change() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.tags = tags(&["tag:web"]));
@@ -82,7 +83,7 @@ fn b14_an_expired_node_that_is_tagged_by_an_administrator_stays_expired_only_if_
 }
 
 #[test]
-fn b14_an_administrator_sets_only_tags_that_the_policy_knows() {
+fn an_administrator_can_only_set_tags_that_the_policy_defines() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let (key, tagged) = (town.key(alice, |_| {}), town.key(alice, |k| k.tags = tags(&["tag:free"])));
@@ -90,16 +91,16 @@ fn b14_an_administrator_sets_only_tags_that_the_policy_knows() {
     let id = town.join(&client, &key).id;
     let to = |all: &[&str]| Command::TagNode { node: id, tags: tags(all) };
     let refused = "requested tags [tag:web] are invalid or not permitted";
-    assert!(words(town.try_to(to(&["tag:web"]))).starts_with(refused), "there is no policy");
+    assert!(words(town.try_to(to(&["tag:web"]))).starts_with(refused), "without a policy, there are no tags");
     town.has_tags(&["tag:db"]);
     assert!(words(town.try_to(to(&["tag:db", "tag:web"]))).starts_with(refused));
     assert_eq!(town.node(&client).owner, Owner::User(alice));
     town.make(to(&["tag:db"]));
-    assert_eq!(town.join(&Client::new(2, "ci"), &tagged).owner.tags(), ["tag:free"], "keys may have any");
+    assert_eq!(town.join(&Client::new(2, "ci"), &tagged).owner.tags(), ["tag:free"], "keys may have any tag");
 }
 
 #[test]
-fn b14_the_key_that_let_a_node_in_does_not_undo_what_an_administrator_has_made_of_it() {
+fn registering_with_the_same_key_keeps_the_tags_that_an_administrator_set() {
     for of_key in [&[][..], &["tag:key"]] {
         let mut town = Town::with(|s| s.node_expiry = Some(1000));
         town.has_tags(&["tag:admins"]);
@@ -119,7 +120,7 @@ fn b14_the_key_that_let_a_node_in_does_not_undo_what_an_administrator_has_made_o
         kept(town.join(&again, &key));
         town.register(again.logs_out()).unwrap();
         kept(town.join(&Client { old: NodeKey::default(), ..again.rotated(12) }, &key));
-        // Another key replaces them.
+        // A different pre-auth key replaces them.
         let anew = Client { node: NodeKey::from_bytes([13; 32]), ..client.asking_for(&[]) };
         let replaced = town.join(&anew, &other);
         assert_eq!((replaced.id, replaced.owner.tags()), (id, vec!["tag:other".to_owned()]));
@@ -127,7 +128,7 @@ fn b14_the_key_that_let_a_node_in_does_not_undo_what_an_administrator_has_made_o
 }
 
 #[test]
-fn b14_a_machine_with_several_nodes_comes_back_as_the_one_that_the_key_let_in() {
+fn a_machine_with_several_nodes_comes_back_as_the_one_that_the_key_registered() {
     let mut town = Town::new();
     town.has_tags(&["tag:admins"]);
     let alice = town.user("alice");
@@ -140,11 +141,11 @@ fn b14_a_machine_with_several_nodes_comes_back_as_the_one_that_the_key_let_in() 
     town.make(Command::TagNode { node: second, tags: tags(&["tag:admins"]) });
     let back = town.join(&stranger(12), &plain);
     assert_eq!((back.id, back.owner.tags()), (second, vec!["tag:admins".to_owned()]));
-    assert_eq!(town.node(&client), first, "the other one is left alone");
+    assert_eq!(town.node(&client), first, "the other node is unchanged");
 }
 
 #[test]
-fn a_machine_turns_its_node_into_a_tagged_one_with_a_tagged_key() {
+fn a_tagged_key_turns_a_users_node_into_a_tagged_one_and_back() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let (plain, tagged) = (town.key(alice, |_| {}), town.key(alice, |k| k.tags = tags(&["tag:web"])));
@@ -183,7 +184,7 @@ fn a_key_with_tags_needs_no_user_and_one_without_does() {
 }
 
 #[test]
-fn b16_awkward_host_names_become_clean_and_unique_labels() {
+fn unusual_host_names_become_valid_and_unique_labels() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -203,13 +204,13 @@ fn b16_awkward_host_names_become_clean_and_unique_labels() {
         let client = Client::new(number as u8 + 1, hostname);
         let node = town.join(&client, &key);
         assert_eq!(node.name, label, "{hostname}");
-        assert_eq!(node.hostname, hostname, "what the host said is kept");
+        assert_eq!(node.hostname, hostname, "the host name is kept unchanged");
         assert_eq!(town.map(&client).me.name, format!("{label}.mesh.internal."));
     }
 }
 
 #[test]
-fn b16_the_name_follows_the_hosts_until_an_administrator_chooses_one() {
+fn the_name_follows_the_hosts_until_an_administrator_chooses_one() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -223,12 +224,12 @@ fn b16_the_name_follows_the_hosts_until_an_administrator_chooses_one() {
     town.lite_update(&client);
     let node = town.node(&client);
     assert_eq!((node.name.as_str(), node.hostname.as_str()), ("chosen", "third"));
-    // Also over a new key.
+    // A key rotation does not change that.
     assert_eq!(town.join(&client.rotated(11), &key).name, "chosen");
 }
 
 #[test]
-fn b16_who_tells_no_name_keeps_the_one_it_has() {
+fn a_client_that_sends_no_host_name_keeps_its_name() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -247,7 +248,7 @@ fn b16_who_tells_no_name_keeps_the_one_it_has() {
 }
 
 #[test]
-fn b16_bad_and_taken_names_are_refused() {
+fn invalid_and_taken_names_are_rejected() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -261,11 +262,11 @@ fn b16_bad_and_taken_names_are_refused() {
     let taken = town.try_to(Command::RenameNode { node: id, name: "db".into() });
     assert!(matches!(taken, Err(Rejection::Conflict(_))));
     town.make(Command::RenameNode { node: id, name: "web".into() });
-    assert_eq!(town.t.node(id).unwrap().name, "web", "its own name is free for it");
+    assert_eq!(town.t.node(id).unwrap().name, "web", "a node can be renamed to its own name");
 }
 
 #[test]
-fn a_name_that_is_given_up_is_free_for_others() {
+fn a_name_that_is_no_longer_used_becomes_available() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -295,7 +296,7 @@ fn addresses_of_both_families_are_unique_and_inside_their_prefixes() {
         let full = town.register(Client::new(15, "web").shows(&key.text));
         assert!(matches!(&full, Err(Rejection::Full(why)) if why.contains("`100.64.0.0/28`")), "{full:?}");
         assert_eq!(town.t.node_count(), 14);
-        // Whoever goes makes room.
+        // A deleted node makes room.
         let first = town.t.nodes().next().unwrap().id;
         town.make(Command::DeleteNode(first));
         town.join(&Client::new(15, "web"), &key);
@@ -303,7 +304,7 @@ fn addresses_of_both_families_are_unique_and_inside_their_prefixes() {
 }
 
 #[test]
-fn sequential_addresses_begin_at_the_first() {
+fn sequential_addresses_start_with_the_first() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -317,7 +318,7 @@ fn sequential_addresses_begin_at_the_first() {
 }
 
 #[test]
-fn a_prefix_that_is_added_or_dropped_is_made_up_for() {
+fn backfilling_adds_and_removes_addresses_when_a_prefix_is_added_or_removed() {
     let mut town = Town::with(|s| s.v6 = None);
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -327,17 +328,17 @@ fn a_prefix_that_is_added_or_dropped_is_made_up_for() {
     let both = Settings { v6: Settings::basic().v6, ..Settings::clone(town.t.settings()) };
     town.make(Command::Configure(Arc::new(both.clone())));
     town.make(Command::BackfillIps);
-    assert_eq!(town.node(&clients[0]).v4, before[0].v4, "what a node has it keeps");
+    assert_eq!(town.node(&clients[0]).v4, before[0].v4, "nodes keep the addresses that they have");
     assert_ne!(town.node(&clients[0]).v6, town.node(&clients[1]).v6);
     assert!(town.node(&clients[0]).v6.is_some());
     town.make(Command::Configure(Arc::new(Settings { v4: None, ..both })));
     town.make(Command::BackfillIps);
     assert!(clients.iter().all(|c| town.node(c).v4.is_none() && town.node(c).v6.is_some()));
-    assert_eq!(town.try_to(Command::BackfillIps), Ok(Vec::new()), "once is enough");
+    assert_eq!(town.try_to(Command::BackfillIps), Ok(Vec::new()), "backfilling again is a no-op");
 }
 
 #[test]
-fn what_people_are_shown_of_a_user_is_plain_text() {
+fn displayed_texts_of_a_user_must_be_plain_and_short() {
     let mut town = Town::new();
     type Edit = fn(&mut NewUser);
     let new = |edit: Edit| {

@@ -1,4 +1,5 @@
-//! Registration with keys, and what becomes of it: the rows of the server's decision table, and checks B04, B09, B10 and B13.
+//! Registration with pre-auth keys, key rotation, logging out and switching users.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
@@ -12,7 +13,7 @@ use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::keys::NodeKey;
 
 #[test]
-fn a_reusable_key_lets_many_machines_in() {
+fn a_reusable_key_registers_many_machines() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -26,7 +27,7 @@ fn a_reusable_key_lets_many_machines_in() {
 }
 
 #[test]
-fn b04_a_one_shot_key_lets_one_machine_in() {
+fn a_single_use_key_registers_one_machine() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.reusable = false);
@@ -37,7 +38,7 @@ fn b04_a_one_shot_key_lets_one_machine_in() {
 }
 
 #[test]
-fn a_spent_key_brings_back_a_machine_but_not_one_whose_login_was_ended() {
+fn a_used_key_readmits_its_machine_unless_the_node_was_expired_or_logged_out() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.reusable = false);
@@ -58,7 +59,7 @@ fn a_spent_key_brings_back_a_machine_but_not_one_whose_login_was_ended() {
 }
 
 #[test]
-fn b04_unknown_and_misspelt_keys_are_refused_alike() {
+fn unknown_and_malformed_keys_are_rejected_alike() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -70,15 +71,11 @@ fn b04_unknown_and_misspelt_keys_are_refused_alike() {
     }
     assert_eq!(town.t.node_count(), 0);
     town.register(Client::new(1, "web").shows("")).unwrap();
-    assert_eq!(
-        town.t.tickets().count(),
-        1,
-        "an empty text is no key at all: a person has to let the machine in"
-    );
+    assert_eq!(town.t.tickets().count(), 1, "an empty text is not a key, so the login has to be approved");
 }
 
 #[test]
-fn b04_expired_revoked_and_deleted_keys_are_refused() {
+fn expired_revoked_and_deleted_keys_are_rejected() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let soon = town.now.plus_secs(60);
@@ -98,7 +95,7 @@ fn b04_expired_revoked_and_deleted_keys_are_refused() {
 }
 
 #[test]
-fn b04_a_node_that_is_in_may_show_its_key_again_whatever_became_of_it() {
+fn a_registered_node_may_send_its_key_again_even_if_the_key_was_deleted() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.reusable = false);
@@ -112,7 +109,7 @@ fn b04_a_node_that_is_in_may_show_its_key_again_whatever_became_of_it() {
 }
 
 #[test]
-fn a_machine_may_come_back_with_the_one_shot_key_that_let_it_in() {
+fn a_machine_may_register_again_with_its_single_use_key() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.reusable = false);
@@ -123,7 +120,7 @@ fn a_machine_may_come_back_with_the_one_shot_key_that_let_it_in() {
 }
 
 #[test]
-fn showing_itself_again_spends_no_key_and_changes_no_owner() {
+fn registering_again_uses_up_no_key_and_keeps_the_owner() {
     let mut town = Town::new();
     let (alice, bob) = (town.user("alice"), town.user("bob"));
     let key = town.key(alice, |_| {});
@@ -132,11 +129,11 @@ fn showing_itself_again_spends_no_key_and_changes_no_owner() {
     town.join(&client, &key);
     town.register(client.shows(&other.text)).unwrap();
     assert_eq!(town.node(&client).owner, Owner::User(alice));
-    assert!(!town.t.auth_key(other.id).unwrap().used, "the key is still good for a machine");
+    assert!(!town.t.auth_key(other.id).unwrap().used, "the key can still register a machine");
 }
 
 #[test]
-fn showing_itself_again_without_news_changes_nothing() {
+fn registering_again_without_changes_is_a_no_op() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -146,7 +143,7 @@ fn showing_itself_again_without_news_changes_nothing() {
 }
 
 #[test]
-fn b09_a_new_key_of_the_same_node_keeps_number_addresses_and_name() {
+fn key_rotation_keeps_id_addresses_and_name() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -155,14 +152,14 @@ fn b09_a_new_key_of_the_same_node_keeps_number_addresses_and_name() {
     let rotated = client.rotated(11);
     let after = town.join(&rotated, &key);
     assert_eq!((after.id, after.v4, after.v6, &after.name), (before.id, before.v4, before.v6, &before.name));
-    assert!(!town.is_in(&client), "the old key is not known any more");
+    assert!(!town.is_in(&client), "the old key is no longer known");
     assert!(node_of(&town.t, &client.machine, &client.node).is_err());
     assert!(node_of(&town.t, &rotated.machine, &rotated.node).is_ok());
     assert_eq!(town.t.node_count(), 1);
 }
 
 #[test]
-fn b09_an_old_key_that_is_sent_for_ever_does_not_rotate_again() {
+fn sending_the_old_key_again_does_not_rotate_again() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -174,7 +171,7 @@ fn b09_an_old_key_that_is_sent_for_ever_does_not_rotate_again() {
 }
 
 #[test]
-fn b10_logging_out_expires_the_node_and_logging_in_again_keeps_it() {
+fn logging_out_expires_the_node_and_logging_in_again_revives_it() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -182,14 +179,14 @@ fn b10_logging_out_expires_the_node_and_logging_in_again_keeps_it() {
     let before = town.join(&client, &key);
     town.register(client.logs_out()).unwrap();
     assert_eq!(town.node(&client).expiry, Expiry::Passed(town.now));
-    assert_eq!(town.register(client.asks()), Err(Rejection::KeyExpired), "the client makes a new key");
-    assert_eq!(town.register(client.logs_out()).unwrap(), Vec::new(), "once is enough");
+    assert_eq!(town.register(client.asks()), Err(Rejection::KeyExpired), "the client creates a new key");
+    assert_eq!(town.register(client.logs_out()).unwrap(), Vec::new(), "logging out twice is a no-op");
     let back = town.join(&client.rotated(11), &key);
     assert_eq!((back.id, back.v4, back.expiry), (before.id, before.v4, Expiry::Never));
 }
 
 #[test]
-fn b10_logging_out_ignores_the_key_that_comes_with_it() {
+fn logging_out_ignores_a_pre_auth_key_in_the_request() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -200,14 +197,14 @@ fn b10_logging_out_ignores_the_key_that_comes_with_it() {
 }
 
 #[test]
-fn logging_out_a_key_that_nobody_knows_does_nothing() {
+fn logging_out_an_unknown_node_key_is_a_no_op() {
     let mut town = Town::new();
     assert_eq!(town.register(Client::new(1, "web").logs_out()).unwrap(), Vec::new());
     assert_eq!(town.t.tickets().count(), 0);
 }
 
 #[test]
-fn b10_whoever_logs_in_as_another_user_gets_another_node() {
+fn logging_in_as_a_different_user_gives_a_different_node() {
     let mut town = Town::new();
     let (alice, bob) = (town.user("alice"), town.user("bob"));
     let (key, other) = (town.key(alice, |_| {}), town.key(bob, |_| {}));
@@ -217,29 +214,29 @@ fn b10_whoever_logs_in_as_another_user_gets_another_node() {
     let second = town.join(&as_bob, &other);
     assert_ne!(first.id, second.id);
     assert_ne!(first.v4, second.v4);
-    assert_eq!(town.node(&client).owner, Owner::User(alice), "the first stays with its owner");
-    // Switching back finds the first one again.
+    assert_eq!(town.node(&client).owner, Owner::User(alice), "the first node stays with its owner");
+    // Switching back returns to the first node.
     let back = Client { node: NodeKey::from_bytes([12; 32]), old: as_bob.node, ..client };
     assert_eq!(town.join(&back, &key).id, first.id);
     assert_eq!(town.t.node_count(), 2);
 }
 
 #[test]
-fn two_nodes_of_a_machine_never_have_one_key() {
+fn two_nodes_of_a_machine_never_share_a_key() {
     let mut town = Town::new();
     let (alice, bob) = (town.user("alice"), town.user("bob"));
     let (key, other) = (town.key(alice, |_| {}), town.key(bob, |_| {}));
     let client = Client::new(1, "web");
     let first = town.join(&client, &key);
     town.register(client.logs_out()).unwrap();
-    // As somebody else, with the key that it had: the first one stays with its owner, under a key that nobody has.
+    // The machine logs in as bob with the same key: the first node stays with alice, with a key that nobody has.
     let second = town.join(&client, &other);
     let kept = town.t.node(first.id).unwrap().clone();
     assert_eq!((kept.owner.user(), kept.v4, kept.expiry.is_past()), (Some(alice), first.v4, true));
     assert_eq!((second.owner.user(), second.node_key), (Some(bob), client.node));
     assert!(second.id > first.id && kept.node_key != client.node && second.v4 != first.v4);
     assert_eq!(town.t.node_by_key(&kept.node_key).map(|n| n.id), Some(first.id));
-    // Clients that are told in one frame trip over a key that moves to an older node, so that one gets a new key.
+    // Clients cannot handle a key that moves to a node with a lower id in the same frame, so a new key is required.
     town.register(client.logs_out()).unwrap();
     assert_eq!(town.register(client.shows(&key.text)), Err(Rejection::KeyExpired));
     assert_eq!(town.join(&client.rotated(11), &key).id, first.id);
@@ -247,12 +244,12 @@ fn two_nodes_of_a_machine_never_have_one_key() {
 }
 
 #[test]
-fn a_machine_that_is_in_does_not_lose_its_key_to_itself() {
+fn approving_an_outdated_login_does_not_take_the_key_of_a_registered_node() {
     let mut town = Town::new();
     let (alice, bob) = (town.user("alice"), town.user("bob"));
     let key = town.key(alice, |_| {});
     let client = Client::new(1, "web");
-    // A login waits under the key with which the machine comes in otherwise meanwhile.
+    // A login is pending for the node key with which the machine then registers by other means.
     town.register(client.asks()).unwrap();
     let ticket = town.waiting().id.clone();
     let first = town.join(&client, &key);
@@ -262,7 +259,7 @@ fn a_machine_that_is_in_does_not_lose_its_key_to_itself() {
 }
 
 #[test]
-fn registering_without_a_host_leaves_everything_as_it_was() {
+fn registering_without_hostinfo_keeps_what_is_known() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -287,7 +284,7 @@ fn registering_without_a_host_leaves_everything_as_it_was() {
     same(&town, &silent.rotated(11));
     town.lite_update(&silent.rotated(11));
     same(&town, &silent.rotated(11));
-    // A login that a person decides keeps the host that was told first.
+    // A login that has to be approved keeps the hostinfo that was sent first.
     let asks = client.rotated(12);
     town.register(asks.asks()).unwrap();
     town.register(Client { host: Hostinfo::default(), ..asks.clone() }.asks()).unwrap();
@@ -298,7 +295,7 @@ fn registering_without_a_host_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn b13_a_foreign_machine_can_neither_use_nor_take_nor_log_out_a_node() {
+fn another_machine_cannot_use_take_over_or_log_out_a_node() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -309,14 +306,14 @@ fn b13_a_foreign_machine_can_neither_use_nor_take_nor_log_out_a_node() {
         assert_eq!(town.register(registration), Err(Rejection::Foreign));
     }
     assert_eq!(node_of(&town.t, &thief.machine, &victim.node), Err(Rejection::Foreign));
-    // Naming it as the key that it had before gives it a node of its own.
+    // Claiming the key as its previous one gives the other machine a node of its own.
     let claims = Client { node: NodeKey::from_bytes([7; 32]), old: victim.node, ..thief };
     assert_ne!(town.join(&claims, &key).id, before.id);
     assert_eq!(town.node(&victim), before);
 }
 
 #[test]
-fn map_requests_need_a_node_key_that_is_known() {
+fn map_requests_need_a_known_node_key() {
     let town = Town::new();
     let client = Client::new(1, "web");
     assert!(matches!(node_of(&town.t, &client.machine, &client.node), Err(Rejection::NotFound(_))));
@@ -324,7 +321,7 @@ fn map_requests_need_a_node_key_that_is_known() {
 }
 
 #[test]
-fn a_client_below_the_floor_is_refused_clearly_and_creates_nothing() {
+fn a_client_below_the_floor_is_rejected_with_a_clear_message_and_no_effect() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.reusable = false);
@@ -339,7 +336,7 @@ fn a_client_below_the_floor_is_refused_clearly_and_creates_nothing() {
 }
 
 #[test]
-fn a_zero_node_key_is_refused() {
+fn a_zero_node_key_is_rejected() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -348,7 +345,7 @@ fn a_zero_node_key_is_refused() {
 }
 
 #[test]
-fn a_destroyed_user_takes_its_keys_along_and_nodes_do_not_name_them_any_more() {
+fn deleting_a_user_deletes_its_keys_and_the_nodes_references_to_them() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |k| k.tags = common::tags(&["tag:web"]));
@@ -360,7 +357,7 @@ fn a_destroyed_user_takes_its_keys_along_and_nodes_do_not_name_them_any_more() {
 }
 
 #[test]
-fn a_user_with_nodes_is_not_destroyed() {
+fn a_user_with_nodes_cannot_be_deleted() {
     let mut town = Town::new();
     let alice = town.user("alice");
     let key = town.key(alice, |_| {});
@@ -370,7 +367,7 @@ fn a_user_with_nodes_is_not_destroyed() {
 }
 
 #[test]
-fn user_names_are_unique_also_after_a_rename() {
+fn a_user_cannot_be_renamed_to_a_name_that_is_taken() {
     let mut town = Town::new();
     let (alice, _bob) = (town.user("alice"), town.user("bob"));
     let name = "bob".to_owned();

@@ -1,4 +1,5 @@
-//! What users may do, and what follows from it for their nodes.
+//! Roles of users, and their effect on nodes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
@@ -35,7 +36,7 @@ fn has(map: &NetMap, cap: &str) -> bool {
 }
 
 #[test]
-fn everyone_is_shown_what_is_for_admins_until_somebody_is_one() {
+fn everyone_has_the_admin_capability_until_somebody_has_an_admin_role() {
     let (mut town, [alice, bob], clients) = three();
     let shown = |town: &Town, cap: &str| clients.each_ref().map(|c| has(&town.map(c), cap));
     assert_eq!((shown(&town, ADMIN), shown(&town, OWNER)), ([true; 3], [false; 3]));
@@ -55,18 +56,14 @@ fn everyone_is_shown_what_is_for_admins_until_somebody_is_one() {
         for (client, map) in clients.iter().zip(&mut maps) {
             let id = town.node(client).id;
             apply(map, town.told_since(&then, id)).unwrap();
-            assert_eq!(
-                map.as_ref(),
-                Some(&town.map(client)),
-                "the role of one is told to the nodes of others"
-            );
+            assert_eq!(map.as_ref(), Some(&town.map(client)), "a user's role affects the nodes of others");
             assert!(step(&then, &town.t).tells_of_itself(id));
         }
     }
 }
 
 #[test]
-fn the_only_admin_goes() {
+fn everyone_has_the_admin_capability_after_the_only_admin_is_deleted() {
     let (mut town, _, [a, ..]) = three();
     let boss = town.user("boss");
     town.make(Command::SetRole { user: boss, role: Role::Admin });
@@ -87,13 +84,13 @@ fn a_tailnet_has_one_owner() {
     town.make(Command::SetRole { user: alice, role: Role::Admin });
     town.make(Command::SetRole { user: bob, role: Role::Owner });
     town.make(Command::RenameUser { user: bob, name: "robert".into() });
-    assert_eq!(town.t.user(bob).map(|u| u.role), Some(Role::Owner), "a new name takes no role away");
+    assert_eq!(town.t.user(bob).map(|u| u.role), Some(Role::Owner), "renaming keeps the role");
     let nobody = UserId::new(77).unwrap();
     assert!(words(town.try_to(Command::SetRole { user: nobody, role: Role::Admin })).contains("`77`"));
 }
 
 #[test]
-fn role_groups_of_the_policy_are_those_who_carry_the_role() {
+fn role_autogroups_in_the_policy_contain_the_users_with_the_role() {
     let (mut town, [alice, bob], [a, b, web]) = three();
     let text = r#"{"acls": [{"action": "accept", "src": ["autogroup:admin"], "dst": ["tag:web:22"]},
                 {"action": "accept", "src": ["autogroup:owner"], "dst": ["tag:web:443"]}],
@@ -101,7 +98,7 @@ fn role_groups_of_the_policy_are_those_who_carry_the_role() {
     town.make(Command::SetPolicy { text: text.into(), kept: true });
     let ip = |town: &Town, client: &Client| town.node(client).v4.expect("it has an address").to_string();
     let (of_alice, of_bob) = (ip(&town, &a), ip(&town, &b));
-    // For each port of the tagged node: may alice, may bob?
+    // For each of the tagged node's ports, whether alice and bob may connect.
     let opened = |town: &Town| {
         let map = town.map(&web);
         [22, 443].map(|port| {
@@ -128,7 +125,7 @@ fn role_groups_of_the_policy_are_those_who_carry_the_role() {
 }
 
 #[test]
-fn who_a_user_becomes_decides_what_is_approved() {
+fn a_users_new_role_or_name_approves_the_routes_it_entitles_to() {
     for become_approver in [
         |user| Command::SetRole { user, role: Role::Admin },
         |user| Command::RenameUser { user, name: "carol".into() },
@@ -150,7 +147,7 @@ fn who_a_user_becomes_decides_what_is_approved() {
 }
 
 #[test]
-fn a_new_policy_names_users_by_the_domains_of_the_tailnet() {
+fn a_new_policy_may_only_use_the_domains_of_the_tailnet() {
     let policy = |domain: &str| {
         let text =
             format!(r#"{{"acls": [{{"action": "accept", "src": ["user:*@{domain}"], "dst": ["*:*"]}}]}}"#);
@@ -160,10 +157,10 @@ fn a_new_policy_names_users_by_the_domains_of_the_tailnet() {
     town.make(policy("anything.example"));
     let email = "alice@Example.org".to_owned();
     town.make(Command::CreateUser(NewUser { name: "bob".into(), email, ..NewUser::default() }));
-    assert!(town.try_to(policy("example.com")).is_err(), "a slip");
+    assert!(town.try_to(policy("example.com")).is_err(), "not a domain of any user");
     town.make(policy("example.org"));
 
-    // Where nothing said which domains there are, a policy may have one in any case, and means the same users.
+    // As long as the domains are unknown, a policy may spell one in any case, and it means the same users.
     let mut town = Town::new();
     town.make(policy("Example.ORG"));
     let email = "bob@example.org".to_owned();

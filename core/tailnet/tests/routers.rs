@@ -1,4 +1,5 @@
-//! Routes of nodes: who is in charge of them, and who approves them.
+//! Subnet routes: the election of the primary router, and approvals.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
@@ -18,7 +19,7 @@ fn router(number: u8) -> Client {
     client
 }
 
-/// Two routers that are up, for one route; the first is in charge.
+/// Two online routers for the same route; the first is the primary.
 fn two_routers() -> (Town, Shown, [Client; 2]) {
     let mut town = Town::with(|s| s.node_expiry = Some(1000));
     let alice = town.user("alice");
@@ -37,7 +38,7 @@ fn in_charge(town: &Town) -> Option<NodeId> {
 }
 
 #[test]
-fn a_router_whose_key_has_expired_is_not_in_charge_while_another_one_is_up() {
+fn an_expired_router_is_not_primary_while_another_one_is_available() {
     let (mut town, _, [first, second]) = two_routers();
     let (a, b) = (town.node(&first).id, town.node(&second).id);
     assert_eq!(in_charge(&town), Some(a));
@@ -50,7 +51,7 @@ fn a_router_whose_key_has_expired_is_not_in_charge_while_another_one_is_up() {
         (in_charge(&town), town.map(&second).me.primary_routes.clone()),
         (Some(b), vec![net("10.0.0.0/8")])
     );
-    // Both have expired: the last one keeps the route, and whoever is good first takes it.
+    // Both have expired: the current primary keeps the route until one of them becomes valid again.
     town.make(Command::ExpireNode { node: b, at: Some(town.now) });
     assert_eq!(in_charge(&town), Some(b));
     town.make(Command::ExpireNode { node: a, at: None });
@@ -58,7 +59,7 @@ fn a_router_whose_key_has_expired_is_not_in_charge_while_another_one_is_up() {
 }
 
 #[test]
-fn a_router_that_logs_out_hands_its_routes_over() {
+fn a_router_that_logs_out_hands_over_its_routes() {
     let (mut town, _, [first, second]) = two_routers();
     let viewer = town.node(&second).id;
     let then = town.t.clone();
@@ -70,7 +71,7 @@ fn a_router_that_logs_out_hands_its_routes_over() {
 }
 
 #[test]
-fn two_who_edit_routes_at_once_do_not_undo_each_other() {
+fn concurrent_edits_of_routes_do_not_undo_each_other() {
     let (mut town, _, [client, _]) = two_routers();
     let id = town.node(&client).id;
     let edit = |approve: &[&str], withdraw: &[&str]| {
@@ -86,7 +87,11 @@ fn two_who_edit_routes_at_once_do_not_undo_each_other() {
     town.make(edit(&["172.16.0.0/12"], &["::/0", "10.0.0.0/8", "10.9.0.0/16"]));
     assert_eq!(approved(&town), ["172.16.0.0/12", "192.168.1.0/24"]);
     town.make(edit(&["172.16.0.0/12"], &["172.16.0.0/12"]));
-    assert_eq!(approved(&town), ["172.16.0.0/12", "192.168.1.0/24"], "what is named twice is approved");
+    assert_eq!(
+        approved(&town),
+        ["172.16.0.0/12", "192.168.1.0/24"],
+        "a route that is both approved and withdrawn is approved"
+    );
     assert_eq!(town.try_to(edit(&["172.16.0.0/12"], &[])), Ok(Vec::new()));
     town.make(Command::DeleteNode(id));
     assert!(matches!(town.try_to(edit(&[], &[])), Err(Rejection::NotFound(_))));

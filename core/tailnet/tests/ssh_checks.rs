@@ -1,4 +1,5 @@
-//! SSH sessions that a person has to allow: check B29.
+//! SSH sessions that a person has to approve.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
@@ -12,7 +13,7 @@ use headsail_tailnet::model::ssh_check::{MAX_SSH_CHECKS, SshCheck};
 use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::NodeId;
 
-/// A policy whose SSH rule demands this of these accounts.
+/// Sets a policy whose SSH rule has this action and these users.
 fn policy(action: &str, users: &str) -> Command {
     let text = format!(
         r#"{{"acls": [{{"action": "accept", "src": ["*"], "dst": ["*:*"]}}],
@@ -30,27 +31,31 @@ fn two() -> (Town, NodeId, NodeId) {
     (town, src, dst)
 }
 
-/// A check that waits, and its id.
+/// Starts a check and returns its id.
 fn ask(town: &mut Town, src: NodeId, dst: NodeId, account: &str) -> String {
     town.make(Command::AskSsh { src, dst, account: account.into() });
-    waiting_check(&town.t, src, dst, account).expect("a check waits").id.clone()
+    waiting_check(&town.t, src, dst, account).expect("a check is pending").id.clone()
 }
 
 #[test]
-fn b29_consent_is_for_one_account() {
+fn an_approval_covers_one_account_in_one_direction() {
     let (mut town, src, dst) = two();
     let check = ask(&mut town, src, dst, "alice");
     let of = |town: &Town, account: &str| verdict(&town.t, &check, src, dst, account);
     assert_eq!(of(&town, "alice"), Verdict::Waiting);
     town.make(Command::GrantSsh { check: check.clone() });
     assert_eq!((of(&town, "alice"), of(&town, "root")), (Verdict::Granted, Verdict::Unknown));
-    assert_eq!(verdict(&town.t, &check, dst, src, "alice"), Verdict::Unknown, "and for one direction");
+    assert_eq!(
+        verdict(&town.t, &check, dst, src, "alice"),
+        Verdict::Unknown,
+        "the other direction is not covered"
+    );
     assert!(standing_consent(&town.t, src, dst, "alice", town.now).is_some());
     assert!(standing_consent(&town.t, src, dst, "root", town.now).is_none());
 }
 
 #[test]
-fn i9_checks_are_bounded_and_the_oldest_gives_way() {
+fn i9_ssh_checks_are_bounded_and_the_oldest_is_dropped() {
     let (mut town, src, dst) = two();
     let check = |n: usize| SshCheck {
         id: format!("check-{n}"),
@@ -69,7 +74,7 @@ fn i9_checks_are_bounded_and_the_oldest_gives_way() {
 }
 
 #[test]
-fn b29_consent_does_not_outlive_its_rule() {
+fn an_approval_does_not_outlive_its_rule() {
     for (then, granted) in [
         (policy("accept", r#""alice""#), true),
         (policy("check", r#""root""#), true),
@@ -90,7 +95,7 @@ fn b29_consent_does_not_outlive_its_rule() {
 }
 
 #[test]
-fn b29_a_refusal_is_told_and_a_check_that_is_forgotten_is_unknown() {
+fn a_denial_is_reported_and_a_deleted_check_is_unknown() {
     let (mut town, src, dst) = two();
     let check = ask(&mut town, src, dst, "root");
     town.make(Command::RefuseSsh { check: check.clone() });

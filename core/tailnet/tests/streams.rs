@@ -1,4 +1,5 @@
-//! What a map stream may tell: check B07.
+//! What a client reports when it opens a map stream, and which parts are stored.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
@@ -8,7 +9,7 @@ use headsail_tailnet::model::node::StreamNo;
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::keys::DiscoKey;
 
-/// A town with one client, registered as it is.
+/// A tailnet in which `client` has registered.
 fn with(client: &Client) -> Town {
     let mut town = Town::new();
     let alice = town.user("alice");
@@ -24,18 +25,18 @@ fn stale() -> Client {
 }
 
 #[test]
-fn b07_a_stream_leaves_the_host_alone_that_was_told_at_registration() {
+fn a_stream_does_not_replace_the_hostinfo_of_the_registration() {
     let client = Client::new(1, "web");
     let mut town = with(&client);
     town.open(&stale(), 1);
     let node = town.node(&client);
     assert_eq!((node.name.as_str(), &*node.hostinfo), ("web", &client.host));
     let told = (node.contact.endpoints.len(), node.contact.home_derp(), node.contact.disco_key);
-    assert_eq!(told, (1, 1, stale().disco), "the rest nobody has told yet");
+    assert_eq!(told, (1, 1, stale().disco), "the rest was unknown");
 }
 
 #[test]
-fn b07_a_stream_counts_for_each_part_by_itself() {
+fn a_stream_fills_in_each_unknown_part_independently() {
     let client = Client::new(1, "web");
     for (known, ought) in [
         (client.clone().at("192.0.2.2:2"), ("192.0.2.2:2", 1, 1)),
@@ -52,7 +53,7 @@ fn b07_a_stream_counts_for_each_part_by_itself() {
 }
 
 #[test]
-fn b07_a_stream_tells_of_a_host_that_told_nothing_when_it_registered() {
+fn a_stream_provides_the_hostinfo_that_the_registration_lacked() {
     let silent = Client { host: Hostinfo::default(), ..Client::new(1, "") };
     let mut town = with(&silent);
     assert_eq!(town.node(&silent).name, "node");
@@ -67,7 +68,7 @@ fn b07_a_stream_tells_of_a_host_that_told_nothing_when_it_registered() {
 }
 
 #[test]
-fn a_login_that_a_person_decides_leaves_what_it_did_not_keep_of_the_host() {
+fn approving_a_login_keeps_the_parts_of_hostinfo_that_were_not_stored_with_it() {
     let mut client = Client::new(1, "web");
     client.host.ssh_host_keys = vec!["ssh-ed25519 AAAA".into()];
     let mut town = with(&client);
@@ -82,7 +83,7 @@ fn a_login_that_a_person_decides_leaves_what_it_did_not_keep_of_the_host() {
 }
 
 #[test]
-fn the_first_stream_after_such_a_login_tells_what_was_not_kept() {
+fn the_first_stream_after_a_login_provides_the_parts_that_were_not_stored_with_it() {
     let mut client = Client::new(1, "web").with_disco(1);
     client.host.ssh_host_keys = vec!["ssh-ed25519 AAAA".into()];
     let mut town = Town::new();
@@ -94,7 +95,7 @@ fn the_first_stream_after_such_a_login_tells_what_was_not_kept() {
         Client { host: Hostinfo { hostname: "other".into(), ..client.host.clone() }, ..client.clone() };
     town.open(&other, 1);
     assert_eq!(*town.node(&client).hostinfo, client.host);
-    // From then on it is known.
+    // From then on, the hostinfo is known.
     let without = Client { host: Client::new(1, "web").host, ..client.clone() };
     town.lite_update(&without);
     town.open(&client, 2);

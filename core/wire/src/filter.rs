@@ -6,28 +6,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::json::Verbatim;
 
-/// One rule for packets that come in at a node. Either `dst_ports` or `cap_grant` is filled, never both.
+/// One rule for a node's incoming packets. Exactly one of `dst_ports` and `cap_grant` is filled in.
 ///
-/// `SrcBits` and `NetPortRange.Bits` do not exist here on purpose: any use of them makes the client drop the whole filter.
+/// `SrcBits` and `NetPortRange.Bits` are left out on purpose: a client that receives them drops the whole filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct FilterRule {
     /// Sources: an address, a CIDR, a range `a-b`, `*`, or `cap:<node capability>`.
     #[serde(rename = "SrcIPs", default)]
     pub src_ips: Vec<String>,
-    /// Destinations and their ports.
+    /// Destination addresses and ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dst_ports: Vec<NetPortRange>,
     /// IP protocol numbers; empty means TCP, UDP, ICMPv4 and ICMPv6.
     #[serde(rename = "IPProto", default, skip_serializing_if = "Vec::is_empty")]
     pub ip_proto: Vec<i32>,
-    /// Capabilities that the sources get at the destinations.
+    /// Capabilities that the sources have at the destinations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cap_grant: Vec<CapGrant>,
 }
 
 impl FilterRule {
-    /// The rule that lets everything in: what a tailnet without a policy has.
+    /// The rule that allows everything: the filter of a tailnet without a policy.
     pub fn allow_all() -> FilterRule {
         FilterRule {
             src_ips: vec!["*".into()],
@@ -37,37 +37,37 @@ impl FilterRule {
     }
 }
 
-/// A destination: an address, CIDR, range or `*`, and a range of ports.
+/// A destination: addresses and a range of ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct NetPortRange {
     /// An address, a CIDR, a range `a-b`, or `*`.
     #[serde(rename = "IP")]
     pub ip: String,
-    /// The ports, both ends included.
+    /// The destination ports.
     pub ports: PortRange,
 }
 
-/// Ports `first` to `last`, both included; 0 to 65535 is every port.
+/// Ports `first` to `last`, inclusive; 0 to 65535 stands for all ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PortRange {
-    /// Lowest port.
+    /// The lowest port.
     pub first: u16,
-    /// Highest port.
+    /// The highest port, inclusive.
     pub last: u16,
 }
 
-/// What the sources of a rule may do at `dsts` beyond sending packets.
+/// Application capabilities that the sources of a rule have at `dsts` (`tailcfg.CapGrant`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CapGrant {
-    /// Destination prefixes, the receiving node's own addresses.
+    /// Destination prefixes; they are the receiving node's own addresses.
     pub dsts: Vec<String>,
-    /// The older list of capability names without values.
+    /// Names of capabilities without values, the older form of `cap_map`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caps: Vec<String>,
-    /// Capability name to its values, each any JSON.
+    /// Capability name to its values, each of which is any JSON value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cap_map: CapMap,
 }

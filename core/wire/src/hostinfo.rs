@@ -1,4 +1,4 @@
-//! What a client tells of its host (`tailcfg.Hostinfo`, `tailcfg.NetInfo`).
+//! What a client reports about its host (`tailcfg.Hostinfo`, `tailcfg.NetInfo`).
 
 use std::collections::BTreeMap;
 
@@ -7,136 +7,136 @@ use serde::{Deserialize, Serialize};
 
 use crate::json::{is_default, null_default, opt_bool};
 
-/// A host as its client describes it. Kept whole on the server; peers get the thin form of [`Hostinfo::for_peers`].
+/// A host as its client describes it. The server keeps all of it; peers get the subset of [`Hostinfo::for_peers`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Hostinfo {
-    /// Client version.
+    /// Version of the client.
     #[serde(rename = "IPNVersion", skip_serializing_if = "is_default")]
     pub ipn_version: String,
-    /// Log stream of the user interface; never told to peers.
+    /// Id of the user interface's log stream; never sent to peers.
     #[serde(rename = "FrontendLogID", skip_serializing_if = "is_default")]
     pub frontend_log_id: String,
-    /// Log stream of the daemon; never told to peers.
+    /// Id of the daemon's log stream; never sent to peers.
     #[serde(rename = "BackendLogID", skip_serializing_if = "is_default")]
     pub backend_log_id: String,
-    /// Operating system.
+    /// Operating system, such as `linux` or `windows`.
     #[serde(rename = "OS", skip_serializing_if = "is_default")]
     pub os: String,
-    /// Its version.
+    /// Version of the operating system.
     #[serde(rename = "OSVersion", skip_serializing_if = "is_default")]
     pub os_version: String,
-    /// Whether it runs in a container.
+    /// Whether the client runs in a container.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub container: Option<bool>,
-    /// Runtime environment.
+    /// Runtime environment, as a short code, such as that of a hosting service.
     #[serde(skip_serializing_if = "is_default")]
     pub env: String,
-    /// Linux distribution.
+    /// Name of the Linux distribution.
     #[serde(skip_serializing_if = "is_default")]
     pub distro: String,
-    /// Its version.
+    /// Version of the Linux distribution.
     #[serde(skip_serializing_if = "is_default")]
     pub distro_version: String,
-    /// Its code name.
+    /// Code name of the Linux distribution's release.
     #[serde(skip_serializing_if = "is_default")]
     pub distro_code_name: String,
-    /// The program that embeds the client.
+    /// Name of the program that embeds the client, if one does.
     #[serde(skip_serializing_if = "is_default")]
     pub app: String,
-    /// Whether a desktop was detected.
+    /// Whether the host has a desktop environment.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub desktop: Option<bool>,
     /// How the client was packaged.
     #[serde(skip_serializing_if = "is_default")]
     pub package: String,
-    /// Phone or machine model; never told to peers.
+    /// Model of the phone or machine; never sent to peers.
     #[serde(skip_serializing_if = "is_default")]
     pub device_model: String,
-    /// Push token; never told to peers.
+    /// Token for push notifications; never sent to peers.
     #[serde(skip_serializing_if = "is_default")]
     pub push_device_token: String,
-    /// Name of the host as its user set it; may be anything.
+    /// Host name as the user set it: any text.
     #[serde(skip_serializing_if = "is_default")]
     pub hostname: String,
-    /// Whether incoming connections are blocked.
+    /// Whether the client blocks incoming connections.
     #[serde(skip_serializing_if = "is_default")]
     pub shields_up: bool,
-    /// Whether the node is there because it was shared in.
+    /// Whether the node was shared into this tailnet.
     #[serde(skip_serializing_if = "is_default")]
     pub sharee_node: bool,
-    /// Whether the client opted out of logs and support.
+    /// Whether the client opted out of sending logs, and so of support.
     #[serde(skip_serializing_if = "is_default")]
     pub no_logs_no_support: bool,
-    /// Whether remote configuration is allowed.
+    /// Whether the client allows remote configuration.
     #[serde(skip_serializing_if = "is_default")]
     pub remote_config: bool,
-    /// Whether Funnel may be wired.
+    /// Whether the client wants the server to set up Funnel for it.
     #[serde(skip_serializing_if = "is_default")]
     pub wire_ingress: bool,
-    /// Whether Funnel is on.
+    /// Whether Funnel is enabled.
     #[serde(skip_serializing_if = "is_default")]
     pub ingress_enabled: bool,
-    /// Whether the client may be updated from here.
+    /// Whether the client accepts remotely triggered updates.
     #[serde(skip_serializing_if = "is_default")]
     pub allows_update: bool,
-    /// Machine architecture.
+    /// Architecture of the machine.
     #[serde(skip_serializing_if = "is_default")]
     pub machine: String,
-    /// Architecture that the client was built for.
+    /// Architecture the client was built for (`GOARCH`).
     #[serde(skip_serializing_if = "is_default")]
     pub go_arch: String,
-    /// Its variant.
+    /// Variant of that architecture, such as `GOARM`.
     #[serde(skip_serializing_if = "is_default")]
     pub go_arch_var: String,
-    /// Compiler version.
+    /// Version of the Go toolchain that built the client.
     #[serde(skip_serializing_if = "is_default")]
     pub go_version: String,
-    /// Routes that the node offers.
+    /// Routes that the node advertises.
     #[serde(
         rename = "RoutableIPs",
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "null_default"
     )]
     pub routable_ips: Vec<IpNet>,
-    /// Tags that the node asks for.
+    /// Tags that the node requests.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub request_tags: Vec<String>,
     /// Hardware addresses for wake-on-LAN.
     #[serde(rename = "WoLMACs", skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub wol_macs: Vec<String>,
-    /// Services; the peerapi ones are what peers need.
+    /// Services on the host. Peers only need the peerapi ones.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub services: Vec<Service>,
-    /// What the client measured of its network; never told to peers.
+    /// The client's measurements of its network; never sent to peers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub net_info: Option<NetInfo>,
-    /// SSH host keys; present where Tailscale SSH is on.
+    /// SSH host keys; present if Tailscale SSH is enabled.
     #[serde(
         rename = "sshHostKeys",
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "null_default"
     )]
     pub ssh_host_keys: Vec<String>,
-    /// Cloud provider.
+    /// Cloud provider that hosts the machine.
     #[serde(skip_serializing_if = "is_default")]
     pub cloud: String,
     /// Whether the client runs without a TUN device.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub userspace: Option<bool>,
-    /// Whether subnet routing runs in user space.
+    /// Whether the client routes subnets in user space.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub userspace_router: Option<bool>,
     /// Whether the node is an app connector.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub app_connector: Option<bool>,
-    /// Hash of the services that the node hosts.
+    /// Hash of the Tailscale services that the node hosts.
     #[serde(skip_serializing_if = "is_default")]
     pub services_hash: String,
-    /// Whether the node relays for peers.
+    /// Whether the node acts as a relay for its peers.
     #[serde(skip_serializing_if = "is_default")]
     pub peer_relay: bool,
-    /// The exit node in use, by stable id.
+    /// Stable id of the exit node in use; empty for none.
     #[serde(rename = "ExitNodeID", skip_serializing_if = "is_default")]
     pub exit_node_id: String,
     /// Whether the client's state is encrypted on disk.
@@ -145,7 +145,7 @@ pub struct Hostinfo {
 }
 
 impl Hostinfo {
-    /// Every text that a client fills in freely, for whoever has to bound them.
+    /// Every free-text field, for the caller to limit its length.
     pub fn texts_mut(&mut self) -> [&mut String; 21] {
         [
             &mut self.ipn_version,
@@ -172,7 +172,7 @@ impl Hostinfo {
         ]
     }
 
-    /// The part that peers need, as the official service sends it: no log ids, tokens, models or network measurements.
+    /// The subset that peers need and the official service sends: no log ids, tokens, models or network measurements.
     pub fn for_peers(&self) -> Hostinfo {
         Hostinfo {
             os: self.os.clone(),
@@ -194,66 +194,66 @@ impl Hostinfo {
 pub struct Service {
     /// `tcp`, `udp`, `peerapi4`, `peerapi6` or `peerapi-dns-proxy`.
     pub proto: String,
-    /// Port.
+    /// The port it listens on.
     pub port: u16,
-    /// Text for people.
+    /// Description for display, such as the name of the process.
     #[serde(skip_serializing_if = "is_default")]
     pub description: String,
 }
 
-/// What a client measured of its network (`tailcfg.NetInfo`).
+/// A client's measurements of its network (`tailcfg.NetInfo`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetInfo {
-    /// Whether the NAT is hard.
+    /// Whether the NAT maps each destination to a different port (a "hard" NAT).
     #[serde(
         rename = "MappingVariesByDestIP",
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_bool"
     )]
     pub mapping_varies_by_dest_ip: Option<bool>,
-    /// Whether IPv6 reaches the internet.
+    /// Whether the host reaches the internet over IPv6.
     #[serde(rename = "WorkingIPv6", skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub working_ipv6: Option<bool>,
-    /// Whether the system has IPv6.
+    /// Whether the operating system supports IPv6.
     #[serde(rename = "OSHasIPv6", skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub os_has_ipv6: Option<bool>,
-    /// Whether UDP works.
+    /// Whether UDP traffic gets through.
     #[serde(rename = "WorkingUDP", skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub working_udp: Option<bool>,
-    /// Whether ICMP works.
+    /// Whether ICMPv4 traffic gets through.
     #[serde(
         rename = "WorkingICMPv4",
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_bool"
     )]
     pub working_icmpv4: Option<bool>,
-    /// Whether a port map was seen before.
+    /// Whether the client has a port mapping open.
     #[serde(skip_serializing_if = "is_default")]
     pub have_port_map: bool,
-    /// Whether UPnP is there.
+    /// Whether the router offers UPnP.
     #[serde(rename = "UPnP", skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub upnp: Option<bool>,
-    /// Whether NAT-PMP is there.
+    /// Whether the router offers NAT-PMP.
     #[serde(rename = "PMP", skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub pmp: Option<bool>,
-    /// Whether PCP is there.
+    /// Whether the router offers PCP.
     #[serde(rename = "PCP", skip_serializing_if = "Option::is_none", deserialize_with = "opt_bool")]
     pub pcp: Option<bool>,
-    /// Home region; 0 is none.
+    /// Home relay region; 0 for none.
     #[serde(rename = "PreferredDERP", skip_serializing_if = "is_default")]
     pub preferred_derp: u32,
     /// `wired`, `wifi` or `mobile`.
     #[serde(skip_serializing_if = "is_default")]
     pub link_type: String,
-    /// `<region>-v4` or `<region>-v6` to seconds.
+    /// Latency in seconds, by `<region>-v4` or `<region>-v6`.
     #[serde(
         rename = "DERPLatency",
         skip_serializing_if = "BTreeMap::is_empty",
         deserialize_with = "null_default"
     )]
     pub derp_latency: BTreeMap<String, f64>,
-    /// Firewall in use.
+    /// How the client configures the firewall, such as `nft-default`.
     #[serde(skip_serializing_if = "is_default")]
     pub firewall_mode: String,
 }

@@ -1,4 +1,4 @@
-//! Numbers that name rows.
+//! Numeric ids of rows.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -14,10 +14,10 @@ macro_rules! id {
         pub struct $name(NonZeroU64);
 
         impl $name {
-            /// The largest id: JavaScript clients lose precision above 2^53.
+            /// The largest id. JavaScript clients lose precision above 2^53.
             pub const MAX: u64 = (1 << 53) - 1;
 
-            /// Accepts 1 to 2^53 - 1.
+            /// The id with this number; `None` unless it is in 1 to 2^53 - 1.
             pub const fn new(n: u64) -> Option<$name> {
                 if n > Self::MAX {
                     return None;
@@ -28,7 +28,7 @@ macro_rules! id {
                 }
             }
 
-            /// The number.
+            /// The id as a plain number.
             pub const fn get(self) -> u64 {
                 self.0.get()
             }
@@ -50,30 +50,31 @@ macro_rules! id {
 }
 
 id! {
-    /// A node, for its whole life (`tailcfg.NodeID`).
+    /// A node's id, which never changes and is never reused (`tailcfg.NodeID`).
     NodeId
 }
 id! {
-    /// A user (`tailcfg.UserID`).
+    /// A user's id (`tailcfg.UserID`).
     UserId
 }
 id! {
-    /// A pre-authentication key.
+    /// The id of a pre-auth key.
     AuthKeyId
 }
 id! {
-    /// An admin API key.
+    /// The id of an API key.
     ApiKeyId
 }
 
 impl NodeId {
-    /// The opaque id that clients keep in preferences (`tailcfg.StableNodeID`).
+    /// The opaque id that clients store in their preferences (`tailcfg.StableNodeID`).
     pub fn stable(self) -> String {
         self.to_string()
     }
 }
 
-/// The user id that clients are shown as the owner of every tagged node; the number is Headscale's and known to its tools.
+/// The user id that clients see as the owner of every tagged node. The number is the one Headscale uses, and its tools
+/// rely on it.
 pub const TAGGED_DEVICES: UserId = match UserId::new(2_147_455_555) {
     Some(id) => id,
     None => panic!("the id is in range"),

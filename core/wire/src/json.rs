@@ -1,4 +1,4 @@
-//! JSON as Go reads it: field names match without regard to case, null leaves a field at its zero value.
+//! JSON as Go reads it: field names match in any case, and null leaves a field at its zero value.
 
 use std::borrow::Cow;
 
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 use serde_json::{Error, Map, Value};
 
-/// Decodes a request body the way Go's `encoding/json` does: names are matched exactly first and without regard to case
-/// otherwise, unknown names are ignored, null counts as absent.
+/// Decodes a request body the way Go's `encoding/json` does: an exact match of a field name wins over one that differs in
+/// case, unknown names are ignored, and null counts as absent.
 ///
 /// # Errors
-/// What is not JSON, or has a value of the wrong type.
+/// The body is not JSON, or a value has the wrong type.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let value: Value = serde_json::from_slice(body)?;
-    T::deserialize(Folded(value))
+    T::deserialize(GoValue(value))
 }
 
 /// Whether a value is its type's default: Go's `omitempty`.
@@ -30,33 +30,34 @@ pub fn null_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d:
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
-/// Reads Go's `opt.Bool`: true, false, null or "" for unset.
+/// Reads Go's `opt.Bool`: true or false, as a boolean or as a string; null and "" stand for unset.
 pub fn opt_bool<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
-    match Value::deserialize(d)? {
-        Value::Bool(b) => Ok(Some(b)),
-        Value::Null => Ok(None),
-        Value::String(s) if s.is_empty() => Ok(None),
-        Value::String(s) if s == "true" => Ok(Some(true)),
-        Value::String(s) if s == "false" => Ok(Some(false)),
-        other => Err(de::Error::custom(format!("`{other}` is not true, false or null"))),
+    let value = Value::deserialize(d)?;
+    match (value.as_bool(), value.as_str()) {
+        (Some(on), _) => Ok(Some(on)),
+        (None, Some("true")) => Ok(Some(true)),
+        (None, Some("false")) => Ok(Some(false)),
+        (None, Some("")) => Ok(None),
+        (None, None) if value.is_null() => Ok(None),
+        (None, _) => Err(de::Error::custom(format!("`{value}` is not true, false or null"))),
     }
 }
 
-/// A JSON value that is kept and compared as the text that it was written in.
+/// A JSON value that is stored and compared as the text it was written in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Verbatim(Box<RawValue>);
 
 impl Verbatim {
-    /// Keeps a text.
+    /// Wraps the text of one JSON value.
     ///
     /// # Errors
-    /// It is not one JSON value.
+    /// The text is not exactly one JSON value.
     pub fn new(text: String) -> Result<Verbatim, Error> {
         RawValue::from_string(text).map(Verbatim)
     }
 
-    /// The text.
+    /// The JSON text.
     pub fn text(&self) -> &str {
         self.0.get()
     }
@@ -69,16 +70,17 @@ impl PartialEq for Verbatim {
 }
 impl Eq for Verbatim {}
 
-struct Folded(Value);
+/// Deserializes from a value as Go does, at every depth.
+struct GoValue(Value);
 
-impl<'de> IntoDeserializer<'de, Error> for Folded {
-    type Deserializer = Folded;
-    fn into_deserializer(self) -> Folded {
+impl<'de> IntoDeserializer<'de, Error> for GoValue {
+    type Deserializer = GoValue;
+    fn into_deserializer(self) -> GoValue {
         self
     }
 }
 
-impl<'de> Deserializer<'de> for Folded {
+impl<'de> Deserializer<'de> for GoValue {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -87,15 +89,14 @@ impl<'de> Deserializer<'de> for Folded {
             Value::Object(map) => {
                 visitor.visit_map(Entries::of(map.into_iter().map(|(key, value)| (key.into(), value))))
             }
-            other => other.deserialize_any(visitor),
+            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                scalar.deserialize_any(visitor)
+            }
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
-            Value::Null => visitor.visit_none(),
-            _ => visitor.visit_some(self),
-        }
+        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -105,9 +106,11 @@ impl<'de> Deserializer<'de> for Folded {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.0 {
-            Value::Object(map) => visitor.visit_map(Entries::of(known(map, fields))),
+            Value::Object(map) => visitor.visit_map(Entries::of(known_fields(map, fields))),
             Value::Array(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &"an object")),
-            other => other.deserialize_any(visitor),
+            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                scalar.deserialize_any(visitor)
+            }
         }
     }
 
@@ -139,17 +142,17 @@ struct Items(std::vec::IntoIter<Value>);
 impl<'de> SeqAccess<'de> for Items {
     type Error = Error;
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        self.0.next().map(|v| seed.deserialize(Folded(v))).transpose()
+        self.0.next().map(|v| seed.deserialize(GoValue(v))).transpose()
     }
     fn size_hint(&self) -> Option<usize> {
         Some(self.0.len())
     }
 }
 
-/// The fields of a struct that an object has, in the struct's order. The last of several values counts; nulls leave a
-/// field alone, as in Go; unknown names are left out. Strangers choose how many entries an object has, so the work for
-/// each depends on the struct alone.
-fn known(
+/// The entries of an object that are fields of a struct, in the order of the struct. As in Go, the last of several values
+/// wins, null leaves a field alone, and unknown names are ignored. Untrusted clients choose how many entries an object
+/// has, so the cost of each entry depends only on the struct.
+fn known_fields(
     map: Map<String, Value>,
     fields: &'static [&'static str],
 ) -> impl Iterator<Item = (Cow<'static, str>, Value)> {
@@ -164,7 +167,7 @@ fn known(
     fields.iter().zip(found).filter_map(|(name, value)| Some((Cow::Borrowed(*name), value?)))
 }
 
-/// The entries of an object, one after the other.
+/// The entries of an object, one by one.
 struct Entries<I> {
     rest: I,
     value: Option<Value>,
@@ -186,11 +189,11 @@ impl<'de, I: Iterator<Item = (Cow<'static, str>, Value)>> MapAccess<'de> for Ent
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
-        seed.deserialize(Folded(self.value.take().unwrap_or(Value::Null)))
+        seed.deserialize(GoValue(self.value.take().unwrap_or(Value::Null)))
     }
 }
 
-/// A map key: text that may also be read as a number, as in maps with integer keys.
+/// A map key. It is text, but maps with integer keys read it as a number.
 struct KeyText(Cow<'static, str>);
 
 macro_rules! number_keys {
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn names_match_without_regard_to_case_at_every_depth() {
+    fn field_names_match_in_any_case_at_every_depth() {
         let got: Outer = decode(
             br#"{"VERSION":7,"HostInfo":{"RoutableIps":["10.0.0.0/8"],"byid":{"3":-1}},"Unknown":[{}]}"#,
         )
@@ -256,19 +259,19 @@ mod tests {
     }
 
     #[test]
-    fn null_leaves_the_zero_value_and_the_last_duplicate_wins() {
+    fn null_leaves_the_zero_value_and_the_last_duplicate_field_wins() {
         let got: Outer =
             decode(br#"{"Version":null,"Hostinfo":{"RoutableIPs":null},"version":1,"VERSION":2}"#).unwrap();
         assert_eq!(got, Outer { version: 2, hostinfo: Some(Inner::default()) });
     }
 
     #[test]
-    fn what_strangers_add_to_an_object_costs_its_length_only() {
+    fn decoding_an_object_takes_time_linear_in_its_length() {
         let object = |n: usize, key: fn(usize) -> String| {
             let entries: Vec<String> = (0..n).map(|i| format!(r#""{}":{}"#, key(i), i % 2)).collect();
             format!("{{{}}}", entries.join(","))
         };
-        // Each pair compared would be five billion comparisons, for each of the two.
+        // Comparing each pair of entries would take five billion comparisons for each of these objects.
         let unknown = object(100_000, |i| format!("x{i}"));
         assert_eq!(decode::<Outer>(unknown.as_bytes()).unwrap(), Outer::default());
         let numbers = object(100_000, |i| i.to_string());
@@ -276,24 +279,23 @@ mod tests {
         assert_eq!((inner.by_id.len(), inner.by_id.get(&99_999)), (100_000, Some(&1)));
 
         let Ok(Value::Object(map)) = serde_json::from_str(&object(128, |i| spelling("Version", i))) else {
-            panic!("spellings of one name are an object")
+            panic!("the entries form an object")
         };
         assert_eq!(map.len(), 128);
-        let kept: Vec<_> = known(map, &["Hostinfo", "Version"]).collect();
-        assert_eq!(kept, [(Cow::Borrowed("Version"), Value::from(1))], "the last one counts");
+        let kept: Vec<_> = known_fields(map, &["Hostinfo", "Version"]).collect();
+        assert_eq!(kept, [(Cow::Borrowed("Version"), Value::from(1))], "the last spelling wins");
     }
 
-    /// A name with upper case where `bits` has ones.
+    /// `name` in upper case where `bits` has ones, in lower case elsewhere.
     fn spelling(name: &str, bits: usize) -> String {
-        let cased = |(i, c): (usize, char)| match bits >> i & 1 {
-            0 => c.to_ascii_lowercase(),
-            _ => c.to_ascii_uppercase(),
+        let cased = |(i, c): (usize, char)| {
+            if bits >> i & 1 == 0 { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() }
         };
         name.chars().enumerate().map(cased).collect()
     }
 
     #[test]
-    fn wrong_types_and_broken_text_are_errors() {
+    fn wrong_types_and_malformed_json_are_errors() {
         assert!(decode::<Outer>(br#"{"Version":"x"}"#).is_err());
         assert!(decode::<Outer>(b"{").is_err());
         assert!(decode::<Outer>(b"[]").is_err());

@@ -1,4 +1,4 @@
-//! Keys and their text forms (types/key/*.go): a prefix and 64 lower-case hex digits.
+//! Public keys and their text forms (types/key/*.go): a prefix and 64 lower-case hex digits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,14 +13,19 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 fn push_hex(bytes: &[u8], out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for b in bytes {
-        out.push(DIGITS[usize::from(b >> 4)] as char);
-        out.push(DIGITS[usize::from(b & 15)] as char);
+    for byte in bytes {
+        out.push(hex_digit(byte >> 4));
+        out.push(hex_digit(byte & 15));
     }
 }
 
-/// Reads exactly 64 hex digits.
+/// The digit of a number below 16. Once this is inlined, the compiler sees the range and drops the bounds check.
+fn hex_digit(nibble: u8) -> char {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from)
+}
+
+/// Reads exactly 64 hex digits, in either case; `None` for anything else.
 pub fn unhex32(text: &str) -> Option<[u8; 32]> {
     let text = text.as_bytes();
     if text.len() != 64 {
@@ -42,20 +47,20 @@ macro_rules! public_key {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// What its text form starts with.
+            /// The prefix of the text form.
             pub const PREFIX: &'static str = $prefix;
 
-            /// From its 32 bytes.
+            /// The key with these bytes.
             pub const fn from_bytes(bytes: [u8; 32]) -> $name {
                 $name(bytes)
             }
 
-            /// Its 32 bytes.
+            /// The raw bytes of the key.
             pub const fn bytes(&self) -> &[u8; 32] {
                 &self.0
             }
 
-            /// True for the all-zero key, which stands for "none" on the wire.
+            /// Whether this is the all-zero key, which stands for "none" on the wire.
             pub fn is_zero(&self) -> bool {
                 self.0 == [0; 32]
             }
@@ -85,7 +90,7 @@ macro_rules! public_key {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                // Every rendered node has keys: one allocation, and nothing of the formatting machinery.
+                // Every rendered node has keys, so this path makes one allocation and avoids `fmt`.
                 let mut text = String::with_capacity($prefix.len() + 64);
                 text.push_str($prefix);
                 push_hex(&self.0, &mut text);
@@ -94,7 +99,7 @@ macro_rules! public_key {
         }
 
         impl<'de> Deserialize<'de> for $name {
-            /// The empty string and null are the zero key, as in Go.
+            /// As in Go, the empty string and null stand for the zero key.
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<$name, D::Error> {
                 let text = Option::<std::borrow::Cow<str>>::deserialize(d)?;
                 match text.as_deref() {
@@ -107,22 +112,22 @@ macro_rules! public_key {
 }
 
 public_key! {
-    /// The X25519 key of a machine's Noise connection; it authenticates every request.
+    /// A machine's X25519 key, with which it authenticates its Noise connections and so every request.
     MachineKey, "mkey:"
 }
 public_key! {
-    /// A node's X25519 WireGuard and DERP key.
+    /// A node's X25519 key, used for WireGuard and DERP.
     NodeKey, "nodekey:"
 }
 public_key! {
-    /// The X25519 key of a client's path discovery; new at every client start.
+    /// The X25519 key with which a client discovers direct paths; clients create a new one at every start.
     DiscoKey, "discokey:"
 }
 public_key! {
-    /// The challenge key of the early Noise payload.
+    /// The challenge key in the early Noise payload.
     ChallengeKey, "chalpub:"
 }
 public_key! {
-    /// A node's tailnet-lock key (ed25519).
+    /// A node's Ed25519 key for tailnet lock.
     LockKey, "nlpub:"
 }

@@ -1,9 +1,10 @@
-//! The words of the protocol: keys, ids, and the JSON of the control plane.
+//! Wire types of the control protocol: keys, ids and the JSON messages of the control plane.
 //!
-//! One struct per Go struct of `tailcfg`, fields in its order. What the server reads is decoded without regard to the
-//! case of field names ([`json::decode`]), as Go does; what it writes never contains null lists.
+//! Each struct mirrors one Go struct of `tailcfg`, with its fields in the same order. Like Go, [`json::decode`] ignores
+//! the case of field names in what the server reads. What the server writes never contains a null list.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
 
 pub mod capver;
 pub mod derp_map;

@@ -19,30 +19,30 @@ use crate::ssh::SshPolicy;
 use crate::time::Time;
 use crate::user::UserProfile;
 
-/// What a client asks for, and tells, with a map request.
+/// A map request: the client reports its state and asks for its network map.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct MapRequest {
     /// The client's capability version.
     pub version: CapVer,
-    /// `zstd` or nothing.
+    /// `zstd`, or empty for no compression.
     pub compress: String,
-    /// Whether keep-alives are wanted.
+    /// Whether the client wants keep-alives.
     pub keep_alive: bool,
-    /// The node that asks.
+    /// Key of the node the request speaks for.
     pub node_key: NodeKey,
-    /// Its discovery key; zero from very early calls.
+    /// The node's discovery key; zero in requests that clients send while they start.
     pub disco_key: DiscoKey,
-    /// Whether the answer stays open.
+    /// Whether the response stays open and streams changes.
     pub stream: bool,
-    /// The host.
+    /// Description of the host.
     pub hostinfo: Option<Hostinfo>,
-    /// Where the node may be reached. Addresses that don't parse are left out, not refused.
+    /// Addresses at which the node may be reached. Those that do not parse are ignored.
     #[serde(deserialize_with = "lenient_endpoints")]
     pub endpoints: Vec<SocketAddr>,
-    /// Wants a map, changes nothing.
+    /// Whether the request only reads: the server must not store what it reports.
     pub read_only: bool,
-    /// Wants no peers: with `stream` false, a lite update.
+    /// Whether the client wants no peers. If `stream` is false too, this is a lite update.
     pub omit_peers: bool,
 }
 
@@ -51,11 +51,12 @@ fn lenient_endpoints<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<Socke
     Ok(texts.iter().filter_map(|t| t.parse().ok()).collect())
 }
 
-/// One frame of a map stream. Absent parts are unchanged; the client applies the peer parts in the order in which they stand.
+/// One frame of a map stream. What is absent has not changed. The client applies the fields about peers in the order in
+/// which they are declared here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct MapResponse {
-    /// Nothing but a sign of life.
+    /// Whether the frame is only a keep-alive.
     #[serde(skip_serializing_if = "is_default")]
     pub keep_alive: bool,
     /// Asks the client for a ping.
@@ -64,22 +65,22 @@ pub struct MapResponse {
     /// The node itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<Arc<Node>>,
-    /// The relays.
+    /// The DERP map.
     #[serde(rename = "DERPMap", skip_serializing_if = "Option::is_none")]
     pub derp_map: Option<Arc<DerpMap>>,
-    /// Every peer: full replacement, only ever non-empty and in a first frame.
+    /// All peers, replacing those the client knows. Non-empty only in a first frame.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub peers: Vec<Arc<Node>>,
-    /// New and wholly changed peers.
+    /// New peers, and peers that changed in a way a patch cannot express.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub peers_changed: Vec<Arc<Node>>,
-    /// Peers that are gone.
+    /// Peers that the node no longer sees.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub peers_removed: Vec<NodeId>,
-    /// Peers of which a few fields changed.
+    /// Patches of peers of which only a few fields changed.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub peers_changed_patch: Vec<PeerChange>,
-    /// DNS settings.
+    /// The node's DNS settings.
     #[serde(rename = "DNSConfig", skip_serializing_if = "Option::is_none")]
     pub dns_config: Option<Arc<DnsConfig>>,
     /// Name of the tailnet.
@@ -88,117 +89,118 @@ pub struct MapResponse {
     /// Whether clients should report their TCP and UDP services.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collect_services: Option<bool>,
-    /// Named parts of the packet filter; null deletes one, `*` with null deletes all first.
+    /// Named parts of the packet filter. Null deletes a part; null for `*` first deletes all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packet_filters: Option<BTreeMap<String, Option<Arc<[FilterRule]>>>>,
-    /// Profiles of users that are new to this stream.
+    /// User profiles that this stream has not sent yet, or that have changed.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub user_profiles: Vec<UserProfile>,
-    /// SSH policy.
+    /// The node's SSH policy.
     #[serde(rename = "SSHPolicy", skip_serializing_if = "Option::is_none")]
     pub ssh_policy: Option<Arc<SshPolicy>>,
-    /// The server's clock.
+    /// The current time according to the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control_time: Option<Time>,
-    /// Switches of the client.
+    /// Debug settings of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub debug: Option<Debug>,
 }
 
-/// Switches of the client (`tailcfg.Debug`).
+/// Debug settings of the client (`tailcfg.Debug`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Debug {
-    /// The client stops sending its logs to the hosted log service.
+    /// Whether the client stops sending its logs to the hosted log service.
     #[serde(skip_serializing_if = "is_default")]
     pub disable_log_tail: bool,
 }
 
-/// Asks a client to answer at a URL (`tailcfg.PingRequest`).
+/// Asks a client to make a request to a URL (`tailcfg.PingRequest`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct PingRequest {
-    /// Unique for each request.
+    /// The URL to request, unique for each ping.
     #[serde(rename = "URL")]
     pub url: String,
-    /// Whether the answer comes over Noise.
+    /// Whether the client makes the request over its Noise connection.
     #[serde(rename = "URLIsNoise")]
     pub url_is_noise: bool,
-    /// Empty for a HEAD request, or what to ping.
+    /// Kinds of ping, separated by commas; empty for a plain HEAD request.
     pub types: String,
 }
 
-/// A node, as itself or as a peer (`tailcfg.Node`).
+/// A node as sent to a client: the client's own node or a peer (`tailcfg.Node`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Node {
-    /// Number for its whole life.
+    /// Numeric id, which never changes.
     #[serde(rename = "ID")]
     pub id: NodeId,
-    /// Opaque id for its whole life.
+    /// Opaque id, which never changes.
     #[serde(rename = "StableID")]
     pub stable_id: String,
-    /// Fully qualified name with a dot at the end.
+    /// Fully qualified DNS name with a trailing dot.
     pub name: String,
-    /// Owner; [`crate::ids::TAGGED_DEVICES`] for tagged nodes.
+    /// The user that owns the node; [`crate::ids::TAGGED_DEVICES`] if it is tagged.
     pub user: UserId,
-    /// WireGuard key.
+    /// Node key, used for WireGuard and DERP.
     pub key: NodeKey,
-    /// `None` never expires.
+    /// When the node key expires; `None` for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_expiry: Option<Time>,
-    /// Machine key; told to the node itself only.
+    /// Machine key; sent only to the node itself.
     #[serde(default, skip_serializing_if = "is_default")]
     pub machine: MachineKey,
-    /// Discovery key.
+    /// Discovery key; zero if unknown.
     #[serde(default, skip_serializing_if = "is_default")]
     pub disco_key: DiscoKey,
-    /// Own addresses: IPv4/32, then IPv6/128.
+    /// The node's addresses as host prefixes: IPv4 (/32), then IPv6 (/128).
     #[serde(default)]
     pub addresses: Vec<IpNet>,
-    /// Own addresses, and the routes that go through it.
+    /// The node's addresses and the routes it serves.
     #[serde(rename = "AllowedIPs", default)]
     pub allowed_ips: Vec<IpNet>,
-    /// Where it may be reached directly. Written even when empty: a client takes an absent list for an unchanged one.
+    /// Addresses at which the node may be reached directly. Written even if empty, because a client takes an absent list
+    /// to be unchanged.
     #[serde(default)]
     pub endpoints: Vec<SocketAddr>,
     /// Home relay region; 0 for none.
     #[serde(rename = "HomeDERP", default, skip_serializing_if = "is_default")]
     pub home_derp: u32,
-    /// Its host; always present, clients stumble over its absence.
+    /// Description of the host. Always present, because clients do not cope without it.
     #[serde(default)]
     pub hostinfo: Hostinfo,
-    /// When it registered first.
+    /// When the node first registered.
     pub created: Time,
-    /// Its own capability version.
+    /// Capability version of the node's client.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cap: CapVer,
-    /// Tags.
+    /// Tags of the node, each with its `tag:` prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// The routes for which it is the one in charge.
+    /// The subnet routes for which this node is the primary router.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub primary_routes: Vec<IpNet>,
-    /// While offline, when its connection ended; while online, when it began. Always present: a client drops the
-    /// change of a time that was absent before (control/controlclient/map.go, peerChangeDiff).
+    /// When the connection ended if the node is offline, when it began if online. Always present in a peer, because a
+    /// client ignores a change to a time that was absent before (control/controlclient/map.go, peerChangeDiff).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
-    /// Whether it is connected.
+    /// Whether the node is connected to the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub online: Option<bool>,
-    /// Whether an administrator let the machine in.
+    /// Whether the machine is authorised to be in the tailnet.
     #[serde(default, skip_serializing_if = "is_default")]
     pub machine_authorized: bool,
-    /// Capabilities: of the node itself, or the few that peers need.
+    /// Node capabilities: all of them for the node itself, the few that matter to others for a peer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cap_map: CapMap,
-    /// Whether its key has expired.
+    /// Whether the node key has expired.
     #[serde(default, skip_serializing_if = "is_default")]
     pub expired: bool,
 }
 
 impl Node {
-    /// Whether two views agree on everything that a [`PeerChange`] can't carry.
+    /// Whether two views are equal in all fields that a [`PeerChange`] cannot carry.
     pub fn same_but_patchable(&self, other: &Node) -> bool {
         let Node {
             id,
@@ -240,44 +242,45 @@ impl Node {
     }
 }
 
-/// A few changed fields of a peer (`tailcfg.PeerChange`); absent ones are unchanged, so a patch can't clear a list.
+/// A patch of a peer: the fields that changed (`tailcfg.PeerChange`). An absent field is unchanged, so a patch cannot
+/// clear one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PeerChange {
-    /// The peer.
+    /// The peer to patch.
     #[serde(rename = "NodeID")]
     pub node_id: NodeId,
-    /// New home relay region.
+    /// New home relay region; 0 for unchanged.
     #[serde(rename = "DERPRegion", default, skip_serializing_if = "is_default")]
     pub derp_region: u32,
-    /// New capability version.
+    /// New capability version; 0 for unchanged.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cap: CapVer,
-    /// New capabilities.
+    /// New set of capabilities, replacing the old one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap_map: Option<CapMap>,
-    /// New endpoints, never empty.
+    /// New endpoints; empty for unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
-    /// New WireGuard key.
+    /// New node key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<NodeKey>,
     /// New discovery key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disco_key: Option<DiscoKey>,
-    /// Whether it is connected now.
+    /// Whether the peer is now connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub online: Option<bool>,
-    /// When it was last connected.
+    /// New time of [`Node::last_seen`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
-    /// New expiry of its key.
+    /// New expiry of the node key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_expiry: Option<Time>,
 }
 
 impl PeerChange {
-    /// A patch of `node` that changes nothing yet.
+    /// An empty patch for a node.
     pub fn of(node_id: NodeId) -> PeerChange {
         PeerChange {
             node_id,

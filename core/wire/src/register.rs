@@ -8,92 +8,92 @@ use crate::json::null_default;
 use crate::keys::{LockKey, NodeKey};
 use crate::time::{Time, go_time};
 
-/// What a client asks for when it logs in, out or anew. Every field may be missing.
+/// A client's request to log in, log out or log in again. Every field may be absent.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct RegisterRequest {
     /// The client's capability version.
     pub version: CapVer,
-    /// The key to authorise.
+    /// The node key to authorise.
     pub node_key: NodeKey,
-    /// The key that the same node had before; zero for none. Sent for ever after a rotation.
+    /// The node's previous key; zero for none. After a rotation, clients keep sending it indefinitely.
     pub old_node_key: NodeKey,
-    /// Tailnet-lock key.
+    /// The client's tailnet lock key.
     #[serde(rename = "NLKey")]
     pub nl_key: LockKey,
-    /// Proof that the login is allowed.
+    /// Credentials for a login without a person.
     pub auth: Option<RegisterAuth>,
-    /// `None` asks for nothing; the past logs out; the future shortens the expiry.
+    /// Requested expiry: `None` leaves it alone, a past time logs out, a future time brings the expiry forward.
     #[serde(with = "go_time")]
     pub expiry: Option<Time>,
-    /// The AuthURL that this request waits for.
+    /// The `auth_url` of an earlier response, if this request waits for that login to complete.
     pub followup: String,
-    /// The host.
+    /// Description of the host.
     pub hostinfo: Option<Hostinfo>,
-    /// Whether the node is to vanish when it goes offline.
+    /// Whether the node should be deleted some time after it goes offline.
     pub ephemeral: bool,
-    /// The tailnet that the client insists on.
+    /// Name of the tailnet that the client requires; empty for any.
     pub tailnet: String,
 }
 
-/// Proof that a login is allowed (`tailcfg.RegisterResponseAuth`).
+/// Credentials for a login without a person (`tailcfg.RegisterResponseAuth`).
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct RegisterAuth {
-    /// A pre-authentication key: secret.
+    /// The text of a pre-auth key, which is secret.
     #[serde(deserialize_with = "null_default")]
     pub auth_key: String,
 }
 
-/// The answer; every key is always written.
+/// The response to a [`RegisterRequest`]; all fields are always written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RegisterResponse {
-    /// Owner of the node.
+    /// The user that owns the node.
     pub user: RegisterUser,
-    /// How the owner logs in.
+    /// The login that the owner used.
     pub login: RegisterLogin,
-    /// The client makes a new key and registers again.
+    /// Whether the node key has expired: the client then creates a new one and registers again.
     pub node_key_expired: bool,
-    /// Whether the machine is approved.
+    /// Whether the machine is authorised to be in the tailnet.
     pub machine_authorized: bool,
-    /// Where the user must go; empty when the login is complete.
+    /// URL that the user has to visit; empty if there is nothing to do.
     #[serde(rename = "AuthURL")]
     pub auth_url: String,
-    /// Always null here: tailnet lock is not in use.
+    /// Tailnet lock signature of the node key; always `None`, because the server does not support tailnet lock.
     pub node_key_signature: Option<String>,
-    /// Shown to the user word for word; empty for none.
+    /// Error text that the client shows to the user verbatim; empty for none.
     pub error: String,
 }
 
-/// `tailcfg.User`.
+/// The owner of a registered node (`tailcfg.User`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RegisterUser {
     /// User id; 0 for none.
     #[serde(rename = "ID")]
     pub id: u64,
-    /// Name for people.
+    /// Display name.
     pub display_name: String,
-    /// Picture.
+    /// URL of a picture; empty for none.
     #[serde(rename = "ProfilePicURL", default, skip_serializing_if = "String::is_empty")]
     pub profile_pic_url: String,
 }
 
-/// `tailcfg.Login`.
+/// The login of a node's owner (`tailcfg.Login`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RegisterLogin {
     /// Login id; 0 for none.
     #[serde(rename = "ID")]
     pub id: u64,
-    /// Who vouches.
+    /// Name of the identity provider.
     pub provider: String,
-    /// Login name.
+    /// Login name, usually an e-mail address.
     pub login_name: String,
-    /// Name for people.
+    /// Display name.
     pub display_name: String,
-    /// Picture.
+    /// URL of a picture; empty for none.
     #[serde(rename = "ProfilePicURL", default, skip_serializing_if = "String::is_empty")]
     pub profile_pic_url: String,
 }
@@ -111,22 +111,22 @@ impl RegisterResponse {
         }
     }
 
-    /// The login is complete.
+    /// Reports that the login is complete.
     pub fn success(user: RegisterUser, login: RegisterLogin) -> RegisterResponse {
         RegisterResponse { user, login, machine_authorized: true, ..RegisterResponse::blank() }
     }
 
-    /// A refusal with a reason for the user.
+    /// Refuses the login; the client shows `error` to the user.
     pub fn refused(error: impl Into<String>) -> RegisterResponse {
         RegisterResponse { error: error.into(), ..RegisterResponse::blank() }
     }
 
-    /// The user must visit `url`.
+    /// Sends the user to `url` to complete the login.
     pub fn visit(url: String) -> RegisterResponse {
         RegisterResponse { auth_url: url, ..RegisterResponse::blank() }
     }
 
-    /// The key has expired: the client makes a new one and comes again.
+    /// Reports that the node key has expired: the client creates a new one and registers again.
     pub fn key_expired() -> RegisterResponse {
         RegisterResponse { node_key_expired: true, ..RegisterResponse::blank() }
     }

@@ -1,4 +1,4 @@
-//! SSH policy as a node receives it (`tailcfg.SSHPolicy`); lower camel case throughout.
+//! SSH policy as a node receives it (`tailcfg.SSHPolicy`). Unlike elsewhere, JSON names are in lower camel case.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ fn is_zero(n: &i64) -> bool {
     *n == 0
 }
 
-/// The whole SSH policy of one node; no rules means nobody gets in.
+/// The SSH policy of one node. Without rules, nobody may log in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SshPolicy {
-    /// First match wins.
+    /// The rules, in order; the first one that matches decides.
     pub rules: Vec<SshRule>,
 }
 
@@ -26,16 +26,17 @@ pub struct SshPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SshRule {
-    /// The rule is skipped from then on.
+    /// When the rule stops applying; `None` for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule_expires: Option<Time>,
-    /// Sources; any of them.
+    /// Sources; the rule applies to sessions from any of them.
     #[serde(default)]
     pub principals: Vec<SshPrincipal>,
-    /// Requested user to local user; `*` any other user, value `=` the same name, "" denies.
+    /// Requested user to local user. The key `*` stands for any other user, the value `=` for the requested name, and an
+    /// empty value denies.
     #[serde(default)]
     pub ssh_users: BTreeMap<String, String>,
-    /// What happens.
+    /// What happens to a session that matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<SshAction>,
     /// Patterns of environment variables that the client may set.
@@ -47,16 +48,16 @@ pub struct SshRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SshPrincipal {
-    /// A node by its stable id.
+    /// Matches the node with this stable id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub node: String,
-    /// A node by one of its addresses.
+    /// Matches the node with this address.
     #[serde(rename = "nodeIP", default, skip_serializing_if = "String::is_empty")]
     pub node_ip: String,
-    /// Every node of a user.
+    /// Matches all nodes of the user with this login name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user_login: String,
-    /// Everyone.
+    /// Matches every node.
     #[serde(default, skip_serializing_if = "is_false")]
     pub any: bool,
 }
@@ -65,46 +66,46 @@ pub struct SshPrincipal {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SshAction {
-    /// Shown to the user.
+    /// Text to show to the user before the action takes effect.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// Refuse the session.
+    /// Whether to refuse the session.
     #[serde(default, skip_serializing_if = "is_false")]
     pub reject: bool,
-    /// Let the session in.
+    /// Whether to allow the session.
     #[serde(default, skip_serializing_if = "is_false")]
     pub accept: bool,
-    /// Nanoseconds after which the session ends; 0 is never.
+    /// Longest duration of the session in nanoseconds; 0 for no limit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub session_duration: i64,
-    /// Whether the agent may be forwarded.
+    /// Whether the user may forward an SSH agent.
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_agent_forwarding: bool,
-    /// An https URL that the node asks over Noise for the final action.
+    /// An https URL that the node requests over Noise to get the final action.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hold_and_delegate: String,
-    /// Whether local ports may be forwarded.
+    /// Whether the user may forward local ports.
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_local_port_forwarding: bool,
-    /// Whether remote ports may be forwarded.
+    /// Whether the user may forward remote ports.
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_remote_port_forwarding: bool,
-    /// `ip:port` of session recorders, tried in order.
+    /// Addresses (`ip:port`) of session recorders, tried in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recorders: Vec<String>,
-    /// What happens when no recorder answers.
+    /// What happens if the session cannot be recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_recording_failure: Option<SshRecorderFailureAction>,
 }
 
-/// Where a node asks for the outcome of a check: behind it come `SOURCE/to/DESTINATION`, ids of nodes.
+/// Path at which a node asks for the outcome of a check, followed by `SOURCE/to/DESTINATION`, two node ids.
 pub const ACTION_PATH: &str = "/machine/ssh/action/";
 
-/// What stands before a path that a node asks over Noise: clients want an https URL and do not look at its host.
+/// Base of URLs that a node requests over Noise. Clients require an https URL and ignore its host.
 pub const NOISE_BASE_URL: &str = "https://unused";
 
 impl SshAction {
-    /// Lets the session in, whatever it forwards.
+    /// Allows the session, with all kinds of forwarding.
     pub fn accept() -> SshAction {
         SshAction {
             accept: true,
@@ -115,29 +116,29 @@ impl SshAction {
         }
     }
 
-    /// Turns the session away; the text is for its user.
+    /// Refuses the session with a message for the user.
     pub fn reject(message: String) -> SshAction {
         SshAction { message, reject: true, ..SshAction::default() }
     }
 
-    /// Shows a text to the user and lets the node ask for the outcome at [`ACTION_PATH`]. `which` is the rest of that URL.
-    pub fn ask(message: String, which: &str) -> SshAction {
-        let hold_and_delegate = format!("{NOISE_BASE_URL}{ACTION_PATH}{which}");
+    /// Shows a message to the user and makes the node ask for the outcome at [`ACTION_PATH`], followed by `suffix`.
+    pub fn ask(message: String, suffix: &str) -> SshAction {
+        let hold_and_delegate = format!("{NOISE_BASE_URL}{ACTION_PATH}{suffix}");
         SshAction { message, hold_and_delegate, ..SshAction::default() }
     }
 }
 
-/// What happens when a session can't be recorded (`tailcfg.SSHRecorderFailureAction`).
+/// What happens if a session cannot be recorded (`tailcfg.SSHRecorderFailureAction`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SshRecorderFailureAction {
-    /// Refuse new sessions with this text.
+    /// Message with which new sessions are refused; empty to allow them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reject_session_with_message: String,
-    /// End running sessions with this text.
+    /// Message with which running sessions are ended; empty to let them continue.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub terminate_session_with_message: String,
-    /// Where failures are reported, over Noise.
+    /// URL that the node requests over Noise to report the failure.
     #[serde(rename = "NotifyURL", default, skip_serializing_if = "String::is_empty")]
     pub notify_url: String,
 }

@@ -1,4 +1,4 @@
-//! Points in time, as the core sees them.
+//! Timestamps, as the core uses them.
 
 use std::fmt;
 
@@ -7,24 +7,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time: microseconds since the Unix epoch, UTC.
 ///
-/// In JSON it is RFC 3339 text. Go's zero time (`0001-01-01T00:00:00Z`) means "unset": it is read like any other,
-/// and fields that Go writes even when they are unset are `Option<Time>` read through [`go_time`].
+/// In JSON it is RFC 3339 text. Go's zero time (`0001-01-01T00:00:00Z`), which means "unset", is read like any other
+/// time. Fields that Go writes even if they are unset are an `Option<Time>` that goes through [`go_time`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(i64);
 
-/// What Go writes for a time that was never set.
+/// The text that Go writes for a time that was never set.
 pub const GO_ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
 impl Time {
     /// The Unix epoch.
     pub const EPOCH: Time = Time(0);
 
-    /// From microseconds since the Unix epoch.
+    /// The time this many microseconds after the Unix epoch.
     pub const fn from_micros(us: i64) -> Time {
         Time(us)
     }
 
-    /// From whole seconds since the Unix epoch.
+    /// The time this many seconds after the Unix epoch, saturating.
     pub const fn from_secs(s: i64) -> Time {
         Time(s.saturating_mul(1_000_000))
     }
@@ -52,14 +52,14 @@ impl Time {
     /// Reads RFC 3339 text.
     ///
     /// # Errors
-    /// What is no such text, and years beyond 9999. Go's zero time is read.
+    /// The text is not RFC 3339, or its year is beyond 9999. Go's zero time is accepted.
     pub fn parse(text: &str) -> Result<Time, String> {
         text.parse::<Timestamp>()
             .map(|t| Time(t.as_microsecond()))
             .map_err(|_| format!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z"))
     }
 
-    /// True for the instant that Go uses for "unset".
+    /// Whether this is the instant that Go uses for "unset".
     fn is_go_zero(self) -> bool {
         self.0 == -62_135_596_800_000_000
     }
@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// Serde helper for times that Go always writes, with its zero time for "unset".
+/// Serde functions for times that Go always writes, using its zero time for "unset".
 pub mod go_time {
     use super::{GO_ZERO_TIME, Time};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

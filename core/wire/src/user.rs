@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 use crate::ids::UserId;
 use crate::json::is_default;
 
-/// What clients show of a user (`tailcfg.UserProfile`).
+/// What clients display about a user (`tailcfg.UserProfile`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UserProfile {
-    /// The user.
+    /// The user's id.
     #[serde(rename = "ID")]
     pub id: UserId,
     /// Login name, usually an e-mail address.
     #[serde(default)]
     pub login_name: String,
-    /// Name for people.
+    /// Display name.
     #[serde(default)]
     pub display_name: String,
-    /// Picture.
+    /// URL of a picture; empty for none.
     #[serde(rename = "ProfilePicURL", default, skip_serializing_if = "is_default")]
     pub profile_pic_url: String,
 }

@@ -1,4 +1,4 @@
-//! Auth keys and API keys.
+//! Pre-auth keys and API keys are created, expired and deleted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::model::key::{ApiKey, AuthKey, KeyDigest};
 use crate::model::node::Node;
 use crate::tailnet::Tailnet;
 
-/// The use of an API key is noted at most this often, in seconds.
+/// Minimum seconds between two updates of when an API key was last used.
 const NOTE_USE_SECS: i64 = 60;
 
 pub(super) fn create_auth_key(t: &Tailnet, new: &NewAuthKey, now: Time) -> Result<Vec<Change>, Rejection> {
@@ -22,7 +22,7 @@ pub(super) fn create_auth_key(t: &Tailnet, new: &NewAuthKey, now: Time) -> Resul
     }
     match new.user {
         None if new.tags.is_empty() => {
-            return Err(Rejection::Invalid("an auth key needs a user or tags".into()));
+            return Err(Rejection::Invalid("a pre-auth key needs a user or tags".into()));
         }
         Some(user) if t.user(user).is_none() => {
             return Err(Rejection::no_user(user));
@@ -30,7 +30,7 @@ pub(super) fn create_auth_key(t: &Tailnet, new: &NewAuthKey, now: Time) -> Resul
         _ => {}
     }
     let id = AuthKeyId::new(t.next_id(Sequence::AuthKeys))
-        .ok_or_else(|| Rejection::Full("there are no key ids left".into()))?;
+        .ok_or_else(|| Rejection::Full("no more key ids are available".into()))?;
     Ok(vec![Change::AuthKey(Arc::new(AuthKey {
         id,
         prefix: new.prefix.clone(),
@@ -62,7 +62,7 @@ pub(super) fn delete_auth_key(t: &Tailnet, id: AuthKeyId) -> Result<Vec<Change>,
     Ok(without_auth_keys(t, &BTreeSet::from([id])))
 }
 
-/// The keys go; the nodes that came in with one of them stay, and name it no more.
+/// Deletes keys. The nodes that registered with them stay, without a reference to their key.
 pub(super) fn without_auth_keys(t: &Tailnet, keys: &BTreeSet<AuthKeyId>) -> Vec<Change> {
     let nodes = t.nodes().filter(|n| n.auth_key.is_some_and(|key| keys.contains(&key)));
     let freed = nodes.map(|n| Change::Node(Arc::new(Node { auth_key: None, ..Node::clone(n) })));
@@ -77,7 +77,7 @@ pub(super) fn create_api_key(
     now: Time,
 ) -> Result<Vec<Change>, Rejection> {
     let id = ApiKeyId::new(t.next_id(Sequence::ApiKeys))
-        .ok_or_else(|| Rejection::Full("there are no key ids left".into()))?;
+        .ok_or_else(|| Rejection::Full("no more key ids are available".into()))?;
     Ok(vec![Change::ApiKey(Arc::new(ApiKey {
         id,
         prefix: prefix.to_owned(),

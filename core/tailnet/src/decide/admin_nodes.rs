@@ -1,4 +1,4 @@
-//! What an administrator does to nodes.
+//! Changes of nodes by an administrator.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) fn rename(t: &Tailnet, id: NodeId, label: &str) -> Result<Vec<Change>
     name::check(label).map_err(Rejection::Invalid)?;
     if t.node_by_name(label).is_some_and(|other| other.id != id) {
         return Err(Rejection::Conflict(format!(
-            "another node is named `{label}`; choose a name that is free"
+            "the name `{label}` is taken by another node; choose a different one"
         )));
     }
     Ok(edited(node, |n| {
@@ -50,10 +50,10 @@ pub(super) fn delete(t: &Tailnet, id: NodeId, now: Time) -> Result<Vec<Change>, 
     Ok(bury(t, node, now))
 }
 
-/// Checks the form of a tag, as the policy does.
+/// Checks a tag by the same rules as the policy.
 pub(super) fn check_tag(tag: &str) -> Result<(), Rejection> {
     headsail_policy::check_tag(tag).map_err(|why| {
-        Rejection::Invalid(format!("`{tag}` cannot be a tag: {why}; write it like `tag:name`"))
+        Rejection::Invalid(format!("`{tag}` is not a valid tag: {why}; write it as `tag:name`"))
     })
 }
 
@@ -63,7 +63,7 @@ pub(super) fn tag(t: &Tailnet, id: NodeId, tags: &BTreeSet<String>) -> Result<Ve
         check_tag(tag)?;
         if !t.access().engine().tag_exists(tag) {
             return Err(Rejection::Invalid(format!(
-                "requested tags [{tag}] are invalid or not permitted: name an owner of `{tag}` under `tagOwners` in the policy"
+                "requested tags [{tag}] are invalid or not permitted: add `{tag}` to `tagOwners` in the policy first"
             )));
         }
     }
@@ -89,8 +89,8 @@ pub(super) fn approve_routes(
     Ok(edited(node, |n| n.approved_routes = routes))
 }
 
-/// Approves some routes and takes the approval from others. What is not named stays as it is at this moment, so that of two
-/// who edit at once neither undoes what the other has done.
+/// Approves some routes and withdraws the approval of others. All other routes stay as they are, so that two administrators
+/// who edit at the same time do not undo each other's changes.
 pub(super) fn edit_routes(
     t: &Tailnet,
     id: NodeId,

@@ -1,4 +1,4 @@
-//! Users are made, renamed and destroyed, and get roles.
+//! Users are created, renamed and deleted, and get roles.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) fn create(t: &Tailnet, new: &NewUser, now: Time) -> Result<Vec<Change
 
 fn free(t: &Tailnet, name: &str) -> Result<(), Rejection> {
     match t.users().any(|u| u.name == name && u.provider_id.is_empty()) {
-        true => Err(Rejection::Conflict(format!("a user named `{name}` exists already"))),
+        true => Err(Rejection::Conflict(format!("a user named `{name}` already exists"))),
         false => Ok(()),
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn rename(t: &Tailnet, id: UserId, name: &str) -> Result<Vec<Change>,
     Ok(changed(t, User { name: name.to_owned(), ..User::clone(user) }))
 }
 
-/// Another row of a user, and what the policy approves for who the user is now.
+/// The changed user, and the routes that the policy now approves because of the change.
 fn changed(t: &Tailnet, user: User) -> Vec<Change> {
     let approved = match policy::holds(t) {
         true => policy::approvals(t, &t.access().engine_with_user(&user)),
@@ -71,7 +71,7 @@ pub(super) fn set_role(t: &Tailnet, id: UserId, role: Role) -> Result<Vec<Change
         && let Some(owner) = t.users().find(|u| u.role == Role::Owner)
     {
         return Err(Rejection::Conflict(format!(
-            "the tailnet belongs to user `{}` already, and has one owner; give `{}` another role first",
+            "user `{}` is the owner of the tailnet, which can have only one; give `{}` another role first",
             owner.name, owner.name
         )));
     }
@@ -83,7 +83,7 @@ pub(super) fn destroy(t: &Tailnet, id: UserId) -> Result<Vec<Change>, Rejection>
     let owned = t.nodes().filter(|n| n.owner.user() == Some(id)).count();
     if owned > 0 {
         return Err(Rejection::Conflict(format!(
-            "user `{}` still owns {owned} node(s); delete them or let them log in as another user first",
+            "user `{}` still owns {owned} node(s); delete them or log them in as another user first",
             user.name
         )));
     }

@@ -1,4 +1,4 @@
-//! What happens by itself when its time has come.
+//! What happens to a row when its deadline passes.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::decide::departure::bury;
 use crate::model::node::{Expiry, Node, Presence};
 use crate::tailnet::Tailnet;
 
-/// Looks at a row whose time may have come; what isn't due yet is left alone.
+/// Handles a row whose deadline may have passed. A row that is not due is left alone.
 pub(super) fn due(t: &Tailnet, row: &Due, now: Time) -> Vec<Change> {
     if deadline::due(t, row).is_none_or(|at| at > now) {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Nodes go, and what is left of them; and what keeps those that go by themselves.
+//! The deletion of nodes, and what postpones that of ephemeral ones.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::change::Change;
 use crate::model::node::{MAX_TOMBSTONES, Node, Presence, Tombstone};
 use crate::tailnet::Tailnet;
 
-/// A node is deleted. It leaves a tombstone, so that its client hears that it has to log in again; where there are too
-/// many, the oldest gives way.
+/// Deletes a node. A tombstone remains, so that the server can tell the client to log in again. If there are too many
+/// tombstones, the oldest is dropped.
 pub(super) fn bury(t: &Tailnet, node: &Node, now: Time) -> Vec<Change> {
     let mut changes = Vec::new();
     if t.tombstones.len() >= MAX_TOMBSTONES {
@@ -22,8 +22,8 @@ pub(super) fn bury(t: &Tailnet, node: &Node, now: Time) -> Vec<Change> {
     changes
 }
 
-/// The presence of an ephemeral node that has just given a sign of life without a stream: the time after which it is
-/// deleted begins anew. `None` for all others.
+/// The new presence of an ephemeral node that has made a request without having a stream: the timeout after which it is
+/// deleted starts again. `None` for all other nodes.
 pub(super) fn alive(node: &Node, now: Time) -> Option<Presence> {
     match node.presence {
         _ if !node.ephemeral => None,

@@ -1,4 +1,4 @@
-//! How a machine comes in once its right to do so is established: as the node that it was, or as a new one.
+//! Admits a machine that was authorised, as one of its existing nodes or as a new node.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,14 +20,14 @@ use crate::model::node::{Contact, Expiry, Node, Owner, Presence, RegisterMethod}
 use crate::model::settings::Allocation;
 use crate::tailnet::Tailnet;
 
-/// What the refusal of tags that a node may not have says; tools and users know the words.
+/// The rejection of tags that a node may not have. Users and tools rely on the text.
 pub(super) fn tags_refused(tags: &[String]) -> Rejection {
     Rejection::Refused(format!("requested tags [{}] are invalid or not permitted", tags.join(" ")))
 }
 
-/// A machine whose right to come in was established.
+/// A machine that was authorised.
 pub(super) struct Entry<'a> {
-    /// The node that it comes back to, where that is established too.
+    /// The node that the machine returns to, if that is known already.
     pub comes_back_as: Option<&'a Arc<Node>>,
     pub machine_key: MachineKey,
     pub node_key: NodeKey,
@@ -41,10 +41,10 @@ pub(super) struct Entry<'a> {
     pub auth_key: Option<AuthKeyId>,
 }
 
-/// Lets a machine in: under the node that it had with this owner, or as a new one.
+/// Admits a machine as the node that it already has with this owner, or as a new one.
 ///
 /// # Errors
-/// A node key that is another node's, or no room for a new node.
+/// The node key belongs to another node, or there is no room for a new node.
 pub(super) fn admit(t: &Tailnet, e: Entry<'_>, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
     let expiry = match &e.owner {
         Owner::Tags(_) => Expiry::Never,
@@ -60,14 +60,14 @@ pub(super) fn admit(t: &Tailnet, e: Entry<'_>, env: &mut Env<'_>) -> Result<Vec<
     };
     match t.node_by_key(&e.node_key) {
         Some(holder) if holder.machine_key != e.machine_key => return Err(Rejection::Foreign),
-        // The machine has logged out and comes as somebody else, with the key that it had. Its old node stays with its
-        // owner, under a key that nobody has. Clients go through nodes by number, and trip over a key that moves to one
-        // they come to before the one that gives it up.
+        // The machine has logged out and now logs in as a different owner with the same key. Its old node stays with its
+        // owner and gets a key that nobody has. This is only possible if the old node has the lower id: clients process
+        // nodes by id, and fail if a node gets a key before they have processed the node that gives it up.
         Some(holder) if holder.expiry.is_past() && holder.id < node.id => {
             let node_key = NodeKey::from_bytes(env.random());
             changes.push(Change::Node(Arc::new(Node { node_key, ..Node::clone(holder) })));
         }
-        // Another node of this machine has the key: whoever logs in as somebody else needs one of its own.
+        // Another node of this machine has the key: to log in as a different owner, the client must create a new one.
         Some(holder) if holder.id != node.id => return Err(Rejection::KeyExpired),
         _ => {}
     }
@@ -90,13 +90,13 @@ pub(super) fn admit(t: &Tailnet, e: Entry<'_>, env: &mut Env<'_>) -> Result<Vec<
     Ok(changes)
 }
 
-/// The node that a machine comes back to: the one whose key it had, if the owner is the same, or else the one that it
-/// has with that owner. Whoever logs in as somebody else gets another node.
+/// The node that a machine returns to: the one whose key it has or had, if the owner is the same; otherwise its node with
+/// that owner. A machine that logs in as a different owner gets a different node.
 fn same_node<'a>(t: &'a Tailnet, e: &Entry<'_>) -> Option<&'a Arc<Node>> {
     let fits = |node: &&Arc<Node>| match (&node.owner, &e.owner) {
         (Owner::User(a), Owner::User(b)) => a == b,
         (Owner::Tags(_), Owner::Tags(_)) => true,
-        // The rightful machine turns its node into a tagged one, or back, when it shows that it held its key.
+        // A machine that knows the node's key may turn the node into a tagged one, or back into a user's.
         (Owner::User(_), Owner::Tags(_)) | (Owner::Tags(_), Owner::User(_)) => {
             node.node_key == e.old_node_key || node.node_key == e.node_key
         }
@@ -110,7 +110,7 @@ fn same_node<'a>(t: &'a Tailnet, e: &Entry<'_>) -> Option<&'a Arc<Node>> {
 
 fn new_node(t: &Tailnet, e: &Entry<'_>, env: &mut Env<'_>) -> Result<Node, Rejection> {
     let id = NodeId::new(t.next_id(Sequence::Nodes))
-        .ok_or_else(|| Rejection::Full("there are no node ids left".into()))?;
+        .ok_or_else(|| Rejection::Full("no more node ids are available".into()))?;
     let (v4, v6) = addresses(t, env, &e.owner, true, true)?;
     let label = name::label_of(&e.hostinfo.hostname);
     Ok(Node {
@@ -136,7 +136,7 @@ fn new_node(t: &Tailnet, e: &Entry<'_>, env: &mut Env<'_>) -> Result<Node, Rejec
     })
 }
 
-/// Free addresses of the configured prefixes, or of the pool that the policy has for an owner.
+/// Free addresses in the configured prefixes, or in the address pool that the policy defines for the owner.
 pub(super) fn addresses(
     t: &Tailnet,
     env: &mut Env<'_>,
@@ -148,7 +148,7 @@ pub(super) fn addresses(
     let (highest_v4, highest_v6) = t.highest_addresses();
     let taken = |ip: IpAddr| t.is_taken(ip);
     let full = |net: String| {
-        Rejection::Full(format!("prefix `{net}` has no free address left; configure a larger one"))
+        Rejection::Full(format!("prefix `{net}` has no free addresses; configure a larger prefix"))
     };
     let mut draw = || u128::from_le_bytes(env.random());
     let mut random: Option<&mut dyn FnMut() -> u128> = match settings.allocation {

@@ -1,4 +1,4 @@
-//! What a client tells of its host, taken over and bounded.
+//! Stores what a client reports about its host, within limits.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::model::name;
 use crate::model::node::Node;
 use crate::tailnet::Tailnet;
 
-/// The longest text of a host, in bytes; the longest name that DNS knows has 253.
+/// Maximum length of a text in bytes. The longest DNS name has 253.
 const MAX_TEXT: usize = 255;
-/// Routes and tags of a host.
+/// Maximum number of routes and of tags.
 const MAX_LIST: usize = 1024;
-/// Services of a host; a client tells what listens on it, if asked to.
+/// Maximum number of services. If asked to, clients report everything that listens on the host.
 const MAX_SERVICES: usize = 256;
-/// SSH host keys of a host, and hardware addresses: there is one for each kind, or port.
+/// Maximum number of SSH host keys and of hardware addresses. A host has one per key type and per network interface.
 const MAX_HOST_KEYS: usize = 32;
-/// The longest SSH host key, in bytes: RSA with 16,384 bits as text.
+/// Maximum length of an SSH host key in bytes, enough for the text of an RSA key with 16,384 bits.
 const MAX_HOST_KEY: usize = 4096;
-/// Routes and tags of a host whose login waits for a person.
+/// Maximum number of routes and of tags while the login is pending.
 const MAX_LIST_OF_A_STRANGER: usize = 64;
 
-/// Takes over what a client tells of its host. An empty one tells nothing, and what is missing of the name and of the
-/// network measurements stays as it was; the node's name follows the host's unless an administrator chose one.
+/// Stores what a client reports about its host. An empty report changes nothing, and a missing host name or missing
+/// network measurements keep their old values. The node's name follows the host's unless an administrator chose one.
 pub(super) fn take_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
     if let Some(net_info) = &told.net_info {
         take_net_info(node, net_info);
@@ -36,7 +36,7 @@ pub(super) fn take_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
     policy::auto_approve(t, node);
 }
 
-/// Takes over the host of a login that has waited: what was not kept of it ([`of_a_stranger`]) stays as it was.
+/// Stores the host of a login that was pending. The parts that [`of_a_stranger`] removed keep their old values.
 pub(super) fn take_strangers_hostinfo(t: &Tailnet, node: &mut Node, told: &Hostinfo) {
     if *told == Hostinfo::default() {
         return take_hostinfo(t, node, told);
@@ -45,7 +45,7 @@ pub(super) fn take_strangers_hostinfo(t: &Tailnet, node: &mut Node, told: &Hosti
     take_hostinfo(t, node, &Hostinfo { services, ssh_host_keys, wol_macs, ..told.clone() });
 }
 
-/// Takes over what was not kept of the host of a login that has waited, where nobody has told it since.
+/// Stores the parts that [`of_a_stranger`] removed while the login was pending, unless they have been reported since.
 pub(super) fn complete_strangers_hostinfo(node: &mut Node, told: &Hostinfo) {
     let told = bounded(told);
     let host = Arc::make_mut(&mut node.hostinfo);
@@ -76,11 +76,11 @@ fn take_host(t: &Tailnet, node: &mut Node, mut host: Hostinfo) {
     }
 }
 
-/// Takes over what a client measured of its network.
+/// Stores a client's measurements of its network.
 pub(super) fn take_net_info(node: &mut Node, told: &NetInfo) {
     let mut net_info = bounded_net_info(told);
     if net_info.preferred_derp == 0 {
-        // Clients that know a peer's home relay can't be told that it has none any more; it keeps the last one.
+        // There is no way to tell clients that a peer's home relay was cleared, so the node keeps its last one.
         net_info.preferred_derp = node.contact.home_derp();
     }
     if node.contact.net_info.as_deref() != Some(&net_info) {
@@ -88,8 +88,8 @@ pub(super) fn take_net_info(node: &mut Node, told: &NetInfo) {
     }
 }
 
-/// What a client tells, with its routes masked and everything cut that is longer than any client has reason to tell. A
-/// row of a node is told to peers and kept on disk, so it has a bound whatever the client sends.
+/// What a client reports, with its routes masked, and cut to lengths that no real client exceeds. A node's row is sent to
+/// peers and stored on disk, so its size must be limited whatever the client sends.
 fn bounded(told: &Hostinfo) -> Hostinfo {
     let mut h = Hostinfo { net_info: None, ..told.clone() };
     h.texts_mut().into_iter().for_each(|text| cut(text, MAX_TEXT));
@@ -107,8 +107,8 @@ fn bounded(told: &Hostinfo) -> Hostinfo {
     h
 }
 
-/// What is kept of the host of a stranger whose login waits: enough to show it to a person and to let it in. Clients tell
-/// the rest with their first map request.
+/// The parts of a host to keep while a login is pending: enough to show it to a person and to admit it. Clients report the
+/// rest again with their first map request.
 pub(super) fn of_a_stranger(told: &Hostinfo) -> Hostinfo {
     let mut h = bounded(told);
     h.services.clear();
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn i9_whatever_a_client_tells_of_its_host_has_a_bound() {
+    fn i9_everything_a_client_reports_about_its_host_is_bounded() {
         let long = "日".repeat(MAX_HOST_KEY);
         let service = Service { proto: long.clone(), port: 1, description: long.clone() };
         let mut told = Hostinfo {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn i9_measurements_have_a_bound() {
+    fn i9_network_measurements_are_bounded() {
         let long = "x".repeat(MAX_TEXT + 1);
         let mut told = NetInfo { link_type: long.clone(), firewall_mode: long.clone(), ..NetInfo::default() };
         told.derp_latency = (0..=MAX_LIST).map(|n| (format!("{n}-v4"), 0.1)).chain([(long, 0.1)]).collect();

@@ -1,4 +1,4 @@
-//! Logins that a person decides.
+//! Logins that a person has to approve.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::model::node::{Owner, RegisterMethod, Tags};
 use crate::model::ticket::{Asking, TICKET_LEN, TICKET_PREFIX, Ticket, TicketState, ticket_id};
 use crate::tailnet::Tailnet;
 
-/// A machine without a key asks to come in: it gets a ticket, the same one as long as that waits.
+/// A machine registers without a pre-auth key: it gets a ticket, or keeps the one that is pending.
 pub(super) fn ask(t: &Tailnet, r: &Registration, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
     let mut asking = Asking {
         machine_key: r.machine_key,
@@ -39,21 +39,21 @@ pub(super) fn ask(t: &Tailnet, r: &Registration, env: &mut Env<'_>) -> Result<Ve
     Ok(pend(t, ticket_id(&env.random()), asking, env.now))
 }
 
-/// Makes a login up, under an id that is free.
+/// Creates a pending login with a given id, which must not be in use.
 pub(super) fn make(t: &Tailnet, id: &str, asking: &Asking, now: Time) -> Result<Vec<Change>, Rejection> {
     let fits = id.strip_prefix(TICKET_PREFIX).is_some_and(|rest| rest.len() == TICKET_LEN && rest.is_ascii());
     if !fits {
         return Err(Rejection::Invalid(format!(
-            "`{id}` is not the id of a login; it looks like {TICKET_PREFIX} and {TICKET_LEN} more characters"
+            "`{id}` is not a login id; a login id is `{TICKET_PREFIX}` followed by {TICKET_LEN} characters"
         )));
     }
     if t.ticket(id).is_some() {
-        return Err(Rejection::Conflict(format!("a login waits under `{id}` already; choose another id")));
+        return Err(Rejection::Conflict(format!("login `{id}` already exists; choose another id")));
     }
     Ok(pend(t, id.to_owned(), asking.clone(), now))
 }
 
-/// A ticket begins to wait; where there is no room, the oldest gives way, settled ones first.
+/// Adds a pending ticket. If there is no room, the oldest ticket is dropped, settled ones first.
 fn pend(t: &Tailnet, id: String, asking: Asking, now: Time) -> Vec<Change> {
     let mut changes = Vec::new();
     if t.tickets.len() >= t.settings().max_tickets
@@ -78,12 +78,12 @@ fn waiting<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Arc<Ticket>, Rejection> {
     let ticket = t.ticket(id).ok_or_else(|| Rejection::no_login(id))?;
     match &ticket.state {
         TicketState::Waiting => Ok(ticket),
-        TicketState::Granted => Err(Rejection::Conflict(format!("login `{id}` was granted already"))),
-        TicketState::Refused(_) => Err(Rejection::Conflict(format!("login `{id}` was refused already"))),
+        TicketState::Granted => Err(Rejection::Conflict(format!("login `{id}` was already approved"))),
+        TicketState::Refused(_) => Err(Rejection::Conflict(format!("login `{id}` was already rejected"))),
     }
 }
 
-/// Lets the machine of a ticket in as a node of `user`.
+/// Approves a login: its machine becomes a node of `user`.
 pub(super) fn grant(
     t: &Tailnet,
     id: &str,
@@ -117,18 +117,18 @@ pub(super) fn grant(
             changes.push(settle(ticket, TicketState::Granted));
             Ok(changes)
         }
-        // The key came to belong to another node while the login waited: this login can't succeed any more.
+        // While the login was pending, another machine registered the node key, so this login can no longer succeed.
         Err(refusal @ Rejection::Foreign) => Ok(vec![settle(ticket, TicketState::Refused(refusal.text()))]),
         Err(Rejection::KeyExpired) => {
-            let why = "the machine came in by other means while the login waited; to log it in as somebody else, start \
-                       anew with `tailscale up --force-reauth`";
+            let why = "the machine registered by other means while this login was pending; to log in as a different \
+                       user, run `tailscale up --force-reauth`";
             Ok(vec![settle(ticket, TicketState::Refused(why.into()))])
         }
         Err(refusal) => Err(refusal),
     }
 }
 
-/// The user, or the tags that the machine asks for where all of them are the user's to give.
+/// The user; or the tags that the machine requests, if the user owns all of them.
 fn owner_asked_for(t: &Tailnet, user: UserId, tags: &[String]) -> Option<Owner> {
     match Tags::new(tags.iter().cloned().collect()) {
         None => Some(Owner::User(user)),
@@ -139,7 +139,7 @@ fn owner_asked_for(t: &Tailnet, user: UserId, tags: &[String]) -> Option<Owner> 
     }
 }
 
-/// Turns the machine of a ticket away.
+/// Denies a login.
 pub(super) fn refuse(t: &Tailnet, id: &str) -> Result<Vec<Change>, Rejection> {
     let ticket = waiting(t, id)?;
     Ok(vec![settle(ticket, TicketState::Refused("the login was rejected by an administrator".into()))])

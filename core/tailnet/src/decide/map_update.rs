@@ -1,4 +1,4 @@
-//! What a client tells of itself.
+//! What a client reports about itself with a map request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use crate::decide::host::take_hostinfo;
 use crate::model::node::Node;
 use crate::tailnet::Tailnet;
 
-/// How many endpoints of a node are kept.
+/// Maximum number of endpoints of a node; the rest are ignored.
 pub const MAX_ENDPOINTS: usize = 64;
 
 /// The node that a map request speaks for.
 ///
 /// # Errors
-/// Zero and unknown keys, and keys of other machines (invariant I10).
+/// The node key is zero, unknown, or belongs to another machine (invariant I10).
 pub fn node_of<'a>(t: &'a Tailnet, machine: &MachineKey, key: &NodeKey) -> Result<&'a Arc<Node>, Rejection> {
     if key.is_zero() {
         return Err(Rejection::Invalid("the node key is missing".into()));
     }
     let node = t
         .node_by_key(key)
-        .ok_or_else(|| Rejection::NotFound("this node key is not registered here".into()))?;
+        .ok_or_else(|| Rejection::NotFound("this node key is not registered with this server".into()))?;
     if node.machine_key != *machine {
         return Err(Rejection::Foreign);
     }
@@ -43,7 +43,7 @@ pub(super) fn update(t: &Tailnet, id: NodeId, telling: &Telling, now: Time) -> R
     Ok(changes)
 }
 
-/// Takes over everything that a client tells.
+/// Stores everything that a client reports.
 fn take(t: &Tailnet, node: &mut Node, telling: &Telling) {
     node.cap = telling.cap;
     if !telling.disco_key.is_zero() {
@@ -55,13 +55,12 @@ fn take(t: &Tailnet, node: &mut Node, telling: &Telling) {
     }
 }
 
-/// Takes over where a node can be reached, up to the bound.
+/// Stores a node's endpoints, up to [`MAX_ENDPOINTS`].
 pub(super) fn take_endpoints(node: &mut Node, told: &[SocketAddr]) {
     node.contact.endpoints = told.iter().take(MAX_ENDPOINTS).copied().collect();
 }
 
-/// What a client has made of its row: all of it where something lasting changed, else only where the node can be
-/// reached.
+/// The change from one version of a node to another: the whole row, or only the contact if nothing else changed.
 pub(super) fn changes_of(was: &Arc<Node>, next: Node) -> Vec<Change> {
     if next == **was {
         return Vec::new();

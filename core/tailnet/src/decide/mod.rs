@@ -1,4 +1,5 @@
-//! What becomes of a command: a list of changes, or a rejection. Pure: the tailnet, the time and chance are handed in.
+//! Turns a command into a list of changes or a rejection. It is pure: the caller passes in the tailnet, the time and the
+//! source of randomness.
 
 use crate::change::Change;
 use crate::command::{Command, Env, Rejection};
@@ -18,10 +19,10 @@ mod register;
 pub mod ssh_check;
 mod stream;
 
-/// Decides one command. The changes are not yet true; apply them to the tailnet that was asked.
+/// Decides one command. The changes take effect once the caller applies them to `tailnet`.
 ///
 /// # Errors
-/// What the asker did wrong; then nothing changes.
+/// Why the command is rejected; nothing changes then.
 pub fn decide(tailnet: &Tailnet, command: &Command, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
     match command {
         Command::Register(registration) => register::register(tailnet, registration, env),

@@ -1,4 +1,4 @@
-//! Another policy, and what the policy does by itself: routes that it approves.
+//! A new policy takes effect, and the policy approves routes automatically.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::model::node::{Node, with_both_defaults};
 use crate::model::policy::PolicyRow;
 use crate::tailnet::Tailnet;
 
-/// Reads a policy against a tailnet and runs its tests: what [`set`] would accept.
+/// Checks a policy against a tailnet and runs its tests, like [`set`], but without any effect.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All problems of the policy, or all of its tests that fail.
 pub fn check(t: &Tailnet, text: &str, now: Time, kept: bool) -> Result<(PolicyRow, Engine), Rejection> {
     let faulty = |diagnostics, tests| Rejection::BadPolicy(PolicyFindings { diagnostics, tests });
     let row = PolicyRow::parse(text, &domains(t), now, kept)
@@ -27,8 +27,8 @@ pub fn check(t: &Tailnet, text: &str, now: Time, kept: bool) -> Result<(PolicyRo
     }
 }
 
-/// The domains that belong to the tailnet: the configured ones, or those of its users' e-mail addresses. Users come and go:
-/// a policy that was accepted once stays good, so only a new one is held to them.
+/// The domains of the tailnet: the configured ones, or those of its users' e-mail addresses. Only a new policy is checked
+/// against them, because users come and go, and an accepted policy stays valid.
 fn domains(t: &Tailnet) -> Vec<String> {
     if !t.settings().policy_domains.is_empty() {
         return t.settings().policy_domains.clone();
@@ -39,7 +39,7 @@ fn domains(t: &Tailnet) -> Vec<String> {
     domains
 }
 
-/// A policy that does not compile, or whose tests fail, never replaces one that does (invariant I7).
+/// Replaces the policy. A policy that does not compile, or whose tests fail, is rejected (invariant I7).
 pub(super) fn set(t: &Tailnet, text: &str, kept: bool, now: Time) -> Result<Vec<Change>, Rejection> {
     let (row, engine) = check(t, text, now, kept)?;
     let mut changes = vec![Change::Policy(Arc::new(row))];
@@ -47,7 +47,7 @@ pub(super) fn set(t: &Tailnet, text: &str, kept: bool, now: Time) -> Result<Vec<
     Ok(changes)
 }
 
-/// What an engine that is about to hold approves of all nodes' routes.
+/// The routes of all nodes that `engine`, which is about to take effect, approves automatically.
 pub(super) fn approvals(t: &Tailnet, engine: &Engine) -> Vec<Change> {
     let mut changes = Vec::new();
     for node in t.nodes() {
@@ -62,7 +62,7 @@ pub(super) fn approvals(t: &Tailnet, engine: &Engine) -> Vec<Change> {
     changes
 }
 
-/// Approves the routes of a node that the policy lets it serve. Nothing is ever taken back here.
+/// Approves those routes of a node that the policy approves automatically. This never withdraws an approval.
 pub(super) fn auto_approve(t: &Tailnet, node: &mut Node) {
     let open = unapproved(node);
     if holds(t) && !open.is_empty() {
@@ -71,7 +71,7 @@ pub(super) fn auto_approve(t: &Tailnet, node: &mut Node) {
     }
 }
 
-/// Whether there is a policy at all.
+/// Whether the tailnet has a policy.
 pub(super) fn holds(t: &Tailnet) -> bool {
     t.policy().is_some_and(|row| !Policy::is_none(&row.policy))
 }

@@ -1,4 +1,4 @@
-//! A machine registers: with a key, again, anew, as somebody else, or to log out.
+//! A machine registers: with a pre-auth key, with a login, to refresh its node, as a different user, or to log out.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub(super) fn register(t: &Tailnet, r: &Registration, env: &mut Env<'_>) -> Resu
     }
 }
 
-/// A log-out: an ephemeral node vanishes, any other one expires at once.
+/// Logs a node out: an ephemeral node is deleted, any other node expires immediately.
 fn log_out(t: &Tailnet, node: &Arc<Node>, now: Time) -> Vec<Change> {
     if node.ephemeral {
         return bury(t, node, now);
@@ -51,8 +51,8 @@ fn log_out(t: &Tailnet, node: &Arc<Node>, now: Time) -> Vec<Change> {
     vec![Change::Node(Arc::new(Node { expiry: Expiry::Passed(now), ..Node::clone(node) }))]
 }
 
-/// A node that is in shows itself again, as clients do at every start. It may bring its expiry forward; its key, owner
-/// and tags stay as they are, and no auth key is spent.
+/// A registered node registers again, as clients do at every start. It may bring its expiry forward. Its key, owner and
+/// tags do not change, and no pre-auth key is used up.
 fn refresh(t: &Tailnet, node: &Arc<Node>, r: &Registration, now: Time) -> Vec<Change> {
     let mut next = Node::clone(node);
     if let Some(at) = r.expiry
@@ -68,7 +68,7 @@ fn refresh(t: &Tailnet, node: &Arc<Node>, r: &Registration, now: Time) -> Vec<Ch
     changes
 }
 
-/// The words are known to users of Headscale, and to tools.
+/// The text is that of Headscale, and its users and tools rely on it.
 fn unknown_key() -> Rejection {
     Rejection::Refused("invalid pre auth key".into())
 }
@@ -84,8 +84,8 @@ fn with_key(
     let came_with_it = node_of_key(t, r, key.id);
     match key.check(env.now) {
         Ok(()) => {}
-        // A machine may show the key again that let it in, as a container that restarts has nothing else; but not to come
-        // back after its login was ended.
+        // A machine may use its pre-auth key again, because a container that restarts has nothing else, but not to come
+        // back after it was logged out or expired.
         Err(KeyRefusal::Used) if came_with_it.is_some_and(|n| !n.expiry.is_past()) => {}
         Err(refusal) => return Err(Rejection::Refused(refusal.text().into())),
     }
@@ -95,7 +95,7 @@ fn with_key(
         return Err(tags_refused(&foreign));
     }
     let owner = match came_with_it.map(|n| &n.owner) {
-        // What an administrator has made of the node since then holds; another key would replace it.
+        // Keep the tags that an administrator has set since then. A different pre-auth key would replace them.
         Some(tagged @ Owner::Tags(_)) => tagged.clone(),
         _ => owner_by_key(key)?,
     };
@@ -119,7 +119,8 @@ fn with_key(
     Ok(changes)
 }
 
-/// The node of this machine that was let in with a key: the one whose node key it shows, if there are several.
+/// The node of this machine that registered with a pre-auth key. If there are several, the one with the request's node
+/// key, if any, wins.
 fn node_of_key<'a>(t: &'a Tailnet, r: &Registration, key: AuthKeyId) -> Option<&'a Arc<Node>> {
     let all = || t.nodes_of_machine(&r.machine_key).filter(|n| n.auth_key == Some(key));
     all().find(|n| [r.node_key, r.old_node_key].contains(&n.node_key)).or_else(|| all().next())

@@ -1,4 +1,4 @@
-//! SSH sessions that a person has to allow.
+//! SSH sessions that a person has to approve.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::model::ssh_check::{MAX_SSH_CHECKS, SshCheck};
 use crate::model::ticket::{TicketState, ticket_id};
 use crate::tailnet::Tailnet;
 
-/// Seconds that an answered check without a period is remembered, so that the session that waits for it hears of it.
+/// Minimum seconds for which a settled check is kept, so that the session that waits for it learns the outcome.
 const REMEMBERED_SECS: i64 = 60;
 
-/// A check of this session that spares the person another one: granted, and its period not over.
+/// An approved check whose period is not over and covers this session, so that no new one is needed.
 pub fn standing_consent<'a>(
     t: &'a Tailnet,
     src: NodeId,
@@ -35,7 +35,7 @@ fn of_session<'a>(
     t.ssh_checks().filter(move |c| (c.src, c.dst, c.account.as_str()) == (src, dst, account))
 }
 
-/// The check of this session that waits for a person.
+/// The pending check of this session.
 pub fn waiting_check<'a>(
     t: &'a Tailnet,
     src: NodeId,
@@ -45,27 +45,27 @@ pub fn waiting_check<'a>(
     of_session(t, src, dst, account).find(|c| c.state == TicketState::Waiting)
 }
 
-/// How far a check has come.
+/// The outcome of a check, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A person has to decide.
+    /// No decision yet.
     Waiting,
-    /// The session is let in.
+    /// The session may continue.
     Granted,
-    /// It is not; the text is for the user.
+    /// The session is refused, with a message for the user.
     Refused(String),
-    /// There is no such check, or it was of another session.
+    /// There is no such check, or it belongs to another session.
     Unknown,
 }
 
-/// What becomes of a session that waits for a check. Consent is worth what the policy of now makes of it: where that asks
-/// for no check of this account, the user connects anew and is treated as it says.
+/// The outcome of a check for the session that waits for it. The current policy decides: if it no longer requires a check
+/// for this account, the session is refused, and the user connects again under the new rules.
 pub fn verdict(t: &Tailnet, check: &str, src: NodeId, dst: NodeId, account: &str) -> Verdict {
     let of_session = of_session(t, src, dst, account).find(|c| c.id == check);
     match of_session.map(|c| &c.state) {
         None => Verdict::Unknown,
         Some(_) if t.access().engine().ssh_check_secs(src, dst, account).is_none() => {
-            Verdict::Refused("the policy has changed meanwhile; connect again".into())
+            Verdict::Refused("the policy has changed in the meantime; connect again".into())
         }
         Some(TicketState::Waiting) => Verdict::Waiting,
         Some(TicketState::Granted) => Verdict::Granted,
@@ -82,7 +82,7 @@ pub(super) fn ask(
 ) -> Result<Vec<Change>, Rejection> {
     if t.access().engine().ssh_check_secs(src, dst, account).is_none() {
         return Err(Rejection::Invalid(format!(
-            "the policy asks for no check of node {src} as `{account}` on node {dst}"
+            "the policy requires no check for node {src} to log in as `{account}` on node {dst}"
         )));
     }
     if waiting_check(t, src, dst, account).is_some()
@@ -109,7 +109,7 @@ pub(super) fn ask(
     Ok(changes)
 }
 
-/// A person allows a session, and further ones of its kind for the period of the policy.
+/// Approves a session, and further sessions of the same kind for the check period of the policy.
 pub(super) fn grant(t: &Tailnet, id: &str, now: Time) -> Result<Vec<Change>, Rejection> {
     let check = waiting(t, id)?;
     let period = t.access().engine().ssh_check_secs(check.src, check.dst, &check.account).unwrap_or(0);
@@ -117,7 +117,7 @@ pub(super) fn grant(t: &Tailnet, id: &str, now: Time) -> Result<Vec<Change>, Rej
     Ok(vec![settled(check, TicketState::Granted, until)])
 }
 
-/// A person refuses a session.
+/// Denies a session.
 pub(super) fn refuse(t: &Tailnet, id: &str, now: Time) -> Result<Vec<Change>, Rejection> {
     let check = waiting(t, id)?;
     let state = TicketState::Refused("the session was rejected by an administrator".into());
@@ -132,6 +132,6 @@ fn waiting<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Arc<SshCheck>, Rejection>
     match t.ssh_check(id) {
         None => Err(Rejection::no_session(id)),
         Some(check) if check.state == TicketState::Waiting => Ok(check),
-        Some(_) => Err(Rejection::Conflict(format!("session `{id}` was decided already"))),
+        Some(_) => Err(Rejection::Conflict(format!("session `{id}` was already approved or rejected"))),
     }
 }

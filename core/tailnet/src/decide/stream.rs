@@ -1,4 +1,4 @@
-//! Map streams come and go.
+//! Map streams open and close.
 
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
@@ -12,8 +12,9 @@ use crate::decide::map_update::{changes_of, take_endpoints};
 use crate::model::node::{Node, Presence, RegisterMethod, StreamNo};
 use crate::tailnet::Tailnet;
 
-/// A stream opens: the node is online, and an older stream is superseded. What it tells may be older than what a lite
-/// update told, so each part counts only where nothing is known (capability version 68 and later).
+/// A stream opens: its node is online, and an older stream is superseded. What the client reports with it may be older
+/// than what it sent with a lite update, so each part is used only if nothing is known yet (capability version 68 and
+/// later).
 pub(super) fn opened(
     t: &Tailnet,
     id: NodeId,
@@ -35,7 +36,7 @@ pub(super) fn opened(
         if let Some(net_info) = measured {
             take_net_info(&mut next, &net_info);
         }
-        // A host is known since it registered, unless it told nothing then, or had to wait for a person.
+        // The host is known since it registered, unless it reported nothing then or its login had to be approved.
         if *node.hostinfo == Hostinfo::default() {
             take_hostinfo(t, &mut next, &told);
         } else if node.method != RegisterMethod::AuthKey && node.contact.disco_key.is_zero() {
@@ -54,7 +55,7 @@ pub(super) fn opened(
     Ok(changes)
 }
 
-/// A stream has ended: its node lingers for the grace. Where a newer stream has taken over, nothing changes.
+/// A stream ends: its node lingers for the grace period. If a newer stream has taken over, this is a no-op.
 pub(super) fn closed(t: &Tailnet, id: NodeId, stream: StreamNo, now: Time) -> Vec<Change> {
     let Some(node) = t.node(id) else { return Vec::new() };
     match node.presence {
@@ -66,7 +67,8 @@ pub(super) fn closed(t: &Tailnet, id: NodeId, stream: StreamNo, now: Time) -> Ve
     }
 }
 
-/// The server stops: the rows keep who was connected, so that the next start gives them the grace to come back.
+/// The server stops: the rows record which nodes were connected, so that they have the grace period to come back after the
+/// next startup.
 pub(super) fn shutdown(t: &Tailnet, now: Time) -> Vec<Change> {
     let lingering =
         |since| Presence::Lingering { since, left: now, until: now.plus_millis(t.settings().grace_millis) };

@@ -1,14 +1,14 @@
-//! Addresses for new nodes.
+//! Address allocation for new nodes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Draws for random allocation before the search goes on one by one.
+/// How many random addresses are tried before the search continues sequentially.
 const DRAWS: usize = 64;
 
-/// Addresses that clients use for themselves, or don't take for addresses of a tailnet:
-/// the resolver's 100.100.100.0/24 and fd7a:115c:a1e0::53, and 100.115.92.0/23 of ChromeOS (net/tsaddr/tsaddr.go).
+/// Whether an address is reserved: clients use 100.100.100.0/24 and fd7a:115c:a1e0::53 for their resolver, and do not
+/// accept 100.115.92.0/23, which ChromeOS uses, as addresses of a tailnet (net/tsaddr/tsaddr.go).
 fn reserved(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(a) => {
@@ -19,17 +19,16 @@ fn reserved(ip: IpAddr) -> bool {
     }
 }
 
-/// Where the next search begins, and what is taken.
+/// How to search a prefix for a free address.
 pub struct Search<'a> {
-    /// The search begins behind this address, where it is one of the prefix.
+    /// The search starts after this address if it is in the prefix, otherwise at the beginning.
     pub after: Option<IpAddr>,
-    /// Whether an address is taken.
     pub taken: &'a dyn Fn(IpAddr) -> bool,
-    /// Random bits, for random allocation.
+    /// A source of random bits; `None` for sequential allocation.
     pub random: Option<&'a mut dyn FnMut() -> u128>,
 }
 
-/// A free IPv4 address of `net`; `None` when there is none left.
+/// A free IPv4 address in `net`; `None` if there is none left.
 pub fn v4(net: Ipv4Net, search: Search<'_>) -> Option<Ipv4Addr> {
     let first = u128::from(net.network().to_bits()) + u128::from(net.prefix_len() < 31);
     let last = u128::from(net.broadcast().to_bits()) - u128::from(net.prefix_len() < 31);
@@ -40,7 +39,7 @@ pub fn v4(net: Ipv4Net, search: Search<'_>) -> Option<Ipv4Addr> {
     }
 }
 
-/// A free IPv6 address of `net`; `None` when there is none left.
+/// A free IPv6 address in `net`; `None` if there is none left.
 pub fn v6(net: Ipv6Net, search: Search<'_>) -> Option<Ipv6Addr> {
     let first = net.network().to_bits() + u128::from(net.prefix_len() < 127);
     let last = net.broadcast().to_bits();
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_come_one_after_the_other_and_skip_what_is_reserved() {
+    fn addresses_are_sequential_and_skip_reserved_ones() {
         assert_eq!(next("100.64.0.0/10", None, &[]), Some(Ipv4Addr::new(100, 64, 0, 1)));
         assert_eq!(
             next("100.64.0.0/10", Some("100.64.0.1"), &["100.64.0.2"]),
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_prefix_wraps_around_and_then_gives_nothing() {
+    fn the_search_wraps_around_and_finds_nothing_in_a_full_prefix() {
         assert_eq!(next("10.0.0.0/30", Some("10.0.0.2"), &["10.0.0.2"]), Some(Ipv4Addr::new(10, 0, 0, 1)));
         assert_eq!(next("10.0.0.0/30", Some("10.0.0.2"), &["10.0.0.1", "10.0.0.2"]), None);
         assert_eq!(next("10.0.0.5/32", None, &[]), Some(Ipv4Addr::new(10, 0, 0, 5)));

@@ -1,5 +1,5 @@
-//! Auth keys and API keys: `<kind>-<12 characters>-<64 hex digits>`, of which only the digest of the last part
-//! is kept. The secret part is 256 random bits, so a fast hash is right for it.
+//! Pre-auth keys and API keys: `<kind>-<12 characters>-<64 hex digits>`. Only a digest of the last part, the secret, is
+//! stored. The secret has 256 random bits, so a fast hash is enough.
 
 use std::collections::BTreeSet;
 
@@ -9,25 +9,21 @@ use headsail_wire::time::Time;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// What the text of an auth key starts with.
 pub const AUTH_KEY_PREFIX: &str = "hskey-auth-";
-/// What the text of an API key starts with.
 pub const API_KEY_PREFIX: &str = "hskey-api-";
 
 const ID_LEN: usize = 12;
 const SECRET_LEN: usize = 64;
 
-/// The digest of a key's secret part; compared in constant time.
+/// The SHA-256 digest of a key's secret part. Comparisons take constant time.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// From the stored bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> KeyDigest {
         KeyDigest(bytes)
     }
 
-    /// The bytes to store.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -46,17 +42,16 @@ impl std::fmt::Debug for KeyDigest {
     }
 }
 
-/// A new key: its text is shown once, its public part and digest are kept.
+/// A new key. Its text is shown once; only the public part and the digest are stored.
 pub struct NewKey {
-    /// The whole text: secret.
+    /// The whole text, which is secret.
     pub text: String,
-    /// The public part by which it is found again.
+    /// The public part, by which the key is looked up.
     pub prefix: String,
-    /// What is kept of the secret part.
     pub digest: KeyDigest,
 }
 
-/// Makes a key of 44 random bytes. `kind` is [`AUTH_KEY_PREFIX`] or [`API_KEY_PREFIX`].
+/// Creates a key from 44 random bytes. `kind` is [`AUTH_KEY_PREFIX`] or [`API_KEY_PREFIX`].
 pub fn mint(kind: &str, random: &[u8; 44]) -> NewKey {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let (id, secret) = random.split_at(ID_LEN);
@@ -69,48 +64,47 @@ fn digest(secret: &str) -> KeyDigest {
     KeyDigest(Sha256::digest(secret.as_bytes()).into())
 }
 
-/// Splits the text of a key into the part by which it is found and the digest of the rest.
+/// Splits the text of a key into its public part and the digest of its secret part; `None` if it is not a key of this
+/// kind.
 pub fn parse(kind: &str, text: &str) -> Option<(String, KeyDigest)> {
     let (prefix, secret) = text.strip_prefix(kind)?.split_once('-')?;
     (prefix.len() == ID_LEN && secret.len() == SECRET_LEN).then(|| (prefix.to_owned(), digest(secret)))
 }
 
-/// A key with which machines register without a person.
+/// A pre-auth key, with which machines register without a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthKey {
-    /// Number.
     pub id: AuthKeyId,
     /// Public part of the text.
     pub prefix: String,
     /// Digest of the secret part.
     pub digest: KeyDigest,
-    /// Owner of the nodes that register with it; `None` only for keys with tags.
+    /// Owner of the nodes that register with the key, unless it has tags; `None` only if it has.
     pub user: Option<UserId>,
-    /// Tags of the nodes that register with it; empty makes nodes of the user.
+    /// Tags of the nodes that register with the key. If there are none, the nodes belong to the user.
     pub tags: BTreeSet<String>,
-    /// Whether it registers more than one machine.
+    /// Whether it can register more than one machine.
     pub reusable: bool,
-    /// Whether its nodes vanish when they go offline.
+    /// Whether its nodes are deleted some time after they go offline.
     pub ephemeral: bool,
     /// Whether it has registered a machine.
     pub used: bool,
-    /// `None` never expires.
+    /// `None` for never.
     pub expiration: Option<Time>,
-    /// When it was made.
     pub created: Time,
 }
 
-/// Why a key doesn't let anyone in. The words are known to users of Headscale.
+/// Why a key is not accepted. The texts are those of Headscale, and its users and tools rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRefusal {
-    /// Its time is over, or it was revoked.
+    /// It has expired or was revoked.
     Expired,
-    /// It was good for one machine, and had it.
+    /// It is not reusable and has registered a machine.
     Used,
 }
 
 impl KeyRefusal {
-    /// What the user reads.
+    /// The text that the user sees.
     pub fn text(self) -> &'static str {
         match self {
             KeyRefusal::Expired => "authkey expired",
@@ -120,10 +114,10 @@ impl KeyRefusal {
 }
 
 impl AuthKey {
-    /// Whether the key lets a machine in now.
+    /// Checks that the key can register a machine now.
     ///
     /// # Errors
-    /// Why it doesn't.
+    /// The key has expired or is used up.
     pub fn check(&self, now: Time) -> Result<(), KeyRefusal> {
         if self.expiration.is_some_and(|at| at <= now) {
             return Err(KeyRefusal::Expired);
@@ -138,22 +132,20 @@ impl AuthKey {
 /// A key for the admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Number.
     pub id: ApiKeyId,
     /// Public part of the text.
     pub prefix: String,
     /// Digest of the secret part.
     pub digest: KeyDigest,
-    /// `None` never expires.
+    /// `None` for never.
     pub expiration: Option<Time>,
-    /// When it was made.
     pub created: Time,
-    /// When it was last used.
+    /// When it was last used, to within a minute.
     pub last_seen: Option<Time>,
 }
 
 impl ApiKey {
-    /// Whether the digest of a presented secret opens this key now.
+    /// Whether a secret with the digest `presented` is accepted for this key now.
     pub fn opens(&self, presented: &KeyDigest, now: Time) -> bool {
         self.digest == *presented && self.expiration.is_none_or(|at| at > now)
     }

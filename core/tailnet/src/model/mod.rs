@@ -1,4 +1,5 @@
-//! The nouns of a tailnet. They guard their own invariants and decide nothing else.
+//! The kinds of rows in a tailnet, and the rules that hold for each on its own. Decisions that involve several rows are in
+//! [`crate::decide`].
 
 pub mod alloc;
 pub mod key;

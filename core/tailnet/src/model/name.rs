@@ -1,14 +1,14 @@
-//! DNS labels of nodes, cleaned the way the official service cleans them (util/dnsname).
+//! DNS labels of nodes, derived from host names the way the official service does (util/dnsname).
 
 /// Longest DNS label.
 pub const MAX_LABEL: usize = 63;
-/// What a node is called whose host has no usable name.
+/// The label of a node whose host name has no usable characters.
 const NAMELESS: &str = "node";
 
-/// Makes a DNS label of whatever a host calls itself.
+/// Turns any host name into a valid DNS label.
 ///
-/// Suffixes of local networks go; of the first 63 bytes the ends are trimmed to letters and digits; space, `.`, `@` and
-/// `_` become `-`; everything else that a label can't hold is dropped.
+/// Suffixes of local networks are removed. The first 63 bytes of the rest are trimmed so that they start and end with a
+/// letter or digit. Space, `.`, `@` and `_` become `-`, and all other characters that a label cannot contain are dropped.
 pub fn label_of(hostname: &str) -> String {
     let name = hostname.trim();
     let name = [".local", ".localdomain", ".lan"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
@@ -27,7 +27,7 @@ pub fn label_of(hostname: &str) -> String {
     if label.is_empty() { NAMELESS.to_owned() } else { label.to_owned() }
 }
 
-/// `label`, or `label-1`, `label-2` …: the first that is not taken, cut so that it stays a label.
+/// The first of `label`, `label-1`, `label-2` … that is not taken, shortened so that it remains a valid label.
 pub fn unique(label: &str, taken: impl Fn(&str) -> bool) -> String {
     if !taken(label) {
         return label.to_owned();
@@ -45,10 +45,10 @@ pub fn unique(label: &str, taken: impl Fn(&str) -> bool) -> String {
     }
 }
 
-/// Checks a name that an administrator chose.
+/// Checks a node name that an administrator chose.
 ///
 /// # Errors
-/// A sentence that says what a label has to look like.
+/// A sentence that says which rule the name breaks.
 pub fn check(name: &str) -> Result<(), String> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -57,7 +57,7 @@ pub fn check(name: &str) -> Result<(), String> {
     } else if name.len() > MAX_LABEL {
         "must have at most 63 characters"
     } else if !name.bytes().all(inner) {
-        "may contain lower-case letters, digits and `-` only"
+        "may contain only lower-case letters, digits and `-`"
     } else if !edge(name.as_bytes().first()) || !edge(name.as_bytes().last()) {
         "must start and end with a letter or a digit"
     } else {
@@ -72,7 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn awkward_hostnames_become_labels() {
+    fn unusual_hostnames_become_valid_labels() {
         for (hostname, label) in [
             ("Joe's Mac mini", "joes-mac-mini"),
             ("Test@Host", "test-host"),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_name_gets_a_number_and_stays_a_label() {
+    fn a_taken_name_gets_a_numeric_suffix_and_remains_a_valid_label() {
         let taken = ["web", "web-1"];
         assert_eq!(unique("web", |n| taken.contains(&n)), "web-2");
         let long = "y".repeat(63);
@@ -98,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_hostname_gives_a_label(hostname in "\\PC{0,80}") {
+        fn every_hostname_gives_a_valid_label(hostname in "\\PC{0,80}") {
             prop_assert_eq!(check(&label_of(&hostname)), Ok(()));
         }
     }

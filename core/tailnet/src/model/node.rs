@@ -1,4 +1,4 @@
-//! Nodes.
+//! Nodes, and what remains of deleted ones.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,28 +16,26 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub struct Tags(BTreeSet<String>);
 
 impl Tags {
-    /// `None` for the empty set.
+    /// `None` if the set is empty.
     pub fn new(tags: BTreeSet<String>) -> Option<Tags> {
         (!tags.is_empty()).then_some(Tags(tags))
     }
 
-    /// The tags, each with its `tag:`.
+    /// The tags, each with its `tag:` prefix.
     pub fn iter(&self) -> impl Iterator<Item = &String> {
         self.0.iter()
     }
 }
 
-/// Who a node belongs to: a user or tags, never both.
+/// The owner of a node: a user or tags, never both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// A user.
     User(UserId),
-    /// Tags.
     Tags(Tags),
 }
 
 impl Owner {
-    /// The user, unless the node is tagged.
+    /// The user; `None` if the node is tagged.
     pub fn user(&self) -> Option<UserId> {
         match self {
             Owner::User(id) => Some(*id),
@@ -45,7 +43,7 @@ impl Owner {
         }
     }
 
-    /// The tags, none for a user's node.
+    /// The tags, each with its `tag:` prefix; empty for a user's node.
     pub fn tags(&self) -> Vec<String> {
         match self {
             Owner::User(_) => Vec::new(),
@@ -54,7 +52,7 @@ impl Owner {
     }
 }
 
-/// Names one map stream of this process; grows.
+/// The number of a map stream in this process. A newer stream has a higher number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamNo(pub u64);
 
@@ -63,18 +61,18 @@ pub struct StreamNo(pub u64);
 pub enum Presence {
     /// It has a map stream.
     Online {
-        /// When it came.
+        /// When it came online.
         since: Time,
-        /// Its stream; a newer one takes its place.
+        /// Its current stream; a newer one replaces it.
         stream: StreamNo,
     },
-    /// Its stream has ended a moment ago; it counts as online until the grace is over.
+    /// Its stream has just ended. It counts as online until the grace period is over.
     Lingering {
-        /// When it came.
+        /// When it came online.
         since: Time,
         /// When its stream ended.
         left: Time,
-        /// When the grace is over.
+        /// When the grace period ends.
         until: Time,
     },
     /// It is not connected.
@@ -85,12 +83,12 @@ pub enum Presence {
 }
 
 impl Presence {
-    /// What peers are told.
+    /// Whether peers see the node as online.
     pub fn is_online(self) -> bool {
         !matches!(self, Presence::Offline { .. })
     }
 
-    /// Last seen: when the connection began, or when it ended.
+    /// The last-seen time that peers get: when the connection began or, if the node is offline, when it ended.
     pub fn seen(self) -> Time {
         match self {
             Presence::Online { since, .. }
@@ -100,19 +98,18 @@ impl Presence {
     }
 }
 
-/// When a node's key stops being good.
+/// When a node's key expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// Never.
     Never,
-    /// At a time to come.
+    /// In the future, or due now.
     At(Time),
-    /// It has happened, and everyone was told.
+    /// The key has expired, and peers see it as expired.
     Passed(Time),
 }
 
 impl Expiry {
-    /// The time, past or future.
+    /// The time, past or future; `None` for never.
     pub fn time(self) -> Option<Time> {
         match self {
             Expiry::Never => None,
@@ -120,12 +117,11 @@ impl Expiry {
         }
     }
 
-    /// Whether it has happened.
     pub fn is_past(self) -> bool {
         matches!(self, Expiry::Passed(_))
     }
 
-    /// From a stored or asked-for time.
+    /// The expiry for a stored or requested time.
     pub fn from_time(at: Option<Time>, now: Time) -> Expiry {
         match at {
             None => Expiry::Never,
@@ -135,26 +131,25 @@ impl Expiry {
     }
 }
 
-/// How a node came in.
+/// How a node was authorised when it registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegisterMethod {
-    /// With an auth key.
+    /// By a pre-auth key.
     AuthKey,
-    /// An administrator let it in.
+    /// By an administrator.
     Cli,
-    /// A person logged in at an identity provider.
+    /// By a login at an identity provider.
     Oidc,
 }
 
-/// Where a node can be reached now. Volatile: it is written with the same commit as everything else, and holds even where
-/// the disk refuses.
+/// Where a node can currently be reached. This is volatile: it is written with the same commit as everything else, and
+/// takes effect even if the disk write fails.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contact {
-    /// Addresses and ports.
     pub endpoints: Vec<SocketAddr>,
-    /// Discovery key; zero until the client has told one.
+    /// Zero until the client has sent one.
     pub disco_key: DiscoKey,
-    /// What the client measured of its network, with its home relay region.
+    /// The client's measurements of its network, which include its home relay region.
     pub net_info: Option<Arc<NetInfo>>,
 }
 
@@ -168,49 +163,40 @@ impl Contact {
 /// A machine in the tailnet, under one owner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Number for its whole life, never given again.
+    /// Never changes and is never reused.
     pub id: NodeId,
-    /// The machine that it runs on.
     pub machine_key: MachineKey,
-    /// Its key now.
     pub node_key: NodeKey,
-    /// Who it belongs to.
     pub owner: Owner,
-    /// The name that its host has given itself, as it came.
+    /// The host's name, as the client sent it.
     pub hostname: String,
-    /// Its DNS label: clean and unique.
+    /// The node's DNS label, which is valid and unique.
     pub name: String,
-    /// Whether an administrator chose the name, so that it no longer follows the host's.
+    /// Whether an administrator chose the name, so that it does not follow the host's.
     pub name_pinned: bool,
-    /// IPv4 address.
     pub v4: Option<Ipv4Addr>,
-    /// IPv6 address.
     pub v6: Option<Ipv6Addr>,
-    /// What the client tells of its host; its network measurements are in `contact`.
+    /// What the client reports about its host, without the network measurements, which are in `contact`.
     pub hostinfo: Arc<Hostinfo>,
     /// The client's capability version.
     pub cap: CapVer,
-    /// Where it can be reached.
     pub contact: Contact,
-    /// Whether it is connected.
     pub presence: Presence,
-    /// When its key stops being good.
     pub expiry: Expiry,
-    /// Whether it vanishes when it goes offline.
+    /// Whether it is deleted some time after it goes offline.
     pub ephemeral: bool,
-    /// How it came in.
     pub method: RegisterMethod,
-    /// The key with which it came in, as long as that exists.
+    /// The pre-auth key with which it registered, as long as that key exists.
     pub auth_key: Option<AuthKeyId>,
-    /// Routes that were approved, whether it offers them or not.
+    /// Routes that were approved, whether the node advertises them or not.
     pub approved_routes: BTreeSet<IpNet>,
-    /// When it registered first.
+    /// When it first registered.
     pub created: Time,
 }
 
 impl Node {
-    /// Whether everyone else is told the same of this row and of another version of it, and the policy knows the same of
-    /// both. A stream that takes another's place, for one, is nobody's business.
+    /// Whether two versions of this row look the same to all other nodes and to the policy. A stream that replaces
+    /// another, for example, makes no difference to anyone else.
     pub fn same_to_others(&self, other: &Node) -> bool {
         let Node {
             id,
@@ -252,12 +238,12 @@ impl Node {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
     }
 
-    /// The routes that it offers.
+    /// The routes that the client advertises, approved or not.
     pub fn advertised_routes(&self) -> &[IpNet] {
         &self.hostinfo.routable_ips
     }
 
-    /// The routes that it offers and that were approved.
+    /// The routes that are both advertised and approved, sorted.
     pub fn live_routes(&self) -> Vec<IpNet> {
         let mut routes: Vec<IpNet> =
             self.advertised_routes().iter().filter(|r| self.approved_routes.contains(r)).copied().collect();
@@ -267,25 +253,22 @@ impl Node {
     }
 }
 
-/// What is left of a deleted node: its client must hear that it has to log in again.
+/// What remains of a deleted node, so that the server can tell its client to log in again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
-    /// The node that was.
+    /// The id of the deleted node.
     pub node: NodeId,
-    /// Its key.
     pub node_key: NodeKey,
-    /// Its machine.
     pub machine_key: MachineKey,
-    /// When it was deleted.
     pub deleted: Time,
 }
 
 /// How long a tombstone is kept: 30 days, in seconds.
 pub const TOMBSTONE_SECS: i64 = 30 * 24 * 3600;
-/// How many tombstones are kept at most; the oldest give way.
+/// How many tombstones are kept; beyond it, the oldest is dropped.
 pub const MAX_TOMBSTONES: usize = 10_000;
 
-/// One default route stands for both: an exit node has IPv4 and IPv6 or is none.
+/// Adds the other default route if one of the two is there: an exit node serves both IPv4 and IPv6.
 pub fn with_both_defaults(mut routes: BTreeSet<IpNet>) -> BTreeSet<IpNet> {
     let defaults = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     if defaults.iter().any(|d| routes.contains(d)) {

@@ -1,18 +1,17 @@
-//! The policy of a tailnet, as a row.
+//! The row of a tailnet's policy.
 
 use std::sync::Arc;
 
 use headsail_policy::{Policy, Refusal, Settings};
 use headsail_wire::time::Time;
 
-/// The policy that holds.
+/// The policy in effect.
 #[derive(Clone, Debug)]
 pub struct PolicyRow {
-    /// What was read of the text.
     pub policy: Arc<Policy>,
-    /// When it was set.
+    /// When it took effect.
     pub updated: Time,
-    /// Whether it is kept in the database; else it comes from a file, which is read at every start.
+    /// Whether it is stored in the database. Otherwise it comes from a file, which is read at every startup.
     pub kept: bool,
 }
 
@@ -23,16 +22,16 @@ impl PartialEq for PolicyRow {
 }
 
 impl PolicyRow {
-    /// Reads a policy text. `user:*@domain` may name the given domains alone, or any domain where none is given.
+    /// Parses a policy. `user:*@domain` may only use the given domains, or any domain if none are given.
     ///
     /// # Errors
-    /// Everything that is wrong with the text.
+    /// All problems of the policy.
     pub fn parse(text: &str, domains: &[String], updated: Time, kept: bool) -> Result<PolicyRow, Refusal> {
         let policy = Policy::parse(text, &Settings { domains: domains.to_vec() })?;
         Ok(PolicyRow { policy: Arc::new(policy), updated, kept })
     }
 
-    /// The text as it was given.
+    /// The policy's text, unchanged.
     pub fn text(&self) -> &str {
         self.policy.text()
     }

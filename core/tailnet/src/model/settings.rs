@@ -1,4 +1,4 @@
-//! What the configuration decides about a tailnet.
+//! The settings of a tailnet that come from the configuration.
 
 use std::sync::Arc;
 
@@ -6,54 +6,52 @@ use headsail_wire::derp_map::DerpMap;
 use headsail_wire::dns::DnsConfig;
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// How addresses are given out.
+/// How addresses are allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allocation {
-    /// One after the other.
+    /// Each new node gets the next free address after the highest one so far.
     Sequential,
-    /// Anywhere in the prefix.
+    /// Each new node gets a random free address of the prefix.
     Random,
 }
 
-/// The configured facts of a tailnet. At least one prefix is set.
+/// The configured settings of a tailnet. At least one of the two prefixes is set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// DNS suffix of node names, without dots at the ends; may be empty.
+    /// DNS suffix of node names, without leading or trailing dots; may be empty.
     pub base_domain: String,
-    /// IPv4 addresses of nodes come from here.
+    /// Prefix of the nodes' IPv4 addresses.
     pub v4: Option<Ipv4Net>,
-    /// IPv6 addresses of nodes come from here.
+    /// Prefix of the nodes' IPv6 addresses.
     pub v6: Option<Ipv6Net>,
-    /// How they are given out.
     pub allocation: Allocation,
-    /// DNS settings of every node.
+    /// The DNS settings that all nodes have in common.
     pub dns: Arc<DnsConfig>,
-    /// Whether `node.user.domain` resolves besides `node.domain`; `None` for as long as the tailnet is
-    /// small and has no extra records.
+    /// Whether `node.user.domain` resolves in addition to `node.domain`. `None` means that it does as long as the tailnet
+    /// is small and has no extra DNS records.
     pub user_names: Option<bool>,
-    /// The domains that a new policy may name users by, in lower case; empty stands for those of the users' e-mail
-    /// addresses.
+    /// The domains, in lower case, that a new policy may use in `user:*@domain`. If there are none, those of the users'
+    /// e-mail addresses are allowed.
     pub policy_domains: Vec<String>,
-    /// The relays.
     pub derp: Arc<DerpMap>,
-    /// Seconds that the key of a user's node is good for; `None` for ever.
+    /// Seconds until the key of a user's node expires; `None` for never.
     pub node_expiry: Option<i64>,
-    /// Seconds that an ephemeral node may be offline.
+    /// Seconds after which an offline ephemeral node is deleted.
     pub ephemeral_timeout: i64,
-    /// Milliseconds that a node counts as online after its stream has ended.
+    /// The grace period: milliseconds for which a node counts as online after its stream has ended.
     pub grace_millis: i64,
-    /// Whether files may be sent between nodes of one user.
+    /// Whether nodes of the same user may send each other files.
     pub taildrop: bool,
-    /// Whether clients are told to update themselves.
+    /// Whether clients update themselves by default.
     pub auto_update: bool,
-    /// Seconds that a login waits for a person.
+    /// Seconds after which a pending login times out.
     pub ticket_secs: i64,
-    /// How many logins may wait at once.
+    /// How many logins are kept; beyond it, settled ones and then the oldest are dropped.
     pub max_tickets: usize,
 }
 
 impl Settings {
-    /// What a tailnet has that nobody configured.
+    /// The settings of a tailnet without any configuration.
     pub fn basic() -> Settings {
         Settings {
             base_domain: "mesh.internal".into(),

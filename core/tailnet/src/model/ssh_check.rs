@@ -1,26 +1,24 @@
-//! SSH sessions that need a person's consent (`action: check` in the policy).
+//! SSH sessions that a person has to approve (`action: check` in the policy).
 
 use headsail_wire::ids::NodeId;
 use headsail_wire::time::Time;
 
 use crate::model::ticket::TicketState;
 
-/// How many checks are kept at most; the oldest give way.
+/// How many checks are kept; beyond it, the oldest is dropped.
 pub const MAX_SSH_CHECKS: usize = 4096;
 
-/// One node's wish to log in to another, and what became of it.
+/// A request to log in from one node to another by SSH, and its outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SshCheck {
-    /// Like the id of a ticket.
+    /// Has the form of a ticket's id.
     pub id: String,
-    /// Where the session comes from.
     pub src: NodeId,
-    /// Where it goes; only this node may ask.
+    /// The destination; only this node may ask for the outcome.
     pub dst: NodeId,
     /// The account on the destination.
     pub account: String,
-    /// How far it has come.
     pub state: TicketState,
-    /// When it is forgotten: a granted one is good for further sessions until then.
+    /// When the check is deleted. Until then, an approved one covers further sessions.
     pub until: Time,
 }

@@ -1,4 +1,4 @@
-//! Logins that wait for a person.
+//! Logins that a person has to approve.
 
 use std::sync::Arc;
 
@@ -7,55 +7,50 @@ use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::time::Time;
 
-/// What the text of a ticket's id starts with.
 pub const TICKET_PREFIX: &str = "hskey-authreq-";
-/// How many characters follow the prefix.
+/// The number of characters after the prefix of a ticket's id.
 pub const TICKET_LEN: usize = 24;
 
-/// Makes a ticket id of 12 random bytes: 38 characters, unguessable.
+/// Creates an unguessable ticket id of 38 characters from 12 random bytes.
 pub fn ticket_id(random: &[u8; 12]) -> String {
     format!("{TICKET_PREFIX}{}", headsail_wire::keys::hex(random))
 }
 
-/// A machine that asks to come in without a key.
+/// A machine's request to register without a pre-auth key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asking {
-    /// The machine; nobody else may take the answer.
+    /// The machine; only it learns the outcome.
     pub machine_key: MachineKey,
-    /// The key to authorise.
+    /// The node key to authorise.
     pub node_key: NodeKey,
-    /// The key that the node had before, zero for none.
+    /// The node's previous key; zero for none.
     pub old_node_key: NodeKey,
-    /// The host.
     pub hostinfo: Arc<Hostinfo>,
-    /// The client's capability version.
     pub cap: CapVer,
-    /// Whether the node is to vanish when it goes offline.
+    /// Whether the node should be deleted some time after it goes offline.
     pub ephemeral: bool,
-    /// The expiry that the client asked for.
+    /// The expiry that the client requested.
     pub expiry: Option<Time>,
 }
 
-/// How far a login has come.
+/// Whether a login or an SSH session was approved.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TicketState {
-    /// Nobody has decided.
+    /// No decision yet.
     Waiting,
-    /// The machine is in.
+    /// Approved.
     Granted,
-    /// Somebody said no; the text is for the user.
+    /// Denied, with a message for the user.
     Refused(String),
 }
 
-/// A login that waits for a person, or did.
+/// A login, pending or settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ticket {
     /// `hskey-authreq-` and 24 hex digits.
     pub id: String,
-    /// Who asks for what.
     pub asking: Asking,
-    /// How far it has come.
     pub state: TicketState,
-    /// When it is forgotten.
+    /// When the ticket is deleted, whatever its state.
     pub until: Time,
 }

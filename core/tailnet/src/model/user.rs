@@ -1,4 +1,4 @@
-//! Users.
+//! Users, and the checks of what is displayed about them.
 
 use headsail_policy::Role;
 use headsail_wire::ids::{TAGGED_DEVICES, UserId};
@@ -6,46 +6,44 @@ use headsail_wire::text::steers;
 use headsail_wire::time::Time;
 use headsail_wire::user::UserProfile;
 
-/// A person, or whatever else may own nodes.
+/// A person or role that can own nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Number for its whole life.
+    /// Never changes and is never reused.
     pub id: UserId,
-    /// Login name; unique among users without a provider.
+    /// Unique among users without an identity provider.
     pub name: String,
-    /// Name for people; may be empty.
+    /// May be empty.
     pub display_name: String,
     /// May be empty.
     pub email: String,
-    /// Who vouches, `""` for a local user.
+    /// Name of the identity provider; empty for a local user.
     pub provider: String,
-    /// The provider's id of the user, `""` for a local user.
+    /// The identity provider's id of the user; empty for a local user.
     pub provider_id: String,
     /// May be empty.
     pub picture_url: String,
-    /// What the user may do in the tailnet.
     pub role: Role,
-    /// When the user was made.
     pub created: Time,
 }
 
-/// Longest user name, display name and e-mail address.
+/// Maximum length in bytes of user names, display names and e-mail addresses.
 pub const MAX_USER_NAME: usize = 255;
-/// Longest address of a picture.
+/// Maximum length in bytes of a picture's URL.
 const MAX_PICTURE_URL: usize = 2048;
 
 impl User {
-    /// What the user logs in as: the e-mail address where there is one, else the name.
+    /// The login name: the e-mail address if there is one, otherwise the name.
     pub fn login_name(&self) -> &str {
         if self.email.is_empty() { &self.name } else { &self.email }
     }
 
-    /// What people are shown.
+    /// The name to display: the display name if there is one, otherwise the login name.
     pub fn label(&self) -> &str {
         if self.display_name.is_empty() { self.login_name() } else { &self.display_name }
     }
 
-    /// What clients are told.
+    /// What clients are sent about the user.
     pub fn profile(&self) -> UserProfile {
         UserProfile {
             id: self.id,
@@ -58,7 +56,7 @@ impl User {
     /// Checks a user name.
     ///
     /// # Errors
-    /// A sentence that says what a name has to look like.
+    /// A sentence that says which rule the name breaks.
     pub fn check_name(name: &str) -> Result<(), String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-._@+".contains(c);
         let rule = if name.len() < 2 {
@@ -68,7 +66,7 @@ impl User {
         } else if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
             "must start with a letter"
         } else if !name.chars().all(allowed) {
-            "may contain letters, digits, `-`, `.`, `_`, `+` and one `@`"
+            "may contain only letters, digits, `-`, `.`, `_`, `+` and one `@`"
         } else if name.matches('@').count() > 1 {
             "may contain only one `@`"
         } else {
@@ -77,10 +75,10 @@ impl User {
         Err(format!("user name `{name}` {rule}"))
     }
 
-    /// Checks what people and clients are shown of a user; each may be empty.
+    /// Checks the texts that are displayed about a user; each may be empty.
     ///
     /// # Errors
-    /// A sentence that says which one has to look like what.
+    /// A sentence that says which text breaks which rule.
     pub fn check_shown(display_name: &str, email: &str, picture_url: &str) -> Result<(), String> {
         if display_name.len() > MAX_USER_NAME || display_name.chars().any(steers) {
             return Err(format!(
@@ -109,12 +107,12 @@ impl User {
     }
 }
 
-/// The beginning of a text, fit to be shown.
+/// The beginning of a text, without characters that would garble the message it is quoted in.
 fn legible(text: &str) -> String {
     text.chars().take(40).map(|c| if steers(c) { '?' } else { c }).collect()
 }
 
-/// The profile that stands for the owner of every tagged node.
+/// The profile that clients see as the owner of every tagged node.
 pub fn tagged_devices_profile() -> UserProfile {
     UserProfile {
         id: TAGGED_DEVICES,

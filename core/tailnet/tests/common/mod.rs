@@ -1,5 +1,5 @@
-//! A small tailnet to tell stories about.
-#![allow(dead_code, reason = "every story uses another part of it")]
+//! Fixture of the tests: a small tailnet with a clock, and clients for it.
+#![allow(dead_code, reason = "each test crate uses a different part")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use headsail_wire::keys::{DiscoKey, MachineKey, NodeKey};
 use headsail_wire::map::MapResponse;
 use headsail_wire::time::Time;
 
-/// The tailnet, its clock, and as much chance as a story needs.
+/// A tailnet with its clock and a deterministic source of randomness.
 pub struct Town {
     pub t: Tailnet,
     pub now: Time,
     chance: u8,
 }
 
-/// An auth key as its holder has it.
+/// A pre-auth key with its text.
 pub struct Shown {
     pub id: AuthKeyId,
     pub text: String,
@@ -49,7 +49,7 @@ impl Town {
         Town { t: Tailnet::empty(Arc::new(settings)), now: Time::from_secs(1_750_000_000), chance: 0 }
     }
 
-    /// Decides and applies.
+    /// Decides a command and applies its changes.
     pub fn try_to(&mut self, command: Command) -> Result<Vec<Change>, Rejection> {
         let mut fill = |buffer: &mut [u8]| {
             self.chance = self.chance.wrapping_add(1);
@@ -72,7 +72,7 @@ impl Town {
         self.t.users().find(|u| u.name == name).expect("the user is there").id
     }
 
-    /// A reusable key without tags that never expires, unless edited.
+    /// Creates a key: unless `edit` changes it, a reusable one without tags that never expires.
     pub fn key(&mut self, user: UserId, edit: impl FnOnce(&mut NewAuthKey)) -> Shown {
         let count = self.t.auth_keys().count() as u8;
         let key = mint(AUTH_KEY_PREFIX, &[count + 1; 44]);
@@ -90,7 +90,7 @@ impl Town {
         Shown { id: self.t.auth_key_by_prefix(&key.prefix).expect("the key is there").id, text: key.text }
     }
 
-    /// A policy that lets everyone reach everyone, in which these tags exist.
+    /// Sets a policy that allows everything and defines these tags.
     pub fn has_tags(&mut self, all: &[&str]) {
         let owners: Vec<String> = all.iter().map(|tag| format!(r#""{tag}": []"#)).collect();
         let text = format!(
@@ -110,7 +110,7 @@ impl Town {
         self.node(client)
     }
 
-    /// The node that a client's key of now belongs to.
+    /// The node that has a client's current key.
     pub fn node(&self, client: &Client) -> Arc<Node> {
         self.t.node_by_key(&client.node).expect("the client has a node").clone()
     }
@@ -119,11 +119,11 @@ impl Town {
         self.t.node_by_key(&client.node).is_some()
     }
 
-    /// The only login that waits.
+    /// The only pending login.
     pub fn waiting(&self) -> Arc<Ticket> {
         let mut all = self.t.tickets().filter(|k| k.state == TicketState::Waiting);
-        let ticket = all.next().expect("a login waits").clone();
-        assert!(all.next().is_none(), "only one login waits");
+        let ticket = all.next().expect("a login is pending").clone();
+        assert!(all.next().is_none(), "only one login is pending");
         ticket
     }
 
@@ -146,7 +146,7 @@ impl Town {
         self.make(Command::MapUpdate { node, telling: Box::new(client.tells()) });
     }
 
-    /// Time passes, and what is due happens when it is due.
+    /// Advances the clock, and handles each deadline when it is due.
     pub fn pass(&mut self, seconds: i64) {
         let until = self.now.plus_secs(seconds);
         while let Some(at) = Deadlines::of(&self.t).deadline().filter(|at| *at <= until) {
@@ -162,12 +162,12 @@ impl Town {
         project(&self.t, self.node(client).id).expect("the node has a view")
     }
 
-    /// What a client that was told `then` is told now.
+    /// The frame that a client gets that is up to date with `then`.
     pub fn told_since(&self, then: &Tailnet, viewer: NodeId) -> MapResponse {
         match step(then, &self.t).delta(viewer) {
             Delta::Nothing => MapResponse::default(),
             Delta::Frame(frame) => *frame,
-            Delta::Gone => panic!("the viewer is gone"),
+            Delta::Gone => panic!("the viewer was deleted"),
         }
     }
 }
@@ -197,7 +197,7 @@ impl Client {
         }
     }
 
-    /// The same machine with a new node key.
+    /// The same machine after it has rotated its node key.
     pub fn rotated(&self, number: u8) -> Client {
         Client { node: NodeKey::from_bytes([number; 32]), old: self.node, ..self.clone() }
     }
@@ -206,7 +206,7 @@ impl Client {
         Registration { auth_key: ShownKey::of(key_text), ..self.asks() }
     }
 
-    /// A registration without a key.
+    /// A registration without a pre-auth key.
     pub fn asks(&self) -> Registration {
         Registration {
             machine_key: self.machine,
@@ -220,7 +220,7 @@ impl Client {
         }
     }
 
-    /// What a client sends to log out.
+    /// The request that logs the client out.
     pub fn logs_out(&self) -> Registration {
         Registration { expiry: Some(Time::from_secs(123)), ..self.asks() }
     }
@@ -255,7 +255,7 @@ impl Client {
     }
 }
 
-/// The way from one snapshot to another.
+/// The step from one snapshot to another.
 pub fn step(then: &Tailnet, now: &Tailnet) -> Step {
     Step::new(Arc::new(then.clone()), Arc::new(now.clone()))
 }
@@ -265,7 +265,7 @@ pub fn tags(all: &[&str]) -> BTreeSet<String> {
     all.iter().map(|t| (*t).to_owned()).collect()
 }
 
-/// The words of a refusal.
+/// The text of a rejection.
 pub fn words<T: std::fmt::Debug>(outcome: Result<T, Rejection>) -> String {
-    outcome.expect_err("this is refused").text()
+    outcome.expect_err("the command is rejected").text()
 }
