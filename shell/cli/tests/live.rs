@@ -1,4 +1,6 @@
-//! The built program against itself: a server, and the commands that administer it.
+//! The built program end to end: a server, and the commands that administer it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod support;
 
@@ -14,7 +16,7 @@ use support::Outcome;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_headsail");
 
-/// A configured installation in a directory of its own.
+/// A configured installation with its own directory.
 struct Installation {
     dir: PathBuf,
     server: Option<Child>,
@@ -40,7 +42,7 @@ impl Installation {
         self.start_as(Command::new(PROGRAM).stderr(Stdio::null()));
     }
 
-    /// Starts the program that is given, with arguments of its own and somewhere to complain.
+    /// Starts the given program, whose arguments and stderr the caller may have set.
     fn start_as(&mut self, program: &mut Command) {
         let server = program
             .args(["serve", "--config"])
@@ -50,11 +52,11 @@ impl Installation {
             .stdout(Stdio::null())
             .spawn();
         self.server = Some(server.unwrap());
-        // The command itself waits for the socket.
+        // `health` waits for the socket to appear.
         self.run("health").ok();
     }
 
-    /// Ends the server; it has time to do so politely.
+    /// Stops the server with SIGTERM and waits for its graceful shutdown.
     fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
             let asked = Command::new("kill").arg(server.id().to_string()).status();
@@ -72,14 +74,14 @@ impl Installation {
         serde_json::from_str(&self.run(&format!("{words} -o json")).ok()).unwrap()
     }
 
-    /// A file with this policy.
+    /// Writes this policy to a file and returns its path.
     fn policy(&self, text: &str) -> String {
         let file = self.dir.join("policy.hujson");
         std::fs::write(&file, text).unwrap();
         file.display().to_string()
     }
 
-    /// A node of alice with a route.
+    /// Registers a node of alice that advertises a route.
     fn with_router(&self) {
         self.run("users create alice").ok();
         let id = format!("hskey-authreq-{}", "a".repeat(24));
@@ -112,7 +114,7 @@ const POLICY: &str = r#"{
 "#;
 
 #[test]
-fn the_networking_guide_on_a_real_server() {
+fn the_commands_of_headscales_routing_guide_work_on_a_real_server() {
     let mut here = Installation::new("guide");
     here.start();
     here.with_router();
@@ -137,7 +139,7 @@ fn the_networking_guide_on_a_real_server() {
 }
 
 #[test]
-fn policies_are_checked_explained_previewed_and_kept() {
+fn policies_are_checked_explained_previewed_and_survive_a_restart() {
     let mut here = Installation::new("policy");
     here.start();
     here.with_router();
@@ -180,14 +182,14 @@ fn policies_are_checked_explained_previewed_and_kept() {
 }
 
 #[test]
-fn previews_tell_the_difference() {
+fn previews_show_only_what_differs() {
     let mut here = Installation::new("preview");
     here.start();
     here.with_router();
     here.run("nodes approve-routes -i router -r 192.168.1.0/24").ok();
     let id = format!("hskey-authreq-{}", "b".repeat(24));
     here.run(&format!("debug create-node --name laptop --user alice --key {id}")).ok();
-    // The URL of the page will do.
+    // The URL of the login page is accepted instead of the id.
     here.run(&format!("auth register -u alice --auth-id http://127.0.0.1:8080/register/{id}")).ok();
     let ssh = here.policy(r#"{"acls": [{"action": "accept", "src": ["alice@"], "dst": ["*:22"]}]}"#);
     let preview = here.run(&format!("policy preview -f {ssh}")).ok();
@@ -204,7 +206,7 @@ fn previews_tell_the_difference() {
 }
 
 #[test]
-fn policies_without_a_server() {
+fn policies_can_be_managed_without_a_server() {
     const BYPASS: &str = "--bypass-server-and-access-database-directly";
     let mut here = Installation::new("offline");
     let file = here.policy(POLICY);
@@ -238,7 +240,7 @@ fn policies_without_a_server() {
 }
 
 #[test]
-fn what_forbids_a_start_is_one_object_for_programs() {
+fn configtest_reports_all_problems_in_one_object() {
     let here = Installation::new("configtest");
     let file = here.dir.join("config.yaml");
     let config = std::fs::read_to_string(&file).unwrap();
@@ -246,14 +248,14 @@ fn what_forbids_a_start_is_one_object_for_programs() {
         .unwrap();
     let told = here.run("configtest -o json").failed();
     let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["error"], "no server would start, 2 problems", "{told}");
+    assert_eq!(told["error"], "the server would not start (2 problems)", "{told}");
     assert!(told["errors"][0]["message"].as_str().unwrap().contains("key file"), "{told}");
     assert!(told["warnings"].is_array(), "{told}");
     let told = here.run("configtest").failed();
-    assert!(told.contains("Error: no server would start, 2 problems:\n  "), "{told}");
+    assert!(told.contains("Error: the server would not start (2 problems):\n  "), "{told}");
 }
 
-/// How far files of a process may grow.
+/// Limits how large a process may make its files.
 fn limit_files(process: &Child, bytes: Option<u64>) {
     let pid = Pid::from_child(process);
     let limit = Rlimit { current: bytes, maximum: None };
@@ -261,10 +263,10 @@ fn limit_files(process: &Child, bytes: Option<u64>) {
 }
 
 #[test]
-fn a_full_disk_and_a_log_that_cannot_be_written_end_no_server() {
+fn the_server_survives_a_full_disk_and_an_unwritable_log() {
     let mut here = Installation::new("full");
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    // Files that may not grow are a disk that is full, to a program that ignores the signal about it.
+    // To a program that ignores SIGXFSZ, files that must not grow look like a full disk.
     let trap = "trap '' XFSZ; exec \"$0\" \"$@\"";
     here.start_as(Command::new("sh").args(["-c", trap, PROGRAM]).stderr(full));
     here.run("users create alice").ok();
@@ -275,18 +277,18 @@ fn a_full_disk_and_a_log_that_cannot_be_written_end_no_server() {
     let deadline = Instant::now() + Duration::from_secs(10);
     let healthy = || here.run("health").code == Some(0);
     while healthy() {
-        assert!(Instant::now() < deadline, "it says that it could save something");
+        assert!(Instant::now() < deadline, "health still reports success");
     }
     limit_files(server, None);
     here.run("users create bob").ok();
     while !healthy() {
-        assert!(Instant::now() < deadline, "it says that it could save nothing");
+        assert!(Instant::now() < deadline, "health still reports a failure");
     }
     here.stop();
 }
 
 #[test]
-fn a_failed_start_is_one_line_of_a_log_that_is_json() {
+fn a_failed_start_is_one_json_log_line() {
     let start = |addition: &str| {
         let here = Installation::new("json");
         let file = here.dir.join("config.yaml");
@@ -306,7 +308,7 @@ fn a_failed_start_is_one_line_of_a_log_that_is_json() {
 }
 
 #[test]
-fn the_log_tells_what_becomes_of_nodes_and_of_the_server() {
+fn the_log_reports_changes_to_nodes_and_the_servers_shutdown() {
     let mut here = Installation::new("log");
     let file = here.dir.join("log");
     here.start_as(Command::new(PROGRAM).stderr(std::fs::File::create(&file).unwrap()));
@@ -327,9 +329,9 @@ fn the_log_tells_what_becomes_of_nodes_and_of_the_server() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_nothing_up() {
+fn logging_never_blocks_the_server() {
     let (reader, mut writer) = std::io::pipe().unwrap();
-    // As much as a pipe of Linux holds: whoever writes another byte waits.
+    // Fill the pipe: on Linux it holds this much, and the next write would block.
     writer.write_all(&[b'\n'; 65_536]).unwrap();
     let mut here = Installation::new("unread");
     here.start_as(Command::new(PROGRAM).stderr(writer));
