@@ -1,4 +1,4 @@
-//! The one binary: `serve`, and the admin commands that talk to a running server.
+//! The `headsail` binary: `serve`, and the admin commands that talk to a running server.
 
 // These macros panic if the output is closed or full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]

@@ -354,8 +354,8 @@ fn usage_errors_use_the_requested_format() {
         assert_eq!(format_of(&argv(line)), format, "{line}");
     }
     let misuse = Cli::read(&argv("headsail nodes delete -o json-line")).unwrap_err();
-    let told = Failure::usage(&misuse).render(Format::JsonLine);
-    assert!(told == r#"{"error":"required argument missing: `--identifier <NODE>`"}"#, "{told}");
+    let message = Failure::usage(&misuse).render(Format::JsonLine);
+    assert!(message == r#"{"error":"required argument missing: `--identifier <NODE>`"}"#, "{message}");
 }
 
 /// The message for an invalid command line, which must be our own rather than clap's and the same in every format.
@@ -374,7 +374,7 @@ fn misuse(line: &str) -> String {
 #[test]
 fn usage_errors_have_one_style() {
     let not_an_id = |text: &str| format!("`{text}` is not an id; ids are whole numbers from 1");
-    for (line, told) in [
+    for (line, message) in [
         (
             "preauthkeys create -u 1 -e -5m",
             "--expiration: `-5m` is not a duration: it is negative; write it as `90s`, `30m`, `12h` or `180d`",
@@ -407,12 +407,12 @@ fn usage_errors_have_one_style() {
         ("users create a -e x -e y", "`--email <EMAIL>` is given more than once"),
         ("nodes expire -i 1 --disable=maybe", "--disable: `maybe` is neither true nor false"),
     ] {
-        assert_eq!(misuse(line), told, "{line}");
+        assert_eq!(misuse(line), message, "{line}");
     }
     let e = Cli::read(&argv("headsail users")).unwrap_err();
-    let told = Failure::usage(&e);
-    assert!(told.render(Format::Text).contains("Commands:"));
-    assert!(told.render(Format::Json).contains("a command is missing"));
+    let message = Failure::usage(&e);
+    assert!(message.render(Format::Text).contains("Commands:"));
+    assert!(message.render(Format::Json).contains("a command is missing"));
     let e = Cli::read(&argv("headsail users create")).unwrap_err();
     assert!(
         Failure::usage(&e).render(Format::Text).starts_with("Error: required argument missing: `<NAME>`\n\n")
@@ -441,8 +441,8 @@ fn times_are_parsed_as_the_api_parses_them() {
         );
     }
     for text in ["24h", "-5m", "0"] {
-        let told = misuse(&format!("nodes expire -i 3 --expiry {text}"));
-        assert!(told.starts_with(&format!("--expiry: `{text}` is a duration")), "{told}");
+        let message = misuse(&format!("nodes expire -i 3 --expiry {text}"));
+        assert!(message.starts_with(&format!("--expiry: `{text}` is a duration")), "{message}");
     }
 }
 

@@ -178,13 +178,13 @@ fn routes_are_selected_by_prefix_and_node_name() {
 #[test]
 fn destructive_commands_need_confirmation() {
     let server = network();
-    let told = server.run("nodes delete -i 4").failed();
-    assert!(told.starts_with("Error: Delete node `router` (4)?") && told.contains("--force"), "{told}");
+    let output = server.run("nodes delete -i 4").failed();
+    assert!(output.starts_with("Error: Delete node `router` (4)?") && output.contains("--force"), "{output}");
     assert!(!server.asked().iter().any(|line| line.starts_with("DELETE")));
     assert_eq!(server.run("nodes delete -i 4 --force").ok(), "Node `router` deleted.\n");
     assert_eq!(server.run("--force nodes del -i router -o json-line").ok(), "{}\n");
-    let told = server.run("users destroy bob -o json").failed();
-    assert!(told.starts_with("{\n\t\"error\": \"Delete user `bob` (2)"), "{told}");
+    let output = server.run("users destroy bob -o json").failed();
+    assert!(output.starts_with("{\n\t\"error\": \"Delete user `bob` (2)"), "{output}");
 }
 
 #[test]
@@ -236,8 +236,8 @@ fn failures_are_shown_to_people_and_programs() {
         "{\"error\":\"user `alice` exists\"}\n"
     );
     assert_eq!(server.run("users create alice -o yaml").failed().trim(), "error: user `alice` exists");
-    let told = server.run("users create -o json").failed();
-    assert!(serde_json::from_str::<Value>(&told).unwrap()["error"].is_string(), "{told}");
+    let output = server.run("users create -o json").failed();
+    assert!(serde_json::from_str::<Value>(&output).unwrap()["error"].is_string(), "{output}");
     assert!(server.run("users create").failed().contains("Usage: headsail users create"));
     assert!(server.run("nodes expire -i 77").failed().contains("no such thing"));
 }
@@ -247,15 +247,18 @@ fn policy_errors_are_shown_in_the_policy_text() {
     let server = network();
     let file = server.dir.join("policy.hujson");
     std::fs::write(&file, "{\"groups\": {\"bob\": []}}\n").unwrap();
-    let told = server.run(&format!("policy set -f {}", file.display())).failed();
+    let output = server.run(&format!("policy set -f {}", file.display())).failed();
     assert!(
-        told.starts_with("error: `bob` is not a user\n") && told.contains("policy.hujson:1:15"),
-        "{told}"
+        output.starts_with("error: `bob` is not a user\n") && output.contains("policy.hujson:1:15"),
+        "{output}"
     );
-    assert!(told.contains("help: write `bob@`"), "{told}");
-    let told = server.run(&format!("policy set -o json-line -f {}", file.display())).failed();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((&told["error"], &told["errors"][0]["line"]), (&json!("the policy has 1 error"), &json!(1)));
+    assert!(output.contains("help: write `bob@`"), "{output}");
+    let output = server.run(&format!("policy set -o json-line -f {}", file.display())).failed();
+    let output: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(
+        (&output["error"], &output["errors"][0]["line"]),
+        (&json!("the policy has 1 error"), &json!(1))
+    );
     assert!(
         server
             .run("policy set -f /nonexistent/p")
@@ -321,13 +324,13 @@ fn hostile_names_cannot_break_tables() {
     }
     // Programs get every byte.
     for format in ["json", "json-line", "yaml"] {
-        let told = server.run(&format!("nodes list -o {format}")).ok();
-        let told: Value = match format {
-            "yaml" => serde_saphyr::from_str(&told).unwrap(),
-            _ => serde_json::from_str(&told).unwrap(),
+        let output = server.run(&format!("nodes list -o {format}")).ok();
+        let output: Value = match format {
+            "yaml" => serde_saphyr::from_str(&output).unwrap(),
+            _ => serde_json::from_str(&output).unwrap(),
         };
         assert_eq!(
-            (told[0]["name"].as_str(), told[1]["name"].as_str()),
+            (output[0]["name"].as_str(), output[1]["name"].as_str()),
             (Some(wide.as_str()), Some(odd)),
             "{format}"
         );
@@ -341,8 +344,8 @@ fn yaml_keeps_each_value_on_the_line_of_its_key() {
         "yaml",
         &[("POST /api/v1/preauthkey", 200, json!({"preAuthKey": {"id": "5", "key": key}}))],
     );
-    let told = server.run("preauthkeys create -u 1 -o yaml").ok();
-    assert!(told.lines().any(|l| l == format!("key: {key}")), "{told}");
+    let output = server.run("preauthkeys create -u 1 -o yaml").ok();
+    assert!(output.lines().any(|l| l == format!("key: {key}")), "{output}");
 }
 
 #[test]

@@ -156,24 +156,24 @@ fn policies_are_checked_explained_previewed_and_survive_a_restart() {
         assert!(alice == "1" || yes.starts_with("yes: "), "{alice}: {yes}");
     }
     assert!(here.run("policy explain alice@ router:80").ok().starts_with("no: "));
-    let told = here.run("policy explain alice@ router:22,80").failed();
-    assert!(told.contains("`22,80`") && told.contains("one port at a time"), "{told}");
+    let output = here.run("policy explain alice@ router:22,80").failed();
+    assert!(output.contains("`22,80`") && output.contains("one port at a time"), "{output}");
     let narrower = here.policy(&POLICY.replace("tag:router:22", "tag:router:22,80"));
     here.run(&format!("policy set -f {narrower}")).ok();
     here.policy(POLICY);
     let faulty = here.policy(r#"{"groups": {"group:eng": ["bob"]}, "foo": 1, "acls": [], "acls": []}"#);
-    let told = here.run(&format!("policy check -f {faulty}")).failed();
-    assert!(told.contains("warning: `bob`") && !told.contains("error: `bob`"), "{told}");
-    assert_eq!(told.matches("is there twice").count(), 1, "{told}");
-    let told = here.run(&format!("policy check -o json -f {faulty}")).failed();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    let severities: Vec<_> = told["errors"].as_array().unwrap().iter().map(|f| &f["severity"]).collect();
-    assert!(severities.contains(&&"warning".into()) && severities.contains(&&"error".into()), "{told}");
+    let output = here.run(&format!("policy check -f {faulty}")).failed();
+    assert!(output.contains("warning: `bob`") && !output.contains("error: `bob`"), "{output}");
+    assert_eq!(output.matches("is there twice").count(), 1, "{output}");
+    let output = here.run(&format!("policy check -o json -f {faulty}")).failed();
+    let output: Value = serde_json::from_str(&output).unwrap();
+    let severities: Vec<_> = output["errors"].as_array().unwrap().iter().map(|f| &f["severity"]).collect();
+    assert!(severities.contains(&&"warning".into()) && severities.contains(&&"error".into()), "{output}");
     here.run(&format!("policy set -f {}", here.policy(POLICY))).ok();
 
     let bad = here.policy(&POLICY.replace("alice@", "alice"));
-    let told = here.run(&format!("policy set -f {bad}")).failed();
-    assert!(told.starts_with("error: ") && told.contains("policy.hujson:2:"), "{told}");
+    let output = here.run(&format!("policy set -f {bad}")).failed();
+    assert!(output.starts_with("error: ") && output.contains("policy.hujson:2:"), "{output}");
     assert_eq!(here.run("policy get").ok(), POLICY);
 
     here.stop();
@@ -216,8 +216,8 @@ fn policies_can_be_managed_without_a_server() {
     assert!(here.run(&format!("policy get {BYPASS}")).failed().contains("db.sqlite"), "a server uses it");
     here.stop();
 
-    let told = here.run(&format!("policy get {BYPASS}")).failed();
-    assert!(told.contains("no policy was set: every node may reach every other"), "{told}");
+    let output = here.run(&format!("policy get {BYPASS}")).failed();
+    assert!(output.contains("no policy was set: every node may reach every other"), "{output}");
     assert!(here.run(&format!("policy set -f {file} {BYPASS}")).failed().contains("--force"));
     here.run(&format!("policy set -f {file} --force {BYPASS}")).ok();
     assert_eq!(here.run("policy get --bypass-grpc-and-access-database-directly").ok(), POLICY);
@@ -246,13 +246,13 @@ fn configtest_reports_all_problems_in_one_object() {
     let config = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, config.replace("noise.key", "config.yaml").replace("s.sock", "config.yaml/s.sock"))
         .unwrap();
-    let told = here.run("configtest -o json").failed();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["error"], "the server would not start (2 problems)", "{told}");
-    assert!(told["errors"][0]["message"].as_str().unwrap().contains("key file"), "{told}");
-    assert!(told["warnings"].is_array(), "{told}");
-    let told = here.run("configtest").failed();
-    assert!(told.contains("Error: the server would not start (2 problems):\n  "), "{told}");
+    let output = here.run("configtest -o json").failed();
+    let output: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(output["error"], "the server would not start (2 problems)", "{output}");
+    assert!(output["errors"][0]["message"].as_str().unwrap().contains("key file"), "{output}");
+    assert!(output["warnings"].is_array(), "{output}");
+    let output = here.run("configtest").failed();
+    assert!(output.contains("Error: the server would not start (2 problems):\n  "), "{output}");
 }
 
 /// Limits how large a process may make its files.
@@ -272,8 +272,8 @@ fn the_server_survives_a_full_disk_and_an_unwritable_log() {
     here.run("users create alice").ok();
     let server = here.server.as_ref().unwrap();
     limit_files(server, Some(0));
-    let told = here.run("users create bob").failed();
-    assert!(told.contains("the disk or a quota is full"), "{told}");
+    let output = here.run("users create bob").failed();
+    assert!(output.contains("the disk or a quota is full"), "{output}");
     let deadline = Instant::now() + Duration::from_secs(10);
     let healthy = || here.run("health").code == Some(0);
     while healthy() {
@@ -298,11 +298,11 @@ fn a_failed_start_is_one_json_log_line() {
         here.run("serve").failed()
     };
     for (addition, why) in [("", "cannot use the key file"), ("taildrop: {enabled: perhaps}\n", "perhaps")] {
-        let told = start(&format!("log: {{format: json}}\n{addition}"));
-        let last = told.lines().last().unwrap();
-        let line: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {told}"));
+        let output = start(&format!("log: {{format: json}}\n{addition}"));
+        let last = output.lines().last().unwrap();
+        let line: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {output}"));
         assert_eq!(line["level"], "ERROR");
-        assert!(line["fields"]["message"].as_str().unwrap().contains(why), "{told}");
+        assert!(line["fields"]["message"].as_str().unwrap().contains(why), "{output}");
         assert!(start(addition).lines().any(|line| line.starts_with("Error: ")));
     }
 }
@@ -317,14 +317,14 @@ fn the_log_reports_changes_to_nodes_and_the_servers_shutdown() {
     here.stop();
     let log = std::fs::read_to_string(&file).unwrap();
     let mut lines = log.lines();
-    for told in [
+    for output in [
         "user `alice` (1) was made by=\"cli\"",
         "node `router` (1) of user `alice` (1) has joined",
         "node `router` (1) is gone by=\"cli\"",
         "stopping, because of SIGTERM",
         "stopped",
     ] {
-        assert!(lines.any(|line| line.contains(told)), "{told}: {log}");
+        assert!(lines.any(|line| line.contains(output)), "{output}: {log}");
     }
 }
 
