@@ -1,7 +1,7 @@
-//! How values are read from clients of several generations, and how they are written.
+//! Serde helpers that accept values as several generations of clients send them.
 //!
-//! Every module here is meant for `#[serde(with = "…")]` or `#[serde(deserialize_with = "…")]`. They read from JSON and
-//! from query strings alike, where every value is text.
+//! They are used with `#[serde(with = "…")]` and `#[serde(deserialize_with = "…")]`, and parse both JSON and query strings,
+//! in which every value is a string.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// `null` as the default of the type.
+/// Parses a value, with `null` as the type's default.
 pub fn or_default<'de, D, T>(d: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -22,7 +22,7 @@ where
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
-/// Reads a flag: a JSON boolean or its text, with Go's spellings. Nothing at all means `false`.
+/// Parses a JSON boolean or a string with Go's spellings of one. `null` and the empty string mean `false`.
 pub fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     struct Flag;
     impl<'de> Visitor<'de> for Flag {
@@ -47,13 +47,13 @@ pub fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     d.deserialize_any(Flag)
 }
 
-/// Either a number or its text: `7`, `"7"`. Absent, `null` and empty text read as `None`.
+/// Parses a number or a string of digits: `7`, `"7"`. `null` and the empty string are `None`.
 struct Number;
 
 impl<'de> Visitor<'de> for Number {
     type Value = Option<u64>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an id: a whole number, as a number or as text")
+        f.write_str("an id: a whole number or a string of digits")
     }
     fn visit_u64<E: Error>(self, v: u64) -> Result<Self::Value, E> {
         Ok(Some(v))
@@ -74,26 +74,26 @@ impl<'de> Visitor<'de> for Number {
     }
 }
 
-/// A 64-bit id, written as text because JavaScript loses digits of large numbers.
+/// A 64-bit id, written as a string because JavaScript numbers lose digits above 2^53.
 pub struct Id;
 
 impl Id {
-    /// Writes the id as text.
+    /// Writes the id as a string.
     pub fn serialize<S: Serializer>(id: &u64, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(id)
     }
 
-    /// Reads a number or its text; nothing is 0.
+    /// Parses a number or a string of digits; `null` and the empty string are 0.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
         Ok(d.deserialize_any(Number)?.unwrap_or(0))
     }
 }
 
-/// An id that may be missing. Older clients send 0 for "none".
+/// An optional id. Older clients send 0 for "none".
 pub struct OptId;
 
 impl OptId {
-    /// Writes the id as text, or `null`.
+    /// Writes the id as a string, or `null`.
     pub fn serialize<S: Serializer>(id: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
         match id {
             Some(id) => s.collect_str(id),
@@ -101,13 +101,13 @@ impl OptId {
         }
     }
 
-    /// Reads a number or its text; nothing and 0 are `None`.
+    /// Parses a number or a string of digits; `null`, the empty string and 0 are `None`.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
         Ok(d.deserialize_any(Number)?.filter(|&id| id != 0))
     }
 }
 
-/// What the schemas say of an id.
+/// The pattern of an id in the schemas.
 const ID_PATTERN: &str = "^[0-9]{1,20}$";
 
 impl JsonSchema for Id {
@@ -134,34 +134,34 @@ impl JsonSchema for OptId {
     }
 }
 
-/// Reads a time that may be missing: RFC 3339 text; `null`, empty text and Go's zero time are `None`. What lies behind the
-/// last time that can be told, as 9999-12-31T23:59:59Z does, is that last time; what lies before year 1 is refused.
+/// Parses an optional RFC 3339 time. `null`, the empty string and Go's zero time are `None`. A time after [`LAST_TIME`], such
+/// as 9999-12-31T23:59:59Z, becomes that time; a time before the year 1 is an error.
 pub fn opt_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
     let Some(text) = Option::<String>::deserialize(d)?.filter(|t| !t.is_empty()) else { return Ok(None) };
     match time(&text) {
         None => {
             Err(D::Error::custom(format_args!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z")))
         }
-        Some(t) if t < GO_ZERO_TIME => {
-            Err(D::Error::custom(format_args!("`{text}` lies before the year 1; send a later time, or none")))
-        }
+        Some(t) if t < GO_ZERO_TIME => Err(D::Error::custom(format_args!(
+            "`{text}` is before the year 1; send a later time, or omit it"
+        ))),
         Some(t) => Ok(Some(t).filter(|t| *t != GO_ZERO_TIME)),
     }
 }
 
-/// Reads RFC 3339 text; what lies behind [`LAST_TIME`] is that.
+/// Parses an RFC 3339 time; a time after [`LAST_TIME`] becomes that time.
 fn time(text: &str) -> Option<Timestamp> {
-    // The last hours of the year 9999 have dates that a time stamp does not reach.
-    let behind = || {
+    // `Timestamp` cannot represent the last hours of the year 9999.
+    let past_the_end = || {
         let pieces = Pieces::parse(text).ok()?;
-        let whole = pieces.time().is_some() && pieces.offset().is_some();
-        (whole && pieces.date().year() == 9999).then_some(LAST_TIME)
+        let complete = pieces.time().is_some() && pieces.offset().is_some();
+        (complete && pieces.date().year() == 9999).then_some(LAST_TIME)
     };
-    text.parse().ok().or_else(behind).map(|t: Timestamp| t.min(LAST_TIME))
+    text.parse().ok().or_else(past_the_end).map(|t: Timestamp| t.min(LAST_TIME))
 }
 
-/// The last time that can also be told in microseconds: 9999-12-30T22:00:00Z.
+/// The latest supported time, 9999-12-30T22:00:00Z: the last one that the database can store in microseconds.
 pub const LAST_TIME: Timestamp = Timestamp::constant(253_402_207_200, 0);
 
-/// What Go writes for a time that was never set: 0001-01-01T00:00:00Z.
+/// Go's zero time, which Go writes for a time that was never set: 0001-01-01T00:00:00Z.
 pub const GO_ZERO_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);

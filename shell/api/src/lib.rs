@@ -1,8 +1,8 @@
-//! The admin HTTP contract: requests, views, errors and a typed client.
+//! The admin HTTP API as a contract: requests, responses, errors, the OpenAPI document and a typed client.
 //!
 //! The shapes are those of Headscale's REST API v1 as of 0.30: camelCase names, 64-bit ids as JSON strings, zero values
-//! always written, RFC 3339 times, `null` for what is absent. Requests are read leniently, because older releases
-//! accepted more: snake_case names, ids as numbers, `null` for an empty list. This crate knows nothing of the core; the
+//! always written, RFC 3339 times, `null` for absent values. Requests are parsed leniently, because older releases
+//! accepted more: snake_case names, ids as numbers, `null` for an empty list. This crate does not depend on the core; the
 //! server translates between the two.
 
 #![warn(missing_docs)]

@@ -1,4 +1,4 @@
-//! The document of API v1 (OpenAPI 3.1), made from the table of operations and from the types themselves.
+//! The OpenAPI 3.1 document of API v1, generated from the table of operations and from the types.
 
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::transform::RecursiveTransform;
@@ -9,21 +9,21 @@ use crate::Problem;
 use crate::paths::{OPERATIONS, Operation, Takes};
 use crate::problem;
 
-/// Where the document is served as JSON.
+/// The path of the document as JSON.
 pub const JSON_PATH: &str = "/api/v1/openapi.json";
-/// Where the document is served as YAML.
+/// The path of the document as YAML.
 pub const YAML_PATH: &str = "/api/v1/openapi.yaml";
-/// Where the document is served for people.
+/// The path of the document as a page for people.
 pub const PAGE_PATH: &str = "/api/v1/docs";
 
-/// What holds for all operations.
-const INTRODUCTION: &str = "The API of Headscale 0.30, with additions. Requests are read leniently: field names may be \
-    written in snake_case, ids as numbers, `null` means that a field is absent, unknown fields are ignored, and the \
-    content type does not matter. Fields of a query may also come as a JSON object in the body, and those of a body in \
-    the query where there is no body. Ids are text because they have 64 bits. Times are RFC 3339. Errors are problem \
-    documents (RFC 7807). On the unix socket no key is needed.";
+/// What applies to all operations.
+const INTRODUCTION: &str = "The API of Headscale 0.30, with additions. Requests are parsed leniently: field names may be \
+    in snake_case, ids may be numbers, `null` means that a field is absent, unknown fields are ignored, and the \
+    content type does not matter. Query parameters may also be sent as a JSON object in the body, and body fields as \
+    query parameters if there is no body. Ids are strings because they have 64 bits. Times are RFC 3339. Errors are \
+    problem documents (RFC 7807). The unix socket needs no key.";
 
-/// The whole document.
+/// Generates the document.
 pub fn document() -> Value {
     let mut requests = generator(Contract::Deserialize);
     let mut answers = generator(Contract::Serialize);
@@ -52,7 +52,7 @@ pub fn document() -> Value {
             "securitySchemes": { "bearer": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "An API key, `hskey-api-…`, as `headsail apikeys create` prints it.",
+                "description": "An API key, `hskey-api-…`, as printed by `headsail apikeys create`.",
             } },
             "responses": { "Refusal": refusal },
             "schemas": schemas,
@@ -65,7 +65,7 @@ fn generator(contract: Contract) -> SchemaGenerator {
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
     if contract.is_serialize() {
-        // Answers name every field; what a missing one would mean is nobody's business.
+        // Responses contain every field, so defaults for missing ones would only confuse.
         settings.transforms.push(Box::new(RecursiveTransform(|schema: &mut Schema| {
             schema.remove("default");
         })));
@@ -76,12 +76,12 @@ fn generator(contract: Contract) -> SchemaGenerator {
 
 fn refusal(answers: &mut SchemaGenerator) -> Value {
     json!({
-        "description": "The request is refused, or the server failed; the detail says why, in a sentence.",
+        "description": "The request was rejected, or the server failed; `detail` says why.",
         "content": { problem::CONTENT_TYPE: { "schema": answers.subschema_for::<Problem>() } },
     })
 }
 
-/// One operation.
+/// Describes one operation.
 fn describe(operation: &Operation, requests: &mut SchemaGenerator, answers: &mut SchemaGenerator) -> Value {
     let noun = operation.route.path.split('/').nth(3).unwrap_or_default();
     let text = operation.text.trim();
@@ -98,7 +98,7 @@ fn describe(operation: &Operation, requests: &mut SchemaGenerator, answers: &mut
             body = Some((object, false));
         }
     }
-    let mut said = json!({
+    let mut described = json!({
         "operationId": operation.id,
         "tags": [noun],
         "summary": summary,
@@ -114,33 +114,34 @@ fn describe(operation: &Operation, requests: &mut SchemaGenerator, answers: &mut
         },
     });
     if text.contains("Deprecated: ") {
-        said["deprecated"] = true.into();
+        described["deprecated"] = true.into();
     }
     if let Some((schema, alone)) = body {
-        said["requestBody"] =
+        described["requestBody"] =
             json!({ "required": alone, "content": { "application/json": { "schema": schema } } });
     }
-    said
+    described
 }
 
-/// The names in the placeholders of a path.
+/// The names of the placeholders in a path.
 fn placeholders(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
 fn in_path(noun: &str, name: &str) -> Value {
     let text = match (noun, name) {
-        ("user", "id" | "oldId") => "The user: an id, a name, or an e-mail address.",
-        ("node", "id") => "The id of the node.",
-        ("routes", "id") => "The id of the route.",
+        ("user", "id" | "oldId") => "The user's id, name or e-mail address.",
+        ("node", "id") => "The node's id.",
+        ("routes", "id") => "The route's id.",
         (_, "newName") => "The new name.",
-        (_, "prefix") => "The public part of the key, bare or as lists show it.",
+        (_, "prefix") => "The public prefix of the key, alone or in the masked form that lists show.",
         _ => "",
     };
     json!({ "name": name, "in": "path", "required": true, "description": text, "schema": { "type": "string" } })
 }
 
-/// The fields of an object as parameters of a query, which is the place for them alone, or one of two.
+/// The fields of an object as query parameters. `alone` is false if they may be sent in the body instead, so that none of
+/// them is required in the query.
 fn in_query(object: &Schema, alone: bool) -> Vec<Value> {
     let needed = object.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let fields = object.get("properties").and_then(Value::as_object).into_iter().flatten();

@@ -1,4 +1,5 @@
-//! Every operation: method and path, used by the server to mount and by the client to ask, and what it takes and gives.
+//! The table of operations: method, path, request and response of each. The server mounts them, the client calls them, and
+//! the OpenAPI document describes them.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -24,21 +25,21 @@ use crate::v1::preauthkey::{
 use crate::v1::route::ListRoutesResponse;
 use crate::v1::user::{CreateUserRequest, ListUsersQuery, ListUsersResponse, SetRoleRequest, UserResponse};
 
-/// The methods in use.
+/// The HTTP methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Reads.
+    /// Reads a resource.
     Get,
-    /// Creates or acts.
+    /// Creates a resource or performs an action.
     Post,
-    /// Replaces.
+    /// Replaces a resource.
     Put,
-    /// Deletes.
+    /// Deletes a resource.
     Delete,
 }
 
 impl Method {
-    /// The method as it stands in a request line.
+    /// The method as written in a request line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
@@ -49,20 +50,20 @@ impl Method {
     }
 }
 
-/// One operation: a method and a path with `{placeholders}`, one per path segment. Every one there is stands in
-/// [`OPERATIONS`], because none is made elsewhere.
+/// The method and path of an operation. A `{placeholder}` takes a whole path segment. All routes are in [`OPERATIONS`]; none
+/// can be created elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Route {
-    /// The method.
+    /// The HTTP method.
     pub method: Method,
     /// The path, such as `/api/v1/node/{id}`.
     pub path: &'static str,
 }
 
 impl Route {
-    /// The path with its placeholders replaced in order; values are percent-encoded. A placeholder without a value
-    /// stays empty.
+    /// The path with its placeholders replaced by `values` in order, percent-encoded. A placeholder without a value
+    /// becomes empty.
     pub fn fill(&self, values: &[&str]) -> String {
         let mut values = values.iter();
         let segments: Vec<String> = self
@@ -86,34 +87,34 @@ pub fn encode(text: &str) -> String {
     })
 }
 
-/// The schema of a type, as a generator with its settings sees it.
+/// Produces the schema of a type with the settings of a generator.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// What a request carries besides its path.
+/// What a request carries in addition to its path.
 #[derive(Clone, Copy)]
 pub enum Takes {
-    /// Nothing.
+    /// Neither query parameters nor a body.
     Nothing,
-    /// Fields in the query.
+    /// Query parameters.
     Query(SchemaOf),
     /// A JSON object in the body.
     Body(SchemaOf),
-    /// One of the two.
+    /// Query parameters, or a JSON object in the body.
     QueryOrBody(SchemaOf),
 }
 
-/// An operation with all that the document of the API says of it ([`crate::openapi`]).
+/// An operation, with everything that the OpenAPI document says about it ([`crate::openapi`]).
 #[derive(Clone, Copy)]
 pub struct Operation {
     /// Method and path.
     pub route: Route,
-    /// Its unique name.
+    /// The unique operation id.
     pub id: &'static str,
-    /// What it does, in sentences.
+    /// The description; its first sentence is the summary.
     pub text: &'static str,
-    /// What requests carry.
+    /// What a request carries.
     pub takes: Takes,
-    /// What it answers with status 200.
+    /// The schema of the response with status 200.
     pub gives: SchemaOf,
 }
 
@@ -125,7 +126,7 @@ fn reference_to<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// Declares every operation once: its route as a constant, and its line in [`OPERATIONS`].
+/// Declares each operation once: its route as a constant, and its row in [`OPERATIONS`].
 macro_rules! operations {
     ($($(#[doc = $text:literal])+ $name:ident = $id:literal $method:ident $path:literal $takes:ident $(($type:ty))? => $gives:ty;)+) => {
         $($(#[doc = $text])+ pub const $name: Route = Route { method: Method::$method, path: $path };)+
@@ -146,88 +147,88 @@ macro_rules! operations {
 }
 
 operations! {
-    /// Lists users. One filter counts: name, then email, then id.
+    /// Lists users. Only one filter applies: the name, otherwise the e-mail address, otherwise the id.
     USER_LIST = "listUsers" Get "/api/v1/user" Query(ListUsersQuery) => ListUsersResponse;
     /// Creates a user.
     USER_CREATE = "createUser" Post "/api/v1/user" Body(CreateUserRequest) => UserResponse;
-    /// Deletes a user who owns no nodes, with the auth keys that belong to it.
+    /// Deletes a user who owns no nodes, and the user's pre-auth keys.
     USER_DELETE = "deleteUser" Delete "/api/v1/user/{id}" Nothing => Empty;
     /// Renames a user.
     USER_RENAME = "renameUser" Post "/api/v1/user/{oldId}/rename/{newName}" Nothing => UserResponse;
-    /// Gives a user a role. Not in Headscale.
+    /// Sets a user's role. Not in Headscale.
     USER_ROLE = "setUserRole" Post "/api/v1/user/{id}/role" Body(SetRoleRequest) => UserResponse;
 
-    /// Lists auth keys, without their secrets.
+    /// Lists pre-auth keys, without their secrets.
     PREAUTHKEY_LIST = "listPreAuthKeys" Get "/api/v1/preauthkey" Query(ListPreAuthKeysQuery) => ListPreAuthKeysResponse;
-    /// Creates an auth key. This is the only answer that carries its secret. Without an expiration it works for an hour.
+    /// Creates a pre-auth key. Only this response contains its secret. Without an expiration, the key is valid for one hour.
     PREAUTHKEY_CREATE = "createPreAuthKey" Post "/api/v1/preauthkey" Body(CreatePreAuthKeyRequest) => CreatePreAuthKeyResponse;
-    /// Expires an auth key at once.
+    /// Expires a pre-auth key now.
     PREAUTHKEY_EXPIRE = "expirePreAuthKey" Post "/api/v1/preauthkey/expire" Body(ExpirePreAuthKeyRequest) => Empty;
-    /// Deletes an auth key.
+    /// Deletes a pre-auth key.
     PREAUTHKEY_DELETE = "deletePreAuthKey" Delete "/api/v1/preauthkey" Query(DeletePreAuthKeyQuery) => Empty;
 
     /// Lists nodes.
     NODE_LIST = "listNodes" Get "/api/v1/node" Query(ListNodesQuery) => ListNodesResponse;
-    /// Tells of one node.
+    /// Gets one node.
     NODE_GET = "getNode" Get "/api/v1/node/{id}" Nothing => NodeResponse;
     /// Deletes a node.
     NODE_DELETE = "deleteNode" Delete "/api/v1/node/{id}" Nothing => Empty;
-    /// Sets or clears a node's expiry. Without either, its login expires now.
+    /// Sets or disables a node's expiry. Without a time, the node's login expires now.
     NODE_EXPIRE = "expireNode" Post "/api/v1/node/{id}/expire" QueryOrBody(ExpireNodeRequest) => NodeResponse;
-    /// Gives a node a name.
+    /// Renames a node.
     NODE_RENAME = "renameNode" Post "/api/v1/node/{id}/rename/{newName}" Nothing => NodeResponse;
     /// Replaces a node's tags.
     NODE_TAGS = "setTags" Post "/api/v1/node/{id}/tags" Body(SetTagsRequest) => NodeResponse;
     /// Replaces a node's approved routes.
     NODE_APPROVE_ROUTES = "setApprovedRoutes" Post "/api/v1/node/{id}/approve_routes" Body(ApproveRoutesRequest) => NodeResponse;
-    /// Completes a web login. Deprecated: use `/api/v1/auth/register`.
+    /// Completes a pending login. Deprecated: use `/api/v1/auth/register`.
     NODE_REGISTER = "registerNode" Post "/api/v1/node/register" QueryOrBody(RegisterNodeQuery) => NodeResponse;
-    /// Gives nodes addresses of families that they lack, and takes those away that have no prefix any more.
+    /// Assigns missing addresses to nodes, and removes addresses outside the configured prefixes.
     NODE_BACKFILL = "backfillNodeIPs" Post "/api/v1/node/backfillips" QueryOrBody(BackfillQuery) => BackfillResponse;
-    /// Lists the routes of one node, as before 0.26.
+    /// Lists the routes of one node. As in Headscale before 0.26.
     NODE_ROUTES = "getNodeRoutes" Get "/api/v1/node/{id}/routes" Nothing => ListRoutesResponse;
 
-    /// Lists all routes of all nodes, as before 0.26.
+    /// Lists the routes of all nodes. As in Headscale before 0.26.
     ROUTE_LIST = "getRoutes" Get "/api/v1/routes" Nothing => ListRoutesResponse;
-    /// Approves one route, as before 0.26.
+    /// Approves a route. As in Headscale before 0.26.
     ROUTE_ENABLE = "enableRoute" Post "/api/v1/routes/{id}/enable" Nothing => Empty;
-    /// Takes the approval of one route back, as before 0.26.
+    /// Withdraws the approval of a route. As in Headscale before 0.26.
     ROUTE_DISABLE = "disableRoute" Post "/api/v1/routes/{id}/disable" Nothing => Empty;
-    /// Forgets one route, as before 0.26. Its approval goes, and it is listed again only while it is advertised.
+    /// Deletes a route and its approval. As in Headscale before 0.26. While a node still advertises the route, it stays listed, unapproved.
     ROUTE_DELETE = "deleteRoute" Delete "/api/v1/routes/{id}" Nothing => Empty;
 
     /// Lists API keys, without their secrets.
     APIKEY_LIST = "listApiKeys" Get "/api/v1/apikey" Nothing => ListApiKeysResponse;
-    /// Creates an API key. This is the only answer that carries its secret. Without an expiration it works for 90 days.
+    /// Creates an API key. Only this response contains its secret. Without an expiration, the key is valid for 90 days.
     APIKEY_CREATE = "createApiKey" Post "/api/v1/apikey" Body(CreateApiKeyRequest) => CreateApiKeyResponse;
-    /// Expires an API key at once.
+    /// Expires an API key now.
     APIKEY_EXPIRE = "expireApiKey" Post "/api/v1/apikey/expire" Body(ExpireApiKeyRequest) => Empty;
-    /// Deletes an API key. With an id in the query, the prefix in the path does not count.
+    /// Deletes an API key. If the query has an id, the prefix in the path is ignored.
     APIKEY_DELETE = "deleteApiKey" Delete "/api/v1/apikey/{prefix}" Query(DeleteApiKeyQuery) => Empty;
 
-    /// Completes a web login.
+    /// Completes a pending login.
     AUTH_REGISTER = "authRegister" Post "/api/v1/auth/register" Body(AuthRegisterRequest) => NodeResponse;
     /// Approves a pending request, such as an SSH check.
     AUTH_APPROVE = "authApprove" Post "/api/v1/auth/approve" Body(AuthRequest) => Empty;
-    /// Rejects a pending request.
+    /// Rejects a pending login or SSH check.
     AUTH_REJECT = "authReject" Post "/api/v1/auth/reject" Body(AuthRequest) => Empty;
-    /// Lists what waits for an approval. Not in Headscale.
+    /// Lists pending logins and SSH checks. Not in Headscale.
     AUTH_PENDING = "listPendingAuth" Get "/api/v1/auth/pending" Nothing => ListPendingResponse;
 
-    /// Tells the policy in force.
+    /// Gets the active policy.
     POLICY_GET = "getPolicy" Get "/api/v1/policy" Nothing => PolicyResponse;
-    /// Replaces the policy. Only where the policy is kept in the database.
+    /// Replaces the policy. Only if the policy is stored in the database.
     POLICY_SET = "setPolicy" Put "/api/v1/policy" Body(PolicyRequest) => PolicyResponse;
-    /// Checks a policy, its tests included, without setting it.
+    /// Checks a policy, including its tests, without setting it.
     POLICY_CHECK = "checkPolicy" Post "/api/v1/policy/check" Body(PolicyRequest) => CheckPolicyResponse;
-    /// Tells what a policy would change, and for whom. Not in Headscale.
+    /// Shows what a policy would change, and for which nodes. Not in Headscale.
     POLICY_PREVIEW = "previewPolicy" Post "/api/v1/policy/preview" Body(PolicyRequest) => PreviewPolicyResponse;
-    /// Tells whether one node may reach another, and why. Not in Headscale.
+    /// Shows whether a connection is allowed, and why. Not in Headscale.
     POLICY_EXPLAIN = "explainPolicy" Post "/api/v1/policy/explain" Body(ExplainRequest) => ExplainResponse;
 
-    /// Tells whether the server works.
+    /// Reports whether the server and its database are working.
     HEALTH = "health" Get "/api/v1/health" Nothing => HealthResponse;
-    /// Makes a pending registration, for tests.
+    /// Creates a pending login, for testing.
     DEBUG_CREATE_NODE = "debugCreateNode" Post "/api/v1/debug/node" Body(CreateDebugNodeRequest) => NodeResponse;
 }
 

@@ -1,4 +1,4 @@
-//! Errors as the API answers them.
+//! Error responses of the API.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,36 +6,36 @@ use serde::{Deserialize, Serialize};
 /// The content type of a [`Problem`].
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// An error answer (RFC 7807, content type `application/problem+json`).
+/// An error response (RFC 7807, content type `application/problem+json`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Problem {
-    /// The name of the status, such as `Not Found`.
+    /// The name of the HTTP status, such as `Not Found`.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What went wrong, in a sentence for people.
+    /// What went wrong, as a message for people.
     pub detail: String,
-    /// What was found, where it is more than one thing or has a place in the request.
+    /// The individual errors, if there are several or if they have a position in the request or policy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Finding>,
 }
 
-/// What is wrong, or may be, with one field of a request or one place in a policy.
+/// An error or warning about one field of a request or one place in a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Finding {
-    /// Whether this is why the request was refused.
+    /// Whether this is an error, which caused the rejection, or a warning.
     pub severity: Severity,
-    /// What is wrong.
+    /// What is wrong, as a message for people.
     pub message: String,
-    /// A short stable name of this kind of finding, such as `unknown-tag`.
+    /// A short, stable name of this kind of finding, such as `unknown-tag`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub code: String,
-    /// The field, such as `body.name`, or the path in a policy, such as `acls[2].src[0]`.
+    /// The field, such as `body.name`, or the path in the policy, such as `acls[2].src[0]`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub location: String,
-    /// The text that was refused.
+    /// The offending value.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub value: String,
     /// Line in the policy text, from 1.
@@ -44,7 +44,7 @@ pub struct Finding {
     /// Column in the line, in characters from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<u32>,
-    /// How many characters the offending text is long.
+    /// Length of the offending text in characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<u32>,
     /// What would be accepted, or what to do next.
@@ -52,55 +52,56 @@ pub struct Finding {
     pub help: String,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It is a reason to refuse.
+    /// The request is rejected because of it.
     #[default]
     Error,
-    /// It would have been accepted, but may not do what was meant.
+    /// Accepted, but it may not do what was intended.
     Warning,
 }
 
 impl Problem {
-    /// A problem with a status and a sentence.
+    /// A problem with a status and a message.
     pub fn new(status: u16, detail: impl Into<String>) -> Problem {
         Problem { title: title(status).to_owned(), status, detail: detail.into(), errors: Vec::new() }
     }
 
-    /// 400: the request is wrong.
+    /// 400: the request is invalid.
     pub fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(400, detail)
     }
 
-    /// 401: no valid key came with the request.
+    /// 401: the request has no valid API key.
     pub fn unauthorized() -> Problem {
         Problem::new(401, "Unauthorized")
     }
 
-    /// 404: there is no such thing.
+    /// 404: the resource does not exist.
     pub fn not_found(detail: impl Into<String>) -> Problem {
         Problem::new(404, detail)
     }
 
-    /// 409: it clashes with what is there.
+    /// 409: the request conflicts with existing data.
     pub fn conflict(detail: impl Into<String>) -> Problem {
         Problem::new(409, detail)
     }
 
-    /// 500: our fault. The detail must not carry internals.
+    /// 500: the server failed. The detail must not reveal internals.
     pub fn internal(detail: impl Into<String>) -> Problem {
         Problem::new(500, detail)
     }
 
-    /// The same problem with what was found.
+    /// Adds the individual errors.
     pub fn with_errors(mut self, errors: Vec<Finding>) -> Problem {
         self.errors = errors;
         self
     }
 
-    /// Reads an error body of this or an older server: RFC 7807, or `{code, message, details}` of releases before 0.30.
+    /// Parses an error body: RFC 7807, or `{code, message, details}` of Headscale before 0.30. Any other body becomes the
+    /// detail, up to 500 characters.
     pub fn read(status: u16, body: &[u8]) -> Problem {
         #[derive(Deserialize)]
         struct Old {
@@ -143,7 +144,7 @@ impl std::fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// The name of a status (RFC 9110), as far as the API answers it.
+/// The name of an HTTP status (RFC 9110) that the API uses.
 fn title(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_written_as_rfc_7807() {
+    fn problems_are_written_as_rfc_7807() {
         let p = Problem::not_found("node `7` not found");
         assert_eq!(
             serde_json::to_string(&p).unwrap(),
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn every_generation_of_error_bodies_is_understood() {
+    fn error_bodies_of_every_generation_are_parsed() {
         let new = br#"{"title":"Not Found","status":404,"detail":"no such user","$schema":"x"}"#;
         assert_eq!(Problem::read(404, new).detail, "no such user");
         let old = br#"{"code":2,"message":"user not found","details":[]}"#;

@@ -1,4 +1,4 @@
-//! What can be typed: the top of the command line. The commands of each noun stand with their noun.
+//! The top level of the command line. The commands of each noun are defined in its module under `commands`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::commands::{apikeys, auth, debug, generate, nodes, policy, preauthkeys
 use crate::flags::Globals;
 use crate::output::Format;
 
-/// A control server, relay and admin tool for networks of Tailscale clients.
+/// A self-hosted control server and DERP relay for Tailscale clients, and its admin tool.
 #[derive(Debug, Parser)]
 #[command(name = "headsail", version, arg_required_else_help = true)]
 pub struct Cli {
@@ -19,21 +19,20 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server
     Serve,
-    /// Check the configuration, without starting anything
+    /// Check the configuration without starting the server
     Configtest,
-    /// Copy the database, also while the server runs
+    /// Back up the database, even while the server is running
     Backup {
-        /// The file to make; it must not be there yet
+        /// The file to create; it must not exist yet
         file: PathBuf,
     },
-    /// Ask the server whether it works
+    /// Check that the server and its database are working
     Health,
-    /// Tell the version of this program
+    /// Print the version of this program
     Version,
     /// Manage users
     #[command(name = "users", visible_alias = "user", aliases = ["namespaces", "namespace", "ns"])]
@@ -41,46 +40,46 @@ pub enum Command {
     /// Manage nodes
     #[command(name = "nodes", visible_alias = "node", aliases = ["machines", "machine"])]
     Nodes(nodes::NodesArgs),
-    /// Manage routes by their ids
+    /// Manage routes by id
     #[command(name = "routes", visible_alias = "route", alias = "r")]
     Routes(routes::RoutesArgs),
-    /// Manage auth keys, which let nodes in without a login
+    /// Manage pre-auth keys, which let nodes join without an interactive login
     #[command(name = "preauthkeys", visible_aliases = ["preauthkey", "authkey", "pre"])]
     PreAuthKeys(preauthkeys::PreAuthKeysArgs),
-    /// Manage API keys, which open this interface over the network
+    /// Manage API keys, which give access to the admin API over the network
     #[command(name = "apikeys", visible_aliases = ["apikey", "api"])]
     ApiKeys(apikeys::ApiKeysArgs),
-    /// Answer logins and checks that wait for an administrator
+    /// Approve or reject pending logins and SSH checks
     #[command(subcommand)]
     Auth(auth::AuthCommand),
-    /// Read, check, explain and set the policy
+    /// Show, check, explain and set the policy
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Generate keys
     #[command(subcommand, visible_alias = "gen")]
     Generate(generate::GenerateCommand),
-    /// Help for tests
+    /// Commands for testing
     #[command(subcommand)]
     Debug(debug::DebugCommand),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     Completion {
-        /// The shell
+        /// The shell to complete for
         shell: clap_complete::Shell,
     },
 }
 
 impl Cli {
-    /// Reads a command line, whose first word is the name of this program.
+    /// Parses a command line; its first word is the program name.
     ///
     /// # Errors
-    /// A misuse, or a demand for help.
+    /// The command line is invalid, or it asks for help or the version.
     pub fn read(argv: &[OsString]) -> Result<Cli, clap::Error> {
         let mut command = Cli::command().name(program_name(argv));
         Cli::from_arg_matches(&command.try_get_matches_from_mut(argv)?).map_err(|e| e.format(&mut command))
     }
 }
 
-/// The name under which this program was started, as far as it has one of its two names.
+/// The name to show in usage texts: `headscale` if the program was started under that name, otherwise `headsail`.
 pub fn program_name(argv: &[OsString]) -> &'static str {
     match argv.first().map(Path::new).and_then(Path::file_stem) {
         Some(name) if name == OsStr::new("headscale") => "headscale",
@@ -88,7 +87,7 @@ pub fn program_name(argv: &[OsString]) -> &'static str {
     }
 }
 
-/// The output format that a command line asks for, even one that cannot be read.
+/// The output format that a command line asks for, even if the rest of it is invalid.
 pub fn format_of(argv: &[OsString]) -> Option<Format> {
     let mut words = argv.iter().filter_map(|w| w.to_str());
     while let Some(word) = words.next() {

@@ -1,4 +1,4 @@
-//! Flags that every command takes, and how flags are read.
+//! The global flags, and parsers for flag values.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -11,19 +11,18 @@ use serde_json::json;
 
 use crate::output::{Failure, Format};
 
-/// Flags that every command takes.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Globals {
     /// Configuration file [env: HEADSAIL_CONFIG, HEADSCALE_CONFIG]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Directory of a server that runs without a configuration file [env: HEADSAIL_DATA_DIR]
+    /// Data directory of a server that runs without a configuration file [env: HEADSAIL_DATA_DIR]
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Output for programs: `json`, `json-line` or `yaml`
+    /// Output format for programs: json, json-line or yaml
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "", hide_default_value = true)]
     pub output: Format,
-    /// Ask nothing
+    /// Do not ask for confirmation
     #[arg(
         long, global = true, action = ArgAction::Set, value_parser = go_bool, value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
@@ -32,7 +31,7 @@ pub struct Globals {
     pub force: bool,
 }
 
-/// Reads a flag's value as Go does, for `--force=true` and the like.
+/// Parses a boolean flag with Go's spellings, as in `--force=true`.
 pub fn go_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -41,48 +40,48 @@ pub fn go_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads the id of something.
 pub fn id(text: &str) -> Result<u64, String> {
-    // Go's parsers, and thus the API, know no `+7`.
+    // Rust accepts `+7`; Go's parsers, and therefore the API, do not.
     match text.parse() {
         Ok(id) if id > 0 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(id),
         _ => Err(format!("`{text}` is not an id; ids are whole numbers from 1")),
     }
 }
 
-/// Takes the id of a login or check out of the URL at which its page stands; anything else stays as it is.
+/// Extracts the id of a pending login or SSH check from the URL of its page. Anything else is returned unchanged.
 pub fn request_id(text: &str) -> Result<String, Infallible> {
     let path = text.trim().split(['?', '#']).next().unwrap_or_default();
     let id = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     Ok(if id.is_empty() { text } else { id }.to_owned())
 }
 
-/// Reads how long a key is to work, such as `90d` or `1h30m`.
+/// Parses the lifetime of a key, such as `90d` or `1h30m`. Zero is refused.
 pub fn lifetime(text: &str) -> Result<Duration, String> {
     match headsail_server::config::duration::parse(text)? {
-        Duration::ZERO => Err(format!("`{text}` would make a key that never works; use at least a second")),
+        Duration::ZERO => Err(format!(
+            "a lifetime of `{text}` would create a key that never works; use at least one second"
+        )),
         lifetime => Ok(lifetime),
     }
 }
 
-/// Reads a time as the API does.
+/// Parses a point in time with the API's own parser.
 pub fn time_of(text: &str) -> Result<Timestamp, String> {
     if headsail_server::config::duration::parse(text.trim_start_matches('-')).is_ok() {
         return Err(format!(
-            "`{text}` is a length of time, as `--expiration` of keys takes it; write the time itself, like \
-             2026-01-31T12:00:00Z"
+            "`{text}` is a duration, but this flag takes a point in time; write it like 2026-01-31T12:00:00Z"
         ));
     }
-    let read = serde_json::from_value(json!({ "expiry": text })).map_err(|e| e.to_string());
-    let request: ExpireNodeRequest = read?;
+    let parsed = serde_json::from_value(json!({ "expiry": text })).map_err(|e| e.to_string());
+    let request: ExpireNodeRequest = parsed?;
     request.expiry.ok_or_else(|| format!("`{text}` is not a time; write it like 2026-01-31T12:00:00Z"))
 }
 
-/// The time when a span that begins now is over.
+/// The time at which a duration that starts now ends.
 pub fn after(span: Duration) -> Result<Timestamp, Failure> {
     Timestamp::now()
         .checked_add(span)
-        .map_err(|_| Failure::new(format!("{span:?} is too long a time; use at most a few centuries")))
+        .map_err(|_| Failure::new(format!("a lifetime of {span:?} is too long; use at most a few centuries")))
 }
 
 #[cfg(test)]
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids() {
+    fn ids_are_positive_whole_numbers() {
         assert_eq!(id("7"), Ok(7));
         for bad in ["", "0", "-1", "+1", "x", "7 ", "1.5", "18446744073709551616"] {
             assert_eq!(id(bad), Err(format!("`{bad}` is not an id; ids are whole numbers from 1")));
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_taken_out_of_urls() {
+    fn request_ids_are_extracted_from_urls() {
         let id = "hskey-authreq-abcdefghijkmnpqrstuvwxyz";
         for text in [
             format!("https://hs.example.com/register/{id}"),

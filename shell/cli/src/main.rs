@@ -1,6 +1,6 @@
-//! The one binary: `serve`, and the admin commands that talk to a running server.
+//! The `headsail` binary: `serve`, and the admin commands that talk to a running server.
 
-// These macros panic where the output is closed or full.
+// These macros panic if the output is closed or full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;

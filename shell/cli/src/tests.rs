@@ -1,4 +1,4 @@
-//! Command lines of every generation, and how answers look.
+//! Parsing of current and older command lines, and rendering of answers and failures.
 
 use std::ffi::OsString;
 
@@ -16,7 +16,7 @@ use crate::commands::routes::RoutesCommand;
 use crate::commands::users::UsersCommand;
 use crate::output::{Answer, Failure, Format};
 
-/// The words of a command line; `''` is an empty word.
+/// The arguments of a command line; `''` is an empty argument.
 fn argv(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(|w| OsString::from(if w == "''" { "" } else { w })).collect()
 }
@@ -35,13 +35,13 @@ fn name(n: &str) -> Option<UserRef> {
 }
 
 #[test]
-fn the_definition_is_consistent() {
+fn the_command_definition_is_consistent() {
     use clap::CommandFactory;
     Cli::command().debug_assert();
 }
 
 #[test]
-fn every_spelling_of_every_command_is_read() {
+fn every_spelling_of_every_command_is_accepted() {
     let lines = "serve; configtest; health; version; generate private-key; gen private-key; completion bash; \
         completion zsh; completion fish; completion powershell; \
         users create a; user c a; users new a; users list; users ls; users show; users destroy -i 1; \
@@ -73,7 +73,7 @@ fn every_spelling_of_every_command_is_read() {
 }
 
 #[test]
-fn global_flags_stand_anywhere() {
+fn global_flags_are_accepted_in_any_position() {
     for line in ["--config x serve", "serve --config x", "-c x serve", "serve -c=x", "serve -cx"] {
         let cli = cli(line);
         assert_eq!(cli.globals.config.as_deref(), Some("x".as_ref()), "{line}");
@@ -94,7 +94,7 @@ fn global_flags_stand_anywhere() {
 }
 
 #[test]
-fn the_other_name_behaves_the_same() {
+fn the_program_name_follows_argv() {
     for (program, name) in [
         ("headscale", "headscale"),
         ("/usr/bin/headscale", "headscale"),
@@ -115,7 +115,7 @@ fn users(line: &str) -> UsersCommand {
 }
 
 #[test]
-fn users_old_and_new() {
+fn user_commands_accept_current_and_older_spellings() {
     match users("users create alice -d Alice -e a@example.com -p https://example.com/a.png") {
         UsersCommand::Create { name, display_name, email, picture_url } => assert_eq!(
             [name, display_name, email, picture_url],
@@ -157,7 +157,7 @@ fn nodes(line: &str) -> (Option<UserRef>, NodesCommand) {
 }
 
 #[test]
-fn nodes_old_and_new() {
+fn node_commands_accept_current_and_older_spellings() {
     for flag in ["-u bob", "--user bob", "-n bob", "--namespace bob", "--namespace=bob"] {
         assert_eq!(nodes(&format!("nodes {flag} list")).0, name("bob"), "{flag}");
         let NodesCommand::List { owner, .. } = nodes(&format!("nodes list {flag}")).1 else {
@@ -210,7 +210,7 @@ fn routes(line: &str) -> RoutesCommand {
 }
 
 #[test]
-fn routes_of_guides_and_old_releases() {
+fn route_commands_of_guides_and_older_releases_are_accepted() {
     for flag in ["-r 12", "--route 12", "--route-id 12", "--route-id=12"] {
         let RoutesCommand::Enable(selection) = routes(&format!("routes enable {flag}")) else {
             panic!("{flag}")
@@ -234,7 +234,7 @@ fn preauthkeys(line: &str) -> (Option<UserRef>, PreAuthKeysCommand) {
 }
 
 #[test]
-fn auth_keys_old_and_new() {
+fn pre_auth_key_commands_accept_current_and_older_spellings() {
     let (_, command) =
         preauthkeys("preauthkeys create -u 1 --reusable --ephemeral -e 90d --tags tag:a,tag:b");
     let PreAuthKeysCommand::Create { owner, reusable, ephemeral, expiration, tags } = command else {
@@ -262,7 +262,7 @@ fn auth_keys_old_and_new() {
 }
 
 #[test]
-fn api_keys_want_exactly_one_name() {
+fn api_keys_are_selected_by_exactly_one_flag() {
     let Command::ApiKeys(args) = cli("apikeys create").command else { panic!() };
     assert!(
         matches!(args.command, ApiKeysCommand::Create { expiration } if expiration.as_secs() == 90 * 86_400)
@@ -273,7 +273,7 @@ fn api_keys_want_exactly_one_name() {
 }
 
 #[test]
-fn the_other_nouns() {
+fn auth_policy_and_debug_commands_are_parsed() {
     let Command::Auth(AuthCommand::Register { user, which }) =
         cli("auth register --auth-id hskey-authreq-x --user bob").command
     else {
@@ -302,7 +302,7 @@ fn the_other_nouns() {
 }
 
 #[test]
-fn answers_in_every_format() {
+fn answers_are_rendered_in_every_format() {
     let user = User { id: 1, name: "no".into(), ..User::default() };
     let answer = Answer::new(&[&user], "one user");
     assert_eq!(answer.render(Format::Text), "one user");
@@ -322,7 +322,7 @@ fn answers_in_every_format() {
         r#"[{"id":"1","name":"no","createdAt":null,"displayName":"","email":"","providerId":"","provider":"","profilePicUrl":""}]"#
     );
     let yaml = answer.render(Format::Yaml);
-    // Text that another reader would take for a number or a truth value must be quoted.
+    // Strings that a YAML parser would read as a number or boolean must be quoted.
     assert!(yaml.contains("id: \"1\"") || yaml.contains("id: '1'"), "{yaml}");
     assert!(yaml.contains("name: \"no\"") || yaml.contains("name: 'no'"), "{yaml}");
     let back: Vec<User> = serde_saphyr::from_str(&yaml).unwrap();
@@ -332,7 +332,7 @@ fn answers_in_every_format() {
 }
 
 #[test]
-fn failures_in_every_format() {
+fn failures_are_rendered_in_every_format() {
     let failure = Failure::new("there is no user `x`");
     assert_eq!(failure.render(Format::Text), "Error: there is no user `x`");
     assert_eq!(failure.render(Format::JsonLine), r#"{"error":"there is no user `x`"}"#);
@@ -341,7 +341,7 @@ fn failures_in_every_format() {
 }
 
 #[test]
-fn misuse_is_told_in_the_format_that_was_asked_for() {
+fn usage_errors_use_the_requested_format() {
     for (line, format) in [
         ("headsail nodes delete -o json", Some(Format::Json)),
         ("headsail nodes delete --output=yaml", Some(Format::Yaml)),
@@ -354,11 +354,11 @@ fn misuse_is_told_in_the_format_that_was_asked_for() {
         assert_eq!(format_of(&argv(line)), format, "{line}");
     }
     let misuse = Cli::read(&argv("headsail nodes delete -o json-line")).unwrap_err();
-    let told = Failure::usage(&misuse).render(Format::JsonLine);
-    assert!(told == r#"{"error":"missing: `--identifier <NODE>`"}"#, "{told}");
+    let message = Failure::usage(&misuse).render(Format::JsonLine);
+    assert!(message == r#"{"error":"required argument missing: `--identifier <NODE>`"}"#, "{message}");
 }
 
-/// What is told of a misuse, and how: a sentence of ours, then the usage.
+/// The message for an invalid command line, which must be our own rather than clap's and the same in every format.
 fn misuse(line: &str) -> String {
     let e = Cli::read(&argv(&format!("headsail {line}"))).err().unwrap_or_else(|| panic!("`{line}` is read"));
     let failure = Failure::usage(&e);
@@ -372,9 +372,9 @@ fn misuse(line: &str) -> String {
 }
 
 #[test]
-fn misuse_is_told_in_one_style() {
+fn usage_errors_have_one_style() {
     let not_an_id = |text: &str| format!("`{text}` is not an id; ids are whole numbers from 1");
-    for (line, told) in [
+    for (line, message) in [
         (
             "preauthkeys create -u 1 -e -5m",
             "--expiration: `-5m` is not a duration: it is negative; write it as `90s`, `30m`, `12h` or `180d`",
@@ -389,30 +389,38 @@ fn misuse_is_told_in_one_style() {
         ("users list -i 0", &format!("--identifier: {}", not_an_id("0"))),
         ("users destroy -i -1", &format!("--identifier: {}", not_an_id("-1"))),
         ("users list -o xml", "--output: `xml` is not an output format; use json, json-line or yaml"),
-        ("nodes delete", "missing: `--identifier <NODE>`"),
-        ("debug create-node", "missing: `--name <NAME>` and `--user <USER>` and `--key <KEY>`"),
-        ("users frobnicate", "there is no command `frobnicate`"),
-        ("policy explai", "there is no command `explai`; `explain` may be meant"),
-        ("users list --nam x", "there is no flag `--nam`; `--name` may be meant"),
-        ("users create a b", "this is a word too many: `b`"),
+        ("nodes delete", "required argument missing: `--identifier <NODE>`"),
+        (
+            "debug create-node",
+            "required arguments missing: `--name <NAME>`, `--user <USER>` and `--key <KEY>`",
+        ),
+        ("users frobnicate", "unknown command `frobnicate`"),
+        ("policy explai", "unknown command `explai`; did you mean `explain`?"),
+        ("users list --nam x", "unknown flag `--nam`; did you mean `--name`?"),
+        ("users create a b", "unexpected argument `b`"),
         ("users create a -d", "`--display-name` needs a value"),
-        ("completion tcsh", "`tcsh` does not fit `<SHELL>`; use one of: bash, elvish, fish, powershell, zsh"),
-        ("apikeys expire -p x -i 1", "`--prefix <PREFIX>` and `--id <ID>` exclude each other; say one"),
-        ("users create a -e x -e y", "`--email <EMAIL>` is there twice; say it once"),
+        (
+            "completion tcsh",
+            "`tcsh` is not valid for `<SHELL>`; use one of: bash, elvish, fish, powershell, zsh",
+        ),
+        ("apikeys expire -p x -i 1", "`--prefix <PREFIX>` cannot be combined with `--id <ID>`"),
+        ("users create a -e x -e y", "`--email <EMAIL>` is given more than once"),
         ("nodes expire -i 1 --disable=maybe", "--disable: `maybe` is neither true nor false"),
     ] {
-        assert_eq!(misuse(line), told, "{line}");
+        assert_eq!(misuse(line), message, "{line}");
     }
     let e = Cli::read(&argv("headsail users")).unwrap_err();
-    let told = Failure::usage(&e);
-    assert!(told.render(Format::Text).contains("Commands:"));
-    assert!(told.render(Format::Json).contains("a command is missing"));
+    let message = Failure::usage(&e);
+    assert!(message.render(Format::Text).contains("Commands:"));
+    assert!(message.render(Format::Json).contains("a command is missing"));
     let e = Cli::read(&argv("headsail users create")).unwrap_err();
-    assert!(Failure::usage(&e).render(Format::Text).starts_with("Error: missing: `<NAME>`\n\n"));
+    assert!(
+        Failure::usage(&e).render(Format::Text).starts_with("Error: required argument missing: `<NAME>`\n\n")
+    );
 }
 
 #[test]
-fn times_are_read_as_the_api_reads_them() {
+fn times_are_parsed_as_the_api_parses_them() {
     let (_, command) = nodes("nodes expire -i 3 -e 9999-12-31T23:59:59Z");
     assert!(
         matches!(command, NodesCommand::Expire { expiry: Some(at), .. } if at.to_string().starts_with("9999-12-30T22:00:00"))
@@ -433,13 +441,13 @@ fn times_are_read_as_the_api_reads_them() {
         );
     }
     for text in ["24h", "-5m", "0"] {
-        let told = misuse(&format!("nodes expire -i 3 --expiry {text}"));
-        assert!(told.starts_with(&format!("--expiry: `{text}` is a length of time")), "{told}");
+        let message = misuse(&format!("nodes expire -i 3 --expiry {text}"));
+        assert!(message.starts_with(&format!("--expiry: `{text}` is a duration")), "{message}");
     }
 }
 
 #[test]
-fn sentences_steer_no_terminal() {
+fn messages_cannot_control_the_terminal() {
     let answer = Answer::new(&"a\u{1b}[2J\u{7f}b", "a\u{1b}[2J\u{202e}\nb");
     assert_eq!(answer.render(Format::Text), "a\u{fffd}[2J\u{fffd}\nb");
     assert_eq!(answer.render(Format::JsonLine), "\"a\\u001b[2J\u{7f}b\"");
@@ -447,7 +455,7 @@ fn sentences_steer_no_terminal() {
 }
 
 #[test]
-fn pages_are_known_by_their_urls() {
+fn page_urls_are_accepted_as_ids() {
     let id = "hskey-authreq-abcdefghijkmnpqrstuvwxyz";
     let url = format!("https://hs.example.com/register/{id}");
     let Command::Auth(AuthCommand::Register { which, .. }) =

@@ -1,4 +1,6 @@
-//! The built program against a server that answers from a table and notes what it is asked.
+//! The built program against a server that answers from a table and records the requests.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod support;
 
@@ -19,7 +21,7 @@ use tokio::runtime::Runtime;
 
 use support::Outcome;
 
-/// A server in a data directory of its own; both go when the test ends.
+/// A server with its own data directory; both are removed when the test ends.
 struct Server {
     dir: PathBuf,
     asked: Arc<Mutex<Vec<String>>>,
@@ -27,7 +29,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers each `METHOD /path?query` with status and body; anything else is 404.
+    /// Answers each `METHOD /path?query` with a status and body, and everything else with 404.
     fn new(name: &str, answers: &[(&str, u16, Value)]) -> Server {
         let dir = std::env::temp_dir().join(format!("headsail-cli-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -54,7 +56,7 @@ impl Server {
         Server { dir, asked, _runtime: runtime }
     }
 
-    /// Runs the program with these words.
+    /// Runs the program with these arguments.
     fn run(&self, words: &str) -> Outcome {
         self.run_as(Path::new(env!("CARGO_BIN_EXE_headsail")), words)
     }
@@ -63,7 +65,7 @@ impl Server {
         support::run(program, &self.dir, words)
     }
 
-    /// What was asked since the last time: request lines with bodies.
+    /// The requests since the last call: request lines with bodies.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
@@ -136,7 +138,7 @@ fn network() -> Server {
 }
 
 #[test]
-fn the_networking_guide_works_as_written() {
+fn the_commands_of_headscales_routing_guide_work() {
     let server = network();
     assert_eq!(
         server.run("routes list").ok(),
@@ -159,7 +161,7 @@ fn the_networking_guide_works_as_written() {
 }
 
 #[test]
-fn routes_by_prefix_and_by_node_name() {
+fn routes_are_selected_by_prefix_and_node_name() {
     let server = network();
     server.run("routes enable -i router -r 192.168.1.0/24").ok();
     assert_eq!(server.asked(), ["GET /api/v1/routes", "GET /api/v1/node", "POST /api/v1/routes/9/enable"]);
@@ -174,15 +176,15 @@ fn routes_by_prefix_and_by_node_name() {
 }
 
 #[test]
-fn destruction_wants_a_yes() {
+fn destructive_commands_need_confirmation() {
     let server = network();
-    let told = server.run("nodes delete -i 4").failed();
-    assert!(told.starts_with("Error: Delete node `router` (4)?") && told.contains("--force"), "{told}");
+    let output = server.run("nodes delete -i 4").failed();
+    assert!(output.starts_with("Error: Delete node `router` (4)?") && output.contains("--force"), "{output}");
     assert!(!server.asked().iter().any(|line| line.starts_with("DELETE")));
     assert_eq!(server.run("nodes delete -i 4 --force").ok(), "Node `router` deleted.\n");
     assert_eq!(server.run("--force nodes del -i router -o json-line").ok(), "{}\n");
-    let told = server.run("users destroy bob -o json").failed();
-    assert!(told.starts_with("{\n\t\"error\": \"Delete user `bob` (2)"), "{told}");
+    let output = server.run("users destroy bob -o json").failed();
+    assert!(output.starts_with("{\n\t\"error\": \"Delete user `bob` (2)"), "{output}");
 }
 
 #[test]
@@ -200,7 +202,7 @@ fn users_are_found_by_name_and_by_id() {
         let asked = server.asked();
         assert_eq!(asked.last().unwrap(), r#"POST /api/v1/user/2/role {"role":"admin"}"#, "{words}");
     }
-    assert!(server.run("users role admin").failed().contains("say which user"));
+    assert!(server.run("users role admin").failed().contains("specify a user"));
     assert!(server.run("users role -i 2 bob admin").failed().contains("once"));
     server.run("users rename bob robert").ok();
     server.run("users rename -i 2 -r robert").ok();
@@ -217,7 +219,7 @@ fn users_are_found_by_name_and_by_id() {
 }
 
 #[test]
-fn secrets_come_out_bare() {
+fn secrets_and_policies_are_printed_bare() {
     let server = network();
     assert_eq!(server.run("preauthkeys create -u 1").ok(), "hskey-auth-x-y\n");
     assert_eq!(server.run("apikeys create").ok(), "hskey-api-x-y\n");
@@ -226,7 +228,7 @@ fn secrets_come_out_bare() {
 }
 
 #[test]
-fn refusals_are_told_to_people_and_to_programs() {
+fn failures_are_shown_to_people_and_programs() {
     let server = network();
     assert_eq!(server.run("users create alice").failed(), "Error: user `alice` exists\n");
     assert_eq!(
@@ -234,26 +236,29 @@ fn refusals_are_told_to_people_and_to_programs() {
         "{\"error\":\"user `alice` exists\"}\n"
     );
     assert_eq!(server.run("users create alice -o yaml").failed().trim(), "error: user `alice` exists");
-    let told = server.run("users create -o json").failed();
-    assert!(serde_json::from_str::<Value>(&told).unwrap()["error"].is_string(), "{told}");
+    let output = server.run("users create -o json").failed();
+    assert!(serde_json::from_str::<Value>(&output).unwrap()["error"].is_string(), "{output}");
     assert!(server.run("users create").failed().contains("Usage: headsail users create"));
     assert!(server.run("nodes expire -i 77").failed().contains("no such thing"));
 }
 
 #[test]
-fn faults_of_a_policy_are_shown_in_its_text() {
+fn policy_errors_are_shown_in_the_policy_text() {
     let server = network();
     let file = server.dir.join("policy.hujson");
     std::fs::write(&file, "{\"groups\": {\"bob\": []}}\n").unwrap();
-    let told = server.run(&format!("policy set -f {}", file.display())).failed();
+    let output = server.run(&format!("policy set -f {}", file.display())).failed();
     assert!(
-        told.starts_with("error: `bob` is not a user\n") && told.contains("policy.hujson:1:15"),
-        "{told}"
+        output.starts_with("error: `bob` is not a user\n") && output.contains("policy.hujson:1:15"),
+        "{output}"
     );
-    assert!(told.contains("help: write `bob@`"), "{told}");
-    let told = server.run(&format!("policy set -o json-line -f {}", file.display())).failed();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((&told["error"], &told["errors"][0]["line"]), (&json!("the policy has 1 error"), &json!(1)));
+    assert!(output.contains("help: write `bob@`"), "{output}");
+    let output = server.run(&format!("policy set -o json-line -f {}", file.display())).failed();
+    let output: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(
+        (&output["error"], &output["errors"][0]["line"]),
+        (&json!("the policy has 1 error"), &json!(1))
+    );
     assert!(
         server
             .run("policy set -f /nonexistent/p")
@@ -263,7 +268,7 @@ fn faults_of_a_policy_are_shown_in_its_text() {
 }
 
 #[test]
-fn started_as_headscale_it_does_the_same() {
+fn the_program_behaves_the_same_as_headscale() {
     let server = network();
     let link = server.dir.join("headscale");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_headsail"), &link).unwrap();
@@ -274,11 +279,11 @@ fn started_as_headscale_it_does_the_same() {
     );
     assert!(server.run_as(&link, "users create").stderr.contains("Usage: headscale users create"));
     let completion = server.run_as(&link, "completion bash").ok();
-    assert!(completion.contains("_headscale()"), "the script completes the name that was typed");
+    assert!(completion.contains("_headscale()"), "the script completes the program name that was typed");
 }
 
 #[test]
-fn commands_without_a_server() {
+fn some_commands_need_no_server() {
     let server = Server::new("alone", &[]);
     assert!(server.run("version").ok().starts_with(concat!(
         "headsail version ",
@@ -295,7 +300,7 @@ fn commands_without_a_server() {
 }
 
 #[test]
-fn names_of_strangers_do_no_harm() {
+fn hostile_names_cannot_break_tables() {
     let wide = "w".repeat(70_000);
     let odd = "a\nb\u{1b}[2J\u{7f}\u{202e}c";
     let node = |name: &str| json!({"id": "4", "name": name, "givenName": "router", "tags": [name]});
@@ -319,13 +324,13 @@ fn names_of_strangers_do_no_harm() {
     }
     // Programs get every byte.
     for format in ["json", "json-line", "yaml"] {
-        let told = server.run(&format!("nodes list -o {format}")).ok();
-        let told: Value = match format {
-            "yaml" => serde_saphyr::from_str(&told).unwrap(),
-            _ => serde_json::from_str(&told).unwrap(),
+        let output = server.run(&format!("nodes list -o {format}")).ok();
+        let output: Value = match format {
+            "yaml" => serde_saphyr::from_str(&output).unwrap(),
+            _ => serde_json::from_str(&output).unwrap(),
         };
         assert_eq!(
-            (told[0]["name"].as_str(), told[1]["name"].as_str()),
+            (output[0]["name"].as_str(), output[1]["name"].as_str()),
             (Some(wide.as_str()), Some(odd)),
             "{format}"
         );
@@ -333,18 +338,18 @@ fn names_of_strangers_do_no_harm() {
 }
 
 #[test]
-fn yaml_is_read_by_lines() {
+fn yaml_keeps_each_value_on_the_line_of_its_key() {
     let key = format!("hskey-auth-abcdefghijkm-{}", "0".repeat(64));
     let server = Server::new(
         "yaml",
         &[("POST /api/v1/preauthkey", 200, json!({"preAuthKey": {"id": "5", "key": key}}))],
     );
-    let told = server.run("preauthkeys create -u 1 -o yaml").ok();
-    assert!(told.lines().any(|l| l == format!("key: {key}")), "{told}");
+    let output = server.run("preauthkeys create -u 1 -o yaml").ok();
+    assert!(output.lines().any(|l| l == format!("key: {key}")), "{output}");
 }
 
 #[test]
-fn never_is_the_last_time_there_is() {
+fn the_end_of_the_calendar_is_sent_as_the_last_valid_time() {
     let server = Server::new("never", &[("POST /api/v1/node/4/expire", 200, json!({"node": {"id": "4"}}))]);
     server.run("nodes expire -i 4 -e 9999-12-31T23:59:59Z").ok();
     let asked = server.asked();
@@ -354,7 +359,7 @@ fn never_is_the_last_time_there_is() {
 }
 
 #[test]
-fn api_keys_are_named_as_lists_show_them() {
+fn api_keys_are_accepted_as_lists_show_them() {
     let server = Server::new(
         "prefixes",
         &[

@@ -1,4 +1,6 @@
-//! The built program against itself: a server, and the commands that administer it.
+//! The built program end to end: a server, and the commands that administer it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod support;
 
@@ -14,7 +16,7 @@ use support::Outcome;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_headsail");
 
-/// A configured installation in a directory of its own.
+/// A configured installation with its own directory.
 struct Installation {
     dir: PathBuf,
     server: Option<Child>,
@@ -40,7 +42,7 @@ impl Installation {
         self.start_as(Command::new(PROGRAM).stderr(Stdio::null()));
     }
 
-    /// Starts the program that is given, with arguments of its own and somewhere to complain.
+    /// Starts the given program, whose arguments and stderr the caller may have set.
     fn start_as(&mut self, program: &mut Command) {
         let server = program
             .args(["serve", "--config"])
@@ -50,11 +52,11 @@ impl Installation {
             .stdout(Stdio::null())
             .spawn();
         self.server = Some(server.unwrap());
-        // The command itself waits for the socket.
+        // `health` waits for the socket to appear.
         self.run("health").ok();
     }
 
-    /// Ends the server; it has time to do so politely.
+    /// Stops the server with SIGTERM and waits for its graceful shutdown.
     fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
             let asked = Command::new("kill").arg(server.id().to_string()).status();
@@ -72,14 +74,14 @@ impl Installation {
         serde_json::from_str(&self.run(&format!("{words} -o json")).ok()).unwrap()
     }
 
-    /// A file with this policy.
+    /// Writes this policy to a file and returns its path.
     fn policy(&self, text: &str) -> String {
         let file = self.dir.join("policy.hujson");
         std::fs::write(&file, text).unwrap();
         file.display().to_string()
     }
 
-    /// A node of alice with a route.
+    /// Registers a node of alice that advertises a route.
     fn with_router(&self) {
         self.run("users create alice").ok();
         let id = format!("hskey-authreq-{}", "a".repeat(24));
@@ -112,7 +114,7 @@ const POLICY: &str = r#"{
 "#;
 
 #[test]
-fn the_networking_guide_on_a_real_server() {
+fn the_commands_of_headscales_routing_guide_work_on_a_real_server() {
     let mut here = Installation::new("guide");
     here.start();
     here.with_router();
@@ -137,7 +139,7 @@ fn the_networking_guide_on_a_real_server() {
 }
 
 #[test]
-fn policies_are_checked_explained_previewed_and_kept() {
+fn policies_are_checked_explained_previewed_and_survive_a_restart() {
     let mut here = Installation::new("policy");
     here.start();
     here.with_router();
@@ -154,24 +156,24 @@ fn policies_are_checked_explained_previewed_and_kept() {
         assert!(alice == "1" || yes.starts_with("yes: "), "{alice}: {yes}");
     }
     assert!(here.run("policy explain alice@ router:80").ok().starts_with("no: "));
-    let told = here.run("policy explain alice@ router:22,80").failed();
-    assert!(told.contains("`22,80`") && told.contains("one port at a time"), "{told}");
+    let output = here.run("policy explain alice@ router:22,80").failed();
+    assert!(output.contains("`22,80`") && output.contains("one port at a time"), "{output}");
     let narrower = here.policy(&POLICY.replace("tag:router:22", "tag:router:22,80"));
     here.run(&format!("policy set -f {narrower}")).ok();
     here.policy(POLICY);
     let faulty = here.policy(r#"{"groups": {"group:eng": ["bob"]}, "foo": 1, "acls": [], "acls": []}"#);
-    let told = here.run(&format!("policy check -f {faulty}")).failed();
-    assert!(told.contains("warning: `bob`") && !told.contains("error: `bob`"), "{told}");
-    assert_eq!(told.matches("is there twice").count(), 1, "{told}");
-    let told = here.run(&format!("policy check -o json -f {faulty}")).failed();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    let severities: Vec<_> = told["errors"].as_array().unwrap().iter().map(|f| &f["severity"]).collect();
-    assert!(severities.contains(&&"warning".into()) && severities.contains(&&"error".into()), "{told}");
+    let output = here.run(&format!("policy check -f {faulty}")).failed();
+    assert!(output.contains("warning: `bob`") && !output.contains("error: `bob`"), "{output}");
+    assert_eq!(output.matches("is there twice").count(), 1, "{output}");
+    let output = here.run(&format!("policy check -o json -f {faulty}")).failed();
+    let output: Value = serde_json::from_str(&output).unwrap();
+    let severities: Vec<_> = output["errors"].as_array().unwrap().iter().map(|f| &f["severity"]).collect();
+    assert!(severities.contains(&&"warning".into()) && severities.contains(&&"error".into()), "{output}");
     here.run(&format!("policy set -f {}", here.policy(POLICY))).ok();
 
     let bad = here.policy(&POLICY.replace("alice@", "alice"));
-    let told = here.run(&format!("policy set -f {bad}")).failed();
-    assert!(told.starts_with("error: ") && told.contains("policy.hujson:2:"), "{told}");
+    let output = here.run(&format!("policy set -f {bad}")).failed();
+    assert!(output.starts_with("error: ") && output.contains("policy.hujson:2:"), "{output}");
     assert_eq!(here.run("policy get").ok(), POLICY);
 
     here.stop();
@@ -180,14 +182,14 @@ fn policies_are_checked_explained_previewed_and_kept() {
 }
 
 #[test]
-fn previews_tell_the_difference() {
+fn previews_show_only_what_differs() {
     let mut here = Installation::new("preview");
     here.start();
     here.with_router();
     here.run("nodes approve-routes -i router -r 192.168.1.0/24").ok();
     let id = format!("hskey-authreq-{}", "b".repeat(24));
     here.run(&format!("debug create-node --name laptop --user alice --key {id}")).ok();
-    // The URL of the page will do.
+    // The URL of the login page is accepted instead of the id.
     here.run(&format!("auth register -u alice --auth-id http://127.0.0.1:8080/register/{id}")).ok();
     let ssh = here.policy(r#"{"acls": [{"action": "accept", "src": ["alice@"], "dst": ["*:22"]}]}"#);
     let preview = here.run(&format!("policy preview -f {ssh}")).ok();
@@ -204,7 +206,7 @@ fn previews_tell_the_difference() {
 }
 
 #[test]
-fn policies_without_a_server() {
+fn policies_can_be_managed_without_a_server() {
     const BYPASS: &str = "--bypass-server-and-access-database-directly";
     let mut here = Installation::new("offline");
     let file = here.policy(POLICY);
@@ -214,8 +216,8 @@ fn policies_without_a_server() {
     assert!(here.run(&format!("policy get {BYPASS}")).failed().contains("db.sqlite"), "a server uses it");
     here.stop();
 
-    let told = here.run(&format!("policy get {BYPASS}")).failed();
-    assert!(told.contains("no policy was set: every node may reach every other"), "{told}");
+    let output = here.run(&format!("policy get {BYPASS}")).failed();
+    assert!(output.contains("no policy was set: every node may reach every other"), "{output}");
     assert!(here.run(&format!("policy set -f {file} {BYPASS}")).failed().contains("--force"));
     here.run(&format!("policy set -f {file} --force {BYPASS}")).ok();
     assert_eq!(here.run("policy get --bypass-grpc-and-access-database-directly").ok(), POLICY);
@@ -238,22 +240,22 @@ fn policies_without_a_server() {
 }
 
 #[test]
-fn what_forbids_a_start_is_one_object_for_programs() {
+fn configtest_reports_all_problems_in_one_object() {
     let here = Installation::new("configtest");
     let file = here.dir.join("config.yaml");
     let config = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, config.replace("noise.key", "config.yaml").replace("s.sock", "config.yaml/s.sock"))
         .unwrap();
-    let told = here.run("configtest -o json").failed();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["error"], "no server would start, 2 problems", "{told}");
-    assert!(told["errors"][0]["message"].as_str().unwrap().contains("key file"), "{told}");
-    assert!(told["warnings"].is_array(), "{told}");
-    let told = here.run("configtest").failed();
-    assert!(told.contains("Error: no server would start, 2 problems:\n  "), "{told}");
+    let output = here.run("configtest -o json").failed();
+    let output: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(output["error"], "the server would not start (2 problems)", "{output}");
+    assert!(output["errors"][0]["message"].as_str().unwrap().contains("key file"), "{output}");
+    assert!(output["warnings"].is_array(), "{output}");
+    let output = here.run("configtest").failed();
+    assert!(output.contains("Error: the server would not start (2 problems):\n  "), "{output}");
 }
 
-/// How far files of a process may grow.
+/// Limits how large a process may make its files.
 fn limit_files(process: &Child, bytes: Option<u64>) {
     let pid = Pid::from_child(process);
     let limit = Rlimit { current: bytes, maximum: None };
@@ -261,32 +263,32 @@ fn limit_files(process: &Child, bytes: Option<u64>) {
 }
 
 #[test]
-fn a_full_disk_and_a_log_that_cannot_be_written_end_no_server() {
+fn the_server_survives_a_full_disk_and_an_unwritable_log() {
     let mut here = Installation::new("full");
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    // Files that may not grow are a disk that is full, to a program that ignores the signal about it.
+    // To a program that ignores SIGXFSZ, files that must not grow look like a full disk.
     let trap = "trap '' XFSZ; exec \"$0\" \"$@\"";
     here.start_as(Command::new("sh").args(["-c", trap, PROGRAM]).stderr(full));
     here.run("users create alice").ok();
     let server = here.server.as_ref().unwrap();
     limit_files(server, Some(0));
-    let told = here.run("users create bob").failed();
-    assert!(told.contains("the disk or a quota is full"), "{told}");
+    let output = here.run("users create bob").failed();
+    assert!(output.contains("the disk or a quota is full"), "{output}");
     let deadline = Instant::now() + Duration::from_secs(10);
     let healthy = || here.run("health").code == Some(0);
     while healthy() {
-        assert!(Instant::now() < deadline, "it says that it could save something");
+        assert!(Instant::now() < deadline, "health still reports success");
     }
     limit_files(server, None);
     here.run("users create bob").ok();
     while !healthy() {
-        assert!(Instant::now() < deadline, "it says that it could save nothing");
+        assert!(Instant::now() < deadline, "health still reports a failure");
     }
     here.stop();
 }
 
 #[test]
-fn a_failed_start_is_one_line_of_a_log_that_is_json() {
+fn a_failed_start_is_one_json_log_line() {
     let start = |addition: &str| {
         let here = Installation::new("json");
         let file = here.dir.join("config.yaml");
@@ -296,17 +298,17 @@ fn a_failed_start_is_one_line_of_a_log_that_is_json() {
         here.run("serve").failed()
     };
     for (addition, why) in [("", "cannot use the key file"), ("taildrop: {enabled: perhaps}\n", "perhaps")] {
-        let told = start(&format!("log: {{format: json}}\n{addition}"));
-        let last = told.lines().last().unwrap();
-        let line: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {told}"));
+        let output = start(&format!("log: {{format: json}}\n{addition}"));
+        let last = output.lines().last().unwrap();
+        let line: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {output}"));
         assert_eq!(line["level"], "ERROR");
-        assert!(line["fields"]["message"].as_str().unwrap().contains(why), "{told}");
+        assert!(line["fields"]["message"].as_str().unwrap().contains(why), "{output}");
         assert!(start(addition).lines().any(|line| line.starts_with("Error: ")));
     }
 }
 
 #[test]
-fn the_log_tells_what_becomes_of_nodes_and_of_the_server() {
+fn the_log_reports_changes_to_nodes_and_the_servers_shutdown() {
     let mut here = Installation::new("log");
     let file = here.dir.join("log");
     here.start_as(Command::new(PROGRAM).stderr(std::fs::File::create(&file).unwrap()));
@@ -315,21 +317,21 @@ fn the_log_tells_what_becomes_of_nodes_and_of_the_server() {
     here.stop();
     let log = std::fs::read_to_string(&file).unwrap();
     let mut lines = log.lines();
-    for told in [
+    for output in [
         "user `alice` (1) was made by=\"cli\"",
         "node `router` (1) of user `alice` (1) has joined",
         "node `router` (1) is gone by=\"cli\"",
         "stopping, because of SIGTERM",
         "stopped",
     ] {
-        assert!(lines.any(|line| line.contains(told)), "{told}: {log}");
+        assert!(lines.any(|line| line.contains(output)), "{output}: {log}");
     }
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_nothing_up() {
+fn logging_never_blocks_the_server() {
     let (reader, mut writer) = std::io::pipe().unwrap();
-    // As much as a pipe of Linux holds: whoever writes another byte waits.
+    // Fill the pipe: on Linux it holds this much, and the next write would block.
     writer.write_all(&[b'\n'; 65_536]).unwrap();
     let mut here = Installation::new("unread");
     here.start_as(Command::new(PROGRAM).stderr(writer));

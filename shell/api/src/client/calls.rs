@@ -1,4 +1,4 @@
-//! The operations, one method each.
+//! One method per operation.
 
 use super::{Client, ClientError};
 use crate::paths;
@@ -54,7 +54,7 @@ impl Client {
     }
 }
 
-/// Auth keys.
+/// Pre-auth keys.
 impl Client {
     /// [`paths::PREAUTHKEY_LIST`]
     pub async fn list_pre_auth_keys(&self, query: &ListPreAuthKeysQuery) -> Answer<ListPreAuthKeysResponse> {
@@ -133,7 +133,7 @@ impl Client {
     }
 }
 
-/// Routes as things of their own.
+/// Routes as resources of their own, as in Headscale before 0.26.
 impl Client {
     /// [`paths::ROUTE_LIST`]
     pub async fn list_routes(&self) -> Answer<ListRoutesResponse> {
@@ -184,7 +184,7 @@ impl Client {
     }
 }
 
-/// Logins and checks that wait.
+/// Pending logins and SSH checks.
 impl Client {
     /// [`paths::AUTH_REGISTER`]
     pub async fn auth_register(&self, request: &AuthRegisterRequest) -> Answer<NodeResponse> {

@@ -1,4 +1,4 @@
-//! Where a server is and what opens its door.
+//! The address of a server, and the credential for it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,16 +8,16 @@ use http::Uri;
 
 use super::ClientError;
 
-/// The way to a server.
+/// Where a server is reached.
 #[derive(Clone)]
 pub enum Endpoint {
-    /// The unix socket of a server on this machine; the permissions of the file are the key.
+    /// The unix socket of a server on this machine. Access is controlled by the permissions of the socket file.
     Socket(PathBuf),
-    /// A server anywhere.
+    /// A server over the network, with an API key.
     Remote(Remote),
 }
 
-/// A server that is reached by HTTP or HTTPS.
+/// A server that is reached over HTTP or HTTPS.
 #[derive(Clone)]
 pub struct Remote {
     pub(super) tls: bool,
@@ -28,31 +28,31 @@ pub struct Remote {
     key: ApiSecret,
 }
 
-/// An API key. It has no textual form, so that it cannot end up in a log.
+/// An API key. It implements neither `Debug` nor `Display`, so it cannot end up in a log.
 #[derive(Clone)]
 pub struct ApiSecret(String);
 
 impl ApiSecret {
-    /// Takes the key.
+    /// Wraps a key, `hskey-api-…`.
     pub fn new(key: String) -> ApiSecret {
         ApiSecret(key)
     }
 }
 
-/// The port of the gRPC interface that Headscale had until 0.29.
+/// The default port of the gRPC interface that Headscale offered up to 0.29.
 const OLD_GRPC_PORT: u16 = 50443;
 
 impl Remote {
-    /// A server at an address: a URL, or a bare `host` or `host:port`, which means HTTPS. With `insecure` its
-    /// certificate is not checked.
+    /// Parses an address: a URL, or `host` or `host:port`, which mean HTTPS. With `insecure`, any certificate is
+    /// accepted.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the address; among them the address of the former gRPC interface.
+    /// A message for people if the address is invalid or is that of the former gRPC interface.
     pub fn new(address: &str, key: ApiSecret, insecure: bool) -> Result<Remote, String> {
         let address = address.trim();
         let url = if address.contains("://") { address.to_owned() } else { format!("https://{address}") };
         let malformed =
-            || format!("`{address}` is not a server's address; write it like https://headscale.example.com");
+            || format!("`{address}` is not a server address; write it like https://headscale.example.com");
         let uri: Uri = url.parse().map_err(|_| malformed())?;
         let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(malformed)?;
         let tls = match uri.scheme_str() {
@@ -62,8 +62,8 @@ impl Remote {
         };
         if !address.contains("://") && uri.port_u16() == Some(OLD_GRPC_PORT) {
             return Err(format!(
-                "`{address}` is the address of the gRPC interface, which Headscale had until 0.29 and which is gone; \
-                 give the server's URL instead, such as https://{host}"
+                "`{address}` is the address of the gRPC interface, which Headscale offered only up to 0.29; use the \
+                 server's URL instead, such as https://{host}"
             ));
         }
         Ok(Remote {
@@ -78,7 +78,7 @@ impl Remote {
 }
 
 impl Endpoint {
-    /// What stands before the paths of the API, for servers behind a proxy.
+    /// The path prefix of the API, for a server behind a proxy that serves it below a path.
     pub(super) fn base_path(&self) -> &str {
         match self {
             Endpoint::Socket(_) => "",
@@ -102,7 +102,7 @@ impl Endpoint {
         let Endpoint::Remote(Remote { key, .. }) = self else { return Ok(None) };
         let mut value = HeaderValue::try_from(format!("Bearer {}", key.0)).map_err(|_| {
             ClientError::Unreachable(
-                "the API key has characters that no API key has; check HEADSCALE_CLI_API_KEY".into(),
+                "the API key contains characters that are never part of an API key; check HEADSCALE_CLI_API_KEY".into(),
             )
         })?;
         value.set_sensitive(true);
@@ -131,19 +131,19 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn addresses_are_parsed_and_shown() {
         assert_eq!(remote("hs.example.com").unwrap(), "`https://hs.example.com`");
         assert_eq!(remote("hs.example.com:8443").unwrap(), "`https://hs.example.com:8443`");
         assert_eq!(remote("http://127.0.0.1:8080/").unwrap(), "`http://127.0.0.1:8080`");
         assert_eq!(remote("https://x.example/headscale/").unwrap(), "`https://x.example/headscale`");
         assert_eq!(remote("http://[::1]:80").unwrap(), "`http://[::1]`");
         for wrong in ["", "ftp://x", "https://", "a b"] {
-            assert!(remote(wrong).unwrap_err().contains("is not a server's address"), "{wrong}");
+            assert!(remote(wrong).unwrap_err().contains("is not a server address"), "{wrong}");
         }
     }
 
     #[test]
-    fn the_old_grpc_address_is_named() {
+    fn the_old_grpc_address_is_refused_with_a_hint() {
         let e = remote("hs.example.com:50443").unwrap_err();
         assert!(e.contains("gRPC") && e.contains("https://hs.example.com"), "{e}");
         assert!(remote("https://hs.example.com:50443").is_ok());

@@ -20,20 +20,20 @@ pub use endpoint::{ApiSecret, Endpoint, Remote};
 use crate::paths::Route;
 use crate::problem::Problem;
 
-/// A client of one server. Every call opens a connection of its own.
+/// A client of one server. Each call opens its own connection.
 pub struct Client {
     endpoint: Endpoint,
     timeout: Duration,
 }
 
-/// Why a call failed. The texts are meant for people.
+/// Why a call failed. The messages are for people.
 #[derive(Debug)]
 pub enum ClientError {
-    /// There is no way to the server, or it said nothing in time.
+    /// The server could not be reached, or did not respond in time.
     Unreachable(String),
-    /// The server refused.
+    /// The server responded with an error.
     Refused(Problem),
-    /// The server answered something that this client does not understand.
+    /// The response could not be parsed, or the request could not be encoded.
     Unintelligible(String),
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for ClientError {
         match self {
             ClientError::Unreachable(why) | ClientError::Unintelligible(why) => f.write_str(why),
             ClientError::Refused(p) if p.status == 401 => f.write_str(
-                "the server does not accept the API key; make one with `headsail apikeys create` on the server and set \
+                "the server rejected the API key; create one with `headsail apikeys create` on the server and set \
                  HEADSCALE_CLI_API_KEY",
             ),
             ClientError::Refused(p) => p.fmt(f),
@@ -53,13 +53,13 @@ impl fmt::Display for ClientError {
 impl std::error::Error for ClientError {}
 
 impl Client {
-    /// A client of the server at `endpoint`. Connecting and answering may take `timeout` each; a unix socket that is not
-    /// there yet is tried again for as long.
+    /// Creates a client of the server at `endpoint`. Connecting and responding may take up to `timeout` each. A unix socket
+    /// that does not exist yet is retried until the timeout.
     pub fn new(endpoint: Endpoint, timeout: Duration) -> Client {
         Client { endpoint, timeout }
     }
 
-    /// Asks without a body.
+    /// Sends a request without a body; `query` becomes its query string.
     async fn ask<R: DeserializeOwned>(
         &self,
         route: Route,
@@ -68,14 +68,14 @@ impl Client {
     ) -> Result<R, ClientError> {
         let mut target = route.fill(args);
         let query = serde_urlencoded::to_string(query)
-            .map_err(|e| ClientError::Unintelligible(format!("cannot write the query: {e}")))?;
+            .map_err(|e| ClientError::Unintelligible(format!("cannot encode the query: {e}")))?;
         if !query.is_empty() {
             target = format!("{target}?{query}");
         }
         self.exchange(route, &target, Bytes::new()).await
     }
 
-    /// Sends a JSON body.
+    /// Sends a request with a JSON body.
     async fn send<R: DeserializeOwned>(
         &self,
         route: Route,
@@ -83,7 +83,7 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<R, ClientError> {
         let body = serde_json::to_vec(body)
-            .map_err(|e| ClientError::Unintelligible(format!("cannot write the request: {e}")))?;
+            .map_err(|e| ClientError::Unintelligible(format!("cannot encode the request: {e}")))?;
         self.exchange(route, &route.fill(args), body.into()).await
     }
 
@@ -105,15 +105,15 @@ impl Client {
         if let Some(bearer) = self.endpoint.bearer()? {
             request = request.header(header::AUTHORIZATION, bearer);
         }
-        let request = request
-            .body(http_body_util::Full::new(body))
-            .map_err(|e| ClientError::Unintelligible(format!("cannot ask for `{target}`: {e}")))?;
+        let request = request.body(http_body_util::Full::new(body)).map_err(|e| {
+            ClientError::Unintelligible(format!("cannot build the request for `{target}`: {e}"))
+        })?;
         let (status, answer) = transport::exchange(&self.endpoint, self.timeout, request).await?;
         read(&self.endpoint, status, &answer)
     }
 }
 
-/// Turns an answer into a value, or into the reason why there is none.
+/// Parses a response: a value, or the error that the server reports.
 fn read<R: DeserializeOwned>(endpoint: &Endpoint, status: StatusCode, body: &[u8]) -> Result<R, ClientError> {
     if !status.is_success() {
         return Err(ClientError::Refused(Problem::read(status.as_u16(), body)));
@@ -121,7 +121,7 @@ fn read<R: DeserializeOwned>(endpoint: &Endpoint, status: StatusCode, body: &[u8
     let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|e| {
         ClientError::Unintelligible(format!(
-            "the answer of {endpoint} is not understood ({e}); check that the address is that of a Headsail or \
+            "cannot parse the response from {endpoint} ({e}); check that this is the address of a Headsail or \
              Headscale server"
         ))
     })

@@ -1,4 +1,4 @@
-//! The client against a small server that notes what it is asked.
+//! The client against a small server that records its requests.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -20,10 +20,10 @@ use crate::v1::user::{CreateUserRequest, ListUsersQuery};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What the server was asked: request line, authorization, body.
+/// Recorded requests: request line, `Authorization` header, body.
 type Log = Arc<Mutex<Vec<(String, Option<String>, String)>>>;
 
-/// Serves one connection: every request gets `answer`.
+/// Serves one connection and responds to every request with `answer`.
 async fn serve<S>(stream: S, log: Log, answer: (u16, &'static str))
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -42,7 +42,7 @@ where
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// A directory that goes when the test ends.
+/// A directory that is removed when the test ends.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -60,7 +60,7 @@ impl Drop for Dir {
 }
 
 #[tokio::test]
-async fn over_the_socket() {
+async fn requests_are_sent_over_the_socket() {
     let dir = Dir::new("socket");
     let path = dir.0.join("s.sock");
     let log = Log::default();
@@ -96,7 +96,7 @@ async fn over_the_socket() {
 }
 
 #[tokio::test]
-async fn waits_for_a_socket_that_is_not_there_yet() {
+async fn a_missing_socket_is_retried() {
     let dir = Dir::new("late");
     let path = dir.0.join("s.sock");
     let client = Client::new(Endpoint::Socket(path.clone()), LIMIT);
@@ -110,7 +110,7 @@ async fn waits_for_a_socket_that_is_not_there_yet() {
 }
 
 #[tokio::test]
-async fn a_socket_that_never_comes_is_named() {
+async fn the_error_names_a_socket_that_never_appears() {
     let path = std::env::temp_dir().join("headsail-api-no-such-directory/s.sock");
     let client = Client::new(Endpoint::Socket(path.clone()), Duration::from_millis(60));
     let e = client.health().await.unwrap_err();
@@ -122,7 +122,7 @@ async fn a_socket_that_never_comes_is_named() {
 }
 
 #[tokio::test]
-async fn refusals_carry_the_words_of_the_server() {
+async fn errors_carry_the_servers_message() {
     let dir = Dir::new("refusal");
     let path = dir.0.join("s.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -150,7 +150,7 @@ async fn refusals_carry_the_words_of_the_server() {
 }
 
 #[tokio::test]
-async fn over_https_with_a_key() {
+async fn requests_are_sent_over_https_with_a_key() {
     let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into());
     let config =

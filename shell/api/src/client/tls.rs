@@ -1,4 +1,4 @@
-//! TLS towards a remote server.
+//! TLS to a remote server.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// The settings for one connection. Trusted are the machine's own roots and those of the web; with `insecure` every
-/// certificate is accepted.
+/// The TLS settings for one connection. It trusts the roots of the operating system and Mozilla's; with `insecure`, it
+/// accepts any certificate.
 pub fn config(insecure: bool) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder =
@@ -27,7 +27,7 @@ pub fn config(insecure: bool) -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
-/// Accepts any certificate, but checks that the server holds its key.
+/// Accepts any certificate, but verifies that the server holds its private key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

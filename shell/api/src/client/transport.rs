@@ -1,4 +1,4 @@
-//! One request, one answer: connecting, waiting for a server that is only just starting, limits.
+//! Sends one request and reads its response: connects, waits for a server that is still starting, and enforces limits.
 
 use std::io;
 use std::path::Path;
@@ -17,12 +17,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::endpoint::{Endpoint, Remote};
 use super::{ClientError, tls};
 
-/// The largest answer that is read: ten thousand nodes are some 10 MB.
+/// Largest response body that is accepted. A list of ten thousand nodes is about 10 MB.
 const MAX_ANSWER: usize = 256 << 20;
-/// The pauses between attempts grow from the first to the second.
+/// Shortest and longest pause between attempts to connect; each pause is twice the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
-/// Sends `request` and reads the whole answer. `limit` holds for connecting and for answering each.
+/// Sends `request` and reads the whole response. Connecting and responding may take up to `limit` each.
 pub async fn exchange(
     endpoint: &Endpoint,
     limit: Duration,
@@ -53,7 +53,7 @@ pub async fn exchange(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(e)) => Err(unreachable(endpoint, &*e)),
         Err(_) => Err(ClientError::Unreachable(format!(
-            "{endpoint} did not answer within {limit:?}; set HEADSCALE_CLI_TIMEOUT to wait longer"
+            "{endpoint} did not respond within {limit:?}; set HEADSCALE_CLI_TIMEOUT to wait longer"
         ))),
     }
 }
@@ -63,7 +63,7 @@ async fn connect_socket(path: &Path, limit: Duration) -> io::Result<UnixStream> 
     let mut pause = RETRY.0;
     loop {
         match timeout_at(deadline, UnixStream::connect(path)).await {
-            Ok(Err(e)) if may_pass(&e) && Instant::now() + pause < deadline => sleep(pause).await,
+            Ok(Err(e)) if is_transient(&e) && Instant::now() + pause < deadline => sleep(pause).await,
             Ok(outcome) => return outcome,
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         }
@@ -71,8 +71,8 @@ async fn connect_socket(path: &Path, limit: Duration) -> io::Result<UnixStream> 
     }
 }
 
-/// Whether an error may be that of a server that has not opened its socket yet.
-fn may_pass(e: &io::Error) -> bool {
+/// Whether the error may mean that the server has not opened its socket yet.
+fn is_transient(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock)
 }
 
@@ -103,11 +103,11 @@ fn no_socket(path: &Path, e: &io::Error) -> ClientError {
     let at = path.display();
     ClientError::Unreachable(match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => format!(
-            "no server answers at `{at}`; start it with `headsail serve`, or say where it is with --config or \
+            "no server is listening at `{at}`; start one with `headsail serve`, or select another with --config or \
              --data-dir"
         ),
         io::ErrorKind::PermissionDenied => {
-            format!("not allowed to use `{at}`; run this as the user of the server or as root")
+            format!("permission denied for `{at}`; run this command as the server's user or as root")
         }
         _ => format!("cannot connect to `{at}`: {e}"),
     })
@@ -115,7 +115,8 @@ fn no_socket(path: &Path, e: &io::Error) -> ClientError {
 
 fn no_tls(endpoint: &Endpoint, e: &io::Error) -> ClientError {
     ClientError::Unreachable(format!(
-        "no trusted TLS connection to {endpoint}: {e}; for a self-signed certificate set HEADSCALE_CLI_INSECURE=1"
+        "cannot establish a trusted TLS connection to {endpoint}: {e}; if its certificate is self-signed, set \
+         HEADSCALE_CLI_INSECURE=1"
     ))
 }
 

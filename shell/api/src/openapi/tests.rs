@@ -1,4 +1,4 @@
-//! The document says everything, and nothing twice or in the words of the source.
+//! The document is complete, consistent and free of Rust doc syntax.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::{document, generator};
 use crate::paths::{OPERATIONS, Takes};
 use schemars::generate::Contract;
 
-/// Every value in a document, with the key under which it stands.
+/// Visits every value of a document, with its key.
 fn each<'a>(value: &'a Value, key: &'a str, visit: &mut impl FnMut(&'a str, &'a Value)) {
     visit(key, value);
     match value {
@@ -24,13 +24,13 @@ fn every_operation_is_described() {
     let mut ids = BTreeSet::new();
     for operation in OPERATIONS {
         let method = operation.route.method.as_str().to_ascii_lowercase();
-        let said = &document["paths"][operation.route.path][method.as_str()];
-        assert_eq!(said["operationId"], operation.id);
-        assert!(ids.insert(operation.id), "{} stands twice", operation.id);
-        assert!(!said["summary"].as_str().unwrap().is_empty(), "{}", operation.id);
-        for parameter in said["parameters"].as_array().unwrap() {
+        let described = &document["paths"][operation.route.path][method.as_str()];
+        assert_eq!(described["operationId"], operation.id);
+        assert!(ids.insert(operation.id), "{} is used twice", operation.id);
+        assert!(!described["summary"].as_str().unwrap().is_empty(), "{}", operation.id);
+        for parameter in described["parameters"].as_array().unwrap() {
             let text = parameter["description"].as_str().unwrap_or_default();
-            assert!(!text.is_empty(), "{} says nothing of {}", operation.id, parameter["name"]);
+            assert!(!text.is_empty(), "{} does not describe {}", operation.id, parameter["name"]);
         }
     }
     let described: usize =
@@ -39,7 +39,7 @@ fn every_operation_is_described() {
 }
 
 #[test]
-fn references_lead_somewhere() {
+fn references_resolve() {
     let document = document();
     let mut seen = 0;
     each(&document, "", &mut |key, value| {
@@ -53,17 +53,17 @@ fn references_lead_somewhere() {
 }
 
 #[test]
-fn texts_are_for_people() {
+fn descriptions_contain_no_rust_links() {
     each(&document(), "", &mut |key, value| {
         if key == "description" {
             let text = value.as_str().unwrap();
-            assert!(!text.contains("`]"), "a link of the source: {text}");
+            assert!(!text.contains("`]"), "a Rust link: {text}");
         }
     });
 }
 
 #[test]
-fn requests_and_answers_share_no_schema() {
+fn requests_and_responses_share_no_schema() {
     let (mut requests, mut answers) = (generator(Contract::Deserialize), generator(Contract::Serialize));
     for operation in OPERATIONS {
         (operation.gives)(&mut answers);
@@ -73,12 +73,15 @@ fn requests_and_answers_share_no_schema() {
         }
     }
     for (name, schema) in requests.definitions() {
-        assert!(!answers.definitions().contains_key(name), "{name} is read and written: {schema}");
+        assert!(
+            !answers.definitions().contains_key(name),
+            "{name} is used in requests and responses: {schema}"
+        );
     }
 }
 
 #[test]
-fn what_is_required_is_a_field() {
+fn required_names_are_fields() {
     for (name, schema) in document()["components"]["schemas"].as_object().unwrap() {
         for field in schema["required"].as_array().into_iter().flatten() {
             let field = field.as_str().unwrap();
@@ -88,7 +91,7 @@ fn what_is_required_is_a_field() {
 }
 
 #[test]
-fn answers_have_all_their_fields() {
+fn responses_require_all_their_fields() {
     let document = document();
     let user = &document["components"]["schemas"]["User"];
     assert_eq!(user["properties"]["id"]["type"], "string");

@@ -1,4 +1,4 @@
-//! API keys, which let programs use this API over the network.
+//! API keys, which give access to this API over the network.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -10,36 +10,36 @@ use crate::lenient;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ApiKey {
-    /// Its id.
+    /// The key's id.
     #[serde(with = "lenient::Id")]
     pub id: u64,
-    /// Its public part, masked: `hskey-api-<prefix>-***`.
+    /// The key's public prefix, masked: `hskey-api-<prefix>-***`.
     pub prefix: String,
-    /// When it stops working; `null` for never.
+    /// When the key expires; `null` for never.
     #[serde(deserialize_with = "lenient::opt_time")]
     pub expiration: Option<Timestamp>,
-    /// When it was created.
+    /// When the key was created.
     #[serde(alias = "created_at", deserialize_with = "lenient::opt_time")]
     pub created_at: Option<Timestamp>,
-    /// When it was last used; `null` for never.
+    /// When the key was last used; `null` for never.
     #[serde(alias = "last_seen", deserialize_with = "lenient::opt_time")]
     pub last_seen: Option<Timestamp>,
 }
 
-/// API keys.
+/// A list of API keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ListApiKeysResponse {
-    /// In order of their ids.
+    /// The keys, in order of id.
     #[serde(alias = "api_keys")]
     pub api_keys: Vec<ApiKey>,
 }
 
-/// An API key to create.
+/// Creates an API key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CreateApiKeyRequest {
-    /// When it stops working; absent for never.
+    /// When the key expires; 90 days from now if absent.
     #[serde(deserialize_with = "lenient::opt_time", skip_serializing_if = "Option::is_none")]
     pub expiration: Option<Timestamp>,
 }
@@ -48,28 +48,28 @@ pub struct CreateApiKeyRequest {
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CreateApiKeyResponse {
-    /// The whole key, shown once.
+    /// The whole key, including its secret. No other response contains it.
     #[serde(alias = "api_key")]
     pub api_key: String,
 }
 
-/// The API key to expire: by exactly one of the two.
+/// Selects the API key to expire: by prefix or by id, but not both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExpireApiKeyRequest {
-    /// By its public part, bare or as lists show it.
+    /// The key's public prefix, alone or in the masked form that lists show.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "String::is_empty")]
     pub prefix: String,
-    /// By id.
+    /// The key's id.
     #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
 }
 
-/// The API key to delete by id instead of by prefix; the prefix in the path then reads `-`.
+/// Selects the API key to delete by id instead of by prefix. The prefix in the path is then `-`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DeleteApiKeyQuery {
-    /// By id.
+    /// The key's id.
     #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
 }

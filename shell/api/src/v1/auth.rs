@@ -1,4 +1,4 @@
-//! Logins and checks that wait for somebody's word.
+//! Logins and SSH checks that wait for an administrator's decision.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -7,63 +7,63 @@ use serde::{Deserialize, Serialize};
 use super::user::{UserRef, opt_user};
 use crate::lenient;
 
-/// A web login to complete.
+/// Completes a pending login.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("required" = ["user", "authId"]))]
 pub struct AuthRegisterRequest {
-    /// Who is to own the node.
+    /// The user who will own the node.
     #[serde(deserialize_with = "opt_user", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UserRef")]
     pub user: Option<UserRef>,
-    /// The id of the login, `hskey-authreq-…`.
+    /// The id of the pending login, `hskey-authreq-…`.
     #[serde(alias = "auth_id", deserialize_with = "lenient::or_default")]
     pub auth_id: String,
 }
 
-/// A pending request to approve or to reject.
+/// Selects a pending request to approve or reject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("required" = ["authId"]))]
 pub struct AuthRequest {
-    /// Its id, `hskey-authreq-…`.
+    /// The id of the request, `hskey-authreq-…`.
     #[serde(alias = "auth_id", deserialize_with = "lenient::or_default")]
     pub auth_id: String,
 }
 
-/// Something that waits for an approval.
+/// A login or SSH check that waits for a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PendingAuth {
-    /// Its id, `hskey-authreq-…`.
+    /// The id of the request, `hskey-authreq-…`.
     pub auth_id: String,
-    /// What it is.
+    /// Whether it is a login or an SSH check.
     pub kind: PendingKind,
-    /// The host name of the node that wants in, or the name of the node that wants to connect.
+    /// For a login, the host name of the machine; for an SSH check, the name of the connecting node.
     pub source: String,
-    /// Of an SSH check: the node to connect to.
+    /// For an SSH check, the name of the node to connect to; otherwise empty.
     pub destination: String,
-    /// When it was asked for.
+    /// When the request was made.
     pub created_at: Option<Timestamp>,
-    /// When it is forgotten.
+    /// When the request expires.
     pub expires_at: Option<Timestamp>,
 }
 
-/// What waits for an approval.
+/// The kind of a pending request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PendingKind {
-    /// The login of a node.
+    /// A node's login.
     #[default]
     Register,
     /// An SSH connection in check mode.
     Ssh,
 }
 
-/// Everything that waits.
+/// A list of pending requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListPendingResponse {
-    /// Oldest first.
+    /// The requests, oldest first.
     pub pending: Vec<PendingAuth>,
 }

@@ -1,4 +1,4 @@
-//! Help for tests.
+//! Operations for testing.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 use super::user::{UserRef, opt_user};
 use crate::lenient;
 
-/// A pending registration to make up, as if a client had asked for it.
+/// Creates a pending login, as if a client had asked for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(extend("required" = ["user", "key"]))]
 pub struct CreateDebugNodeRequest {
-    /// Who is to own the node.
+    /// The user who will own the node.
     #[serde(deserialize_with = "opt_user", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UserRef")]
     pub user: Option<UserRef>,
-    /// The id that the registration is to have.
+    /// The id of the pending login.
     #[serde(deserialize_with = "lenient::or_default")]
     pub key: String,
-    /// Its host name.
+    /// The node's host name.
     #[serde(deserialize_with = "lenient::or_default")]
     pub name: String,
-    /// The routes that it advertises.
+    /// The routes that the node advertises.
     #[serde(deserialize_with = "lenient::or_default")]
     pub routes: Vec<String>,
 }

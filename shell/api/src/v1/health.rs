@@ -1,13 +1,13 @@
-//! Whether the server works.
+//! The server's health.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The state of the server.
+/// The server's health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HealthResponse {
-    /// Whether the database answers.
+    /// Whether the database is working.
     #[serde(alias = "database_connectivity")]
     pub database_connectivity: bool,
 }

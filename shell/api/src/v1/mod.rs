@@ -13,7 +13,7 @@ pub mod user;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The answer of operations that have nothing to say: `{}`.
+/// The response of operations that return no data: `{}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Empty {}
 

@@ -8,82 +8,82 @@ use super::preauthkey::PreAuthKey;
 use super::user::{User, UserRef, opt_user};
 use crate::lenient;
 
-/// A node.
+/// A node of the tailnet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Node {
-    /// Its id.
+    /// The node's id.
     #[serde(with = "lenient::Id")]
     pub id: u64,
-    /// The key of its machine, `mkey:` and hex.
+    /// The machine key, `mkey:` and hex.
     #[serde(alias = "machine_key")]
     pub machine_key: String,
-    /// Its WireGuard key, `nodekey:` and hex.
+    /// The node key (WireGuard public key), `nodekey:` and hex.
     #[serde(alias = "node_key")]
     pub node_key: String,
-    /// Its path discovery key, `discokey:` and hex.
+    /// The discovery key, `discokey:` and hex.
     #[serde(alias = "disco_key")]
     pub disco_key: String,
-    /// Its addresses, IPv4 first.
+    /// The node's addresses, IPv4 first.
     #[serde(alias = "ip_addresses", deserialize_with = "lenient::or_default")]
     pub ip_addresses: Vec<String>,
-    /// The host name as the client gave it.
+    /// The host name as reported by the client.
     pub name: String,
-    /// Its owner; for a tagged node `null`, or the pseudo user `tagged-devices`.
+    /// The owner; for a tagged node, `null` or the placeholder user `tagged-devices`.
     pub user: Option<User>,
-    /// When it was last connected; `null` if never.
+    /// When the node was last connected; `null` for never.
     #[serde(alias = "last_seen", deserialize_with = "lenient::opt_time")]
     pub last_seen: Option<Timestamp>,
-    /// When its login expires; `null` for never.
+    /// When the node's login expires; `null` for never.
     #[serde(deserialize_with = "lenient::opt_time")]
     pub expiry: Option<Timestamp>,
-    /// The auth key it came in by.
+    /// The pre-auth key that the node joined with.
     #[serde(alias = "pre_auth_key")]
     pub pre_auth_key: Option<PreAuthKey>,
-    /// When it was registered.
+    /// When the node was registered.
     #[serde(alias = "created_at", deserialize_with = "lenient::opt_time")]
     pub created_at: Option<Timestamp>,
-    /// How it came in.
+    /// How the node was registered.
     #[serde(alias = "register_method")]
     pub register_method: RegisterMethod,
-    /// Its name in the network: unique and DNS-safe.
+    /// The node's DNS name in the tailnet: unique, and a valid DNS label.
     #[serde(alias = "given_name")]
     pub given_name: String,
-    /// Whether it is connected.
+    /// Whether the node is connected.
     pub online: bool,
-    /// Routes that an administrator or the policy approved.
+    /// Routes approved by an administrator or by the policy.
     #[serde(alias = "approved_routes", deserialize_with = "lenient::or_default")]
     pub approved_routes: Vec<String>,
-    /// Routes that it advertises.
+    /// Routes that the node advertises.
     #[serde(alias = "available_routes", deserialize_with = "lenient::or_default")]
     pub available_routes: Vec<String>,
-    /// Routes that it serves: primary subnet routes, and exit routes.
+    /// Routes that the node serves: subnet routes for which it is the primary, and exit routes.
     #[serde(alias = "subnet_routes", deserialize_with = "lenient::or_default")]
     pub subnet_routes: Vec<String>,
-    /// Its tags.
+    /// The node's tags.
     #[serde(deserialize_with = "lenient::or_default")]
     pub tags: Vec<String>,
 }
 
-/// How a node came in.
+/// How a node was registered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RegisterMethod {
-    /// By an auth key.
+    /// With a pre-auth key.
     #[serde(rename = "REGISTER_METHOD_AUTH_KEY")]
     AuthKey,
     /// By an administrator.
     #[serde(rename = "REGISTER_METHOD_CLI")]
     Cli,
-    /// By an identity provider.
+    /// Through an identity provider.
     #[serde(rename = "REGISTER_METHOD_OIDC")]
     Oidc,
-    /// Not known.
+    /// Unknown.
     #[default]
     #[serde(rename = "REGISTER_METHOD_UNSPECIFIED", other)]
     Unspecified,
 }
 
-/// Which nodes to list.
+/// Selects the nodes to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListNodesQuery {
@@ -92,15 +92,15 @@ pub struct ListNodesQuery {
     pub user: Option<UserRef>,
 }
 
-/// Nodes.
+/// A list of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListNodesResponse {
-    /// In order of their ids.
+    /// The nodes, in order of id.
     pub nodes: Vec<Node>,
 }
 
-/// One node, after whatever was done to it.
+/// One node, as it is after the operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NodeResponse {
@@ -108,14 +108,14 @@ pub struct NodeResponse {
     pub node: Node,
 }
 
-/// When a node's login is to expire. Nothing means now; both fields at once are an error.
+/// Sets when a node's login expires. Without either field, it expires now; both fields together are an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ExpireNodeRequest {
-    /// Then.
+    /// The time at which the login expires.
     #[serde(deserialize_with = "lenient::opt_time", skip_serializing_if = "Option::is_none")]
     pub expiry: Option<Timestamp>,
-    /// Never.
+    /// If true, the login never expires.
     #[serde(
         alias = "disable_expiry",
         deserialize_with = "lenient::flag",
@@ -124,40 +124,40 @@ pub struct ExpireNodeRequest {
     pub disable_expiry: bool,
 }
 
-/// The tags that a node is to have instead of its own.
+/// Replaces a node's tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(extend("required" = ["tags"]))]
 pub struct SetTagsRequest {
-    /// At least one.
+    /// The new tags, at least one.
     #[serde(deserialize_with = "lenient::or_default")]
     pub tags: Vec<String>,
 }
 
-/// The routes that are to be approved instead of those that are.
+/// Replaces a node's approved routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ApproveRoutesRequest {
-    /// Prefixes; one default route stands for both. Empty takes every approval back.
+    /// The prefixes to approve. `0.0.0.0/0` or `::/0` approves both. An empty list withdraws every approval.
     #[serde(deserialize_with = "lenient::or_default")]
     pub routes: Vec<String>,
 }
 
-/// A web login to complete.
+/// Completes a pending login.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(extend("required" = ["user", "key"]))]
 pub struct RegisterNodeQuery {
-    /// Who is to own the node.
+    /// The user who will own the node.
     #[serde(deserialize_with = "opt_user", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UserRef")]
     pub user: Option<UserRef>,
-    /// The id of the login, with or without `hskey-authreq-`.
+    /// The id of the pending login, with or without `hskey-authreq-`.
     #[serde(deserialize_with = "lenient::or_default")]
     pub key: String,
 }
 
-/// Whether to fill in addresses.
+/// Confirms the assignment of addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(extend("required" = ["confirmed"]))]
@@ -167,11 +167,11 @@ pub struct BackfillQuery {
     pub confirmed: bool,
 }
 
-/// What filling in addresses did.
+/// The result of assigning addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BackfillResponse {
-    /// One sentence per change.
+    /// One message per change.
     #[serde(deserialize_with = "lenient::or_default")]
     pub changes: Vec<String>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::lenient;
 use crate::problem::Finding;
 
-/// A policy to set, to check or to preview.
+/// A policy to set, check or preview.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(extend("required" = ["policy"]))]
@@ -17,7 +17,7 @@ pub struct PolicyRequest {
     pub policy: String,
 }
 
-/// The policy in force.
+/// The active policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PolicyResponse {
@@ -26,16 +26,16 @@ pub struct PolicyResponse {
     /// When it was set; `null` for a policy that comes from a file.
     #[serde(alias = "updated_at", deserialize_with = "lenient::opt_time")]
     pub updated_at: Option<Timestamp>,
-    /// What is accepted but has no effect, or not the one that may be expected. Not in Headscale.
+    /// Parts that are accepted but have no effect, or may not have the intended one. Not in Headscale.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Finding>,
 }
 
-/// The verdict on a policy that has no errors (errors come as a problem document).
+/// The result of checking a valid policy. An invalid one is answered with a problem document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CheckPolicyResponse {
-    /// What is accepted but has no effect, or not the one that may be expected. Not in Headscale.
+    /// Parts that are accepted but have no effect, or may not have the intended one. Not in Headscale.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Finding>,
 }
@@ -44,9 +44,9 @@ pub struct CheckPolicyResponse {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PreviewPolicyResponse {
-    /// The nodes for which anything changes, in order of their ids.
+    /// The nodes for which something would change, in order of id.
     pub nodes: Vec<PreviewNode>,
-    /// What is accepted but has no effect, or not the one that may be expected.
+    /// Parts that are accepted but have no effect, or may not have the intended one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Finding>,
 }
@@ -58,60 +58,60 @@ pub struct PreviewNode {
     /// The node's id.
     #[serde(with = "lenient::Id")]
     pub id: u64,
-    /// Its name.
+    /// The node's name.
     pub name: String,
-    /// Names of the peers that it would see newly.
+    /// Names of peers that the node would start to see.
     pub peers_gained: Vec<String>,
-    /// Names of the peers that it would see no more.
+    /// Names of peers that the node would no longer see.
     pub peers_lost: Vec<String>,
-    /// What it could reach newly.
+    /// What the node could newly reach.
     pub access_gained: Vec<Access>,
-    /// What it could reach no more.
+    /// What the node could no longer reach.
     pub access_lost: Vec<Access>,
 }
 
-/// Ports of a destination.
+/// A destination and its reachable ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Access {
-    /// The name of a node, or a network behind one.
+    /// The name of a node, or a subnet behind one.
     pub destination: String,
-    /// Such as `tcp:22`, `udp:1000-2000`, `icmp:*` or `*`.
+    /// Ports, such as `tcp:22`, `udp:1000-2000`, `icmp:*` or `*`.
     pub ports: Vec<String>,
 }
 
-/// Whether one node may reach another.
+/// Asks whether a connection is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(extend("required" = ["source", "destination"]))]
 pub struct ExplainRequest {
-    /// Who: the name, id or address of a node, or a user, a tag, a group or a host of the policy.
+    /// The source: the name, id or address of a node, or a user, tag, group or host of the policy.
     pub source: String,
-    /// What: the same, with a port: `server:22`, `[fd7a::1]:22`, `tag:db:5432`.
+    /// The destination: the same, with a port, as in `server:22`, `[fd7a::1]:22` or `tag:db:5432`.
     pub destination: String,
     /// The protocol, such as `tcp` or `udp`; empty for TCP.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub proto: String,
-    /// A policy to ask instead of the one in force.
+    /// A policy to use instead of the active one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub policy: String,
 }
 
-/// Whether one node may reach another, and why.
+/// Whether a connection is allowed, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExplainResponse {
-    /// The verdict.
+    /// Whether the connection is allowed.
     pub allowed: bool,
-    /// What the source was found to be.
+    /// What the source was resolved to.
     pub source: String,
-    /// What the destination was found to be.
+    /// What the destination was resolved to.
     pub destination: String,
-    /// The rule that allows it.
+    /// The rule that allows the connection, if any.
     pub rule: Option<ExplainRule>,
-    /// How source and destination match that rule, such as ``"`alice@` is a member of `group:dev`"``.
+    /// Why source and destination match that rule, such as ``"`alice@` is a member of `group:dev`"``.
     pub because: Vec<String>,
-    /// What is missing, when it is not allowed.
+    /// If the connection is denied, what is missing.
     pub missing: Vec<String>,
 }
 
@@ -119,10 +119,10 @@ pub struct ExplainResponse {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExplainRule {
-    /// Where it stands, such as `acls[2]`.
+    /// The path of the rule, such as `acls[2]`.
     pub location: String,
-    /// Its first line in the policy, from 1.
+    /// The rule's first line in the policy text, from 1.
     pub line: Option<u32>,
-    /// Its text.
+    /// The rule's text.
     pub text: String,
 }

@@ -1,4 +1,4 @@
-//! Routes as things of their own, as they were before 0.26: guides and scripts still use them.
+//! Routes as resources of their own, as in Headscale before 0.26. Guides and scripts still use them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,26 +10,26 @@ use crate::lenient;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Route {
-    /// Its id: the same for as long as the node advertises it or has it approved.
+    /// The route's id. It stays the same for as long as the node advertises the route or has it approved.
     #[serde(with = "lenient::Id")]
     pub id: u64,
-    /// Whose route it is.
+    /// The node that the route belongs to.
     pub node: Option<Node>,
-    /// The network, such as `10.0.0.0/8`.
+    /// The prefix, such as `10.0.0.0/8`.
     pub prefix: String,
-    /// Whether the node offers it.
+    /// Whether the node advertises the route.
     pub advertised: bool,
-    /// Whether it is approved.
+    /// Whether the route is approved.
     pub enabled: bool,
-    /// Whether this node is the one that serves it.
+    /// Whether this node is the primary router for the prefix.
     #[serde(alias = "is_primary")]
     pub is_primary: bool,
 }
 
-/// Routes.
+/// A list of routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListRoutesResponse {
-    /// In order of their ids.
+    /// The routes, in order of id.
     pub routes: Vec<Route>,
 }

@@ -1,4 +1,4 @@
-//! Shapes as clients of Headscale 0.30 and of older releases know them.
+//! The JSON that clients of Headscale 0.30 and of older releases expect and send.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use super::route::Route;
 use super::user::{CreateUserRequest, ListUsersQuery, User, UserRef};
 
 #[test]
-fn user_view() {
+fn users_are_written_as_headscale_writes_them() {
     let user = User {
         id: u64::MAX,
         name: "alice".into(),
@@ -29,11 +29,11 @@ fn user_view() {
     );
     assert_eq!(serde_json::from_str::<User>(&serde_json::to_string(&user).unwrap()).unwrap(), user);
     let admin = serde_json::to_value(User { role: "admin".into(), ..user }).unwrap();
-    assert_eq!(admin["role"], "admin", "a role is told where there is one");
+    assert_eq!(admin["role"], "admin", "a role is written if there is one");
 }
 
 #[test]
-fn node_view_writes_every_zero_value() {
+fn nodes_are_written_with_every_zero_value() {
     assert_eq!(
         serde_json::to_string(&NodeResponse::default()).unwrap(),
         concat!(
@@ -46,7 +46,7 @@ fn node_view_writes_every_zero_value() {
 }
 
 #[test]
-fn key_views() {
+fn keys_policies_and_routes_are_written_with_every_zero_value() {
     assert_eq!(
         serde_json::to_value(PreAuthKey { id: 3, ..PreAuthKey::default() }).unwrap(),
         json!({"user": null, "id": "3", "key": "", "reusable": false, "ephemeral": false, "used": false,
@@ -69,7 +69,7 @@ fn key_views() {
 }
 
 #[test]
-fn views_of_older_servers_are_read() {
+fn responses_of_older_servers_are_parsed() {
     let node: Node = serde_json::from_value(json!({
         "id": 7, "given_name": "web", "ip_addresses": null, "expiry": "0001-01-01T00:00:00Z",
         "register_method": "SOMETHING_NEW", "forcedTags": ["tag:a"], "last_seen": "2026-01-31T14:00:00+02:00"
@@ -81,7 +81,7 @@ fn views_of_older_servers_are_read() {
 }
 
 #[test]
-fn requests_are_read_leniently() {
+fn requests_are_parsed_leniently() {
     let u: CreateUserRequest =
         serde_json::from_value(json!({"name": "a", "display_name": "A", "email": null, "more": 1})).unwrap();
     assert_eq!((u.display_name.as_str(), u.email.as_str()), ("A", ""));
@@ -113,7 +113,7 @@ fn requests_are_read_leniently() {
 }
 
 #[test]
-fn query_strings_are_read_like_bodies() {
+fn query_strings_are_parsed_like_bodies() {
     let q: ListUsersQuery = serde_urlencoded::from_str("id=7&name=&more=1").unwrap();
     assert_eq!(q, ListUsersQuery { id: Some(7), ..ListUsersQuery::default() });
     let q: RegisterNodeQuery = serde_urlencoded::from_str("user=12&key=hskey-authreq-x").unwrap();
@@ -130,7 +130,7 @@ fn query_strings_are_read_like_bodies() {
 }
 
 #[test]
-fn wrong_values_are_refused() {
+fn invalid_values_are_rejected() {
     assert!(serde_json::from_value::<ListUsersQuery>(json!({"id": "seven"})).is_err());
     assert!(serde_json::from_value::<ListUsersQuery>(json!({"id": -1})).is_err());
     assert!(serde_json::from_value::<ExpireNodeRequest>(json!({"disableExpiry": "perhaps"})).is_err());
@@ -141,7 +141,7 @@ fn wrong_values_are_refused() {
 }
 
 #[test]
-fn the_ends_of_time() {
+fn times_at_the_ends_of_the_calendar_are_clamped_or_rejected() {
     let read = |text: &str| {
         let request = json!({ "expiration": text });
         serde_json::from_value::<CreateApiKeyRequest>(request).map(|r| r.expiration)
@@ -158,14 +158,14 @@ fn the_ends_of_time() {
     assert_eq!(read("9999-12-01T00:00:00Z").unwrap(), "9999-12-01T00:00:00Z".parse().ok());
     assert_eq!(read("0001-01-01T00:00:00Z").unwrap(), None);
     let refusal = read("0000-01-01T00:00:00Z").unwrap_err().to_string();
-    assert!(refusal.starts_with("`0000-01-01T00:00:00Z` lies before the year 1"), "{refusal}");
+    assert!(refusal.starts_with("`0000-01-01T00:00:00Z` is before the year 1"), "{refusal}");
     for text in ["9999-12-31", "9999-12-31T23:59:59", "9999-13-31T23:59:59Z", "10000-01-01T00:00:00Z"] {
         assert!(read(text).is_err(), "{text}");
     }
 }
 
 #[test]
-fn requests_leave_out_what_is_not_said() {
+fn requests_omit_unset_fields() {
     assert_eq!(serde_json::to_string(&ExpireNodeRequest::default()).unwrap(), "{}");
     assert_eq!(
         serde_json::to_string(&ListUsersQuery { id: Some(1), ..Default::default() }).unwrap(),
@@ -179,7 +179,7 @@ fn requests_leave_out_what_is_not_said() {
 }
 
 #[test]
-fn user_references() {
+fn a_string_of_digits_is_a_user_id() {
     assert_eq!("12".parse(), Ok(UserRef::Id(12)));
     assert_eq!("+12".parse(), Ok(UserRef::Name("+12".into())));
     assert_eq!("99999999999999999999".parse(), Ok(UserRef::Name("99999999999999999999".into())));

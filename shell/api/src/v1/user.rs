@@ -11,41 +11,41 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::lenient;
 
-/// A user.
+/// A user of the tailnet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct User {
-    /// Its id.
+    /// The user's id.
     #[serde(with = "lenient::Id")]
     pub id: u64,
-    /// Its unique name.
+    /// The user's unique name.
     pub name: String,
-    /// When it was created.
+    /// When the user was created.
     #[serde(alias = "created_at", deserialize_with = "lenient::opt_time")]
     pub created_at: Option<Timestamp>,
-    /// The name shown to people.
+    /// Display name.
     #[serde(alias = "display_name")]
     pub display_name: String,
-    /// Its e-mail address.
+    /// E-mail address.
     pub email: String,
-    /// Its identity at the identity provider: issuer and subject.
+    /// The user's identity at the identity provider: issuer and subject.
     #[serde(alias = "provider_id")]
     pub provider_id: String,
-    /// Where it comes from: empty (made here) or `oidc`.
+    /// The source of the user: empty if created by an administrator, or `oidc`.
     pub provider: String,
-    /// A picture.
+    /// URL of a profile picture.
     #[serde(alias = "profile_pic_url")]
     pub profile_pic_url: String,
-    /// What it may do in the tailnet, as in `autogroup:…`; empty for a member. Headscale has no roles.
+    /// The user's role, as in `autogroup:…`; empty for a member. Headscale has no roles.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub role: String,
 }
 
-/// Id and name under which lists show the owner of tagged nodes.
+/// Id and name of the placeholder user that lists show as the owner of tagged nodes.
 pub const TAGGED_DEVICES: (u64, &str) = (2_147_455_555, "tagged-devices");
 
 impl User {
-    /// The pseudo user that lists show as the owner of tagged nodes.
+    /// The placeholder user that lists show as the owner of tagged nodes.
     pub fn tagged_devices() -> User {
         User {
             id: TAGGED_DEVICES.0,
@@ -56,7 +56,7 @@ impl User {
     }
 }
 
-/// A user as people name one: by id or by name. In JSON always text; text of digits only is an id.
+/// A reference to a user: an id or a name. It is a string in JSON; a string of digits is an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserRef {
     /// By id.
@@ -102,10 +102,10 @@ impl JsonSchema for UserRef {
     }
 }
 
-/// Reads a user that may be missing: `null`, empty text and 0 are `None`.
+/// Parses an optional user: `null`, the empty string and 0 are `None`.
 pub(crate) fn opt_user<'de, D: Deserializer<'de>>(d: D) -> Result<Option<UserRef>, D::Error> {
-    struct Who;
-    impl Visitor<'_> for Who {
+    struct User;
+    impl Visitor<'_> for User {
         type Value = Option<UserRef>;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a user: an id or a name")
@@ -121,53 +121,53 @@ pub(crate) fn opt_user<'de, D: Deserializer<'de>>(d: D) -> Result<Option<UserRef
             Ok(Some(user))
         }
     }
-    let user = d.deserialize_any(Who)?;
+    let user = d.deserialize_any(User)?;
     Ok(user.filter(|u| !matches!(u, UserRef::Id(0)) && *u != UserRef::Name(String::new())))
 }
 
-/// Which users to list. One filter counts: name, then email, then id.
+/// Selects the users to list. Only one filter applies: the name, otherwise the e-mail address, otherwise the id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListUsersQuery {
     /// Only the user with this id.
     #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
-    /// Only users of this name.
+    /// Only users with this name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Only users of this e-mail address.
+    /// Only users with this e-mail address.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub email: String,
 }
 
-/// Users.
+/// A list of users.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListUsersResponse {
-    /// In order of their ids.
+    /// The users, in order of id.
     pub users: Vec<User>,
 }
 
-/// A user to create.
+/// Creates a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("required" = ["name"]))]
 pub struct CreateUserRequest {
-    /// The unique name.
+    /// The user's unique name.
     #[serde(deserialize_with = "lenient::or_default")]
     pub name: String,
-    /// The name shown to people.
+    /// Display name.
     #[serde(alias = "display_name", deserialize_with = "lenient::or_default")]
     pub display_name: String,
-    /// The e-mail address.
+    /// E-mail address.
     #[serde(deserialize_with = "lenient::or_default")]
     pub email: String,
-    /// The URL of a picture.
+    /// URL of a profile picture.
     #[serde(alias = "picture_url", deserialize_with = "lenient::or_default")]
     pub picture_url: String,
 }
 
-/// The role that a user gets.
+/// Sets a user's role.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(extend("required" = ["role"]))]
@@ -178,7 +178,7 @@ pub struct SetRoleRequest {
     pub role: String,
 }
 
-/// The user that was created, renamed or given a role.
+/// One user, as it is after the operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UserResponse {

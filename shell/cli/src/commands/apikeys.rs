@@ -12,30 +12,28 @@ use crate::flags::{after, id, lifetime};
 use crate::output::Outcome;
 use crate::output::{self, Answer, Table};
 
-/// `apikeys …`
 #[derive(Debug, Args)]
 pub struct ApiKeysArgs {
     #[command(subcommand)]
     pub command: ApiKeysCommand,
 }
 
-/// The commands on API keys.
 #[derive(Debug, Subcommand)]
 pub enum ApiKeysCommand {
     /// List API keys, without their secrets
     #[command(visible_aliases = ["ls", "show"])]
     List,
-    /// Create an API key and show it this once
+    /// Create an API key and print it; it is not shown again
     #[command(visible_aliases = ["c", "new"])]
     Create {
-        /// How long it works, such as 24h or 90d
+        /// How long the key is valid, for example 24h or 90d
         #[arg(
             short, long, default_value = "90d", value_name = "DURATION", value_parser = lifetime,
             allow_hyphen_values = true
         )]
         expiration: Duration,
     },
-    /// Let an API key expire now
+    /// Expire an API key now
     #[command(visible_aliases = ["revoke", "exp", "e"])]
     Expire(Which),
     /// Delete an API key
@@ -43,26 +41,24 @@ pub enum ApiKeysCommand {
     Delete(Which),
 }
 
-/// Which API key.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Which {
-    /// Its prefix, as the list shows it
+    /// The key's prefix, as `apikeys list` shows it
     #[arg(short, long, value_parser = public_part)]
     pub prefix: Option<String>,
-    /// Its id
+    /// The key's id
     #[arg(short, long, value_parser = id, allow_negative_numbers = true)]
     pub id: Option<u64>,
 }
 
-/// What tells API keys apart, out of what lists show (`hskey-api-…-***`) or of a whole key, whose secret nobody needs to
-/// be told again.
+/// Extracts the public prefix from the masked form that lists show (`hskey-api-…-***`) or from a whole key. The secret of
+/// a whole key is dropped here, so it is never sent.
 fn public_part(text: &str) -> Result<String, Infallible> {
     let rest = text.strip_prefix("hskey-api-").unwrap_or(text);
     Ok(rest.split_once('-').map_or(rest, |(public, _)| public).to_owned())
 }
 
-/// Runs a command on API keys.
 pub async fn run(command: ApiKeysCommand, ctx: &Ctx) -> Outcome {
     match command {
         ApiKeysCommand::List => {
@@ -77,14 +73,14 @@ pub async fn run(command: ApiKeysCommand, ctx: &Ctx) -> Outcome {
         ApiKeysCommand::Expire(Which { prefix, id }) => {
             let request = ExpireApiKeyRequest { prefix: prefix.unwrap_or_default(), id };
             let done = ctx.client.expire_api_key(&request).await?;
-            Ok(Answer::new(&done, "The API key has expired."))
+            Ok(Answer::new(&done, "The API key was expired."))
         }
         ApiKeysCommand::Delete(Which { prefix, id }) => {
             let done = match id {
                 Some(id) => ctx.client.delete_api_key_by_id(id).await?,
                 None => ctx.client.delete_api_key(&prefix.unwrap_or_default()).await?,
             };
-            Ok(Answer::new(&done, "The API key is deleted."))
+            Ok(Answer::new(&done, "The API key was deleted."))
         }
     }
 }
@@ -108,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_as_lists_show_them() {
+    fn prefixes_are_accepted_in_every_form_that_lists_show() {
         for text in [
             "abcdefghijkm",
             "hskey-api-abcdefghijkm",

@@ -9,35 +9,32 @@ use crate::flags::request_id;
 use crate::output::Outcome;
 use crate::output::{self, Answer, Table};
 
-/// The commands on what waits for an administrator.
 #[derive(Debug, Subcommand)]
 pub enum AuthCommand {
-    /// Complete the login of a node
+    /// Complete a node's pending login
     Register {
-        /// Who is to own the node: name or id
+        /// The user who will own the node: name or id
         #[arg(short, long)]
         user: UserRef,
         #[command(flatten)]
         which: Which,
     },
-    /// Approve a request, such as an SSH check
+    /// Approve a pending request, such as an SSH check
     Approve(Which),
-    /// Reject a request
+    /// Reject a pending login or SSH check
     Reject(Which),
-    /// List what waits
+    /// List pending logins and SSH checks
     #[command(visible_alias = "ls")]
     List,
 }
 
-/// Which request.
 #[derive(Debug, Args)]
 pub struct Which {
-    /// The id that the page shows, `hskey-authreq-…`, or the page's URL
+    /// The id on the login or check page, `hskey-authreq-…`, or the URL of that page
     #[arg(long, value_name = "ID", value_parser = request_id)]
     pub auth_id: String,
 }
 
-/// Runs a command on what waits.
 pub async fn run(command: AuthCommand, ctx: &Ctx) -> Outcome {
     match command {
         AuthCommand::Register { user, which } => {
@@ -48,11 +45,11 @@ pub async fn run(command: AuthCommand, ctx: &Ctx) -> Outcome {
         }
         AuthCommand::Approve(Which { auth_id }) => {
             let done = ctx.client.auth_approve(&AuthRequest { auth_id }).await?;
-            Ok(Answer::new(&done, "The request is approved."))
+            Ok(Answer::new(&done, "The request was approved."))
         }
         AuthCommand::Reject(Which { auth_id }) => {
             let done = ctx.client.auth_reject(&AuthRequest { auth_id }).await?;
-            Ok(Answer::new(&done, "The request is rejected."))
+            Ok(Answer::new(&done, "The request was rejected."))
         }
         AuthCommand::List => {
             let pending = ctx.client.auth_pending().await?.pending;

@@ -6,28 +6,26 @@ use serde_json::json;
 use super::Outcome;
 use crate::output::{Answer, Failure};
 
-/// What can be generated.
 #[derive(Debug, Subcommand)]
 pub enum GenerateCommand {
-    /// A private key for the server's key files
+    /// Generate a private key for a key file of the server
     #[command(name = "private-key")]
     PrivateKey,
 }
 
-/// Generates something.
 pub fn run(command: &GenerateCommand) -> Outcome {
     match command {
         GenerateCommand::PrivateKey => {
             let mut key = [0u8; 32];
             aws_lc_rs::rand::fill(&mut key)
-                .map_err(|_| Failure::new("the system gives no random numbers"))?;
+                .map_err(|_| Failure::new("the system's random number generator failed"))?;
             let text = private_key(key);
             Ok(Answer::new(&json!({ "private_key": text }), text))
         }
     }
 }
 
-/// 32 random bytes as an X25519 key (RFC 7748, section 5) in the form of Tailscale's key files.
+/// Formats 32 random bytes as an X25519 private key (clamped as in RFC 7748, section 5), the way Tailscale writes key files.
 fn private_key(mut key: [u8; 32]) -> String {
     key[0] &= 0b1111_1000;
     key[31] = key[31] & 0b0111_1111 | 0b0100_0000;

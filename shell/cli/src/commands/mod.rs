@@ -1,4 +1,4 @@
-//! The commands, one module per noun: what can be typed, what is asked of the server, what is shown.
+//! The commands, one module per noun: its flags, the requests it sends and the output it shows.
 
 pub mod apikeys;
 pub mod auth;
@@ -19,15 +19,13 @@ use crate::flags::Globals;
 use crate::output::{Failure, Outcome};
 use crate::{connect, serve};
 
-/// What the commands that ask a server have at hand.
+/// The context of a command that talks to a server.
 pub struct Ctx {
-    /// The server.
     pub client: Client,
-    /// Whether to ask nothing.
+    /// Whether to skip confirmation prompts.
     pub force: bool,
 }
 
-/// Runs a command.
 pub fn run(cli: Cli) -> Outcome {
     let Cli { globals, command } = cli;
     match command {
@@ -40,14 +38,14 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Debug(debug::DebugCommand::PolicyEval) => debug::policy_eval(),
         Command::Policy(command) => match policy::bypass(&command, &globals) {
             Some(outcome) => outcome,
-            None => connect::runtime()?.block_on(ask(Command::Policy(command), &globals)),
+            None => connect::runtime()?.block_on(run_remote(Command::Policy(command), &globals)),
         },
-        command => connect::runtime()?.block_on(ask(command, &globals)),
+        command => connect::runtime()?.block_on(run_remote(command, &globals)),
     }
 }
 
-/// Runs a command that asks a server.
-async fn ask(command: Command, globals: &Globals) -> Outcome {
+/// Runs a command that talks to a server.
+async fn run_remote(command: Command, globals: &Globals) -> Outcome {
     let ctx = Ctx { client: connect::client(globals)?, force: globals.force };
     match command {
         Command::Health => server::health(&ctx).await,
@@ -64,6 +62,6 @@ async fn ask(command: Command, globals: &Globals) -> Outcome {
         | Command::Backup { .. }
         | Command::Version
         | Command::Generate(_)
-        | Command::Completion { .. } => Err(Failure::new("this command asks no server")),
+        | Command::Completion { .. } => Err(Failure::new("this command does not talk to a server")),
     }
 }

@@ -15,17 +15,15 @@ use crate::output::Outcome;
 use crate::output::{self, Answer, Failure};
 use crate::prompt;
 
-/// `nodes …`
 #[derive(Debug, Args)]
 pub struct NodesArgs {
-    /// A user, before the command, as before 0.19
+    /// A user before the command, as in Headscale before 0.19
     #[arg(short = 'n', long = "namespace", short_alias = 'u', alias = "user", hide = true)]
     pub group_user: Option<UserRef>,
     #[command(subcommand)]
     pub command: NodesCommand,
 }
 
-/// The commands on nodes.
 #[derive(Debug, Subcommand)]
 pub enum NodesCommand {
     /// List nodes
@@ -33,37 +31,37 @@ pub enum NodesCommand {
     List {
         #[command(flatten)]
         owner: Owner,
-        /// Once showed tags, which are always shown now
+        /// No effect: tags are always shown
         #[arg(short, long, hide = true)]
         tags: bool,
     },
     /// List nodes with their routes
     #[command(name = "list-routes", visible_aliases = ["lsr", "routes"])]
     ListRoutes {
-        /// Only this node: its id or name
+        /// Only this node: id, name or address
         #[arg(short, long, value_name = "NODE", allow_negative_numbers = true)]
         identifier: Option<String>,
     },
-    /// Complete a login, as `auth register` does
+    /// Complete a node's pending login (deprecated: use `auth register`)
     Register {
         #[command(flatten)]
         owner: Owner,
-        /// The key that the login page shows, or the page's URL
+        /// The id on the login page, or the URL of that page
         #[arg(short, long, required_unless_present = "word", value_parser = request_id)]
         key: Option<String>,
-        /// The key, as before 0.12
+        /// The key, as in Headscale before 0.12
         #[arg(value_name = "KEY", hide = true, conflicts_with = "key", value_parser = request_id)]
         word: Option<String>,
     },
-    /// Let a node's login expire
+    /// Expire a node's login, or set when it expires
     #[command(visible_aliases = ["logout", "exp", "e"])]
     Expire {
         #[command(flatten)]
         which: Which,
-        /// Then, such as 2026-01-31T12:00:00Z, instead of now
+        /// Expire at this time instead of now, for example 2026-01-31T12:00:00Z
         #[arg(short, long, value_name = "TIME", value_parser = time_of, allow_hyphen_values = true)]
         expiry: Option<Timestamp>,
-        /// Never
+        /// Never expire
         #[arg(
             short, long, conflicts_with = "expiry", action = ArgAction::Set, value_parser = go_bool,
             num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
@@ -84,28 +82,28 @@ pub enum NodesCommand {
         #[command(flatten)]
         which: Which,
     },
-    /// Give a node other tags in place of those it has
+    /// Replace a node's tags
     #[command(visible_aliases = ["tags", "t"])]
     Tag {
         #[command(flatten)]
         which: Which,
-        /// The tags, such as tag:web,tag:prod
+        /// The tags, for example tag:web,tag:prod
         #[arg(short, long, required = true, value_delimiter = ',', value_name = "TAG")]
         tags: Vec<String>,
     },
-    /// Approve these routes of a node, and no others
+    /// Set a node's approved routes, replacing those approved before
     #[command(name = "approve-routes")]
     ApproveRoutes {
         #[command(flatten)]
         which: Which,
-        /// The routes, such as 10.0.0.0/8,192.168.1.0/24; empty text for none
+        /// The routes, for example 10.0.0.0/8,192.168.1.0/24; an empty string approves none
         #[arg(short, long, required = true, value_delimiter = ',', value_name = "PREFIX")]
         routes: Vec<String>,
     },
-    /// Give every node an address of each family, and take back those of families that are gone
+    /// Assign missing addresses to nodes, and remove addresses outside the configured prefixes
     #[command(name = "backfillips")]
     BackfillIps,
-    /// Move a node to another user, as before 0.28
+    /// Move a node to another user, as in Headscale before 0.28
     #[command(visible_alias = "mv", hide = true)]
     Move {
         #[command(flatten)]
@@ -115,23 +113,20 @@ pub enum NodesCommand {
     },
 }
 
-/// Whose nodes.
 #[derive(Debug, Args)]
 pub struct Owner {
-    /// The user: name or id
+    /// The user's name or id
     #[arg(short, long, short_alias = 'n', alias = "namespace", allow_negative_numbers = true)]
     pub user: Option<UserRef>,
 }
 
-/// Which node.
 #[derive(Debug, Args)]
 pub struct Which {
-    /// The node: its id or name
+    /// The node: id, name or address
     #[arg(short, long, value_name = "NODE", allow_negative_numbers = true)]
     pub identifier: String,
 }
 
-/// Runs a command on nodes.
 pub async fn run(args: NodesArgs, ctx: &Ctx) -> Outcome {
     let group_user = args.group_user;
     match args.command {
@@ -148,19 +143,22 @@ pub async fn run(args: NodesArgs, ctx: &Ctx) -> Outcome {
             }
             let id = resolve::node_id(ctx, &which.identifier).await?;
             let node = ctx.client.rename_node(id, &new_name).await?.node;
-            Ok(Answer::new(&node, format!("Node {id} is now called `{}`.", node.given_name)))
+            Ok(Answer::new(&node, format!("Node {id} was renamed to `{}`.", node.given_name)))
         }
         NodesCommand::Delete { which } => delete(ctx, &which).await,
         NodesCommand::Tag { which, tags } => {
             let id = resolve::node_id(ctx, &which.identifier).await?;
-            let node = ctx.client.set_tags(id, &SetTagsRequest { tags: filled(tags) }).await?.node;
+            let node = ctx.client.set_tags(id, &SetTagsRequest { tags: non_empty(tags) }).await?.node;
             let text = format!("Node `{}` has the tags {}.", node.given_name, node.tags.join(", "));
             Ok(Answer::new(&node, text))
         }
         NodesCommand::ApproveRoutes { which, routes } => {
             let id = resolve::node_id(ctx, &which.identifier).await?;
-            let node =
-                ctx.client.approve_routes(id, &ApproveRoutesRequest { routes: filled(routes) }).await?.node;
+            let node = ctx
+                .client
+                .approve_routes(id, &ApproveRoutesRequest { routes: non_empty(routes) })
+                .await?
+                .node;
             let text = match node.approved_routes.as_slice() {
                 [] => format!("Node `{}` has no approved routes.", node.given_name),
                 routes => format!("Approved routes of node `{}`: {}.", node.given_name, routes.join(", ")),
@@ -169,13 +167,13 @@ pub async fn run(args: NodesArgs, ctx: &Ctx) -> Outcome {
         }
         NodesCommand::BackfillIps => backfill(ctx).await,
         NodesCommand::Move { .. } => Err(Failure::new(
-            "a node cannot be moved: log it out with `nodes expire` and in again as the other user",
+            "nodes cannot be moved between users; run `nodes expire`, then log the node in again as the other user",
         )),
     }
 }
 
-/// A list without the empty items that a lone comma or empty text makes.
-fn filled(items: Vec<String>) -> Vec<String> {
+/// Drops the empty items that stray commas or an empty string leave in a list.
+fn non_empty(items: Vec<String>) -> Vec<String> {
     items.into_iter().map(|i| i.trim().to_owned()).filter(|i| !i.is_empty()).collect()
 }
 
@@ -201,8 +199,8 @@ async fn list_routes(ctx: &Ctx, identifier: Option<String>) -> Outcome {
 }
 
 async fn register(ctx: &Ctx, user: Option<UserRef>, key: String) -> Outcome {
-    let user = user.ok_or_else(|| Failure::new("say who is to own the node: with --user"))?;
-    output::remark("`nodes register` is deprecated: use `auth register --auth-id KEY --user USER`");
+    let user = user.ok_or_else(|| Failure::new("specify who will own the node with --user"))?;
+    output::remark("warning: `nodes register` is deprecated; use `auth register --auth-id ID --user USER`");
     let user = UserRef::Name(resolve::user_name(ctx, &user).await?);
     let node = ctx.client.register_node(&RegisterNodeQuery { user: Some(user), key }).await?.node;
     Ok(Answer::new(&node, format!("Node `{}` registered.", node.given_name)))
@@ -233,13 +231,13 @@ async fn delete(ctx: &Ctx, which: &Which) -> Outcome {
 }
 
 async fn backfill(ctx: &Ctx) -> Outcome {
-    let question = "Give nodes the addresses they lack, and take those back that no configured prefix holds?";
+    let question = "Assign missing addresses to nodes, and remove addresses outside the configured prefixes?";
     if !prompt::confirm(question, ctx.force)? {
         return Ok(Answer::new(&json!({ "Result": "Addresses not changed" }), "Nothing was changed."));
     }
     let done = ctx.client.backfill_addresses().await?;
     let text = match done.changes.as_slice() {
-        [] => "Every node already has its addresses.".to_owned(),
+        [] => "Every node already has the addresses it should have.".to_owned(),
         changes => changes.join("\n"),
     };
     Ok(Answer::new(&done, text))

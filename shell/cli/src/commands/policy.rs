@@ -17,16 +17,15 @@ use crate::output::Outcome;
 use crate::output::{self, Answer, Failure};
 use crate::{connect, prompt};
 
-/// The commands on the policy.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Print the policy in force
+    /// Print the active policy
     #[command(visible_aliases = ["show", "view", "fetch"])]
     Get {
         #[command(flatten)]
         bypass: Bypass,
     },
-    /// Put another policy in force
+    /// Replace the policy
     #[command(visible_aliases = ["put", "update"])]
     Set {
         #[command(flatten)]
@@ -34,46 +33,44 @@ pub enum PolicyCommand {
         #[command(flatten)]
         bypass: Bypass,
     },
-    /// Check a policy, its tests included, without setting it
+    /// Check a policy, including its tests, without setting it
     Check {
         #[command(flatten)]
         file: PolicyFile,
         #[command(flatten)]
         bypass: Bypass,
     },
-    /// Tell what a policy would change, and for whom
+    /// Show what a policy would change, and for which nodes
     Preview {
         #[command(flatten)]
         file: PolicyFile,
     },
-    /// Tell whether a connection is allowed, and why
+    /// Show whether a connection is allowed, and why
     Explain {
-        /// Who connects: a node, user, tag, group or host
+        /// The connecting node, user, tag, group or host
         source: String,
-        /// Where to, such as server:22
+        /// The destination and port, for example server:22
         #[arg(value_name = "DESTINATION:PORT")]
         destination: String,
-        /// The protocol
+        /// The protocol, for example tcp, udp or icmp
         #[arg(long, default_value = "tcp")]
         proto: String,
-        /// Ask this policy instead of the one in force
+        /// Use this policy instead of the active one
         #[arg(short, long)]
         file: Option<PathBuf>,
     },
 }
 
-/// The file that holds a policy.
 #[derive(Debug, Args)]
 pub struct PolicyFile {
-    /// The file, or `-` for stdin
+    /// The policy file, or `-` for stdin
     #[arg(short, long)]
     pub file: PathBuf,
 }
 
-/// Whether to go around the server.
 #[derive(Debug, Args)]
 pub struct Bypass {
-    /// Open the database itself; only while the server does not run
+    /// Access the database directly; only while the server is not running
     #[arg(
         long = "bypass-server-and-access-database-directly",
         alias = "bypass-grpc-and-access-database-directly"
@@ -81,7 +78,7 @@ pub struct Bypass {
     pub bypass: bool,
 }
 
-/// Reads a policy; its text and what to call it.
+/// Reads a policy. Returns its text and the name to use for it in messages.
 fn read(file: &std::path::Path) -> Result<(String, String), Failure> {
     let name = if file.as_os_str() == "-" { "stdin".to_owned() } else { file.display().to_string() };
     let cannot = |why: String| Failure::new(format!("cannot read the policy `{name}`: {why}"));
@@ -100,20 +97,19 @@ fn read(file: &std::path::Path) -> Result<(String, String), Failure> {
     Ok((text, name))
 }
 
-/// Runs a command on the policy.
 pub async fn run(command: PolicyCommand, ctx: &Ctx) -> Outcome {
     match command {
         PolicyCommand::Get { .. } => Ok(Answer::verbatim(ctx.client.get_policy().await?.policy)),
         PolicyCommand::Set { file, .. } => {
             let (policy, origin) = read(&file.file)?;
             let set = ctx.client.set_policy(&PolicyRequest { policy: policy.clone() }).await;
-            in_force(set, &policy, &origin)
+            updated(set, &policy, &origin)
         }
         PolicyCommand::Check { file, .. } => {
             let (policy, origin) = read(&file.file)?;
             let checked = ctx.client.check_policy(&PolicyRequest { policy: policy.clone() }).await;
             match checked {
-                Err(ClientError::Unreachable(why)) => check_alone(&policy, &origin, &why),
+                Err(ClientError::Unreachable(why)) => check_text_only(&policy, &origin, &why),
                 checked => valid(checked, &policy, &origin),
             }
         }
@@ -134,7 +130,7 @@ pub async fn run(command: PolicyCommand, ctx: &Ctx) -> Outcome {
     }
 }
 
-/// Runs a command on the database itself, if it asks for that.
+/// Runs a command against the database itself, if the command line asks for that.
 pub fn bypass(command: &PolicyCommand, globals: &Globals) -> Option<Outcome> {
     match command {
         PolicyCommand::Get { bypass } if bypass.bypass => Some(get_offline(globals)),
@@ -154,10 +150,10 @@ fn get_offline(globals: &Globals) -> Outcome {
 
 fn set_offline(file: &PolicyFile, globals: &Globals) -> Outcome {
     let (policy, origin) = read(&file.file)?;
-    if !prompt::confirm("Write the policy into the database, around the server?", globals.force)? {
+    if !prompt::confirm("Write the policy directly to the database, bypassing the server?", globals.force)? {
         return Ok(Answer::new(&json!({ "Result": "Policy not set" }), "Nothing was changed."));
     }
-    in_force(database(globals)?.set(&policy).map_err(ClientError::Refused), &policy, &origin)
+    updated(database(globals)?.set(&policy).map_err(ClientError::Refused), &policy, &origin)
 }
 
 fn check_offline(file: &PolicyFile, globals: &Globals) -> Outcome {
@@ -165,18 +161,20 @@ fn check_offline(file: &PolicyFile, globals: &Globals) -> Outcome {
     valid(database(globals)?.check(&policy).map_err(ClientError::Refused), &policy, &origin)
 }
 
-/// What is left to check without a server: the text alone.
-fn check_alone(policy: &str, origin: &str, why: &str) -> Outcome {
+/// Checks the text alone, which is all that can be checked without a server.
+fn check_text_only(policy: &str, origin: &str, why: &str) -> Outcome {
     let checked = offline::check_text(policy).map_err(ClientError::Refused);
     let answer = valid(checked, policy, origin)?;
-    output::remark(&format!("note: only the text was checked, not its tests and users: {why}"));
+    output::remark(&format!(
+        "note: only the text was checked, not its tests and users, because the server is unreachable: {why}"
+    ));
     Ok(answer)
 }
 
-fn in_force(set: Result<PolicyResponse, ClientError>, policy: &str, origin: &str) -> Outcome {
+fn updated(set: Result<PolicyResponse, ClientError>, policy: &str, origin: &str) -> Outcome {
     let set = set.map_err(|e| Failure::of_policy(e, policy, origin))?;
     warn(&set.warnings, policy, origin);
-    Ok(Answer::new(&set, "The policy is in force."))
+    Ok(Answer::new(&set, "The policy was updated."))
 }
 
 fn valid(checked: Result<CheckPolicyResponse, ClientError>, policy: &str, origin: &str) -> Outcome {
@@ -185,7 +183,7 @@ fn valid(checked: Result<CheckPolicyResponse, ClientError>, policy: &str, origin
     Ok(Answer::new(&checked, "The policy is valid."))
 }
 
-/// Shows warnings to people; programs get them in the answer.
+/// Shows warnings on stderr. With `-o`, they are part of the result.
 fn warn(warnings: &[headsail_api::problem::Finding], policy: &str, origin: &str) {
     if let Some(text) = output::annotate(warnings, policy, origin) {
         output::remark(&text);

@@ -14,84 +14,80 @@ use crate::flags::{after, go_bool, id, lifetime};
 use crate::output::Outcome;
 use crate::output::{self, Answer, Cell, Failure, Table};
 
-/// `preauthkeys …`
 #[derive(Debug, Args)]
 pub struct PreAuthKeysArgs {
-    /// A user, before the command, as before 0.28
+    /// A user before the command, as in Headscale before 0.28
     #[arg(short = 'n', long = "namespace", short_alias = 'u', alias = "user", hide = true)]
     pub group_user: Option<UserRef>,
     #[command(subcommand)]
     pub command: PreAuthKeysCommand,
 }
 
-/// The commands on auth keys.
 #[derive(Debug, Subcommand)]
 pub enum PreAuthKeysCommand {
-    /// List auth keys, without their secrets
+    /// List pre-auth keys, without their secrets
     #[command(visible_aliases = ["ls", "show"])]
     List {
         #[command(flatten)]
         owner: Owner,
     },
-    /// Create an auth key and show it this once
+    /// Create a pre-auth key and print it; it is not shown again
     #[command(visible_aliases = ["c", "new"])]
     Create {
         #[command(flatten)]
         owner: Owner,
-        /// Let in any number of nodes
+        /// Allow any number of nodes to join with this key
         #[arg(
             long, action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1, require_equals = true,
             default_value = "false", default_missing_value = "true", hide_default_value = true,
             hide_possible_values = true
         )]
         reusable: bool,
-        /// Delete its nodes when they go offline
+        /// Delete nodes that joined with this key when they go offline
         #[arg(
             long, action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1, require_equals = true,
             default_value = "false", default_missing_value = "true", hide_default_value = true,
             hide_possible_values = true
         )]
         ephemeral: bool,
-        /// How long it works, such as 30m, 24h or 90d
+        /// How long the key is valid, for example 30m, 24h or 90d
         #[arg(
             short, long, default_value = "1h", value_name = "DURATION", value_parser = lifetime,
             allow_hyphen_values = true
         )]
         expiration: Duration,
-        /// The tags of its nodes, such as tag:web,tag:prod; such a key needs no user
+        /// Tags for nodes that join with this key, for example tag:web,tag:prod; a tagged key needs no user
         #[arg(long, value_delimiter = ',', value_name = "TAG")]
         tags: Vec<String>,
     },
-    /// Let an auth key expire now
+    /// Expire a pre-auth key now
     #[command(visible_aliases = ["revoke", "exp", "e"])]
     Expire {
-        /// Its id
+        /// The key's id
         #[arg(short, long, required_unless_present = "key", value_parser = id, allow_negative_numbers = true)]
         id: Option<u64>,
         #[command(flatten)]
         owner: Owner,
-        /// The key itself, as before 0.28
+        /// The key itself, as in Headscale before 0.28
         #[arg(conflicts_with = "id", hide = true)]
         key: Option<String>,
     },
-    /// Delete an auth key
+    /// Delete a pre-auth key
     #[command(visible_aliases = ["del", "rm", "d"])]
     Delete {
-        /// Its id
+        /// The key's id
         #[arg(short, long, value_parser = id, allow_negative_numbers = true)]
         id: u64,
     },
 }
 
-/// Whose key.
 #[derive(Debug, Args)]
 pub struct Owner {
-    /// The user: name or id
+    /// The user's name or id
     #[arg(short, long, short_alias = 'n', alias = "namespace", allow_negative_numbers = true)]
     pub user: Option<UserRef>,
 }
 
-/// Runs a command on auth keys.
 pub async fn run(args: PreAuthKeysArgs, ctx: &Ctx) -> Outcome {
     let group_user = args.group_user;
     match args.command {
@@ -101,7 +97,7 @@ pub async fn run(args: PreAuthKeysArgs, ctx: &Ctx) -> Outcome {
                 Some(user) => Some(UserRef::Id(resolve::user_id(ctx, &user).await?)),
                 None if tags.is_empty() => {
                     return Err(Failure::new(
-                        "an auth key needs an owner: say --user, or --tags for a tagged key",
+                        "a pre-auth key needs an owner: specify --user, or --tags for a tagged key",
                     ));
                 }
                 None => None,
@@ -114,11 +110,11 @@ pub async fn run(args: PreAuthKeysArgs, ctx: &Ctx) -> Outcome {
         PreAuthKeysCommand::Expire { id, key, .. } => {
             let key = key.unwrap_or_default();
             let done = ctx.client.expire_pre_auth_key(&ExpirePreAuthKeyRequest { id, key }).await?;
-            Ok(Answer::new(&done, "The auth key has expired."))
+            Ok(Answer::new(&done, "The pre-auth key was expired."))
         }
         PreAuthKeysCommand::Delete { id } => {
             let done: Empty = ctx.client.delete_pre_auth_key(id).await?;
-            Ok(Answer::new(&done, "The auth key is deleted."))
+            Ok(Answer::new(&done, "The pre-auth key was deleted."))
         }
     }
 }
@@ -162,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_table() {
+    fn the_key_table_marks_expired_keys_and_lists_tags() {
         let key = PreAuthKey {
             id: 1,
             key: "hskey-auth-abc-***".into(),
@@ -174,7 +170,7 @@ mod tests {
         let tagged =
             PreAuthKey { id: 2, acl_tags: vec!["tag:a".into(), "tag:b".into()], ..PreAuthKey::default() };
         let shown = table(&[key, tagged], "2026-02-01T00:00:00Z".parse().unwrap()).to_string();
-        assert!(shown.contains("\u{1b}[31m2026-01-31 12:00:00"), "what has expired is red: {shown}");
+        assert!(shown.contains("\u{1b}[31m2026-01-31 12:00:00"), "an expired key is red: {shown}");
         let plain = anstream::adapter::strip_str(&shown).to_string();
         assert_eq!(
             plain,

@@ -1,4 +1,4 @@
-//! `routes`: the interface to routes that Headscale had before 0.26 and that guides still teach.
+//! `routes`: the commands that Headscale had before 0.26. Many guides still use them.
 
 use clap::{ArgAction, Args, Subcommand};
 use headsail_api::v1::Empty;
@@ -9,36 +9,33 @@ use crate::flags::go_bool;
 use crate::output::Outcome;
 use crate::output::{Answer, Failure, Table};
 
-/// `routes …`
 #[derive(Debug, Args)]
 pub struct RoutesArgs {
     #[command(subcommand)]
     pub command: RoutesCommand,
 }
 
-/// The commands on routes.
 #[derive(Debug, Subcommand)]
 pub enum RoutesCommand {
     /// List routes
     #[command(visible_aliases = ["ls", "show"])]
     List {
-        /// Only those of this node: its id or name
+        /// Only routes of this node: id, name or address
         #[arg(short, long, value_name = "NODE", allow_negative_numbers = true)]
         identifier: Option<String>,
     },
     /// Approve routes
     Enable(Selection),
-    /// Take the approval of routes back
+    /// Withdraw the approval of routes
     Disable(Selection),
-    /// Forget routes
+    /// Delete routes; one that is still advertised stays listed, unapproved
     #[command(visible_alias = "del")]
     Delete(Selection),
 }
 
-/// Which routes.
 #[derive(Debug, Args)]
 pub struct Selection {
-    /// Ids as `routes list` shows them, or with --identifier prefixes such as 10.0.0.0/8
+    /// Route ids as `routes list` shows them, or, with --identifier, prefixes such as 10.0.0.0/8
     #[arg(
         short,
         long,
@@ -49,7 +46,7 @@ pub struct Selection {
         required_unless_present = "all"
     )]
     pub route: Vec<String>,
-    /// The node whose routes are meant: its id or name
+    /// The node the routes belong to: id, name or address
     #[arg(short, long, value_name = "NODE", required_if_eq("all", "true"), allow_negative_numbers = true)]
     pub identifier: Option<String>,
     /// All routes of the node
@@ -60,24 +57,22 @@ pub struct Selection {
     pub all: Option<bool>,
 }
 
-/// What is to be done with routes.
 #[derive(Clone, Copy)]
-enum Act {
+enum Action {
     Enable,
     Disable,
     Delete,
 }
 
-/// Runs a command on routes.
 pub async fn run(command: RoutesCommand, ctx: &Ctx) -> Outcome {
     match command {
         RoutesCommand::List { identifier } => {
             let routes = routes(ctx, identifier.as_deref()).await?;
             Ok(Answer::new(&routes, table(&routes)))
         }
-        RoutesCommand::Enable(selection) => act(ctx, selection, Act::Enable).await,
-        RoutesCommand::Disable(selection) => act(ctx, selection, Act::Disable).await,
-        RoutesCommand::Delete(selection) => act(ctx, selection, Act::Delete).await,
+        RoutesCommand::Enable(selection) => apply(ctx, selection, Action::Enable).await,
+        RoutesCommand::Disable(selection) => apply(ctx, selection, Action::Disable).await,
+        RoutesCommand::Delete(selection) => apply(ctx, selection, Action::Delete).await,
     }
 }
 
@@ -90,7 +85,7 @@ async fn routes(ctx: &Ctx, node: Option<&str>) -> Result<Vec<Route>, Failure> {
     Ok(routes)
 }
 
-async fn act(ctx: &Ctx, selection: Selection, act: Act) -> Outcome {
+async fn apply(ctx: &Ctx, selection: Selection, action: Action) -> Outcome {
     let routes = routes(ctx, selection.identifier.as_deref()).await?;
     let chosen = if selection.all == Some(true) {
         routes.iter().collect()
@@ -101,12 +96,21 @@ async fn act(ctx: &Ctx, selection: Selection, act: Act) -> Outcome {
     };
     let mut lines = Vec::new();
     for route in chosen {
-        let done = match act {
-            Act::Enable => ctx.client.enable_route(route.id).await.map(|_| "approved"),
-            Act::Disable => ctx.client.disable_route(route.id).await.map(|_| "no longer approved"),
-            Act::Delete => ctx.client.delete_route(route.id).await.map(|_| "forgotten"),
-        }?;
-        lines.push(format!("Route {} ({} of `{}`) is {done}.", route.id, route.prefix, host(route)));
+        let (id, prefix, node) = (route.id, &route.prefix, host(route));
+        lines.push(match action {
+            Action::Enable => {
+                ctx.client.enable_route(id).await?;
+                format!("Route {id} ({prefix} of `{node}`) is approved.")
+            }
+            Action::Disable => {
+                ctx.client.disable_route(id).await?;
+                format!("Route {id} ({prefix} of `{node}`) is no longer approved.")
+            }
+            Action::Delete => {
+                ctx.client.delete_route(id).await?;
+                format!("Route {id} ({prefix} of `{node}`) was deleted.")
+            }
+        });
     }
     if lines.is_empty() {
         lines.push("This node has no routes.".to_owned());
@@ -114,23 +118,22 @@ async fn act(ctx: &Ctx, selection: Selection, act: Act) -> Outcome {
     Ok(Answer::new(&Empty {}, lines.join("\n")))
 }
 
-/// The route of this id, or among those of one node of this prefix.
+/// The route with this id or, among the routes of one node, with this prefix.
 fn find<'a>(routes: &'a [Route], wanted: &str, of_one_node: bool) -> Result<&'a Route, Failure> {
     let wanted = wanted.trim();
     let id: Option<u64> = wanted.parse().ok();
     if id.is_none() && !of_one_node {
         return Err(Failure::new(format!(
-            "`{wanted}` is not the id of a route; say with --identifier which node's prefix it is, or see `routes list`"
+            "`{wanted}` is not a route id (see `routes list`); to use a prefix, name the node with --identifier"
         )));
     }
-    let fits = |r: &&Route| id.map_or(r.prefix == wanted, |id| r.id == id);
+    let matches = |r: &&Route| id.map_or(r.prefix == wanted, |id| r.id == id);
     routes
         .iter()
-        .find(fits)
+        .find(matches)
         .ok_or_else(|| Failure::new(format!("there is no route `{wanted}`; see `routes list`")))
 }
 
-/// The name of the node that has a route.
 fn host(route: &Route) -> &str {
     route.node.as_ref().map_or("-", |n| &n.given_name)
 }
@@ -145,7 +148,7 @@ fn table(routes: &[Route]) -> Table {
             (&r.prefix).into(),
             r.advertised.into(),
             r.enabled.into(),
-            // Several exit nodes serve at once: none of them is the first.
+            // Several exit nodes serve at the same time, so none of them is the primary.
             if is_exit { "-".into() } else { r.is_primary.into() },
         ]);
     }

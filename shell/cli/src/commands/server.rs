@@ -1,4 +1,4 @@
-//! The server's health, and this program itself.
+//! `health`, `version` and `completion`.
 
 use clap::CommandFactory;
 use headsail_api::paths;
@@ -9,19 +9,17 @@ use crate::args::{Cli, program_name};
 use crate::output::Outcome;
 use crate::output::{Answer, Failure};
 
-/// `health`
 pub async fn health(ctx: &Ctx) -> Outcome {
     let health = ctx.client.health().await?;
     if !health.database_connectivity {
         return Err(Failure::new(format!(
-            "the server answers, but its database does not ({})",
+            "the server is up, but its database is not working ({})",
             paths::HEALTH.path
         )));
     }
-    Ok(Answer::new(&health, "The server works and its database answers."))
+    Ok(Answer::new(&health, "The server and its database are working."))
 }
 
-/// `version`
 pub fn version() -> Answer {
     let Version { version, commit, build_time, rust: Rust { os, arch, .. }, .. } = THIS;
     Answer::new(
@@ -32,7 +30,6 @@ pub fn version() -> Answer {
     )
 }
 
-/// `completion SHELL`
 pub fn completion(shell: clap_complete::Shell) -> Answer {
     let argv: Vec<_> = std::env::args_os().take(1).collect();
     let mut script = Vec::new();

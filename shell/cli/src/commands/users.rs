@@ -11,41 +11,39 @@ use crate::output::Outcome;
 use crate::output::{self, Answer, Failure, Table};
 use crate::prompt;
 
-/// `users …`
 #[derive(Debug, Args)]
 pub struct UsersArgs {
     #[command(subcommand)]
     pub command: UsersCommand,
 }
 
-/// The commands on users.
 #[derive(Debug, Subcommand)]
 pub enum UsersCommand {
     /// Create a user
     #[command(visible_aliases = ["c", "new"])]
     Create {
-        /// The unique name
+        /// The user's unique name
         name: String,
-        /// The name shown to people
+        /// Display name
         #[arg(short, long, default_value = "", hide_default_value = true)]
         display_name: String,
-        /// The e-mail address
+        /// E-mail address
         #[arg(short, long, default_value = "", hide_default_value = true)]
         email: String,
-        /// The URL of a picture
+        /// URL of a profile picture
         #[arg(short, long, value_name = "URL", default_value = "", hide_default_value = true, value_parser = url)]
         picture_url: String,
     },
     /// List users
     #[command(visible_aliases = ["ls", "show"])]
     List {
-        /// Only the user of this id
+        /// Only the user with this id
         #[arg(short, long, value_name = "ID", value_parser = id, allow_negative_numbers = true)]
         identifier: Option<u64>,
-        /// Only users of this name
+        /// Only users with this name
         #[arg(short, long)]
         name: Option<String>,
-        /// Only users of this e-mail address
+        /// Only users with this e-mail address
         #[arg(short, long)]
         email: Option<String>,
     },
@@ -53,8 +51,8 @@ pub enum UsersCommand {
     #[command(visible_alias = "delete")]
     Destroy {
         #[command(flatten)]
-        who: Who,
-        /// Name or id
+        who: UserFlags,
+        /// The user's name, id or e-mail address
         #[arg(value_name = "USER", conflicts_with_all = ["identifier", "name"])]
         user: Option<UserRef>,
     },
@@ -62,28 +60,28 @@ pub enum UsersCommand {
     #[command(visible_alias = "mv")]
     Rename {
         #[command(flatten)]
-        who: Who,
+        who: UserFlags,
         /// The new name
         #[arg(short = 'r', long, value_name = "NAME")]
         new_name: Option<String>,
-        /// Name or id, and the new name, where the flags do not say it
+        /// The user's name or id and the new name, unless given by flags
         #[arg(value_name = "USER NEW_NAME", num_args = 0..=2)]
         words: Vec<String>,
     },
-    /// Give a user a role: member, auditor, billing-admin, network-admin, it-admin, admin or owner
+    /// Set a user's role: member, auditor, billing-admin, network-admin, it-admin, admin or owner
     #[command(visible_alias = "set-role")]
     Role {
         #[command(flatten)]
-        who: Who,
-        /// Name or id, where no flag says it, and the role
+        who: UserFlags,
+        /// The user's name or id, unless given by a flag, and the role
         #[arg(value_name = "USER ROLE", num_args = 1..=2, required = true)]
         words: Vec<String>,
     },
 }
 
-/// Which user, by flags.
+/// The flags that select a user.
 #[derive(Debug, Args)]
-pub struct Who {
+pub struct UserFlags {
     /// The user's id
     #[arg(short, long, value_name = "ID", value_parser = id, allow_negative_numbers = true)]
     pub identifier: Option<u64>,
@@ -92,9 +90,9 @@ pub struct Who {
     pub name: Option<String>,
 }
 
-impl Who {
+impl UserFlags {
     /// The user, if a flag names one.
-    fn flagged(self) -> Option<UserRef> {
+    fn user(self) -> Option<UserRef> {
         self.identifier.map(UserRef::Id).or(self.name.map(UserRef::Name))
     }
 }
@@ -107,15 +105,14 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
-const NOBODY: &str = "say which user: by name, with --name, or with --identifier";
+const NO_USER: &str = "specify a user: by name, with --name or with --identifier";
 
-/// Runs a command on users.
 pub async fn run(command: UsersCommand, ctx: &Ctx) -> Outcome {
     match command {
         UsersCommand::Create { name, display_name, email, picture_url } => {
             let request = CreateUserRequest { name, display_name, email, picture_url };
             let user = ctx.client.create_user(&request).await?.user;
-            Ok(Answer::new(&user, format!("User `{}` created, its id is {}.", user.name, user.id)))
+            Ok(Answer::new(&user, format!("User `{}` was created with id {}.", user.name, user.id)))
         }
         UsersCommand::List { identifier, name, email } => {
             let (name, email) = (name.unwrap_or_default(), email.unwrap_or_default());
@@ -123,14 +120,14 @@ pub async fn run(command: UsersCommand, ctx: &Ctx) -> Outcome {
             Ok(Answer::new(&users, table(&users)))
         }
         UsersCommand::Destroy { who, user } => {
-            let wanted = who.flagged().or(user).ok_or_else(|| Failure::new(NOBODY))?;
+            let wanted = who.user().or(user).ok_or_else(|| Failure::new(NO_USER))?;
             destroy(ctx, &wanted).await
         }
         UsersCommand::Rename { who, new_name, words } => {
             let (wanted, new_name) = renaming(who, new_name, words)?;
             let id = resolve::user_id(ctx, &wanted).await?;
             let user = ctx.client.rename_user(id, &new_name).await?.user;
-            Ok(Answer::new(&user, format!("User `{wanted}` is now called `{}`.", user.name)))
+            Ok(Answer::new(&user, format!("User `{wanted}` was renamed to `{}`.", user.name)))
         }
         UsersCommand::Role { who, words } => {
             let (wanted, role) = role_of(who, words)?;
@@ -141,23 +138,23 @@ pub async fn run(command: UsersCommand, ctx: &Ctx) -> Outcome {
     }
 }
 
-/// User and role from flags and words: `role USER ROLE`, `role -i 1 ROLE`.
-fn role_of(who: Who, words: Vec<String>) -> Result<(UserRef, String), Failure> {
+/// The user and role from flags and words: `role USER ROLE` or `role -i 1 ROLE`.
+fn role_of(who: UserFlags, words: Vec<String>) -> Result<(UserRef, String), Failure> {
     let mut words = words.into_iter();
-    let wanted = match who.flagged() {
+    let wanted = match who.user() {
         Some(user) => user,
-        None if words.len() == 1 => return Err(Failure::new(NOBODY)),
-        None => words.next().and_then(|w| w.parse().ok()).ok_or_else(|| Failure::new(NOBODY))?,
+        None if words.len() == 1 => return Err(Failure::new(NO_USER)),
+        None => words.next().and_then(|w| w.parse().ok()).ok_or_else(|| Failure::new(NO_USER))?,
     };
     match (words.next(), words.next()) {
         (Some(role), None) => Ok((wanted, role)),
-        _ => Err(Failure::new("say the user once and the role once, like `users role alice admin`")),
+        _ => Err(Failure::new("give the user once and the role once, as in `users role alice admin`")),
     }
 }
 
 async fn destroy(ctx: &Ctx, wanted: &UserRef) -> Outcome {
     let user = resolve::user(ctx, wanted).await?;
-    let question = format!("Delete user `{}` ({}) and the auth keys that belong to it?", user.name, user.id);
+    let question = format!("Delete user `{}` ({}) and its pre-auth keys?", user.name, user.id);
     if !prompt::confirm(&question, ctx.force)? {
         return Ok(Answer::new(&json!({ "Result": "User not destroyed" }), "Nothing was deleted."));
     }
@@ -165,16 +162,22 @@ async fn destroy(ctx: &Ctx, wanted: &UserRef) -> Outcome {
     Ok(Answer::new(&done, format!("User `{}` deleted.", user.name)))
 }
 
-/// Old and new name from flags and words: `rename OLD NEW`, `rename -i 1 -r NEW` and what lies between.
-fn renaming(who: Who, new_name: Option<String>, words: Vec<String>) -> Result<(UserRef, String), Failure> {
+/// The user and new name from flags and words: `rename OLD NEW`, `rename -i 1 -r NEW`, or one of each.
+fn renaming(
+    who: UserFlags,
+    new_name: Option<String>,
+    words: Vec<String>,
+) -> Result<(UserRef, String), Failure> {
     let mut words = words.into_iter();
-    let wanted = match who.flagged() {
+    let wanted = match who.user() {
         Some(user) => user,
-        None => words.next().and_then(|w| w.parse().ok()).ok_or_else(|| Failure::new(NOBODY))?,
+        None => words.next().and_then(|w| w.parse().ok()).ok_or_else(|| Failure::new(NO_USER))?,
     };
     match (new_name, words.next(), words.next()) {
         (Some(name), None, None) | (None, Some(name), None) => Ok((wanted, name)),
-        (None, None, None) => Err(Failure::new("say how to call the user: with --new-name")),
+        (None, None, None) => {
+            Err(Failure::new("specify the new name: as the last argument or with --new-name"))
+        }
         _ => Err(Failure::new("too many names: give the user once and the new name once")),
     }
 }

@@ -1,4 +1,4 @@
-//! What comes out: for people a table or a line, for programs JSON or YAML; success to stdout, failure to stderr.
+//! Output. People get a table or a sentence, programs get JSON or YAML; results go to stdout, failures to stderr.
 
 mod plain;
 mod snippet;
@@ -23,14 +23,13 @@ pub use table::{Cell, Table};
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Tables and sentences for people.
     #[default]
     Text,
     /// JSON over many lines, indented with tabs.
     Json,
     /// JSON on one line.
     JsonLine,
-    /// YAML.
     Yaml,
 }
 
@@ -47,21 +46,18 @@ impl FromStr for Format {
     }
 }
 
-/// What a command has to say: the same for programs and for people.
+/// The result of a command, in a form for programs and one for people.
 #[derive(Debug)]
 pub struct Answer {
     value: Value,
     human: Human,
 }
 
-/// What people read.
 #[derive(Debug)]
 pub enum Human {
-    /// Text.
     Text(String),
-    /// A table.
     Table(Table),
-    /// Text that programs get as it is, too: a policy, a script.
+    /// Text that programs also get unchanged, such as a policy or a script.
     Verbatim(String),
 }
 
@@ -84,23 +80,23 @@ impl From<Table> for Human {
 }
 
 impl Answer {
-    /// An answer; `value` is what programs get.
+    /// Creates an answer; programs get `value`.
     pub fn new(value: &impl Serialize, human: impl Into<Human>) -> Answer {
-        // Only maps with keys that are no strings cannot become JSON, and there are none.
+        // Only maps with keys other than strings cannot become JSON, and there are none.
         Answer { value: serde_json::to_value(value).unwrap_or_default(), human: human.into() }
     }
 
-    /// Text that is the same in every format.
+    /// Creates an answer that is the same text in every format.
     pub fn verbatim(text: String) -> Answer {
         Answer { value: Value::Null, human: Human::Verbatim(text) }
     }
 
-    /// An answer of a command that has said everything already.
+    /// The answer of a command that has already written its output.
     pub fn silent() -> Answer {
         Answer::verbatim(String::new())
     }
 
-    /// The answer in a format, for people with escape sequences for colours.
+    /// Renders the answer; text for people contains ANSI colours.
     pub fn render(&self, format: Format) -> String {
         match (&self.human, format) {
             (Human::Verbatim(text), _) => text.clone(),
@@ -110,56 +106,54 @@ impl Answer {
         }
     }
 
-    /// Whether every byte counts, because programs read it.
+    /// Whether the output must be written byte for byte, because a program may read it.
     fn is_exact(&self, format: Format) -> bool {
         format != Format::Text || matches!(self.human, Human::Verbatim(_))
     }
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// A sentence.
     message: String,
     detail: Detail,
 }
 
-/// What there is to a failure besides its sentence.
+/// What a failure shows besides its message.
 #[derive(Debug)]
 enum Detail {
     Nothing,
-    /// Everything was said already.
-    Told,
-    /// The same for people, with what would have been right.
+    /// Nothing: the failure is already in the log.
+    Logged,
+    /// For people, the whole text: the message and the correct usage.
     Usage(String),
-    /// What was found in a policy, its text, and where that was read.
+    /// The findings in a policy, its text and the file it was read from.
     Policy {
         findings: Vec<Finding>,
         text: String,
         origin: String,
     },
-    /// What is wrong with a configuration, and what else was found there.
+    /// The problems of a configuration, and its warnings.
     Configuration {
         findings: Vec<Finding>,
         warnings: Vec<String>,
     },
 }
 
-/// What a command comes to.
 pub type Outcome = Result<Answer, Failure>;
 
 impl Failure {
-    /// A failure with a sentence.
+    /// A failure with a message and no details.
     pub fn new(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), detail: Detail::Nothing }
     }
 
-    /// A failure that the log tells of.
-    pub fn told() -> Failure {
-        Failure { message: String::new(), detail: Detail::Told }
+    /// A failure that was already logged and is not shown again.
+    pub fn logged() -> Failure {
+        Failure { message: String::new(), detail: Detail::Logged }
     }
 
-    /// A command line that cannot be read.
+    /// An invalid command line.
     pub fn usage(e: &clap::Error) -> Failure {
         let message = plain::lines(&usage::sentence(e));
         let help = (e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand)
@@ -169,7 +163,7 @@ impl Failure {
         Failure { message, detail }
     }
 
-    /// A refusal of the policy `text` that was read from `origin`.
+    /// The rejection of the policy `text`, which was read from `origin`.
     pub fn of_policy(e: ClientError, text: &str, origin: &str) -> Failure {
         match e {
             ClientError::Refused(p) if !p.errors.is_empty() => {
@@ -180,21 +174,20 @@ impl Failure {
         }
     }
 
-    /// A configuration with which no server starts: `message`, then each of the problems.
+    /// An unusable configuration: `message`, with the problem or the number of problems.
     pub fn of_configuration(message: &str, problems: &[String], warnings: &[String]) -> Failure {
         let message = match problems {
             [one] => format!("{message}: {one}"),
-            many => format!("{message}, {} problems", many.len()),
+            many => format!("{message} ({} problems)", many.len()),
         };
         let finding = |problem: &String| Finding { message: problem.clone(), ..Finding::default() };
         let findings = problems.iter().map(finding).collect();
         Failure { message, detail: Detail::Configuration { findings, warnings: warnings.to_vec() } }
     }
 
-    /// What programs get.
     fn value(&self) -> Value {
         match &self.detail {
-            Detail::Nothing | Detail::Told | Detail::Usage(_) => json!({ "error": self.message }),
+            Detail::Nothing | Detail::Logged | Detail::Usage(_) => json!({ "error": self.message }),
             Detail::Policy { findings, .. } => json!({ "error": self.message, "errors": findings }),
             Detail::Configuration { findings, warnings } => {
                 json!({ "error": self.message, "errors": findings, "warnings": warnings })
@@ -202,10 +195,10 @@ impl Failure {
         }
     }
 
-    /// What people read, with escape sequences for colours.
+    /// The text for people, with ANSI colours.
     fn human(&self) -> String {
         let drawn = match &self.detail {
-            Detail::Nothing | Detail::Told => None,
+            Detail::Nothing | Detail::Logged => None,
             Detail::Usage(text) => Some(text.clone()),
             Detail::Policy { findings, text, origin } => annotate(findings, text, origin),
             Detail::Configuration { findings, warnings } => Some(problems(&self.message, findings, warnings)),
@@ -213,7 +206,6 @@ impl Failure {
         drawn.unwrap_or_else(|| format!("Error: {}", plain::lines(&self.message)))
     }
 
-    /// The failure in a format.
     pub fn render(&self, format: Format) -> String {
         match format {
             Format::Text => self.human(),
@@ -234,7 +226,7 @@ impl From<String> for Failure {
     }
 }
 
-/// Warnings, then the message, with the problems below it if they are many.
+/// The warnings, then the message. Several problems follow as a list; a single one is part of the message.
 fn problems(message: &str, findings: &[Finding], warnings: &[String]) -> String {
     let mut lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
     match findings {
@@ -256,7 +248,7 @@ pub fn print(answer: &Answer, format: Format) -> ExitCode {
     }
 }
 
-/// Writes text to stdout, without colours where they are not wanted.
+/// Writes text to stdout, and strips colours if stdout is not a terminal that shows them.
 pub fn show(text: &str) -> ExitCode {
     write(&mut anstream::stdout().lock(), text)
 }
@@ -265,7 +257,7 @@ fn write(out: &mut impl Write, text: &str) -> ExitCode {
     let text = text.trim_end_matches('\n').as_bytes();
     match out.write_all(text).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of a pipe has what it wanted.
+        // The reader of the pipe, such as `head`, has all it needs.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -273,11 +265,11 @@ fn write(out: &mut impl Write, text: &str) -> ExitCode {
 
 /// Writes a failure to stderr.
 pub fn fail(failure: &Failure, format: Format) -> ExitCode {
-    if matches!(failure.detail, Detail::Told) {
+    if matches!(failure.detail, Detail::Logged) {
         return ExitCode::FAILURE;
     }
     let text = failure.render(format);
-    // Nobody is left to be told when stderr is closed.
+    // If stderr is closed there is nowhere left to report to.
     let _ = match format {
         Format::Text => write(&mut anstream::stderr().lock(), &text),
         _ => write(&mut io::stderr().lock(), &text),
@@ -285,12 +277,11 @@ pub fn fail(failure: &Failure, format: Format) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Writes a remark to stderr, for people only.
+/// Writes a note or warning for people to stderr.
 pub fn remark(text: &str) {
     let _ = write(&mut anstream::stderr().lock(), text);
 }
 
-/// A value for programs.
 fn encode(value: &Value, format: Format) -> String {
     let encoded = match format {
         Format::JsonLine => Ok(value.to_string()),
@@ -308,12 +299,12 @@ fn encode(value: &Value, format: Format) -> String {
     encoded.unwrap_or_else(|e| json!({ "error": e }).to_string())
 }
 
-/// A time as tables show it (UTC), or `-`.
+/// Formats a time for a table, in UTC; `-` for none.
 pub fn time(t: Option<Timestamp>) -> String {
     t.map_or_else(|| "-".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
-/// A deadline as tables show it: green while it lies ahead, red when it has passed, `-` for none.
+/// Formats a deadline for a table: green while it is in the future, red once it has passed, `-` for none.
 pub fn deadline(t: Option<Timestamp>, now: Timestamp) -> Cell {
     t.map_or_else(|| "-".into(), |at| Cell::judged(time(t), at > now))
 }

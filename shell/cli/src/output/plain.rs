@@ -1,23 +1,23 @@
-//! Text of strangers (names of hosts and users, answers of servers) on a terminal.
+//! Makes untrusted text (host names, user names, responses from servers) safe to print on a terminal.
 
 use headsail_wire::text::steers;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The text as one line that steers nothing.
+/// The text as one line, with every character that would control the terminal replaced.
 pub fn line(text: &str) -> String {
     text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// The text with its own line breaks, and nothing else that steers.
+/// Like [`line`], but keeps line breaks.
 pub fn lines(text: &str) -> String {
     text.chars().map(|c| if c != '\n' && steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// The text as one line of at most so many columns; where there was more, it ends in `…`.
+/// The text as one line of at most this many columns; `…` marks where it was cut.
 pub fn cut(text: &str, columns: usize) -> String {
-    // Characters without a width could still pile up without end.
-    let few = columns.saturating_mul(4);
-    if text.chars().nth(few).is_none() && line(text).width() <= columns {
+    // Zero-width characters take no columns, so their number is limited too.
+    let max_chars = columns.saturating_mul(4);
+    if text.chars().nth(max_chars).is_none() && line(text).width() <= columns {
         return line(text);
     }
     let mut left = columns.saturating_sub(1);
@@ -27,7 +27,7 @@ pub fn cut(text: &str, columns: usize) -> String {
         left = left.saturating_sub(width);
         fits
     };
-    let kept: String = text.chars().take(few).take_while(fits).collect();
+    let kept: String = text.chars().take(max_chars).take_while(fits).collect();
     format!("{}…", line(&kept))
 }
 
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_steers() {
+    fn control_characters_are_replaced() {
         assert_eq!(
             line("a\nb\r\t\u{1b}[2J\u{7f}\u{9b}c"),
             "a\u{fffd}b\u{fffd}\u{fffd}\u{fffd}[2J\u{fffd}\u{fffd}c"
@@ -49,15 +49,15 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut() {
+    fn text_is_cut_by_width_and_by_length() {
         assert_eq!(cut("abcdef", 6), "abcdef");
         assert_eq!(cut("abcdefg", 6), "abcde…");
         assert_eq!(cut("日本日本", 6), "日本…");
         assert_eq!(cut("a\nb", 6), "a\u{fffd}b");
-        let piled = cut(&"e\u{301}".repeat(1000), 6);
-        assert_eq!(piled.width(), 6, "{piled}");
-        let weightless = cut(&"\u{301}".repeat(100_000), 6);
-        assert!(weightless.chars().count() <= 25 && weightless.ends_with('…'));
+        let accented = cut(&"e\u{301}".repeat(1000), 6);
+        assert_eq!(accented.width(), 6, "{accented}");
+        let zero_width = cut(&"\u{301}".repeat(100_000), 6);
+        assert!(zero_width.chars().count() <= 25 && zero_width.ends_with('…'));
         assert_eq!(cut(&"x".repeat(100_000), 64).width(), 64);
     }
 }

@@ -1,20 +1,21 @@
-//! Faults of a policy, shown in its text.
+//! Shows findings of a policy as annotated excerpts of its text.
 
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use headsail_api::problem::{Finding, Severity};
 
-/// How many characters of a line are shown, and how many of these before the place.
+/// How many characters of a line are shown.
 const WIDTH: usize = 120;
+/// How many of these come before the marked text.
 const BEFORE: usize = 40;
 
-/// The findings as annotated excerpts of `text`, which was read from `origin`; nothing if there are none.
+/// Renders findings as annotated excerpts of `text`, which was read from `origin`; `None` if there are no findings.
 pub fn annotate(findings: &[Finding], text: &str, origin: &str) -> Option<String> {
-    // The excerpts are short already.
+    // The excerpts are already cut to WIDTH, so the renderer has nothing to trim.
     let renderer = Renderer::styled().term_width(2 * WIDTH);
     let lines: Vec<&str> = text.lines().collect();
-    // Errors first: they are why the text was refused.
+    // Errors first: they are the reason why the policy was rejected.
     let (errors, warnings): (Vec<&Finding>, Vec<&Finding>) =
         findings.iter().partition(|f| f.severity == Severity::Error);
     let shown: Vec<String> = errors
@@ -36,10 +37,11 @@ fn drawing<'a>(finding: &'a Finding, lines: &[&'a str], origin: &'a str) -> Grou
             let cut = text.starts_with('…');
             let mark = AnnotationKind::Primary.span(mark);
             let snippet = Snippet::source(text).line_start(line).annotation(mark);
-            match cut {
-                // The column in the excerpt is not that in the line.
-                true => title.element(Origin::path(origin).line(line).char_column(column)).element(snippet),
-                false => title.element(snippet.path(origin)),
+            if cut {
+                // The excerpt does not start at column 1, so the renderer would show the wrong column.
+                title.element(Origin::path(origin).line(line).char_column(column)).element(snippet)
+            } else {
+                title.element(snippet.path(origin))
             }
         }
         None => Group::with_title(title),
@@ -49,17 +51,18 @@ fn drawing<'a>(finding: &'a Finding, lines: &[&'a str], origin: &'a str) -> Grou
 
 /// The part of a line around a finding.
 struct Excerpt {
-    /// With `…` where it goes on.
+    /// The text, with `…` where the line continues.
     text: String,
-    /// The bytes of it that the finding is about.
+    /// The byte range in `text` that the finding is about.
     mark: Range<usize>,
-    /// Number of the line, from 1.
+    /// Line number, from 1.
     line: usize,
-    /// Where the finding begins in the whole line, in characters from 1.
+    /// Column in the whole line where the finding begins, in characters from 1.
     column: usize,
 }
 
-/// Policies that programs write may be one long line, so only what is shown is looked at closely.
+/// Cuts out the part of a line around a finding. A generated policy may be one very long line, so this touches only the
+/// part that is shown.
 fn excerpt(finding: &Finding, lines: &[&str]) -> Option<Excerpt> {
     let number = usize::try_from(finding.line?).ok()?;
     let line = *lines.get(number.checked_sub(1)?)?;
@@ -83,10 +86,10 @@ fn excerpt(finding: &Finding, lines: &[&str]) -> Option<Excerpt> {
     Some(Excerpt { text, mark, line: number, column })
 }
 
-/// How many bytes the first `chars` characters are long.
+/// The length in bytes of the first `chars` characters.
 fn bytes_of(text: &str, chars: usize) -> usize {
     let mut rest = text.chars();
-    // Faster than to look at each.
+    // `nth` skips characters faster than a loop over them.
     if let Some(last) = chars.checked_sub(1) {
         rest.nth(last);
     }
@@ -104,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_is_marked() {
+    fn the_offending_text_is_marked() {
         let shown = show(Finding {
             message: "user must contain `@`".into(),
             line: Some(2),
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_are_called_so() {
+    fn warnings_are_labelled_and_follow_errors() {
         let warning =
             Finding { severity: Severity::Warning, message: "m".into(), line: Some(1), ..Finding::default() };
         assert!(show(warning.clone()).starts_with("warning: m\n"));
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_are_shown_around_the_place() {
+    fn long_lines_are_cut_around_the_finding() {
         let text = format!("{{\"a\": [{}]}}", "\"ä\", ".repeat(100_000));
         let finding = |column, length| Finding {
             message: "m".into(),
@@ -141,7 +144,7 @@ mod tests {
             length: Some(length),
             ..Finding::default()
         };
-        // The place, and whether the line goes on before and after it.
+        // The finding, and whether the excerpt is cut before and after it.
         for (column, length, before, after) in
             [(3, 4, false, true), (300_008, 3, true, true), (500_008, 9, true, false)]
         {
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn places_outside_of_the_text_do_no_harm() {
+    fn positions_outside_the_text_do_not_panic() {
         for (line, column, length) in [(99, 1, 1), (0, 0, 0), (2, 999, 9), (3, 2, u32::MAX), (4, 1, 1)] {
             let finding = Finding {
                 message: "m".into(),

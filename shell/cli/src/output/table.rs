@@ -7,21 +7,20 @@ use unicode_width::UnicodeWidthStr;
 
 use super::plain;
 
-/// A table with a header.
 #[derive(Debug)]
 pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
 }
 
-/// A cell: lines, and how they look.
+/// A cell of one or more lines in one style.
 #[derive(Debug)]
 pub struct Cell {
     lines: Vec<String>,
     style: Style,
 }
 
-/// Wider cells are cut: one name of a stranger must not push everything else out of sight. Programs get all of it.
+/// Wider cells are cut, so that one overlong name cannot push the other columns out of sight. JSON and YAML are never cut.
 const MAX_COLUMNS: usize = 64;
 
 const HEADER: Style = AnsiColor::Cyan.on_default().bold();
@@ -33,12 +32,12 @@ impl Cell {
         Cell { lines: lines.into_iter().map(|l| plain::cut(l.as_ref(), MAX_COLUMNS)).collect(), style }
     }
 
-    /// Text in green or in red.
+    /// Text in green if `good`, otherwise in red.
     pub fn judged(text: impl AsRef<str>, good: bool) -> Cell {
         Cell::new([text], if good { GOOD } else { BAD })
     }
 
-    /// A list, one item a line.
+    /// A list, one item per line.
     pub fn list(items: &[String]) -> Cell {
         Cell::new(items, Style::new())
     }
@@ -51,12 +50,11 @@ impl<T: fmt::Display> From<T> for Cell {
 }
 
 impl Table {
-    /// An empty table.
     pub fn new<const N: usize>(header: [&'static str; N]) -> Table {
         Table { header: header.to_vec(), rows: Vec::new() }
     }
 
-    /// The table with one more row.
+    /// Appends a row.
     pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
         self.rows.push(cells.into());
     }
@@ -92,7 +90,7 @@ fn line(f: &mut fmt::Formatter<'_>, widths: &[usize], cells: &[(&str, Style)]) -
         }
         write!(f, "{style}{text}{style:#}")?;
         if n + 1 < cells.len() {
-            // Not by a width in the format, which panics above 65535.
+            // A width argument in the format string would panic above 65535.
             (text.width()..*width).try_for_each(|_| f.write_str(" "))?;
         }
     }
@@ -120,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_steer_the_terminal() {
+    fn names_cannot_control_the_terminal() {
         let mut t = Table::new(["Name"]);
         t.row(["\u{1b}[2Jgone\u{7}".into()]);
         assert_eq!(bare(&t), "Name\n\u{fffd}[2Jgone\u{fffd}\n");
     }
 
     #[test]
-    fn no_cell_breaks_a_line_or_is_too_wide() {
+    fn cells_never_break_lines_or_exceed_the_maximum_width() {
         let mut t = Table::new(["Name", "Tags", "Online"]);
         let wide = "w".repeat(70_000);
         t.row([
@@ -148,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_table_has_a_header() {
+    fn an_empty_table_still_has_a_header() {
         assert_eq!(bare(&Table::new(["ID", "Name"])), "ID | Name\n");
     }
 }

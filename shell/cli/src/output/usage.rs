@@ -1,54 +1,54 @@
-//! What is wrong with a command line, in the words of the other failures. What clap writes itself is of another style.
+//! Describes an invalid command line in the same style as all other failures; clap's own messages have a different style.
 
 use std::error::Error as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// What is wrong, in a sentence.
+/// What is wrong with the command line.
 pub fn sentence(e: &clap::Error) -> String {
-    let about = |kind| words(e, kind).into_iter().next().unwrap_or_default();
-    let (arg, value) = (about(ContextKind::InvalidArg), about(ContextKind::InvalidValue));
+    let first = |kind| context(e, kind).into_iter().next().unwrap_or_default();
+    let (arg, value) = (first(ContextKind::InvalidArg), first(ContextKind::InvalidValue));
     match e.kind() {
         ErrorKind::ValueValidation => match e.source() {
             Some(why) if arg.starts_with('-') => format!("{}: {why}", flag(&arg)),
             Some(why) => why.to_string(),
-            None => format!("`{value}` does not fit `{arg}`"),
+            None => format!("`{value}` is not valid for `{arg}`"),
         },
         ErrorKind::InvalidValue if value.is_empty() => format!("`{}` needs a value", flag(&arg)),
         ErrorKind::InvalidValue => {
-            let possible = words(e, ContextKind::ValidValue).join(", ");
-            format!("`{value}` does not fit `{arg}`; use one of: {possible}")
+            let possible = context(e, ContextKind::ValidValue).join(", ");
+            format!("`{value}` is not valid for `{arg}`; use one of: {possible}")
         }
-        ErrorKind::UnknownArgument => {
-            let near = words(e, ContextKind::SuggestedArg);
-            let kind = if arg.starts_with('-') { "there is no flag" } else { "this is a word too many:" };
-            format!("{kind} `{arg}`{}", meant(&near))
+        ErrorKind::UnknownArgument if arg.starts_with('-') => {
+            with_hint(format!("unknown flag `{arg}`"), &context(e, ContextKind::SuggestedArg))
         }
+        ErrorKind::UnknownArgument => format!("unexpected argument `{arg}`"),
         ErrorKind::InvalidSubcommand => {
-            let near = words(e, ContextKind::SuggestedSubcommand);
-            format!("there is no command `{}`{}", about(ContextKind::InvalidSubcommand), meant(&near))
+            let command = first(ContextKind::InvalidSubcommand);
+            with_hint(format!("unknown command `{command}`"), &context(e, ContextKind::SuggestedSubcommand))
         }
-        ErrorKind::MissingRequiredArgument => {
-            format!("missing: {}", ticked(&words(e, ContextKind::InvalidArg), "and"))
-        }
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "say what to do: a command is missing; --help lists them".to_owned()
-        }
-        ErrorKind::ArgumentConflict => match words(e, ContextKind::PriorArg) {
-            prior if prior.is_empty() || prior.contains(&arg) => {
-                format!("`{arg}` is there twice; say it once")
-            }
-            prior => format!("`{arg}` and {} exclude each other; say one", ticked(&prior, "or")),
+        ErrorKind::MissingRequiredArgument => match context(e, ContextKind::InvalidArg).as_slice() {
+            [one] => format!("required argument missing: `{one}`"),
+            many => format!("required arguments missing: {}", list(many, "and")),
         },
-        ErrorKind::NoEquals => format!("the value of `{arg}` must follow an equals sign, without a space"),
-        ErrorKind::TooManyValues => format!("`{value}` is one value too many for `{arg}`"),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "a command is missing; --help lists the commands".to_owned()
+        }
+        ErrorKind::ArgumentConflict => match context(e, ContextKind::PriorArg) {
+            prior if prior.is_empty() || prior.contains(&arg) => {
+                format!("`{arg}` is given more than once")
+            }
+            prior => format!("`{arg}` cannot be combined with {}", list(&prior, "or")),
+        },
+        ErrorKind::NoEquals => format!("the value of `{arg}` must follow `=`, without a space"),
+        ErrorKind::TooManyValues => format!("`{arg}` has too many values: `{value}`"),
         ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => format!("`{arg}` needs more values"),
-        ErrorKind::InvalidUtf8 => "a word of the command line is not UTF-8".to_owned(),
-        _ => "this command line cannot be read; --help tells how it should look".to_owned(),
+        ErrorKind::InvalidUtf8 => "the command line contains an argument that is not valid UTF-8".to_owned(),
+        _ => "the command line is invalid; --help shows the usage".to_owned(),
     }
 }
 
-/// The usage of the command that was meant, with escape sequences for colours, where it is known.
+/// The usage line of the command that was typed, with ANSI colours, if clap knows which one that was.
 pub fn usage(e: &clap::Error) -> Option<String> {
     match e.get(ContextKind::Usage) {
         Some(ContextValue::StyledStr(usage)) => Some(usage.ansi().to_string()),
@@ -56,7 +56,7 @@ pub fn usage(e: &clap::Error) -> Option<String> {
     }
 }
 
-fn words(e: &clap::Error, kind: ContextKind) -> Vec<String> {
+fn context(e: &clap::Error, kind: ContextKind) -> Vec<String> {
     match e.get(kind) {
         Some(ContextValue::String(word)) => vec![word.clone()],
         Some(ContextValue::Strings(words)) => words.clone(),
@@ -64,15 +64,18 @@ fn words(e: &clap::Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// A flag without the name of its value.
+/// A flag without the placeholder of its value: `--id` from `--id <ID>`.
 fn flag(arg: &str) -> &str {
     arg.split([' ', '=', '[']).next().unwrap_or(arg)
 }
 
-fn meant(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!("; {} may be meant", ticked(near, "or")) }
+fn with_hint(message: String, similar: &[String]) -> String {
+    if similar.is_empty() { message } else { format!("{message}; did you mean {}?", list(similar, "or")) }
 }
 
-fn ticked(words: &[String], last: &str) -> String {
-    words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(&format!(" {last} "))
+/// Words in backticks: `` `a`, `b` and `c` ``.
+fn list(words: &[String], conjunction: &str) -> String {
+    let mut words: Vec<String> = words.iter().map(|w| format!("`{w}`")).collect();
+    let Some(last) = words.pop() else { return String::new() };
+    if words.is_empty() { last } else { format!("{} {conjunction} {last}", words.join(", ")) }
 }

@@ -1,9 +1,9 @@
-//! YAML for programs, and for scripts that read it by lines: every scalar stands on one line, after its key. The layout
-//! is that of Go's encoders.
+//! Writes YAML for programs, including scripts that read it line by line: every scalar is on one line, after its key. The
+//! layout is that of Go's encoders.
 
 use serde_json::{Map, Value};
 
-/// A value as a YAML document (YAML 1.2.2, readable as 1.1), with a line break at its end.
+/// Writes a value as a YAML 1.2.2 document that YAML 1.1 parsers read the same way. It ends with a line break.
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
     match value {
@@ -17,7 +17,7 @@ pub fn write(value: &Value) -> String {
     out
 }
 
-/// The fields of an object; the first one continues the line that is there.
+/// Writes the fields of an object; the first one continues the current line.
 fn fields(map: &Map<String, Value>, indent: usize, out: &mut String) {
     for (n, (key, value)) in map.iter().enumerate() {
         if n > 0 {
@@ -45,7 +45,7 @@ fn fields(map: &Map<String, Value>, indent: usize, out: &mut String) {
     }
 }
 
-/// The items of a list; the first one continues the line that is there.
+/// Writes the items of a list; the first one continues the current line.
 fn items(list: &[Value], indent: usize, out: &mut String) {
     for (n, value) in list.iter().enumerate() {
         if n > 0 {
@@ -67,7 +67,7 @@ fn pad(indent: usize, out: &mut String) {
     out.extend(std::iter::repeat_n(' ', indent));
 }
 
-/// What has nothing below it. JSON's own spellings are YAML's, but for text.
+/// Writes a value without children. Except for strings, JSON's spelling is valid YAML.
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(s) => text(s),
@@ -79,26 +79,26 @@ fn text(s: &str) -> String {
     if is_plain(s) { s.to_owned() } else { quoted(s) }
 }
 
-/// Whether text can do without quotes for every reader: it begins like a name or an address, holds nothing that could mean
-/// something, and is no word or number of YAML 1.1.
+/// Whether every YAML parser reads the text as a string even without quotes: it starts like a name or an address, contains
+/// no YAML syntax, and is not a keyword or number in YAML 1.1.
 fn is_plain(s: &str) -> bool {
     const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
     let inner = |c: char| c.is_alphanumeric() || "_-./@+=,()` '*~;%$^?!".contains(c);
-    let calm = s.chars().all(|c| inner(c) || c == ':')
+    let no_syntax = s.chars().all(|c| inner(c) || c == ':')
         && !s.ends_with([':', ' '])
         && !s.contains(": ")
         && !WORDS.iter().any(|w| w.eq_ignore_ascii_case(s));
-    let named = s.starts_with(|c: char| c.is_alphabetic() || c == '/' || c == '_');
-    calm && (named || is_dotted_quad(s))
+    let starts_like_name = s.starts_with(|c: char| c.is_alphabetic() || c == '/' || c == '_');
+    no_syntax && (starts_like_name || is_dotted_quad(s))
 }
 
-/// An IPv4 address or prefix, which looks like a number but is none.
+/// Whether the text is an IPv4 address or prefix, which starts like a number but is not one.
 fn is_dotted_quad(s: &str) -> bool {
     let (address, bits) = s.split_once('/').unwrap_or((s, "0"));
     address.parse::<std::net::Ipv4Addr>().is_ok() && bits.parse::<u8>().is_ok()
 }
 
-/// Text between double quotes, on one line whatever is in it.
+/// The text in double quotes, escaped so that it stays on one line.
 fn quoted(s: &str) -> String {
     let mut out = String::from("\"");
     for c in s.chars() {
@@ -108,7 +108,7 @@ fn quoted(s: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
-            // What YAML does not hold to be printable, what breaks lines, and what turns them around.
+            // Characters that YAML does not allow unescaped, line breaks, and bidirectional controls.
             c if headsail_wire::text::steers(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => {
                 out.push_str(&match u32::from(c) {
                     code @ ..=0xff => format!("\\x{code:02x}"),
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// Text that readers of YAML have taken for something else, with `¦` in between.
+    /// Text that YAML parsers are known to misread, separated by `¦`.
     const AWKWARD: [&str; 8] = [
         "¦ ¦a¦a ¦ a¦-¦- a¦---¦--- a¦...¦?¦? a¦:¦a:¦a: b¦a:b¦:a¦#¦a #b¦a#b¦&a¦*a¦!a¦!!str a¦|¦>¦",
         ">-¦'¦''¦'a'¦\"¦\"a\"¦\\¦%a¦@a¦`a`¦{¦}¦{a: b}¦[a]¦[¦]¦,¦a, b¦y¦Y¦n¦N¦yes¦No¦on¦OFF¦true¦",
@@ -140,7 +140,7 @@ mod tests {
         "+¦1,2¦a,b¦=a¦(a)¦a  b",
     ];
 
-    /// That, and text which encoders have folded.
+    /// [`AWKWARD`], and long text that other encoders fold.
     fn awkward() -> Vec<String> {
         let long = [
             "hskey-auth-abcdefghijkm-".to_owned() + &"0".repeat(64),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_comes_back_from_one_line() {
+    fn every_string_round_trips_on_one_line() {
         for s in awkward() {
             let document = write(&json!({ "key": s }));
             assert_eq!(document.lines().count(), 1, "{document}");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn awkward_keys_come_back() {
+    fn awkward_keys_round_trip() {
         for s in awkward().into_iter().filter(|s| s.len() < 200) {
             let value = json!({ s.clone(): { s.clone(): [s] } });
             let document = write(&value);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_other_readers_are_quoted() {
+    fn strings_that_a_parser_could_misread_are_quoted() {
         for s in [
             "no",
             "Y",
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_is_that_of_go() {
+    fn the_layout_matches_go_encoders() {
         let value = json!({"id": "1", "tags": ["tag:a", "tag:b"], "none": [], "empty": {}, "user": {"name": "bob", "n": null},
             "on": true, "list": [{"a": 1, "b": [2, 3]}, {"c": {"d": -1.5}}], "deep": [[1], [[2]]]});
         let expected = "id: \"1\"\ntags:\n- tag:a\n- tag:b\nnone: []\nempty: {}\nuser:\n  name: bob\n  \"n\": null\n\"on\": true\n\

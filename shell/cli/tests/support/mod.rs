@@ -1,14 +1,14 @@
-//! Running the built program.
+//! Runs the built program.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// Runs a program with these words and the server of a data directory, and nothing else in its environment.
+/// Runs a program with these arguments against the server of a data directory, with an otherwise empty environment.
 pub fn run(program: &Path, data_dir: &Path, words: &str) -> Outcome {
     run_with(program, data_dir, words, "20s")
 }
 
-/// The same, for commands that are to give up earlier when no server answers.
+/// Like [`run`], with a timeout of its own for commands that find no server.
 pub fn run_with(program: &Path, data_dir: &Path, words: &str, timeout: &str) -> Outcome {
     let output = Command::new(program)
         .args(words.split_whitespace())
@@ -21,14 +21,10 @@ pub fn run_with(program: &Path, data_dir: &Path, words: &str, timeout: &str) -> 
     Outcome::from(output)
 }
 
-/// What a run came to.
 #[derive(Debug, PartialEq)]
 pub struct Outcome {
-    /// Exit status.
     pub code: Option<i32>,
-    /// Printed.
     pub stdout: String,
-    /// Complained.
     pub stderr: String,
 }
 
@@ -40,13 +36,13 @@ impl From<Output> for Outcome {
 }
 
 impl Outcome {
-    /// What it printed; it must have succeeded and warned of nothing.
+    /// Its stdout; it must have succeeded with an empty stderr.
     pub fn ok(self) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
         self.stdout
     }
 
-    /// What it complained of; it must have failed.
+    /// Its stderr; it must have failed with an empty stdout.
     pub fn failed(self) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{self:?}");
         self.stderr

@@ -1,11 +1,10 @@
-//! Nodes as tables.
+//! The tables of `nodes list` and `nodes list-routes`.
 
 use headsail_api::Timestamp;
 use headsail_api::v1::node::Node;
 
 use crate::output::{self, Cell, Table};
 
-/// The table of `nodes list`.
 pub fn nodes(nodes: &[Node], now: Timestamp) -> Table {
     let mut table = Table::new([
         "ID",
@@ -43,7 +42,6 @@ pub fn nodes(nodes: &[Node], now: Timestamp) -> Table {
     table
 }
 
-/// The table of `nodes list-routes`.
 pub fn routes(nodes: &[Node]) -> Table {
     let mut table = Table::new(["ID", "Hostname", "Approved", "Available", "Serving (Primary)"]);
     for n in nodes {
@@ -58,7 +56,7 @@ pub fn routes(nodes: &[Node]) -> Table {
     table
 }
 
-/// Who owns a node, by name. Tagged nodes belong to nobody.
+/// The name of a node's owner. Tagged nodes have no user, so Headscale's placeholder stands in.
 fn owner(n: &Node) -> String {
     match &n.user {
         _ if !n.tags.is_empty() => headsail_api::v1::user::TAGGED_DEVICES.1.to_owned(),
@@ -67,7 +65,7 @@ fn owner(n: &Node) -> String {
     }
 }
 
-/// A key as logs of clients show it: the first 30 bits in base64, in brackets.
+/// Shortens a key the way client logs do: the first 30 bits in base64, in brackets.
 fn short_key(key: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let hex = key.rsplit_once(':').map_or(key, |(_, hex)| hex);
@@ -90,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_shortened_like_in_the_logs_of_clients() {
+    fn keys_are_shortened_as_in_client_logs() {
         assert_eq!(
             short_key("nodekey:00108310518720928b30d38f41149351559761969b71d79f8218a39259a7a29a"),
             "[ABCDE]"
@@ -101,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn node_table() {
+    fn the_node_table_shows_one_line_per_tag() {
         let node = Node {
             id: 7,
             name: "Joe's Mac".into(),

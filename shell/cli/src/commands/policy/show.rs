@@ -1,11 +1,10 @@
-//! Previews and explanations in words.
+//! Previews and explanations as text.
 
 use headsail_api::v1::policy::{Access, ExplainResponse, PreviewPolicyResponse};
 
-/// What a policy would change.
 pub fn preview(p: &PreviewPolicyResponse) -> String {
     if p.nodes.is_empty() {
-        return "This policy changes nothing for anybody.".to_owned();
+        return "This policy would change nothing.".to_owned();
     }
     let mut lines = Vec::new();
     for node in &p.nodes {
@@ -26,7 +25,6 @@ fn access(a: &Access) -> String {
     format!("{} on {ports}", a.destination)
 }
 
-/// Whether a connection is allowed, and why.
 pub fn explain(e: &ExplainResponse) -> String {
     let verdict = if e.allowed { "yes" } else { "no" };
     let mut lines = vec![format!("{verdict}: {} -> {}", e.source, e.destination)];
@@ -50,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn explanations() {
+    fn explanations_name_the_rule_and_the_reasons() {
         let yes = ExplainResponse {
             allowed: true,
             source: "alice-laptop (alice@)".into(),
@@ -72,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn previews() {
+    fn previews_list_gains_and_losses_per_node() {
         let node = PreviewNode {
             id: 3,
             name: "web".into(),
@@ -89,6 +87,6 @@ mod tests {
             preview(&p),
             "web (3)\n  - no longer sees db, laptop\n  + reaches db on tcp:22, icmp:*\n  - no longer reaches laptop on every port"
         );
-        assert_eq!(preview(&PreviewPolicyResponse::default()), "This policy changes nothing for anybody.");
+        assert_eq!(preview(&PreviewPolicyResponse::default()), "This policy would change nothing.");
     }
 }
