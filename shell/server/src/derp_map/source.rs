@@ -72,7 +72,7 @@ impl MapSource {
         }
         for path in &self.settings.paths {
             let file = path.clone();
-            match files::aside(move || file::load(&file).map_err(io::Error::other)).await {
+            match files::run_blocking(move || file::load(&file).map_err(io::Error::other)).await {
                 Ok(layer) => {
                     self.read.insert(path.clone(), layer);
                 }
@@ -103,7 +103,7 @@ impl MapSource {
         };
         let text = serde_json::to_vec(&self.fetched).map_err(|error| failed(&error))?;
         let cache = path.clone();
-        files::aside(move || files::write_private(&cache, &text)).await.map_err(|error| failed(&error))
+        files::run_blocking(move || files::write_private(&cache, &text)).await.map_err(|error| failed(&error))
     }
 }
 
