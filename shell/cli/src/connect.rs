@@ -14,7 +14,7 @@ pub fn source(globals: &Globals) -> Source {
 /// The whole configuration of the server that flags and environment lead to.
 pub fn settings(globals: &Globals) -> Result<Settings, Failure> {
     config::load(&source(globals), &config::process_env())
-        .map_err(|e| Failure::of_configuration("the configuration is not usable", e.problems(), &[]))
+        .map_err(|e| Failure::of_configuration("the configuration is invalid", e.problems(), &[]))
 }
 
 /// A client of the server that flags, environment and configuration lead to.

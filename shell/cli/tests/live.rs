@@ -319,7 +319,7 @@ fn the_log_tells_what_becomes_of_nodes_and_of_the_server() {
         "user `alice` (1) was made by=\"cli\"",
         "node `router` (1) of user `alice` (1) has joined",
         "node `router` (1) is gone by=\"cli\"",
-        "stopping, because of SIGTERM",
+        "received SIGTERM, shutting down",
         "stopped",
     ] {
         assert!(lines.any(|line| line.contains(told)), "{told}: {log}");

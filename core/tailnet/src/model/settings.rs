@@ -6,6 +6,9 @@ use headsail_wire::derp_map::DerpMap;
 use headsail_wire::dns::DnsConfig;
 use ipnet::{Ipv4Net, Ipv6Net};
 
+/// How long a node counts as online after its stream ended, so that a reconnect goes unnoticed by its peers.
+pub const GRACE_MILLIS: i64 = 5_000;
+
 /// How addresses are given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allocation {
@@ -66,7 +69,7 @@ impl Settings {
             derp: Arc::new(DerpMap::default()),
             node_expiry: None,
             ephemeral_timeout: 120,
-            grace_millis: 5_000,
+            grace_millis: GRACE_MILLIS,
             taildrop: true,
             auto_update: false,
             ticket_secs: 15 * 60,
