@@ -1,4 +1,4 @@
-//! What is configured from outside and followed while the server runs: relays and extra DNS records.
+//! Configuration that may change while the server runs: the DERP map and the extra DNS records.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::derp_map::{self, MapSource};
 use crate::dns;
 use crate::start::sockets::forever;
 
-/// Follows the DERP maps, of which `known` is what the server has begun with, and the file of extra records.
+/// Spawns tasks that bring changes of the DERP map and of the extra records file into the tailnet's settings. `known`
+/// is the DERP map at startup.
 pub(crate) fn follow(
     clerk: &Clerk,
     derp: MapSource,
@@ -44,8 +45,8 @@ pub(crate) fn follow(
     }
 }
 
-/// Edits the settings of the tailnet, which are replaced as a whole: one edit begins where the one before has ended, or
-/// two at once would lose one.
+/// Edits the settings of the tailnet. They are replaced as a whole, so edits take turns: two concurrent ones would
+/// otherwise lose one.
 #[derive(Clone)]
 struct Editor {
     clerk: Clerk,
@@ -61,7 +62,7 @@ impl Editor {
         let _turn = self.turn.lock().await;
         let mut next = TailnetSettings::clone(self.clerk.snapshot().settings());
         edit(&mut next);
-        // Settings are in memory alone and nothing refuses them: the only failure is a server that has stopped.
+        // Settings are kept in memory only and are never rejected: this fails only once the server has stopped.
         let _ = self.clerk.submit("configuration", Command::Configure(Arc::new(next))).await;
     }
 }
@@ -72,7 +73,7 @@ mod tests {
     use crate::testing;
 
     #[tokio::test]
-    async fn edits_at_once_lose_nothing() {
+    async fn concurrent_edits_are_all_applied() {
         let app = testing::app();
         let editor = Editor::new(app.clerk.clone());
         let editors: Vec<_> = (0..50)

@@ -1,4 +1,4 @@
-//! What a start without any configuration says: how a machine joins.
+//! The welcome text of a server without a configuration file: how a machine joins.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -14,18 +14,19 @@ use crate::config;
 use crate::login::devices::shell_word;
 use crate::system::{clock, random};
 
-/// The user that a tailnet without users gets.
+/// The user that is created if there are none.
 const FIRST_USER: &str = "default";
-/// Seconds that the printed key is good for.
+/// How long the printed key is valid, in seconds.
 const KEY_SECS: i64 = 3600;
 
-/// Prints the whole command with which a machine joins, if the server runs on built-in defaults.
+/// Logs that the server is ready. If it runs on the built-in defaults, prints the complete command for a machine to
+/// join.
 ///
 /// # Errors
 /// The key could not be saved.
 pub async fn greet(app: &App) -> Result<(), ServeError> {
     if app.settings.file.is_some() {
-        tracing::info!("ready: clients use {}", app.settings.server_url.text);
+        tracing::info!("ready for clients at {}", app.settings.server_url.text);
         return Ok(());
     }
     let (user, key) = first_key(app).await.map_err(|f| match f {
@@ -33,29 +34,31 @@ pub async fn greet(app: &App) -> Result<(), ServeError> {
         Failure::Fault(text) => text,
     })?;
     let url = shell_word(&app.settings.server_url.text);
-    let another = format!("headsail{} preauthkeys create --user {user}", where_to_look(app));
+    let another = format!("headsail{} preauthkeys create --user {user}", data_dir_flag(app));
     let text = format!(
         "\nHeadsail is ready. On a machine with Tailscale (1.86 or later), run:\n\n\
          \x20   tailscale up --login-server {url} --auth-key {key}\n\n\
-         The key is good for one hour and for any number of machines. Another one:\n\
+         The key is valid for one hour and any number of machines. To create another one, run:\n\n\
          \x20   {another}\n\n"
     );
     let mut out = io::stdout().lock();
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        tracing::warn!("how machines join could not be printed ({error}): make a key with `{another}`");
+        tracing::warn!(
+            "cannot print the welcome text with the pre-auth key: {error}; create a key with `{another}`"
+        );
     }
     Ok(())
 }
 
-/// The flag with which the command line finds this server, where it needs one.
-fn where_to_look(app: &App) -> String {
-    let usual = config::default_data_dir(&config::process_env());
+/// The flag that the command line needs to find this server, if any.
+fn data_dir_flag(app: &App) -> String {
+    let default = config::default_data_dir(&config::process_env());
     let ours = &app.settings.data_dir;
-    let same = std::path::absolute(&usual).is_ok_and(|usual| usual == *ours);
-    if same { String::new() } else { format!(" --data-dir {}", ours.display()) }
+    let is_default = std::path::absolute(&default).is_ok_and(|default| default == *ours);
+    if is_default { String::new() } else { format!(" --data-dir {}", ours.display()) }
 }
 
-/// A new key, and the name of the user whose machines it lets in. Keys of former greetings that nobody used in time go.
+/// Creates a key and returns its user and its text. Deletes the keys of earlier welcome texts that expired unused.
 async fn first_key(app: &App) -> Result<(String, String), Failure> {
     let snapshot = app.clerk.snapshot();
     let first = |t: &Tailnet| t.users().find(|u| u.name == FIRST_USER).or_else(|| t.users().next()).cloned();
@@ -64,12 +67,14 @@ async fn first_key(app: &App) -> Result<(String, String), Failure> {
         None => {
             let new = NewUser { name: FIRST_USER.into(), ..NewUser::default() };
             let snapshot = app.clerk.submit("start", Command::CreateUser(new)).await?;
-            first(&snapshot).ok_or_else(|| Failure::Fault("the first user is gone again".into()))?
+            first(&snapshot).ok_or_else(|| {
+                Failure::Fault("the first user was deleted right after it was created".into())
+            })?
         }
     };
     let now = clock::now();
     let is_ours = |k: &AuthKey| user.name == FIRST_USER && k.user == Some(user.id);
-    for key in snapshot.auth_keys().filter(|k| is_ours(k) && is_spent_greeting(k, now)) {
+    for key in snapshot.auth_keys().filter(|k| is_ours(k) && is_expired_welcome_key(k, now)) {
         app.clerk.submit("start", Command::DeleteAuthKey(key.id)).await?;
     }
     let key = mint(AUTH_KEY_PREFIX, &random::bytes());
@@ -86,10 +91,10 @@ async fn first_key(app: &App) -> Result<(String, String), Failure> {
     Ok((user.name.clone(), key.text))
 }
 
-/// Whether a key is like those of greetings, and its hour went by before anybody used it.
-fn is_spent_greeting(key: &AuthKey, now: Time) -> bool {
-    let brief = key.expiration.is_some_and(|at| at <= now && at <= key.created.plus_secs(KEY_SECS));
-    brief && key.reusable && !key.used && !key.ephemeral && key.tags.is_empty()
+/// Whether a key looks like that of a welcome text and expired unused.
+fn is_expired_welcome_key(key: &AuthKey, now: Time) -> bool {
+    let expired = key.expiration.is_some_and(|at| at <= now && at <= key.created.plus_secs(KEY_SECS));
+    expired && key.reusable && !key.used && !key.ephemeral && key.tags.is_empty()
 }
 
 #[cfg(test)]
@@ -98,7 +103,7 @@ mod tests {
     use crate::testing;
 
     #[tokio::test]
-    async fn the_key_goes_to_the_user_that_is_named() {
+    async fn the_key_belongs_to_the_user_that_is_printed() {
         let app = testing::app();
         let (user, _) = first_key(&app).await.unwrap();
         assert_eq!(user, FIRST_USER);
@@ -110,17 +115,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_of_greetings_that_nobody_used_go() {
+    async fn unused_expired_welcome_keys_are_deleted() {
         let app = testing::app();
         let keys = || app.clerk.snapshot().auth_keys().map(|k| k.id).collect::<Vec<_>>();
         first_key(&app).await.unwrap();
         first_key(&app).await.unwrap();
-        let [spent, fresh] = keys()[..] else { panic!("both are good for an hour") };
-        testing::submit(&app, Command::ExpireAuthKey(spent)).await;
+        let [expired, valid] = keys()[..] else { panic!("both are valid for an hour") };
+        testing::submit(&app, Command::ExpireAuthKey(expired)).await;
         first_key(&app).await.unwrap();
         let left = keys();
-        assert!(left.len() == 2 && left.contains(&fresh) && !left.contains(&spent), "{left:?}");
-        // One that let a machine in is remembered.
+        assert!(left.len() == 2 && left.contains(&valid) && !left.contains(&expired), "{left:?}");
+        // A used key is kept.
         let (_, text) = first_key(&app).await.unwrap();
         testing::registers(&app, 1, serde_json::json!({ "Auth": { "AuthKey": text } })).await;
         let used = app.clerk.snapshot().auth_keys().find(|k| k.used).unwrap().id;
