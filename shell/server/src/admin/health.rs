@@ -1,4 +1,4 @@
-//! Whether the server works.
+//! The health check.
 
 use axum::Json;
 use axum::extract::State;

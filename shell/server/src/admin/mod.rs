@@ -1,6 +1,6 @@
-//! The admin API: everything under `/api/v1`, on the unix socket and, for whoever has a key, on the HTTP listeners.
+//! The admin API under `/api/v1`: on the unix socket, and with an API key on the HTTP listeners.
 //!
-//! One function per operation: read the request, submit one command, view the snapshot that it led to.
+//! One function per operation: it reads the request, submits one command, and shows the snapshot that results.
 
 mod apikeys;
 mod auth;
@@ -38,19 +38,19 @@ use crate::app::App;
 use crate::clerk::Failure;
 use error::Refusal;
 
-/// The largest request body, in bytes: room for the largest policy as a JSON text.
+/// Bound on request bodies, in bytes: room for the largest policy as a JSON string.
 const MAX_BODY: usize = 2 * headsail_policy::MAX_TEXT;
 
 /// Whom a listener trusts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Whoever can open the socket.
+    /// Everyone who can open the unix socket.
     Socket,
-    /// Whoever shows an API key.
+    /// Clients with a valid API key.
     Bearer,
 }
 
-/// What the handlers are given.
+/// The state of the handlers.
 #[derive(Clone)]
 struct Admin {
     app: Arc<App>,
@@ -68,10 +68,10 @@ impl Admin {
     }
 }
 
-/// The answer of a handler.
+/// What a handler returns.
 type Answer<T> = Result<axum::Json<T>, Refusal>;
 
-/// All operations of the API, and the documents that tell of them.
+/// All operations of the API, and its OpenAPI documents.
 pub fn routes(app: Arc<App>, trust: Trust) -> Router {
     let actor = match trust {
         Trust::Socket => "cli",
@@ -138,9 +138,8 @@ fn policy_and_logins(router: Router<Admin>) -> Router<Admin> {
         .op(paths::DEBUG_CREATE_NODE, debug::create_node)
 }
 
-/// Mounting operations of the contract.
+/// Adds operations of the API contract to a router.
 trait Mount {
-    /// Adds one operation.
     fn op<H: Handler<T, Admin>, T: 'static>(self, route: Route, handler: H) -> Self;
 }
 
@@ -157,10 +156,10 @@ impl Mount for Router<Admin> {
 }
 
 async fn wrong_method() -> Refusal {
-    Problem::new(405, "this operation wants another method").into()
+    Problem::new(405, "method not allowed for this operation").into()
 }
 
-/// The user that a reference means: by id, else by name, else by e-mail address.
+/// The user that a reference identifies: by id, or by name, or by e-mail address.
 fn user_of<'a>(t: &'a Tailnet, wanted: &UserRef) -> Result<&'a Arc<User>, Refusal> {
     let found = match wanted {
         UserRef::Id(id) => headsail_wire::ids::UserId::new(*id).and_then(|id| t.user(id)),

@@ -1,7 +1,8 @@
-//! The policy while no server runs: read and written in the database itself, by the rules of the server.
+//! The policy while no server runs: read from and written to the database directly, with the same checks as in the
+//! server.
 //!
-//! This is the way back where a policy keeps a server from doing its work. The lock of the database keeps two from
-//! writing at once.
+//! This is the way out if a policy prevents the server from working. The lock of the database prevents concurrent
+//! writers.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::config::{self, Settings};
 use crate::system::clock;
 use crate::system::random;
 
-/// The database of a server that does not run.
+/// The database of a server that is not running.
 pub struct Offline {
     settings: Settings,
     store: SqliteStore,
@@ -32,15 +33,13 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// Opens the database of this configuration.
-    ///
     /// # Errors
-    /// There is none, a server uses it, or it cannot be read.
+    /// The database does not exist, a server is using it, or it cannot be read.
     pub fn open(settings: Settings) -> Result<Offline, String> {
         let path = &settings.database.path;
         if !path.exists() {
             return Err(format!(
-                "there is no database `{}`; a server makes one when it starts",
+                "the database `{}` does not exist; the server creates it at startup",
                 path.display()
             ));
         }
@@ -53,32 +52,30 @@ impl Offline {
         Ok(Offline { settings, store, stored: loaded.revision, tailnet })
     }
 
-    /// The policy that the database keeps.
-    ///
     /// # Errors
-    /// None is kept.
+    /// The database has no policy.
     pub fn policy(&self) -> Result<PolicyResponse, Problem> {
         let row = self.tailnet.policy().ok_or_else(|| Problem::not_found(NO_POLICY))?;
         Ok(shown(row))
     }
 
-    /// Checks a policy against the users and nodes of the database, its tests included.
+    /// Checks a policy against the users and nodes of the database, and runs its tests.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// All findings.
     pub fn check(&self, text: &str) -> Result<CheckPolicyResponse, Problem> {
         let (row, _) = check_policy(&self.tailnet, text, clock::now(), true).map_err(problem)?;
         Ok(CheckPolicyResponse { warnings: warnings(&row) })
     }
 
-    /// Puts another policy in force, as of the next start.
+    /// Saves a new policy, which takes effect at the next startup.
     ///
     /// # Errors
-    /// What is wrong with it, or with the database.
+    /// The policy is invalid, or the database cannot be written.
     pub fn set(&mut self, text: &str) -> Result<PolicyResponse, Problem> {
         if let config::Policy::File(_) = self.settings.policy {
             return Err(Problem::bad_request(
-                "the policy is read from a file: edit that, or set `policy.mode: database`",
+                "the policy is loaded from a file: edit that file, or set `policy.mode: database`",
             ));
         }
         let command = Command::SetPolicy { text: text.to_owned(), kept: true };
@@ -91,10 +88,10 @@ impl Offline {
     }
 }
 
-/// Checks a policy text alone: its grammar, not what it means for users and nodes, nor its tests.
+/// Checks the text of a policy on its own: neither against users and nodes, nor its tests.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All findings.
 pub fn check_text(text: &str) -> Result<CheckPolicyResponse, Problem> {
     match Policy::parse(text, &headsail_policy::Settings::default()) {
         Ok(policy) => Ok(CheckPolicyResponse { warnings: policy.warnings().iter().map(finding).collect() }),
