@@ -1,7 +1,7 @@
 //! Finding the server: by the configuration, by the environment, by the data directory.
 
 use headsail_api::client::{ApiSecret, Client, Endpoint, Remote};
-use headsail_server::config::{self, ClientSettings, Settings, Source};
+use headsail_server::config::{self, ClientConfig, Config, Source};
 
 use crate::flags::Globals;
 use crate::output::Failure;
@@ -12,7 +12,7 @@ pub fn source(globals: &Globals) -> Source {
 }
 
 /// The whole configuration of the server that flags and environment lead to.
-pub fn settings(globals: &Globals) -> Result<Settings, Failure> {
+pub fn settings(globals: &Globals) -> Result<Config, Failure> {
     config::load(&source(globals), &config::process_env())
         .map_err(|e| Failure::of_configuration("the configuration is invalid", e.problems(), &[]))
 }
@@ -26,7 +26,7 @@ pub fn client(globals: &Globals) -> Result<Client, Failure> {
 
 /// The way to the server. A data directory on the command line means the server of that directory; else a remote
 /// address comes before the local socket.
-fn endpoint(globals: &Globals, settings: &ClientSettings) -> Result<Endpoint, Failure> {
+fn endpoint(globals: &Globals, settings: &ClientConfig) -> Result<Endpoint, Failure> {
     let Some(address) = settings.cli.address.as_deref().filter(|_| globals.data_dir.is_none()) else {
         return Ok(Endpoint::Socket(settings.unix_socket.clone()));
     };

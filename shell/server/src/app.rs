@@ -8,7 +8,7 @@ use headsail_tailnet::model::node::StreamNo;
 
 use crate::clerk::Clerk;
 use crate::clerk::health::Health;
-use crate::config::Settings;
+use crate::config::Config;
 use crate::control::encode::Encoder;
 use crate::control::full_map::FullMaps;
 use crate::relay::Relay;
@@ -19,7 +19,7 @@ pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
 /// The parts of a running server that handlers need.
 pub struct App {
     /// The configuration.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<Config>,
     /// The way to the tailnet.
     pub clerk: Clerk,
     /// Our side of Noise handshakes.
@@ -37,7 +37,7 @@ pub struct App {
 
 impl App {
     /// Puts the parts together.
-    pub fn new(settings: Arc<Settings>, clerk: Clerk, noise: Responder, relay: Option<Relay>) -> App {
+    pub fn new(settings: Arc<Config>, clerk: Clerk, noise: Responder, relay: Option<Relay>) -> App {
         App {
             settings,
             health: Health::of(clerk.clone()),

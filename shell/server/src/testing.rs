@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::clerk::Clerk;
-use crate::config::Settings;
+use crate::config::Config;
 use crate::control::register;
 
 /// A server without sockets.
@@ -32,7 +32,7 @@ pub fn app() -> Arc<App> {
 pub fn app_over(store: MemoryStore) -> Arc<App> {
     let tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
     let clerk = Clerk::start(tailnet, Box::new(store), Revision::default()).unwrap();
-    let settings = Settings::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
+    let settings = Config::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
     Arc::new(App::new(Arc::new(settings), clerk, Responder::new(&[7; 32]).unwrap(), None))
 }
 

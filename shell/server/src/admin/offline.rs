@@ -20,13 +20,13 @@ use headsail_tailnet::tailnet::Tailnet;
 use super::error::Refusal;
 use super::error::finding;
 use super::policy::{NO_POLICY, shown, warnings};
-use crate::config::{self, Settings};
+use crate::config::{self, Config};
 use crate::system::clock;
 use crate::system::random;
 
 /// The database of a server that is not running.
 pub struct Offline {
-    settings: Settings,
+    settings: Config,
     store: SqliteStore,
     stored: Revision,
     tailnet: Tailnet,
@@ -35,7 +35,7 @@ pub struct Offline {
 impl Offline {
     /// # Errors
     /// The database does not exist, a server is using it, or it cannot be read.
-    pub fn open(settings: Settings) -> Result<Offline, String> {
+    pub fn open(settings: Config) -> Result<Offline, String> {
         let path = &settings.database.path;
         if !path.exists() {
             return Err(format!(

@@ -1,4 +1,4 @@
-//! The configuration: Headscale's file format and environment variables, parsed and checked into [`Settings`].
+//! The configuration: Headscale's file format and environment variables, parsed and checked into [`Config`].
 //!
 //! A value passes through `tree` (text that remembers its line and column), `env` (variables override the file), `raw`
 //! (known keys, values of the right shape) and `check` (typed values, and the rules between them). Nothing is printed
@@ -44,7 +44,7 @@ pub struct Source {
 
 /// What the command line needs to reach the server.
 #[derive(Clone)]
-pub struct ClientSettings {
+pub struct ClientConfig {
     /// The unix socket of a server on this machine.
     pub unix_socket: PathBuf,
     /// How to reach a remote server, if one is configured.
@@ -56,14 +56,14 @@ pub struct ClientSettings {
 ///
 /// # Errors
 /// Every problem that prevents startup.
-pub fn load(source: &Source, env: &Env) -> Result<Settings, ConfigError> {
+pub fn load(source: &Source, env: &Env) -> Result<Config, ConfigError> {
     load_with_log(source, env).1
 }
 
 /// Like [`load`], but returns the log settings even if the rest is invalid, so that the problems can be logged as
 /// configured. If the file cannot be read, the log settings come from the environment. The file is read once, because
 /// it may be a pipe.
-pub fn load_with_log(source: &Source, env: &Env) -> (Log, Result<Settings, ConfigError>) {
+pub fn load_with_log(source: &Source, env: &Env) -> (Log, Result<Config, ConfigError>) {
     let (document, data_dir) = (document(source, env), chosen_data_dir(source, env));
     let (raw, origin) = match &document {
         Document::File(file) => {
@@ -74,14 +74,14 @@ pub fn load_with_log(source: &Source, env: &Env) -> (Log, Result<Settings, Confi
         }
     };
     let mut log_source = raw.as_ref().map_or_else(|_| built_in(Path::new(""), env), Raw::clone);
-    (check::log(&mut log_source), raw.and_then(|raw| check::settings(raw, &origin)))
+    (check::log(&mut log_source), raw.and_then(|raw| check::config(raw, &origin)))
 }
 
 /// Reads only what the command line needs to reach the server. Problems elsewhere in the file are ignored.
 ///
 /// # Errors
 /// The file cannot be read, or these settings are invalid.
-pub fn load_client(source: &Source, env: &Env) -> Result<ClientSettings, ConfigError> {
+pub fn load_client(source: &Source, env: &Env) -> Result<ClientConfig, ConfigError> {
     let mut raw = match document(source, env) {
         Document::File(file) => {
             let mut raw = read(&file, env)?;
@@ -94,20 +94,20 @@ pub fn load_client(source: &Source, env: &Env) -> Result<ClientSettings, ConfigE
             raw
         }
     };
-    let client = ClientSettings { unix_socket: check::unix_socket(&mut raw), cli: check::cli(&mut raw) };
+    let client = ClientConfig { unix_socket: check::unix_socket(&mut raw), cli: check::cli(&mut raw) };
     raw.report.finish()?;
     Ok(client)
 }
 
 #[cfg(test)]
-impl Settings {
+impl Config {
     /// The built-in defaults with all files in `data_dir`; `env` still overrides them.
     ///
     /// # Errors
     /// A variable has an invalid value.
-    pub fn embedded(data_dir: &Path, env: &Env) -> Result<Settings, ConfigError> {
+    pub fn embedded(data_dir: &Path, env: &Env) -> Result<Config, ConfigError> {
         let origin = Origin { file: None, data_dir: Some(data_dir), built_in: true };
-        check::settings(built_in(data_dir, env), &origin)
+        check::config(built_in(data_dir, env), &origin)
     }
 }
 

@@ -15,10 +15,10 @@ use super::addresses::is_private;
 /// The largest DERP region id: clients carry the region of a peer in the 16 bits of a port.
 pub const MAX_REGION_ID: u32 = 65535;
 
-/// The configuration of a server, as [`super::load`] returns it. What of it clients are sent is in the `Settings` of
-/// `headsail_tailnet`.
+/// The configuration of a server, as [`super::load`] returns it. The part that concerns the tailnet itself becomes
+/// `headsail_tailnet`'s `Settings`.
 #[derive(Clone)]
-pub struct Settings {
+pub struct Config {
     /// The configuration file; `None` for the built-in defaults.
     pub file: Option<PathBuf>,
     /// One line each, in the order of the checks.

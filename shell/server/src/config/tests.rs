@@ -24,16 +24,16 @@ fn environment(pairs: &[(&str, &str)]) -> Env {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn read_with(text: &str, env: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+fn read_with(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let file = Path::new("/etc/hs/config.yaml");
     let mut report = Report::new(Some(Path::new("config.yaml")));
     let mut root = Tree::parse(text).unwrap();
     env::overlay(&mut root, &environment(env), &mut report);
     let raw = Raw::new(root, PathBuf::from("/etc/hs"), report);
-    check::settings(raw, &Origin { file: Some(file), data_dir: None, built_in: false })
+    check::config(raw, &Origin { file: Some(file), data_dir: None, built_in: false })
 }
 
-fn good(text: &str) -> Settings {
+fn good(text: &str) -> Config {
     read_with(text, &[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -53,7 +53,7 @@ fn problems(lines: &str) -> Vec<String> {
 }
 
 /// The warnings, except the one about unsupported settings.
-fn warnings_of(settings: &Settings) -> Vec<&str> {
+fn warnings_of(settings: &Config) -> Vec<&str> {
     settings.warnings.iter().map(String::as_str).filter(|line| !line.contains("not supported yet")).collect()
 }
 
@@ -498,7 +498,7 @@ fn server_urls_have_a_scheme_a_host_and_optionally_a_port() {
 #[test]
 fn the_built_in_defaults_are_complete() {
     let env = environment(&[("HEADSAIL_DNS_BASE_DOMAIN", "other.internal")]);
-    let settings = Settings::embedded(Path::new("/srv/hs"), &env).unwrap_or_else(|error| panic!("{error}"));
+    let settings = Config::embedded(Path::new("/srv/hs"), &env).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(settings.warnings, Vec::<String>::new());
     assert_eq!(settings.file, None);
     assert!(settings.listeners.ports_may_move && !settings.listeners.needs_tls_443);
@@ -575,7 +575,7 @@ fn a_variable_of_the_wrong_shape_is_a_single_problem() {
         ("HEADSCALE_DNS_EXTRA_RECORDS", "{"),
     ] {
         let env = Env::from([(name.to_owned(), value.to_owned())]);
-        let error = Settings::embedded(Path::new("/nonexistent"), &env).err().unwrap();
+        let error = Config::embedded(Path::new("/nonexistent"), &env).err().unwrap();
         assert_eq!(error.problems().len(), 1, "{error}");
         assert!(error.problems()[0].starts_with(name), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use headsail_wire::derp_map::{DerpNode, DerpRegion};
 
-use crate::config::{DerpServer, Settings};
+use crate::config::{Config, DerpServer};
 
 /// Where clients reach the embedded relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,7 @@ impl RelayAddress {
     /// its own: the pin then applies only if the URL's port is that of our TLS listener. With an http URL, they reach
     /// it on our TLS listener if there is one, and otherwise on the port of the URL, whose listener accepts TLS as
     /// well.
-    pub fn of(
-        settings: &Settings,
-        tls_port: Option<u16>,
-        stun_port: u16,
-        pin: Option<String>,
-    ) -> RelayAddress {
+    pub fn of(settings: &Config, tls_port: Option<u16>, stun_port: u16, pin: Option<String>) -> RelayAddress {
         let url = &settings.server_url;
         let derp_port = if url.https { url.port } else { tls_port.unwrap_or(url.port) };
         let ours = !url.https || tls_port == Some(derp_port);
@@ -72,9 +67,9 @@ mod tests {
     use super::*;
     use crate::config::Env;
 
-    fn settings(url: &str) -> Settings {
+    fn settings(url: &str) -> Config {
         let env = Env::from([("HEADSAIL_SERVER_URL".to_owned(), url.to_owned())]);
-        Settings::embedded(Path::new("/srv/hs"), &env).unwrap_or_else(|error| panic!("{error}"))
+        Config::embedded(Path::new("/srv/hs"), &env).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn region(url: &str, tls_port: Option<u16>) -> serde_json::Value {

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::clerk::Clerk;
-use crate::config::Settings;
+use crate::config::Config;
 use crate::derp_map::{self, MapSource};
 use crate::dns;
 use crate::start::sockets::forever;
@@ -22,7 +22,7 @@ pub(crate) fn follow(
     clerk: &Clerk,
     derp: MapSource,
     known: DerpMap,
-    settings: &Settings,
+    settings: &Config,
     tasks: &mut JoinSet<io::Result<()>>,
 ) {
     let editor = Editor::new(clerk.clone());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use headsail_store::sqlite;
 use rustix::fs::Access;
 
-use crate::config::{Certificate, Policy, Settings};
+use crate::config::{Certificate, Config, Policy};
 use crate::derp_map::MapSource;
 use crate::system::keys;
 use crate::tls::{self, Certificates};
@@ -17,7 +17,7 @@ use crate::{dns, policy_file};
 
 /// Reads keys, certificate, policy, DERP maps, DNS records and database as startup would, and returns what would
 /// prevent it: one message per file. Files that startup creates may be missing if this user may create them.
-pub fn rehearse(settings: &Settings) -> Vec<String> {
+pub fn rehearse(settings: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     let mut note = |outcome: Result<(), String>| problems.extend(outcome.err());
     for path in key_files(settings) {
@@ -55,13 +55,13 @@ pub fn rehearse(settings: &Settings) -> Vec<String> {
     problems
 }
 
-fn key_files(settings: &Settings) -> impl Iterator<Item = &PathBuf> {
+fn key_files(settings: &Config) -> impl Iterator<Item = &PathBuf> {
     let relay_key = settings.derp.server.as_ref().map(|relay| &relay.private_key_path);
     std::iter::once(&settings.noise_private_key_path).chain(relay_key)
 }
 
 /// Startup creates missing directories for everything but the database.
-fn database_has_a_directory(settings: &Settings) -> Result<(), String> {
+fn database_has_a_directory(settings: &Config) -> Result<(), String> {
     let dir = parent(&settings.database.path);
     let mut created =
         std::iter::once(settings.data_dir.as_path()).chain(key_files(settings).map(|key| parent(key)));
@@ -73,7 +73,7 @@ fn database_has_a_directory(settings: &Settings) -> Result<(), String> {
 }
 
 /// A message for each directory that startup has to write to but this user may not, naming the files that belong there.
-fn unwritable(settings: &Settings, may_write: impl Fn(&Path) -> io::Result<()>) -> Vec<String> {
+fn unwritable(settings: &Config, may_write: impl Fn(&Path) -> io::Result<()>) -> Vec<String> {
     let mut places: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     for (what, path, place) in written(settings) {
         places.entry(nearest_existing(&place)).or_default().push(format!("the {what} `{}`", path.display()));
@@ -90,7 +90,7 @@ fn unwritable(settings: &Settings, may_write: impl Fn(&Path) -> io::Result<()>) 
 }
 
 /// What startup creates or writes: a description, its path, and the directory that has to be writable for it.
-fn written(settings: &Settings) -> Vec<(&'static str, &Path, PathBuf)> {
+fn written(settings: &Config) -> Vec<(&'static str, &Path, PathBuf)> {
     let mut written = Vec::new();
     if !settings.data_dir.is_dir() {
         written.push(("data directory", settings.data_dir.as_path(), settings.data_dir.clone()));
@@ -139,8 +139,8 @@ mod tests {
     use super::*;
     use crate::config::Env;
 
-    fn settings(dir: &Path) -> Settings {
-        Settings::embedded(dir, &Env::new()).unwrap_or_else(|error| panic!("{error}"))
+    fn settings(dir: &Path) -> Config {
+        Config::embedded(dir, &Env::new()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::app::{App, ServeError};
 use crate::clerk::Clerk;
-use crate::config::{self, Settings, Source};
+use crate::config::{self, Config, Source};
 use crate::derp_map::MapSource;
 use crate::relay::{Admission, Relay};
 use crate::start::sockets::{LocalSocket, Sockets, forever};
@@ -74,7 +74,7 @@ pub async fn serve(source: Source) -> Result<(), Ended> {
     })
 }
 
-async fn run(mut settings: Settings) -> Result<(), ServeError> {
+async fn run(mut settings: Config) -> Result<(), ServeError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -153,10 +153,7 @@ fn make_data_dir(dir: &Path) -> Result<(), ServeError> {
 }
 
 /// The configured certificate, or a self-signed one for every name and address that clients may use.
-fn certificates(
-    settings: &Settings,
-    relay_key: Option<&PrivateKey>,
-) -> Result<Arc<Certificates>, ServeError> {
+fn certificates(settings: &Config, relay_key: Option<&PrivateKey>) -> Result<Arc<Certificates>, ServeError> {
     let relay = relay_key.map(|k| headsail_derp::Identity::new(*k.bytes()).public());
     let names = tls::certificate_names(&settings.server_url.host, &config::private_addresses());
     Ok(Certificates::open(&settings.certificate, &names, relay.as_ref().map(NodeKey::bytes))?)
@@ -215,7 +212,7 @@ fn restore(rows: &[Change], settings: TailnetSettings) -> Tailnet {
     tailnet
 }
 
-fn tailnet_settings(s: &Settings, derp: DerpMap, dns: DnsConfig) -> TailnetSettings {
+fn tailnet_settings(s: &Config, derp: DerpMap, dns: DnsConfig) -> TailnetSettings {
     let secs = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
     TailnetSettings {
         base_domain: s.dns.base_domain.clone(),
@@ -237,7 +234,7 @@ fn tailnet_settings(s: &Settings, derp: DerpMap, dns: DnsConfig) -> TailnetSetti
 }
 
 /// Who may use the relay: everyone, or only registered nodes.
-fn admission(settings: &Settings, clerk: &Clerk) -> Admission {
+fn admission(settings: &Config, clerk: &Clerk) -> Admission {
     let verify = settings.derp.server.as_ref().is_some_and(|d| d.verify_clients);
     let clerk = clerk.clone();
     Arc::new(move |key| !verify || clerk.snapshot().node_by_key(&NodeKey::from_bytes(*key)).is_some())
@@ -313,7 +310,7 @@ fn stopping(signal: &str) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn store_options(settings: &Settings) -> headsail_store::sqlite::Options {
+fn store_options(settings: &Config) -> headsail_store::sqlite::Options {
     headsail_store::sqlite::Options {
         write_ahead_log: settings.database.write_ahead_log,
         wal_autocheckpoint: settings.database.wal_autocheckpoint,

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::{App, ServeError};
-use crate::config::{ListenAddr, Listeners, Settings};
+use crate::config::{Config, ListenAddr, Listeners};
 use crate::derp_map::{self, RelayAddress};
 use crate::http;
 use crate::http::metrics;
@@ -41,7 +41,7 @@ pub(crate) struct Sockets {
 impl Sockets {
     /// Binds all listeners. With the built-in defaults, uses the next free port if one is taken, and updates
     /// `server_url` accordingly.
-    pub async fn open(settings: &mut Settings) -> Result<Sockets, ServeError> {
+    pub async fn open(settings: &mut Config) -> Result<Sockets, ServeError> {
         let moves = settings.listeners.ports_may_move;
         let mut held = Held::find();
         let mut sockets = Sockets { http: Vec::new(), tls: Vec::new(), stun: Vec::new(), metrics: None };
@@ -79,7 +79,7 @@ impl Sockets {
     }
 
     /// The DERP region of the embedded relay, with the ports that were actually bound.
-    pub fn relay_region(&self, settings: &Settings, pin: Option<String>) -> Option<DerpRegion> {
+    pub fn relay_region(&self, settings: &Config, pin: Option<String>) -> Option<DerpRegion> {
         let server = settings.derp.server.as_ref()?;
         // Not the extra listener on port 443, which exists only for clients that reconnect.
         let tls = settings

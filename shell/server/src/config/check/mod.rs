@@ -1,4 +1,4 @@
-//! From the raw document to [`Settings`]. A problem does not end the checks, so that all problems are reported at once.
+//! From the raw document to [`Config`]. A problem does not end the checks, so that all problems are reported at once.
 
 mod derp;
 mod dns;
@@ -29,7 +29,7 @@ pub(super) struct Origin<'a> {
 
 /// # Errors
 /// All problems, in the order of the checks.
-pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, ConfigError> {
+pub(super) fn config(mut raw: Raw, origin: &Origin<'_>) -> Result<Config, ConfigError> {
     let raw_mut = &mut raw;
     let server_url = net::server_url(raw_mut);
     let database = database(raw_mut);
@@ -38,7 +38,7 @@ pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, Co
     let derp = derp::derp(raw_mut, &noise_private_key_path, &data_dir);
     let (listeners, certificate) =
         net::listeners(raw_mut, &server_url, derp.server.is_some(), &data_dir, origin.built_in);
-    let settings = Settings {
+    let config = Config {
         file: origin.file.map(Path::to_owned),
         warnings: Vec::new(),
         prefixes: net::prefixes(raw_mut),
@@ -63,7 +63,7 @@ pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, Co
     };
     check_unsupported(&mut raw);
     let warnings = raw.report.finish()?;
-    Ok(Settings { warnings, ..settings })
+    Ok(Config { warnings, ..config })
 }
 
 pub(super) fn unix_socket(raw: &mut Raw) -> PathBuf {

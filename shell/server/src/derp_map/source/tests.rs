@@ -32,7 +32,7 @@ async fn sources_are_merged_in_order_with_the_embedded_relay_last() {
     let path = dir.path().join("derp.yaml");
     fs::write(&path, "regions: {2: , 3: {regioncode: three}, 999: {regioncode: other}}").unwrap();
     let mut settings = settings(&[&url], &[path], dir.path().join("cache.json"));
-    let relay = crate::config::Settings::embedded(dir.path(), &crate::config::Env::new())
+    let relay = crate::config::Config::embedded(dir.path(), &crate::config::Env::new())
         .unwrap_or_else(|error| panic!("{error}"))
         .derp
         .server;
