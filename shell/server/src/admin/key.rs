@@ -11,9 +11,9 @@ use crate::system::clock;
 ///
 /// # Errors
 /// The requested time is not in the future.
-pub fn expiration(asked: Option<Timestamp>, default_secs: i64) -> Result<Time, Refusal> {
+pub fn expiration(requested: Option<Timestamp>, default_secs: i64) -> Result<Time, Refusal> {
     let now = clock::now();
-    match asked.map(view::from_time) {
+    match requested.map(view::from_time) {
         None => Ok(now.plus_secs(default_secs)),
         Some(at) if at > now => Ok(at),
         Some(at) => Err(Problem::bad_request(format!(

@@ -142,9 +142,9 @@ pub(super) fn prefixes(texts: &[String]) -> Result<BTreeSet<IpNet>, Refusal> {
 /// One line for each address that a node gained or lost.
 fn moves(before: &Tailnet, after: &Tailnet) -> Vec<String> {
     let lost = |from: &Arc<Node>, to: &Arc<Node>, verb: &str| {
-        let kept: Vec<_> = to.ips().collect();
-        let gone = from.ips().filter(|ip| !kept.contains(ip));
-        gone.map(|ip| format!("node {} ({}) {verb} {ip}", to.id, to.name)).collect::<Vec<_>>()
+        let others: Vec<_> = to.ips().collect();
+        let differing = from.ips().filter(|ip| !others.contains(ip));
+        differing.map(|ip| format!("node {} ({}) {verb} {ip}", to.id, to.name)).collect::<Vec<_>>()
     };
     let both = after.nodes().filter_map(|new| Some((before.node(new.id)?, new)));
     both.flat_map(|(old, new)| [lost(old, new, "lost"), lost(new, old, "gained")].concat()).collect()

@@ -33,12 +33,12 @@ pub(crate) fn overlay(root: &mut Tree, env: &Env, report: &mut Report) {
                 root.set(key.path, tree);
             }
         }
-        for gone in schema::REMOVED {
+        for removed in schema::REMOVED {
             // Ignored keys are not reported here: container images set such variables although they have no effect.
-            if gone.fate != Fate::Ignored
-                && let Some((place, value)) = variable(prefix, gone.path)
+            if removed.fate != Fate::Ignored
+                && let Some((place, value)) = variable(prefix, removed.path)
             {
-                root.set(gone.path, Tree::text(place, value));
+                root.set(removed.path, Tree::text(place, value));
             }
         }
     }
@@ -76,7 +76,7 @@ fn warn_of_misspelled(env: &Env, report: &mut Report) {
     for name in env.keys() {
         let Some(tail) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) else { continue };
         if schema::KEYS.iter().any(|key| key.env_name() == tail)
-            || schema::REMOVED.iter().any(|gone| schema::env_name(gone.path) == tail)
+            || schema::REMOVED.iter().any(|removed| schema::env_name(removed.path) == tail)
         {
             continue;
         }

@@ -304,8 +304,8 @@ mod tests {
         let names: BTreeSet<_> = KEYS.iter().map(Key::env_name).collect();
         assert_eq!(paths.len(), KEYS.len());
         assert_eq!(names.len(), KEYS.len());
-        assert!(REMOVED.iter().all(|gone| find(gone.path).is_none()));
-        assert!(REMOVED.iter().filter_map(|gone| gone.successor).all(|path| find(path).is_some()));
+        assert!(REMOVED.iter().all(|removed| find(removed.path).is_none()));
+        assert!(REMOVED.iter().filter_map(|removed| removed.successor).all(|path| find(path).is_some()));
     }
 
     #[test]

@@ -41,8 +41,8 @@ fn good(text: &str) -> Config {
 fn minimal_with(lines: &str) -> String {
     let section = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
     let replaced: Vec<String> = lines.lines().filter(|line| !line.starts_with(' ')).map(section).collect();
-    let kept = MINIMAL.lines().filter(|line| !replaced.contains(&section(line)));
-    kept.map(|line| format!("{line}\n")).collect::<String>() + lines
+    let remaining = MINIMAL.lines().filter(|line| !replaced.contains(&section(line)));
+    remaining.map(|line| format!("{line}\n")).collect::<String>() + lines
 }
 
 fn problems(lines: &str) -> Vec<String> {

@@ -102,13 +102,13 @@ mod tests {
     fn a_key_is_generated_once_and_read_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/noise_private.key");
-        let made = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
-        let found = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
-        assert!(made.bytes() == found.bytes());
+        let created = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
+        let again = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(created.bytes() == again.bytes());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!((made.bytes()[0] & 7, made.bytes()[31] >> 6), (0, 1));
+        assert_eq!((created.bytes()[0] & 7, created.bytes()[31] >> 6), (0, 1));
         let other = load_or_create(&dir.path().join("other.key")).unwrap_or_else(|error| panic!("{error}"));
-        assert!(made.bytes() != other.bytes());
+        assert!(created.bytes() != other.bytes());
     }
 
     #[test]
