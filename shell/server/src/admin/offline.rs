@@ -39,7 +39,7 @@ impl Offline {
         let path = &settings.database.path;
         if !path.exists() {
             return Err(format!(
-                "the database `{}` does not exist; the server creates it at startup",
+                "there is no database `{}`; the server creates it at startup",
                 path.display()
             ));
         }

@@ -93,7 +93,9 @@ pub async fn explain(State(admin): State<Admin>, Read(r): Read<ExplainRequest>) 
 /// Parses `name:port`; an IPv6 address must be in brackets.
 fn target(text: &str) -> Result<(&str, u16), Refusal> {
     let refusal = |why: String| {
-        Problem::bad_request(format!("{why}; write a single port, as in `server:22` or `[fd7a::1]:22`"))
+        Problem::bad_request(format!(
+            "{why}; ask about one port at a time, as in `server:22` or `[fd7a::1]:22`"
+        ))
     };
     let (name, port) =
         text.rsplit_once(':').ok_or_else(|| refusal(format!("the destination `{text}` has no port")))?;
