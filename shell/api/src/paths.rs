@@ -10,6 +10,7 @@ use crate::v1::apikey::{
 use crate::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse};
 use crate::v1::debug::CreateDebugNodeRequest;
 use crate::v1::health::HealthResponse;
+use crate::v1::log::{ListChangesQuery, ListChangesResponse};
 use crate::v1::node::{
     ApproveRoutesRequest, BackfillQuery, BackfillResponse, ExpireNodeRequest, ListNodesQuery,
     ListNodesResponse, NodeResponse, RegisterNodeQuery, SetTagsRequest,
@@ -225,6 +226,9 @@ operations! {
     POLICY_PREVIEW = "previewPolicy" Post "/api/v1/policy/preview" Body(PolicyRequest) => PreviewPolicyResponse;
     /// Shows whether a connection is allowed, and why. Not in Headscale.
     POLICY_EXPLAIN = "explainPolicy" Post "/api/v1/policy/explain" Body(ExplainRequest) => ExplainResponse;
+
+    /// Lists changes: who changed what, and when. Not in Headscale.
+    LOG_LIST = "listChanges" Get "/api/v1/log" Query(ListChangesQuery) => ListChangesResponse;
 
     /// Reports whether the server and its database are working.
     HEALTH = "health" Get "/api/v1/health" Nothing => HealthResponse;

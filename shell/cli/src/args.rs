@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{apikeys, auth, debug, generate, nodes, policy, preauthkeys, routes, users};
+use crate::commands::{apikeys, auth, debug, generate, log, nodes, policy, preauthkeys, routes, users};
 use crate::flags::Globals;
 use crate::output::Format;
 
@@ -55,6 +55,9 @@ pub enum Command {
     /// Show, check, explain and set the policy
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Show who changed what, and when
+    #[command(visible_alias = "audit")]
+    Log(log::LogArgs),
     /// Generate keys
     #[command(subcommand, visible_alias = "gen")]
     Generate(generate::GenerateCommand),

@@ -1,7 +1,7 @@
 //! Finds the server that a command talks to, from flags, environment and configuration.
 
 use headsail_api::client::{ApiSecret, Client, Endpoint, Remote};
-use headsail_server::config::{self, ClientSettings, Settings, Source};
+use headsail_server::config::{self, ClientConfig, Config, Source};
 
 use crate::flags::Globals;
 use crate::output::Failure;
@@ -11,10 +11,10 @@ pub fn source(globals: &Globals) -> Source {
     Source { config: globals.config.clone(), data_dir: globals.data_dir.clone() }
 }
 
-/// The complete server configuration that flags and environment select.
-pub fn settings(globals: &Globals) -> Result<Settings, Failure> {
+/// The whole configuration of the server that flags and environment lead to.
+pub fn settings(globals: &Globals) -> Result<Config, Failure> {
     config::load(&source(globals), &config::process_env())
-        .map_err(|e| Failure::of_configuration("the configuration is not usable", e.problems(), &[]))
+        .map_err(|e| Failure::of_configuration("the configuration is invalid", e.problems(), &[]))
 }
 
 /// A client of the server that flags, environment and configuration select.
@@ -24,9 +24,9 @@ pub fn client(globals: &Globals) -> Result<Client, Failure> {
     Ok(Client::new(endpoint(globals, &settings)?, settings.cli.timeout))
 }
 
-/// Where the server is. `--data-dir` selects the server of that directory; otherwise a remote address takes precedence over
-/// the local socket.
-fn endpoint(globals: &Globals, settings: &ClientSettings) -> Result<Endpoint, Failure> {
+/// The way to the server. A data directory on the command line means the server of that directory; else a remote
+/// address comes before the local socket.
+fn endpoint(globals: &Globals, settings: &ClientConfig) -> Result<Endpoint, Failure> {
     let Some(address) = settings.cli.address.as_deref().filter(|_| globals.data_dir.is_none()) else {
         return Ok(Endpoint::Socket(settings.unix_socket.clone()));
     };

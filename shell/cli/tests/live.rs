@@ -321,7 +321,7 @@ fn the_log_reports_changes_to_nodes_and_the_servers_shutdown() {
         "user `alice` (1) was made by=\"cli\"",
         "node `router` (1) of user `alice` (1) has joined",
         "node `router` (1) is gone by=\"cli\"",
-        "stopping, because of SIGTERM",
+        "received SIGTERM, shutting down",
         "stopped",
     ] {
         assert!(lines.any(|line| line.contains(output)), "{output}: {log}");

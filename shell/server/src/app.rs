@@ -22,6 +22,9 @@ use crate::relay::Relay;
 /// A process and the tailnet that it serves on a set of listeners.
 #[derive(Clone)]
 pub struct App {
+    /// The configuration.
+    /// The way to the tailnet.
+    /// Our side of Noise handshakes.
     pub process: Arc<Process>,
     pub tailnet: Arc<TailnetService>,
 }
@@ -38,9 +41,7 @@ impl FromRef<App> for Arc<TailnetService> {
     }
 }
 
-/// What a process has once, however many tailnets it serves.
 pub struct Process {
-    /// Our side of Noise handshakes: clients pin one key for each server.
     pub noise: Responder,
     /// The embedded relay, if one is configured.
     pub relay: Option<Relay>,
@@ -63,8 +64,8 @@ pub struct TailnetService {
     streams: AtomicU64,
 }
 
+    /// Puts the parts together.
 impl TailnetService {
-    /// Serves the clerk's tailnet at `url`; `policy` is where its policy comes from.
     pub fn new(clerk: Clerk, url: String, policy: config::Policy) -> TailnetService {
         TailnetService {
             health: Health::of(clerk.clone()),

@@ -1,4 +1,4 @@
-//! From the configuration to the DNS settings that clients get, and the file of extra records.
+//! The DNS settings that clients get, from the configuration and the file of extra records.
 
 use std::future::Future;
 use std::io;
@@ -12,17 +12,17 @@ use serde::Deserialize;
 use crate::config::{Dns, ExtraRecord, extra_record};
 use crate::system::files;
 
-/// How often the file of extra records is looked at.
+/// How often the file of extra records is polled.
 pub const WATCH_EVERY: Duration = Duration::from_secs(2);
-/// Bounds of that file: every node gets every record.
+/// Bounds on that file, because every node gets every record.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 const MAX_RECORDS: usize = 10_000;
 
-/// The settings that every node gets, in the form that the official client expects (`tailcfg.DNSConfig`).
+/// The DNS settings of every node (`tailcfg.DNSConfig`).
 ///
-/// Global resolvers replace those of the client's system only with `override_local_dns`; otherwise they serve names for
-/// which the client has no other. The base domain routes to an empty list: names below it are answered by MagicDNS or
-/// not at all, and never leak to a resolver outside.
+/// Global resolvers replace those of the client's system only with `override_local_dns`; otherwise they are the
+/// fallback for names that the client has no other resolver for. The route of the base domain is an empty list:
+/// MagicDNS answers names below it, or nobody does, and they never leak to an outside resolver.
 pub fn config(dns: &Dns) -> DnsConfig {
     let global: Vec<Resolver> = dns.global.iter().map(|addr| resolver(addr)).collect();
     let (resolvers, fallback_resolvers) =
@@ -61,7 +61,7 @@ fn record(record: &ExtraRecord) -> DnsRecord {
     DnsRecord { name: record.name.clone(), r#type: record.kind.clone(), value: record.value.clone() }
 }
 
-/// One record of the file; field names in any case, as Headscale reads them.
+/// A record of the file. As in Headscale, the case of field names does not matter.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct FileRecord {
@@ -70,34 +70,34 @@ struct FileRecord {
     value: String,
 }
 
-/// Reads a file of extra records: a JSON list of `{"name", "type", "value"}`. Records that clients would ignore are left
-/// out, with a warning in the log, as where they are in the configuration.
+/// Reads a file of extra records: a JSON list of `{"name", "type", "value"}`. Records that clients do not support are
+/// dropped with a warning, like those in the configuration file.
 ///
 /// # Errors
-/// A sentence for the user: the file cannot be read, or is not such a list.
+/// The file cannot be read or is not such a list; the message names the file.
 pub fn load_extra_records(path: &Path) -> Result<Vec<DnsRecord>, String> {
     extra_records(path, files::read_bounded(path, MAX_FILE_BYTES))
 }
 
 fn extra_records(path: &Path, text: io::Result<String>) -> Result<Vec<DnsRecord>, String> {
     let failed =
-        |why: &dyn std::fmt::Display| format!("cannot use the DNS records in `{}`: {why}", path.display());
+        |why: &dyn std::fmt::Display| format!("cannot load the DNS records from `{}`: {why}", path.display());
     let text = text.map_err(|error| failed(&error))?;
     let records: Vec<FileRecord> = json::decode(text.as_bytes()).map_err(|error| failed(&error))?;
     if records.len() > MAX_RECORDS {
-        return Err(failed(&format_args!("there are more than {MAX_RECORDS}")));
+        return Err(failed(&format_args!("the file has more than {MAX_RECORDS} records")));
     }
-    let good = |each: &FileRecord| {
+    let supported = |each: &FileRecord| {
         let checked = extra_record(&each.name, &each.r#type, &each.value);
-        let left_out = |why: &String| tracing::warn!("{why}; the record in `{}` is left out", path.display());
-        checked.inspect_err(left_out).ok()
+        let warn = |why: &String| tracing::warn!("{why}; this record in `{}` is ignored", path.display());
+        checked.inspect_err(warn).ok()
     };
-    Ok(records.iter().filter_map(good).map(|good| record(&good)).collect())
+    Ok(records.iter().filter_map(supported).map(|checked| record(&checked)).collect())
 }
 
-/// Looks at a file of extra records, usually [`WATCH_EVERY`], and hands over its content whenever that changed; `known`
-/// is what the caller has from [`load_extra_records`]. A missing, half-written or wrong file changes nothing. Runs until
-/// dropped.
+/// Polls a file of extra records, usually [`WATCH_EVERY`], and calls `publish` whenever the records change; `known` are
+/// those from [`load_extra_records`]. While the file is missing, incomplete or invalid, the last records stay in
+/// effect. Runs until dropped.
 pub async fn watch_extra_records<F: Future<Output = ()>>(
     path: &Path,
     mut known: Vec<DnsRecord>,
@@ -106,14 +106,14 @@ pub async fn watch_extra_records<F: Future<Output = ()>>(
 ) {
     let mut watch = files::Watch::new(path.to_owned(), MAX_FILE_BYTES);
     loop {
-        match extra_records(path, watch.news(every).await) {
+        match extra_records(path, watch.next_change(every).await) {
             Ok(records) if records == known => {}
             Ok(records) => {
-                tracing::info!(file = %path.display(), records = records.len(), "the DNS records changed");
+                tracing::info!(file = %path.display(), records = records.len(), "the extra DNS records were updated");
                 known.clone_from(&records);
                 publish(records).await;
             }
-            Err(why) => tracing::warn!("{why}; the former records stay"),
+            Err(why) => tracing::warn!("{why}; the previous records stay in effect"),
         }
     }
 }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_that_clients_expect() {
+    fn the_settings_have_the_form_that_clients_expect() {
         let expected = serde_json::json!({
             "Resolvers": [{"Addr": "1.1.1.1"}, {"Addr": "2606:4700:4700::1111"}, {"Addr": "https://dns.nextdns.io/abc123"}],
             "Routes": {"darp.headscale.net": [{"Addr": "1.1.1.1"}, {"Addr": "8.8.8.8"}], "example.com": []},
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn without_magic_dns_and_without_override() {
+    fn without_magic_dns_and_override_global_resolvers_are_a_fallback() {
         let dns = Dns { magic_dns: false, override_local_dns: false, ..full() };
         let got = json(&config(&dns));
         assert_eq!(got.get("Proxied"), None);
@@ -175,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_split_route_for_the_base_domain_stays() {
+    fn a_configured_route_for_the_base_domain_is_kept() {
         let mut dns = full();
         dns.split.insert("example.com".into(), vec!["10.0.0.53".into()]);
         assert_eq!(config(&dns).routes["example.com"], [resolver("10.0.0.53")]);
     }
 
     #[test]
-    fn files_of_records_are_read_and_faults_named() {
+    fn record_files_are_read_and_errors_name_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("records.json");
         fs::write(
@@ -194,34 +194,34 @@ mod tests {
         let shown: Vec<_> =
             records.iter().map(|r| (r.name.as_str(), r.r#type.as_str(), r.value.as_str())).collect();
         assert_eq!(shown, [("a.b", "A", "100.64.0.1"), ("a.b", "AAAA", "fd7a::1")]);
-        let start = format!("cannot use the DNS records in `{}`: ", path.display());
+        let start = format!("cannot load the DNS records from `{}`: ", path.display());
         for (text, why) in [("", "EOF"), ("{", "EOF"), (r#"{"name":"a.b"}"#, "invalid type")] {
             fs::write(&path, text).unwrap();
             let error = load_extra_records(&path).unwrap_err();
             assert!(error.starts_with(&start) && error.contains(why), "{error}");
         }
-        for left_out in [
+        for unsupported in [
             r#"{"name":"a.b","type":"TXT","value":"hello"}"#,
             r#"{"name":"a.b","type":"A","value":"x"}"#,
             r#"{"type":"A","value":"1.2.3.4"}"#,
         ] {
-            fs::write(&path, format!(r#"[{left_out},{{"name":"a.b","value":"100.64.0.1"}}]"#)).unwrap();
+            fs::write(&path, format!(r#"[{unsupported},{{"name":"a.b","value":"100.64.0.1"}}]"#)).unwrap();
             assert_eq!(load_extra_records(&path).unwrap(), records[..1]);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn records_are_news_when_whole_and_changed() {
+    async fn only_complete_changes_are_published() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("records.json");
         let one = r#"[{"name":"a.b","type":"A","value":"100.64.0.1"}]"#;
         fs::write(&path, one).unwrap();
         let known = load_extra_records(&path).unwrap();
-        let (news, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, mut published) = tokio::sync::mpsc::unbounded_channel();
         let watching = path.clone();
         tokio::spawn(async move {
             watch_extra_records(&watching, known, WATCH_EVERY, |records| {
-                let _ = news.send(records[0].value.clone());
+                let _ = sender.send(records[0].value.clone());
                 async {}
             })
             .await;
@@ -230,11 +230,11 @@ mod tests {
             tokio::time::sleep(3 * WATCH_EVERY).await;
             fs::write(&path, text).unwrap();
         }
-        // Neither the half file nor what was known before it is news.
-        assert_eq!(told.recv().await.as_deref(), Some("100.64.0.2"));
+        // Neither the incomplete file nor the known records are published.
+        assert_eq!(published.recv().await.as_deref(), Some("100.64.0.2"));
         fs::remove_file(&path).unwrap();
         tokio::time::sleep(3 * WATCH_EVERY).await;
         fs::write(&path, one).unwrap();
-        assert_eq!(told.recv().await.as_deref(), Some("100.64.0.1"));
+        assert_eq!(published.recv().await.as_deref(), Some("100.64.0.1"));
     }
 }

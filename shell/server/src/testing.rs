@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::app::{App, Process, TailnetService};
 use crate::clerk::Clerk;
-use crate::config::Settings;
+use crate::config::Config;
 use crate::control::register;
 use crate::relay::Relay;
 
@@ -44,7 +44,7 @@ pub fn tailnet() -> Arc<TailnetService> {
 pub fn tailnet_over(store: MemoryStore) -> Arc<TailnetService> {
     let tailnet = Tailnet::empty(Arc::new(TailnetSettings::basic()));
     let clerk = Clerk::start(tailnet, Box::new(store)).unwrap();
-    let settings = Settings::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
+    let settings = Config::embedded(&std::env::temp_dir(), &BTreeMap::new()).unwrap();
     Arc::new(TailnetService::new(clerk, settings.server_url.text, settings.policy))
 }
 

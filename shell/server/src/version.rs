@@ -1,29 +1,24 @@
-//! What this program is, as `GET /version` and the command `version` tell it.
+//! Build information, as `GET /version` and `headsail version` report it.
 
 use serde::Serialize;
 
-/// A build.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Version {
-    /// The name of the program.
     pub product: &'static str,
-    /// Its version.
     pub version: &'static str,
-    /// The commit it was built from, where the build was told in `HEADSAIL_COMMIT`.
+    /// The commit it was built from: `HEADSAIL_COMMIT` at build time, or `unknown`.
     pub commit: &'static str,
-    /// When it was built, where the build was told in `HEADSAIL_BUILD_TIME`.
+    /// When it was built: `HEADSAIL_BUILD_TIME` at build time, or `unknown`.
     pub build_time: &'static str,
-    /// What it is written for.
     pub rust: Rust,
-    /// Whether it was built from more than the commit: the build was told in `HEADSAIL_DIRTY`.
+    /// Whether the working tree had uncommitted changes: `HEADSAIL_DIRTY` was set at build time.
     pub dirty: bool,
 }
 
-/// The language of a build, and its target.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rust {
-    /// The version of Rust that it is written in: the oldest compiler that builds it.
+    /// The minimum supported Rust version, not that of the compiler in use.
     pub version: &'static str,
     /// The operating system, such as `linux`.
     pub os: &'static str,
@@ -31,7 +26,6 @@ pub struct Rust {
     pub arch: &'static str,
 }
 
-/// This build.
 pub const THIS: Version = Version {
     product: "headsail",
     version: env!("CARGO_PKG_VERSION"),

@@ -1,4 +1,4 @@
-//! The settings of a tailnet that come from the configuration.
+//! What the configuration decides about a tailnet.
 
 use std::sync::Arc;
 
@@ -6,7 +6,10 @@ use headsail_wire::derp_map::DerpMap;
 use headsail_wire::dns::DnsConfig;
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// How addresses are allocated.
+/// How long a node counts as online after its stream ended, so that a reconnect goes unnoticed by its peers.
+pub const GRACE_MILLIS: i64 = 5_000;
+
+/// How addresses are given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allocation {
     /// Each new node gets the next free address after the highest one so far.
@@ -15,43 +18,45 @@ pub enum Allocation {
     Random,
 }
 
-/// The configured settings of a tailnet. At least one of the two prefixes is set.
+/// The configured facts of a tailnet. At least one prefix is set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// DNS suffix of node names, without leading or trailing dots; may be empty.
+    /// DNS suffix of node names, without dots at the ends; may be empty.
     pub base_domain: String,
-    /// Prefix of the nodes' IPv4 addresses.
+    /// IPv4 addresses of nodes come from here.
     pub v4: Option<Ipv4Net>,
-    /// Prefix of the nodes' IPv6 addresses.
+    /// IPv6 addresses of nodes come from here.
     pub v6: Option<Ipv6Net>,
+    /// How they are given out.
     pub allocation: Allocation,
-    /// The DNS settings that all nodes have in common.
+    /// DNS settings of every node.
     pub dns: Arc<DnsConfig>,
-    /// Whether `node.user.domain` resolves in addition to `node.domain`. `None` means that it does as long as the tailnet
-    /// is small and has no extra DNS records.
+    /// Whether `node.user.domain` resolves besides `node.domain`; `None` for as long as the tailnet is
+    /// small and has no extra records.
     pub user_names: Option<bool>,
-    /// The domains, in lower case, that a new policy may use in `user:*@domain`. If there are none, those of the users'
-    /// e-mail addresses are allowed.
+    /// The domains that a new policy may name users by, in lower case; empty stands for those of the users' e-mail
+    /// addresses.
     pub policy_domains: Vec<String>,
+    /// The relays.
     pub derp: Arc<DerpMap>,
-    /// Seconds until the key of a user's node expires; `None` for never.
+    /// Seconds that the key of a user's node is good for; `None` for ever.
     pub node_expiry: Option<i64>,
-    /// Seconds after which an offline ephemeral node is deleted.
+    /// Seconds that an ephemeral node may be offline.
     pub ephemeral_timeout: i64,
-    /// The grace period: milliseconds for which a node counts as online after its stream has ended.
+    /// Milliseconds that a node counts as online after its stream has ended.
     pub grace_millis: i64,
-    /// Whether nodes of the same user may send each other files.
+    /// Whether files may be sent between nodes of one user.
     pub taildrop: bool,
-    /// Whether clients update themselves by default.
+    /// Whether clients are told to update themselves.
     pub auto_update: bool,
-    /// Seconds after which a pending login times out.
+    /// Seconds that a login waits for a person.
     pub ticket_secs: i64,
-    /// How many logins are kept; beyond it, settled ones and then the oldest are dropped.
+    /// How many logins may wait at once.
     pub max_tickets: usize,
 }
 
 impl Settings {
-    /// The settings of a tailnet without any configuration.
+    /// What a tailnet has that nobody configured.
     pub fn basic() -> Settings {
         Settings {
             base_domain: "mesh.internal".into(),
@@ -64,7 +69,7 @@ impl Settings {
             derp: Arc::new(DerpMap::default()),
             node_expiry: None,
             ephemeral_timeout: 120,
-            grace_millis: 5_000,
+            grace_millis: GRACE_MILLIS,
             taildrop: true,
             auto_update: false,
             ticket_secs: 15 * 60,

@@ -9,6 +9,7 @@ use crate::v1::apikey::{
 use crate::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse};
 use crate::v1::debug::CreateDebugNodeRequest;
 use crate::v1::health::HealthResponse;
+use crate::v1::log::{ListChangesQuery, ListChangesResponse};
 use crate::v1::node::{
     ApproveRoutesRequest, BackfillQuery, BackfillResponse, ExpireNodeRequest, ListNodesQuery,
     ListNodesResponse, NodeResponse, RegisterNodeQuery, SetTagsRequest,
@@ -232,6 +233,11 @@ impl Client {
     /// [`paths::POLICY_EXPLAIN`]
     pub async fn explain_policy(&self, request: &ExplainRequest) -> Answer<ExplainResponse> {
         self.send(paths::POLICY_EXPLAIN, &[], request).await
+    }
+
+    /// [`paths::LOG_LIST`]
+    pub async fn list_changes(&self, query: &ListChangesQuery) -> Answer<ListChangesResponse> {
+        self.ask(paths::LOG_LIST, &[], query).await
     }
 
     /// [`paths::HEALTH`]

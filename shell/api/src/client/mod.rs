@@ -59,6 +59,11 @@ impl Client {
         Client { endpoint, timeout }
     }
 
+    /// How long connecting and responding may take each.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Sends a request without a body; `query` becomes its query string.
     async fn ask<R: DeserializeOwned>(
         &self,

@@ -4,6 +4,7 @@ pub mod apikey;
 pub mod auth;
 pub mod debug;
 pub mod health;
+pub mod log;
 pub mod node;
 pub mod policy;
 pub mod preauthkey;

@@ -4,6 +4,7 @@ pub mod apikeys;
 pub mod auth;
 pub mod debug;
 pub mod generate;
+pub mod log;
 pub mod nodes;
 pub mod policy;
 pub mod preauthkeys;
@@ -16,7 +17,7 @@ use headsail_api::client::Client;
 
 use crate::args::{Cli, Command};
 use crate::flags::Globals;
-use crate::output::{Failure, Outcome};
+use crate::output::{Failure, Format, Outcome};
 use crate::{connect, serve};
 
 /// The context of a command that talks to a server.
@@ -24,6 +25,8 @@ pub struct Ctx {
     pub client: Client,
     /// Whether to skip confirmation prompts.
     pub force: bool,
+    /// How results are to be written, for commands that write them one by one.
+    pub format: Format,
 }
 
 pub fn run(cli: Cli) -> Outcome {
@@ -46,7 +49,7 @@ pub fn run(cli: Cli) -> Outcome {
 
 /// Runs a command that talks to a server.
 async fn run_remote(command: Command, globals: &Globals) -> Outcome {
-    let ctx = Ctx { client: connect::client(globals)?, force: globals.force };
+    let ctx = Ctx { client: connect::client(globals)?, force: globals.force, format: globals.output };
     match command {
         Command::Health => server::health(&ctx).await,
         Command::Users(args) => users::run(args.command, &ctx).await,
@@ -56,6 +59,7 @@ async fn run_remote(command: Command, globals: &Globals) -> Outcome {
         Command::ApiKeys(args) => apikeys::run(args.command, &ctx).await,
         Command::Auth(command) => auth::run(command, &ctx).await,
         Command::Policy(command) => policy::run(command, &ctx).await,
+        Command::Log(args) => log::run(args, &ctx).await,
         Command::Debug(command) => debug::run(command, &ctx).await,
         Command::Serve
         | Command::Configtest

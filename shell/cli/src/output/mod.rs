@@ -263,6 +263,13 @@ fn write(out: &mut impl Write, text: &str) -> ExitCode {
     }
 }
 
+/// Writes one of several results to stdout. False if nobody reads it any more.
+pub fn stream(text: &str) -> bool {
+    let text = plain::lines(text);
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).is_ok()
+}
+
 /// Writes a failure to stderr.
 pub fn fail(failure: &Failure, format: Format) -> ExitCode {
     if matches!(failure.detail, Detail::Logged) {

@@ -16,7 +16,7 @@ use super::read::Read;
 use super::{Admin, Answer, key, view};
 use crate::system::random;
 
-/// How long a key works whose maker did not say.
+/// Lifetime of a key if the request gives no expiration.
 const DEFAULT_SECS: i64 = 90 * 24 * 3600;
 
 /// [`headsail_api::paths::APIKEY_LIST`]
@@ -43,7 +43,7 @@ pub async fn expire(admin: Admin, Read(r): Read<ExpireApiKeyRequest>) -> Answer<
     let id = match (r.id, r.prefix.as_str()) {
         (Some(id), "") => by_id(id)?,
         (None, prefix) if !prefix.is_empty() => by_prefix(&admin, prefix)?,
-        _ => return Err(Problem::bad_request("say which API key: by `prefix` or by `id`, not both").into()),
+        _ => return Err(Problem::bad_request("specify the API key by either `prefix` or `id`").into()),
     };
     admin.submit(Command::ExpireApiKey(id)).await?;
     Ok(Json(Empty {}))

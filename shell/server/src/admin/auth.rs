@@ -1,4 +1,4 @@
-//! Logins that wait for an administrator.
+//! Pending logins and SSH checks, which wait for an administrator.
 
 use axum::Json;
 use headsail_api::v1::Empty;
@@ -39,7 +39,7 @@ pub async fn approve(admin: Admin, Read(r): Read<AuthRequest>) -> Answer<Empty> 
     }
     let ticket = ticket_of(&t, &r.auth_id)?;
     Err(Problem::bad_request(format!(
-        "`{0}` is the login of a node, which needs an owner: use `auth register --auth-id {0} --user USER`",
+        "`{0}` is a pending registration, which needs an owner: use `auth register --auth-id {0} --user USER`",
         ticket.id
     ))
     .into())
@@ -68,9 +68,10 @@ pub async fn pending(admin: Admin) -> Answer<ListPendingResponse> {
     Ok(Json(ListPendingResponse { pending }))
 }
 
-/// Lets the machine of a login in as a node of a user.
+/// Approves a pending registration: the machine becomes a node of the user.
 async fn admit(admin: &Admin, user: Option<UserRef>, id: &str) -> Answer<NodeResponse> {
-    let user = user.ok_or_else(|| Problem::bad_request("say who is to own the node: `user` is missing"))?;
+    let user =
+        user.ok_or_else(|| Problem::bad_request("`user` is missing: specify the owner of the node"))?;
     let t = admin.snapshot();
     let ticket = ticket_of(&t, id)?.clone();
     let user = user_of(&t, &user)?.id;
@@ -79,11 +80,11 @@ async fn admit(admin: &Admin, user: Option<UserRef>, id: &str) -> Answer<NodeRes
         return Err(Problem::bad_request(why.clone()).into());
     }
     let node = t.node_by_key(&ticket.asking.node_key);
-    shown(&t, node.ok_or_else(|| Problem::not_found("the new node was deleted at once by somebody else"))?.id)
+    shown(&t, node.ok_or_else(|| Problem::not_found("the new node was deleted by another request"))?.id)
 }
 
-/// The login that an id means. Ids of all generations are understood: with `hskey-authreq-`, without it, and the node
-/// or machine key, which were the ids until 0.22.
+/// The pending registration with an id. Accepts the ids of all Headscale versions: with and without `hskey-authreq-`,
+/// and node and machine keys, which were the ids up to 0.22.
 fn ticket_of<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Ticket, Refusal> {
     let old_key = |k: &&std::sync::Arc<Ticket>| {
         let (node, machine) = (k.asking.node_key.to_string(), k.asking.machine_key.to_string());
@@ -98,11 +99,11 @@ fn ticket_of<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Ticket, Refusal> {
         t.tickets().find(old_key)
     } else {
         return Err(Problem::bad_request(format!(
-            "`{id}` is not the id of a login; it looks like {TICKET_PREFIX} and {TICKET_LEN} more characters"
+            "`{id}` is not a valid login id: ids are `{TICKET_PREFIX}` followed by {TICKET_LEN} characters"
         ))
         .into());
     };
-    let gone =
-        || Problem::not_found(format!("no login waits under `{id}`; it may have timed out: log in again"));
-    Ok(found.ok_or_else(gone)?)
+    let missing =
+        || Problem::not_found(format!("there is no pending login `{id}`; it may have expired: log in again"));
+    Ok(found.ok_or_else(missing)?)
 }

@@ -1,4 +1,4 @@
-//! Help for tests.
+//! `debug create-node`, for tests.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use super::read::Read;
 use super::{Admin, Answer, user_of, view};
 use crate::system::random;
 
-/// [`headsail_api::paths::DEBUG_CREATE_NODE`]: makes up a login that waits under the id that the request gives, of a
-/// machine that nobody has.
+/// [`headsail_api::paths::DEBUG_CREATE_NODE`]: creates a pending registration of a fictitious machine under the
+/// requested id.
 pub async fn create_node(
     admin: Admin,
     Read(r): Read<CreateDebugNodeRequest>,
 ) -> Answer<NodeResponse> {
     let owner =
-        r.user.ok_or_else(|| Problem::bad_request("say who is to own the node: `user` is missing"))?;
+        r.user.ok_or_else(|| Problem::bad_request("`user` is missing: specify the owner of the node"))?;
     let t = admin.snapshot();
     let user = view::user(user_of(&t, &owner)?);
     let ticket = if r.key.starts_with(TICKET_PREFIX) { r.key } else { format!("{TICKET_PREFIX}{}", r.key) };
@@ -46,7 +46,7 @@ pub async fn create_node(
         node_key: asking.node_key.to_string(),
         name: r.name,
         user: Some(user),
-        // Nothing has happened yet: here alone Headscale shows that as Go's zero time.
+        // Unset times are Go's zero time here, and only here, in Headscale.
         last_seen: Some(GO_ZERO_TIME),
         expiry: Some(GO_ZERO_TIME),
         created_at: Some(GO_ZERO_TIME),

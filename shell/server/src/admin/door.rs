@@ -1,4 +1,4 @@
-//! The door of the API on listeners that strangers reach.
+//! Authentication by API key, on the listeners that are reachable over the network.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use super::error::Refusal;
 use crate::app::TailnetService;
 use crate::system::clock;
 
-/// A use is noted at most this often, so that a busy program does not fill the clerk's queue.
+/// The use of a key is recorded at most this often, so that a busy client does not fill the clerk's queue.
 const NOTE_USE_SECS: i64 = 60;
 
-/// Lets requests through that show a valid API key.
+/// Admits requests with a valid API key.
 pub async fn check(State(tailnet): State<Arc<TailnetService>>, mut request: Request, next: Next) -> Response {
     let now = clock::now();
     let snapshot = tailnet.clerk.snapshot();
@@ -34,7 +34,7 @@ pub async fn check(State(tailnet): State<Arc<TailnetService>>, mut request: Requ
     next.run(request).await
 }
 
-/// The key that a request shows, if it is good now.
+/// The API key of a request, if it is valid now.
 fn holder<'a>(t: &'a Tailnet, headers: &HeaderMap, now: Time) -> Option<&'a Arc<ApiKey>> {
     let header = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, text) = header.split_once(' ')?;

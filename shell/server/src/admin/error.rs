@@ -1,4 +1,4 @@
-//! Refusals as problem documents (RFC 7807).
+//! Errors as problem documents (RFC 7807).
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +9,6 @@ use headsail_tailnet::command::{PolicyFindings, Rejection};
 
 use crate::clerk::Failure;
 
-/// A refusal.
 #[derive(Debug)]
 pub struct Refusal(pub Problem);
 
@@ -22,7 +21,8 @@ impl From<Problem> for Refusal {
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Refusal {
         let status = match &rejection {
-            // Headscale knows 409 for the name of a new user alone (`users::create`); clients go by the others' 400.
+            // Headscale answers 409 only if the name of a new user exists (`users::create`); clients expect 400
+            // otherwise.
             Rejection::Invalid(_) | Rejection::Conflict(_) | Rejection::Refused(_) => 400,
             Rejection::TooOld(_) | Rejection::KeyExpired | Rejection::BadPolicy(_) => 400,
             Rejection::NotFound(_) => 404,
@@ -72,7 +72,7 @@ pub(super) fn finding(d: &Diagnostic) -> Finding {
     }
 }
 
-/// Everything that is wrong with a policy, as fields.
+/// The findings about a policy: diagnostics, then failed tests.
 fn findings(found: &PolicyFindings) -> Vec<Finding> {
     let number = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
     let tests = found.tests.iter().map(|t| Finding {

@@ -1,4 +1,4 @@
-//! Whether the server works.
+//! The health check.
 
 use axum::Json;
 use headsail_api::v1::health::HealthResponse;

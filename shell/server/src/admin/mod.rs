@@ -1,6 +1,6 @@
-//! The admin API: everything under `/api/v1`, on the unix socket and, for whoever has a key, on the HTTP listeners.
+//! The admin API under `/api/v1`: on the unix socket, and with an API key on the HTTP listeners.
 //!
-//! One function per operation: read the request, submit one command, view the snapshot that it led to.
+//! One function per operation: it reads the request, submits one command, and shows the snapshot that results.
 
 mod apikeys;
 mod auth;
@@ -9,6 +9,7 @@ mod door;
 mod error;
 mod health;
 mod key;
+mod log;
 mod nodes;
 pub mod offline;
 mod openapi;
@@ -40,19 +41,19 @@ use crate::app::TailnetService;
 use crate::clerk::Failure;
 use error::Refusal;
 
-/// The largest request body, in bytes: room for the largest policy as a JSON text.
+/// Bound on request bodies, in bytes: room for the largest policy as a JSON string.
 const MAX_BODY: usize = 2 * headsail_policy::MAX_TEXT;
 
 /// Whom a listener trusts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Whoever can open the socket.
+    /// Everyone who can open the unix socket.
     Socket,
-    /// Whoever shows an API key.
+    /// Clients with a valid API key.
     Bearer,
 }
 
-/// What a handler receives: the tailnet, and who is calling.
+/// The state of the handlers.
 struct Admin {
     tailnet: Arc<TailnetService>,
     /// The caller, as the change log records it: [`door::check`] or the unix socket has put it into the request.
@@ -82,10 +83,10 @@ impl Admin {
     }
 }
 
-/// The answer of a handler.
+/// What a handler returns.
 type Answer<T> = Result<axum::Json<T>, Refusal>;
 
-/// All operations of the API, and the documents that tell of them.
+/// All operations of the API, and its OpenAPI documents.
 pub fn routes(tailnet: Arc<TailnetService>, trust: Trust) -> Router {
     let router = [users_and_keys, nodes_and_routes, policy_and_logins]
         .into_iter()
@@ -144,13 +145,13 @@ fn policy_and_logins(router: Router<Arc<TailnetService>>) -> Router<Arc<TailnetS
         .op(paths::POLICY_CHECK, policy::check)
         .op(paths::POLICY_PREVIEW, policy::preview)
         .op(paths::POLICY_EXPLAIN, policy::explain)
+        .op(paths::LOG_LIST, log::list)
         .op(paths::HEALTH, health::get)
         .op(paths::DEBUG_CREATE_NODE, debug::create_node)
 }
 
-/// Mounting operations of the contract.
+/// Adds operations of the API contract to a router.
 trait Mount {
-    /// Adds one operation.
     fn op<H: Handler<T, Arc<TailnetService>>, T: 'static>(self, route: Route, handler: H) -> Self;
 }
 
@@ -167,10 +168,10 @@ impl Mount for Router<Arc<TailnetService>> {
 }
 
 async fn wrong_method() -> Refusal {
-    Problem::new(405, "this operation wants another method").into()
+    Problem::new(405, "method not allowed for this operation").into()
 }
 
-/// The user that a reference means: by id, else by name, else by e-mail address.
+/// The user that a reference identifies: by id, or by name, or by e-mail address.
 fn user_of<'a>(t: &'a Tailnet, wanted: &UserRef) -> Result<&'a Arc<User>, Refusal> {
     let found = match wanted {
         UserRef::Id(id) => headsail_wire::ids::UserId::new(*id).and_then(|id| t.user(id)),

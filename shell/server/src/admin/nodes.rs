@@ -54,9 +54,10 @@ pub async fn expire(
     let node = named(&id)?;
     let at = match (r.expiry, r.disable_expiry) {
         (Some(_), true) => {
-            return Err(
-                Problem::bad_request("`expiry` and `disableExpiry` exclude each other; send one").into()
-            );
+            return Err(Problem::bad_request(
+                "`expiry` and `disableExpiry` are mutually exclusive; send only one of them",
+            )
+            .into());
         }
         (None, true) => None,
         (Some(at), false) => Some(view::from_time(at)),
@@ -99,31 +100,32 @@ pub async fn approve_routes(
 /// [`headsail_api::paths::NODE_BACKFILL`]
 pub async fn backfill(admin: Admin, Read(r): Read<BackfillQuery>) -> Answer<BackfillResponse> {
     if !r.confirmed {
-        return Err(
-            Problem::bad_request("this may take addresses away: confirm it with `confirmed=true`").into()
-        );
+        return Err(Problem::bad_request(
+            "this may remove addresses from nodes: confirm with `confirmed=true`",
+        )
+        .into());
     }
     let before = admin.snapshot();
     let after = admin.submit(Command::BackfillIps).await?;
     Ok(Json(BackfillResponse { changes: moves(&before, &after) }))
 }
 
-/// The id of a node that a path names.
+/// Parses the node id in a path.
 pub fn named(id: &str) -> Result<NodeId, Refusal> {
     let known = read::id(id, NodeId::new)?;
     known.ok_or_else(|| Problem::not_found(format!("there is no node with id `{id}`")).into())
 }
 
-/// A node as it is in a snapshot.
+/// The response with a node of a snapshot.
 pub fn shown(t: &Tailnet, id: NodeId) -> Answer<NodeResponse> {
     let node = t.node(id).ok_or_else(|| Problem::not_found(format!("there is no node with id `{id}`")))?;
     Ok(Json(NodeResponse { node: view::node(t, node) }))
 }
 
-/// Reads prefixes; all that are malformed are named at once.
+/// Parses prefixes; the error lists all that are invalid.
 pub(super) fn prefixes(texts: &[String]) -> Result<BTreeSet<IpNet>, Refusal> {
     let finding = |(n, text): (usize, &String)| Finding {
-        message: format!("`{text}` is not a prefix; write it like 10.0.0.0/8 or fd00::/64"),
+        message: format!("`{text}` is not a valid prefix; write it as `10.0.0.0/8` or `fd00::/64`"),
         location: format!("body.routes[{n}]"),
         value: text.clone(),
         ..Finding::default()
@@ -137,13 +139,13 @@ pub(super) fn prefixes(texts: &[String]) -> Result<BTreeSet<IpNet>, Refusal> {
     }
 }
 
-/// In words, which node got or lost which address.
+/// One line for each address that a node gained or lost.
 fn moves(before: &Tailnet, after: &Tailnet) -> Vec<String> {
     let lost = |from: &Arc<Node>, to: &Arc<Node>, verb: &str| {
-        let kept: Vec<_> = to.ips().collect();
-        let gone = from.ips().filter(|ip| !kept.contains(ip));
-        gone.map(|ip| format!("node {} ({}) {verb} {ip}", to.id, to.name)).collect::<Vec<_>>()
+        let others: Vec<_> = to.ips().collect();
+        let differing = from.ips().filter(|ip| !others.contains(ip));
+        differing.map(|ip| format!("node {} ({}) {verb} {ip}", to.id, to.name)).collect::<Vec<_>>()
     };
     let both = after.nodes().filter_map(|new| Some((before.node(new.id)?, new)));
-    both.flat_map(|(old, new)| [lost(old, new, "lost"), lost(new, old, "got")].concat()).collect()
+    both.flat_map(|(old, new)| [lost(old, new, "lost"), lost(new, old, "gained")].concat()).collect()
 }

@@ -1,8 +1,8 @@
-//! What strangers may ask of the API: the documents that describe it, and what is not there.
+//! What the API answers without a key: its OpenAPI documents, and 404 for unknown operations.
 
 mod page;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::http::header;
@@ -11,19 +11,20 @@ use axum::routing::{any, get};
 use headsail_api::{Problem, openapi};
 
 use super::error::Refusal;
-use super::{Admin, wrong_method};
+use super::wrong_method;
+use crate::app::TailnetService;
 
-/// Where documents of Headscale before 0.30 were.
+/// The paths of the documents in Headscale before 0.30.
 const OLD_PAGE: &str = "/swagger";
 const OLD_JSON: &str = "/swagger/v1/openapiv2.json";
 
-/// The document in each of its forms; it never changes while the server runs.
+/// Rendered once: the document never changes while the server runs.
 static JSON: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", openapi::document()));
 static YAML: LazyLock<String> =
     LazyLock::new(|| serde_saphyr::to_string(&openapi::document()).unwrap_or_default());
 
-/// Routes that need no key.
-pub fn routes() -> Router<Admin> {
+/// The routes that need no API key.
+pub fn routes() -> Router<Arc<TailnetService>> {
     Router::new()
         .route(openapi::JSON_PATH, get(|| document("application/json", &JSON)))
         .route(openapi::YAML_PATH, get(|| document("application/yaml", &YAML)))
@@ -41,5 +42,5 @@ async fn document(kind: &'static str, text: &'static str) -> Response {
 }
 
 async fn nowhere() -> Refusal {
-    Problem::not_found(format!("there is no such operation; {} lists them", openapi::PAGE_PATH)).into()
+    Problem::not_found(format!("there is no such operation; see {} for a list", openapi::PAGE_PATH)).into()
 }

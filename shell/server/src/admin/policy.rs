@@ -22,14 +22,14 @@ use super::{Admin, Answer, view};
 use crate::config;
 use crate::system::clock;
 
-/// What is said where a policy is asked for and there is none.
+/// The answer if there is no policy to show.
 pub(super) const NO_POLICY: &str = "no policy was set: every node may reach every other";
 
 /// [`headsail_api::paths::POLICY_GET`]
 pub async fn get(admin: Admin) -> Answer<PolicyResponse> {
     match admin.snapshot().policy() {
         Some(row) => Ok(Json(shown(row))),
-        // Headscale's status; its clients go by it.
+        // Headscale's status, which its clients rely on.
         None => Err(Problem::new(500, NO_POLICY).into()),
     }
 }
@@ -39,12 +39,12 @@ pub async fn set(admin: Admin, Read(r): Read<PolicyRequest>) -> Answer<PolicyRes
     if let config::Policy::File(path) = &admin.tailnet.policy {
         let file = path.as_ref().map_or("a file".to_owned(), |p| format!("`{}`", p.display()));
         return Err(Problem::bad_request(format!(
-            "the policy is read from {file}: edit that, or set `policy.mode: database` to keep it here"
+            "the policy is loaded from {file}: edit that, or set `policy.mode: database` to manage the policy here"
         ))
         .into());
     }
     let t = admin.submit(Command::SetPolicy { text: r.policy, kept: true }).await?;
-    let row = t.policy().ok_or_else(|| Problem::internal("the policy is gone again"))?;
+    let row = t.policy().ok_or_else(|| Problem::internal("the policy was deleted by another request"))?;
     Ok(Json(shown(row)))
 }
 
@@ -68,10 +68,7 @@ pub async fn preview(
 /// [`headsail_api::paths::POLICY_EXPLAIN`]
 pub async fn explain(admin: Admin, Read(r): Read<ExplainRequest>) -> Answer<ExplainResponse> {
     let t = admin.snapshot();
-    let engine = match r.policy.is_empty() {
-        true => t.access().engine().clone(),
-        false => candidate(&t, &r.policy)?.1,
-    };
+    let engine = if r.policy.is_empty() { t.access().engine().clone() } else { candidate(&t, &r.policy)?.1 };
     let (destination, port) = target(&r.destination)?;
     let source = name_of(&t, &r.source);
     let answer =
@@ -92,19 +89,21 @@ pub async fn explain(admin: Admin, Read(r): Read<ExplainRequest>) -> Answer<Expl
     }))
 }
 
-/// Takes `name:port` apart; an address of IPv6 stands in brackets.
+/// Parses `name:port`; an IPv6 address must be in brackets.
 fn target(text: &str) -> Result<(&str, u16), Refusal> {
     let refusal = |why: String| {
-        Problem::bad_request(format!("{why}: ask for one port at a time, like server:22 or [fd7a::1]:22"))
+        Problem::bad_request(format!(
+            "{why}; ask about one port at a time, as in `server:22` or `[fd7a::1]:22`"
+        ))
     };
     let (name, port) =
-        text.rsplit_once(':').ok_or_else(|| refusal(format!("destination `{text}` needs a port")))?;
+        text.rsplit_once(':').ok_or_else(|| refusal(format!("the destination `{text}` has no port")))?;
     let name = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
-    let number = port.parse().map_err(|_| refusal(format!("`{port}` in `{text}` is not a port")))?;
+    let number = port.parse().map_err(|_| refusal(format!("`{port}` in `{text}` is not a valid port")))?;
     Ok((name, number))
 }
 
-/// The name of the node that a number stands for; anything else stays as it is.
+/// The name of the node with this id; any other text is returned unchanged.
 fn name_of(t: &Tailnet, text: &str) -> String {
     let node = text.parse::<NodeId>().ok().and_then(|id| t.node(id));
     node.map_or(text.to_owned(), |n| n.name.clone())
@@ -126,7 +125,8 @@ pub(super) fn warnings(row: &PolicyRow) -> Vec<Finding> {
     row.policy.warnings().iter().map(finding).collect()
 }
 
-/// What changes, told of the nodes that gain and lose: the engine tells what others may reach on a node.
+/// What each node gains and loses. The engine reports this by destination (what others can reach on a node), so ports
+/// are regrouped by source.
 fn preview_nodes(t: &Tailnet, preview: &Preview) -> Vec<PreviewNode> {
     let mut nodes: BTreeMap<NodeId, PreviewNode> = BTreeMap::new();
     let name = |id: &NodeId| t.node(*id).map_or_else(|| id.to_string(), |n| n.name.clone());

@@ -1,4 +1,4 @@
-//! Auth keys.
+//! Pre-auth keys.
 
 use axum::Json;
 use headsail_api::Problem;
@@ -16,7 +16,7 @@ use super::read::Read;
 use super::{Admin, Answer, key, user_of, view};
 use crate::system::random;
 
-/// How long a key works whose maker did not say.
+/// Lifetime of a key if the request gives no expiration.
 const DEFAULT_SECS: i64 = 3600;
 
 /// [`headsail_api::paths::PREAUTHKEY_LIST`]
@@ -49,7 +49,7 @@ pub async fn create(
     }));
     let t = admin.submit(command).await?;
     let row = t.auth_key_by_prefix(&new.prefix);
-    let row = row.ok_or_else(|| Problem::internal("the new key was deleted at once by somebody else"))?;
+    let row = row.ok_or_else(|| Problem::internal("the new key was deleted by another request"))?;
     let pre_auth_key = PreAuthKey { key: new.text, ..view::auth_key(&t, row) };
     Ok(Json(CreatePreAuthKeyResponse { pre_auth_key }))
 }
@@ -59,12 +59,12 @@ pub async fn expire(admin: Admin, Read(r): Read<ExpirePreAuthKeyRequest>) -> Ans
     let id = match r.id {
         Some(id) => known(id)?,
         None if r.key.is_empty() => {
-            return Err(Problem::bad_request("say which auth key: its `id` is missing").into());
+            return Err(Problem::bad_request("`id` is missing: specify which pre-auth key").into());
         }
         None => {
             let t = admin.snapshot();
             let row = t.auth_key_by_prefix(key::public_part(AUTH_KEY_PREFIX, &r.key));
-            row.ok_or_else(|| Problem::not_found("there is no such auth key"))?.id
+            row.ok_or_else(|| Problem::not_found("there is no such pre-auth key"))?.id
         }
     };
     admin.submit(Command::ExpireAuthKey(id)).await?;
@@ -73,12 +73,12 @@ pub async fn expire(admin: Admin, Read(r): Read<ExpirePreAuthKeyRequest>) -> Ans
 
 /// [`headsail_api::paths::PREAUTHKEY_DELETE`]
 pub async fn delete(admin: Admin, Read(r): Read<DeletePreAuthKeyQuery>) -> Answer<Empty> {
-    let id = r.id.ok_or_else(|| Problem::bad_request("say which auth key: its `id` is missing"))?;
+    let id = r.id.ok_or_else(|| Problem::bad_request("`id` is missing: specify which pre-auth key"))?;
     admin.submit(Command::DeleteAuthKey(known(id)?)).await?;
     Ok(Json(Empty {}))
 }
 
 fn known(id: u64) -> Result<AuthKeyId, Refusal> {
     AuthKeyId::new(id)
-        .ok_or_else(|| Problem::not_found(format!("there is no auth key with id `{id}`")).into())
+        .ok_or_else(|| Problem::not_found(format!("there is no pre-auth key with id `{id}`")).into())
 }

@@ -1,4 +1,4 @@
-//! Reading requests, leniently: the body as JSON whatever its content type says, or the query where there is no body.
+//! Parses requests leniently: the body as JSON regardless of its content type, or the query if there is no body.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request};
@@ -10,10 +10,10 @@ use super::MAX_BODY;
 use super::error::Refusal;
 use crate::listen::TooSlow;
 
-/// How many characters of a refused value are said back.
+/// How many characters of an invalid value an error quotes.
 const MAX_QUOTED: usize = 100;
 
-/// A request's body, or its query where it has no body.
+/// The parsed body of a request, or its query if it has no body.
 pub struct Read<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Read<T> {
@@ -23,24 +23,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Read<T> {
         let uri = request.uri().clone();
         let body = Bytes::from_request(request, state).await.map_err(|e| match e.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                Problem::new(413, format!("the request is larger than {} MiB", MAX_BODY >> 20))
+                Problem::new(413, format!("the request body is larger than {} MiB", MAX_BODY >> 20))
             }
             _ if is_too_slow(&e) => Problem::new(408, TooSlow.to_string()),
-            _ => Problem::bad_request("the request ended too early"),
+            _ => Problem::bad_request("the request body ended prematurely"),
         })?;
         if body.iter().all(u8::is_ascii_whitespace) {
             let query = Query::try_from_uri(&uri).map_err(|e| {
-                Problem::bad_request(format!("the query cannot be read: {}", plain(&innermost(&e))))
+                Problem::bad_request(format!("the query is invalid: {}", plain(&innermost(&e))))
             })?;
             return Ok(Read(query.0));
         }
         let value = object(&body)
-            .map_err(|e| Problem::bad_request(format!("the request cannot be read: {}", plain(&e))))?;
+            .map_err(|e| Problem::bad_request(format!("the request body is invalid: {}", plain(&e))))?;
         Ok(Read(value))
     }
 }
 
-/// Reads a JSON object.
 fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     match body.trim_ascii_start().first() {
         Some(b'{') => serde_json::from_slice(body).map_err(|e| e.to_string()),
@@ -48,8 +47,8 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     }
 }
 
-/// The words of the reader as those of every other message: refused text between backticks and not too long, lists by
-/// their name.
+/// Rewrites a message of the JSON parser in the style of ours: a value in backticks and not too long, and "list" rather
+/// than "sequence".
 fn plain(said: &str) -> String {
     let said = said.replace("expected a sequence", "expected a list");
     let quoted = said.split_once(": string \"").and_then(|(what, rest)| {
@@ -64,7 +63,7 @@ fn plain(said: &str) -> String {
     }
 }
 
-/// The cause at the bottom, without what axum says around it.
+/// The innermost cause, without the context that axum adds.
 fn innermost(e: &dyn std::error::Error) -> String {
     let mut e = e;
     while let Some(source) = e.source() {
@@ -77,7 +76,7 @@ fn is_too_slow(e: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(e), |e| e.source()).any(|e| e.is::<TooSlow>())
 }
 
-/// Reads an id out of a path. Well-formed numbers that no row can have are `None`.
+/// Parses the id in a path. `None` if it is a number, but not one that a row can have.
 ///
 /// # Errors
 /// It is not a number.

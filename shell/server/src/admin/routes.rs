@@ -1,7 +1,7 @@
-//! Routes as things with numbers, as they were before Headscale 0.26.
+//! Routes with ids, as in Headscale before 0.26.
 //!
-//! A route's number is computed, not stored: the node's id, and four digits that follow from the prefix. It stays the
-//! same whatever else the node advertises, unless two prefixes of one node fall on the same digits.
+//! The id of a route is computed, not stored: the id of the node, then four digits from a hash of the prefix. It does
+//! not depend on the other routes of the node, unless two of its prefixes have the same hash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use super::error::Refusal;
 use super::{Admin, Answer, nodes, read, view};
 
-/// How many numbers a node has for its routes.
+/// How many route ids each node has.
 const SLOTS: u64 = 10_000;
 
 /// [`headsail_api::paths::ROUTE_LIST`]
@@ -47,8 +47,8 @@ pub async fn enable(admin: Admin, Path(id): Path<String>) -> Answer<Empty> {
     Ok(Json(Empty {}))
 }
 
-/// [`headsail_api::paths::ROUTE_DISABLE`], and [`headsail_api::paths::ROUTE_DELETE`]: what a node still advertises
-/// stays listed, the rest is forgotten with its approval.
+/// [`headsail_api::paths::ROUTE_DISABLE`] and [`headsail_api::paths::ROUTE_DELETE`]: a route that the node still
+/// advertises stays listed, any other disappears with its approval.
 pub async fn disable(admin: Admin, Path(id): Path<String>) -> Answer<Empty> {
     let (node, prefix) = find(&admin.snapshot(), &id)?;
     let (approve, withdraw) = (BTreeSet::new(), [prefix].into());
@@ -56,12 +56,12 @@ pub async fn disable(admin: Admin, Path(id): Path<String>) -> Answer<Empty> {
     Ok(Json(Empty {}))
 }
 
-/// Whether a route makes an exit node.
+/// Whether this is the route of an exit node.
 fn is_default(prefix: &IpNet) -> bool {
     prefix.prefix_len() == 0
 }
 
-/// The routes of a node by their numbers: those it advertises and those that are approved.
+/// The routes of a node by id: those that it advertises and those that are approved.
 fn numbered(node: &Node) -> BTreeMap<u64, IpNet> {
     let prefixes: BTreeSet<IpNet> =
         node.advertised_routes().iter().chain(&node.approved_routes).copied().collect();
@@ -83,7 +83,6 @@ fn number(node: NodeId, slot: u64) -> u64 {
     node.get().saturating_mul(SLOTS).saturating_add(slot)
 }
 
-/// The routes of a node.
 fn of(t: &Tailnet, node: &Node) -> Vec<Route> {
     let live = served_routes(t, node);
     let numbered = numbered(node);
@@ -99,7 +98,7 @@ fn of(t: &Tailnet, node: &Node) -> Vec<Route> {
     numbered.into_iter().map(route).collect()
 }
 
-/// The node and the prefix of the route with a number.
+/// The node and the prefix of the route with this id.
 fn find(t: &Tailnet, id: &str) -> Result<(Arc<Node>, IpNet), Refusal> {
     let number = read::id(id, Some)?.unwrap_or_default();
     let node = NodeId::new(number / SLOTS).and_then(|id| t.node(id));

@@ -46,7 +46,7 @@ pub async fn create(admin: Admin, Read(r): Read<CreateUserRequest>) -> Answer<Us
         other => Refusal::from(other),
     })?;
     let user = t.users().find(|u| u.name == name && u.provider_id.is_empty());
-    let user = user.ok_or_else(|| Problem::internal("the new user was deleted at once by somebody else"))?;
+    let user = user.ok_or_else(|| Problem::internal("the new user was deleted by another request"))?;
     Ok(Json(UserResponse { user: view::user(user) }))
 }
 
@@ -63,7 +63,7 @@ pub async fn rename(
 ) -> Answer<UserResponse> {
     let user = named(&admin, &who)?;
     let t = admin.submit(Command::RenameUser { user, name }).await?;
-    let user = t.user(user).ok_or_else(|| Problem::not_found("the user was deleted by somebody else"))?;
+    let user = t.user(user).ok_or_else(|| Problem::not_found("the user was deleted by another request"))?;
     Ok(Json(UserResponse { user: view::user(user) }))
 }
 
@@ -76,11 +76,11 @@ pub async fn set_role(
     let user = named(&admin, &who)?;
     let role = r.role.parse().map_err(Problem::bad_request)?;
     let t = admin.submit(Command::SetRole { user, role }).await?;
-    let user = t.user(user).ok_or_else(|| Problem::not_found("the user was deleted by somebody else"))?;
+    let user = t.user(user).ok_or_else(|| Problem::not_found("the user was deleted by another request"))?;
     Ok(Json(UserResponse { user: view::user(user) }))
 }
 
-/// The id of a user that a path names.
+/// The id of the user that a path refers to.
 fn named(admin: &Admin, who: &str) -> Result<UserId, Refusal> {
     let Ok(who) = UserRef::from_str(who);
     Ok(user_of(&admin.snapshot(), &who)?.id)

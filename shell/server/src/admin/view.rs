@@ -1,4 +1,4 @@
-//! Rows of the core as the API shows them.
+//! Converts rows of the tailnet to the types of the API.
 
 use std::sync::Arc;
 
@@ -16,17 +16,14 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_tailnet::view::served_routes;
 use headsail_wire::time::Time;
 
-/// A time.
 pub fn time(t: Time) -> Option<Timestamp> {
     Timestamp::from_microsecond(t.micros()).ok()
 }
 
-/// A time that came with a request.
 pub fn from_time(t: Timestamp) -> Time {
     Time::from_micros(t.as_microsecond())
 }
 
-/// A user.
 pub fn user(u: &user::User) -> User {
     User {
         id: u.id.get(),
@@ -41,7 +38,7 @@ pub fn user(u: &user::User) -> User {
     }
 }
 
-/// An auth key without its secret.
+/// A pre-auth key, with its secret masked.
 pub fn auth_key(t: &Tailnet, k: &key::AuthKey) -> PreAuthKey {
     PreAuthKey {
         user: k.user.and_then(|id| t.user(id)).map(|u| user(u)),
@@ -56,7 +53,7 @@ pub fn auth_key(t: &Tailnet, k: &key::AuthKey) -> PreAuthKey {
     }
 }
 
-/// An API key without its secret.
+/// An API key, with its secret masked.
 pub fn api_key(k: &key::ApiKey) -> ApiKey {
     ApiKey {
         id: k.id.get(),
@@ -67,7 +64,6 @@ pub fn api_key(k: &key::ApiKey) -> ApiKey {
     }
 }
 
-/// A node.
 pub fn node(t: &Tailnet, n: &node::Node) -> Node {
     let texts = |nets: &mut dyn Iterator<Item = &ipnet::IpNet>| nets.map(ToString::to_string).collect();
     Node {
@@ -99,7 +95,7 @@ pub fn node(t: &Tailnet, n: &node::Node) -> Node {
     }
 }
 
-/// A login that waits.
+/// A pending registration.
 pub fn pending(t: &Tailnet, k: &Arc<ticket::Ticket>) -> PendingAuth {
     PendingAuth {
         auth_id: k.id.clone(),
@@ -111,7 +107,7 @@ pub fn pending(t: &Tailnet, k: &Arc<ticket::Ticket>) -> PendingAuth {
     }
 }
 
-/// An SSH session that waits.
+/// An SSH session that waits for a check.
 pub fn pending_session(t: &Tailnet, c: &ssh_check::SshCheck) -> PendingAuth {
     let name = |id| t.node(id).map(|n| n.name.clone()).unwrap_or_default();
     PendingAuth {

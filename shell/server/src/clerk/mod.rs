@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headsail_store::history::History;
 use headsail_store::{Fault, Store};
 use headsail_tailnet::actor::Actor;
 use headsail_tailnet::batch::{Outcome, Request, Saved, settle};
@@ -69,6 +70,7 @@ enum Job {
 pub struct Clerk {
     jobs: mpsc::Sender<Job>,
     feed: watch::Receiver<Feed>,
+    history: Arc<dyn History>,
 }
 
 impl Clerk {
@@ -79,6 +81,7 @@ impl Clerk {
     /// The operating system could not start a thread.
     pub fn start(tailnet: Tailnet, store: Box<dyn Store>) -> io::Result<Clerk> {
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let history = store.history();
         let (mut worker, feed) = Worker::new(tailnet, store);
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("clerk".into()).spawn(move || {
@@ -87,7 +90,7 @@ impl Clerk {
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
-        Ok(Clerk { jobs, feed })
+        Ok(Clerk { jobs, feed, history })
     }
 
     /// Waits until the clerk has stopped or panicked. Nothing can change after that.
@@ -103,6 +106,11 @@ impl Clerk {
     /// Follows snapshots, and the commits that lead from one to the next.
     pub fn follow(&self) -> watch::Receiver<Feed> {
         self.feed.clone()
+    }
+
+    /// The change log, which can be read while the clerk works.
+    pub fn history(&self) -> Arc<dyn History> {
+        self.history.clone()
     }
 
     /// Carries out a command, and returns the first snapshot that includes it.

@@ -1,4 +1,4 @@
-use headsail_store::history::{History, Query};
+use headsail_store::history::Query;
 use headsail_store::memory::MemoryStore;
 use headsail_tailnet::command::{NewUser, Registration, ShownKey, Telling};
 use headsail_tailnet::change::Change;

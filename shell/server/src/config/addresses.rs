@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Whether official clients speak plain HTTP to this address without falling back to TLS on port 443: loopback,
-/// 10/8, 172.16/12, 192.168/16 and fc00::/7.
+/// Whether official clients use plain HTTP with this address without falling back to TLS on port 443: loopback, 10/8,
+/// 172.16/12, 192.168/16 and fc00::/7.
 pub fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
@@ -11,8 +11,8 @@ pub fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// Addresses of this machine under which its neighbours can reach it by plain HTTP, the most likely first: that of
-/// the default route, then IPv4, then IPv6, then those of bridges and tunnels. `127.0.0.1` if there is none.
+/// The addresses at which machines on the local network can reach this one over plain HTTP, most likely first: those of
+/// the default route, then IPv4, then IPv6, then those of bridges and tunnels. `127.0.0.1` if there are none.
 pub fn private_addresses() -> Vec<IpAddr> {
     let mut found: Vec<(bool, bool, IpAddr)> = if_addrs::get_if_addrs()
         .unwrap_or_default()
@@ -20,8 +20,8 @@ pub fn private_addresses() -> Vec<IpAddr> {
         .filter(|interface| !interface.is_loopback() && is_private(interface.ip()))
         .map(|interface| (is_virtual(&interface.name), interface.ip().is_ipv6(), interface.ip()))
         .collect();
-    let by_default_route = default_route_sources();
-    found.sort_by_key(|&(made_up, v6, ip)| (!by_default_route.contains(&ip), made_up, v6));
+    let default_route = default_route_sources();
+    found.sort_by_key(|&(is_virtual, v6, ip)| (!default_route.contains(&ip), is_virtual, v6));
     let mut addresses: Vec<IpAddr> = found.into_iter().map(|(.., ip)| ip).collect();
     addresses.dedup();
     if addresses.is_empty() {
@@ -30,7 +30,7 @@ pub fn private_addresses() -> Vec<IpAddr> {
     addresses
 }
 
-/// Whether an interface belongs to containers, virtual machines or another tunnel.
+/// Whether an interface belongs to containers, virtual machines or another VPN, judging by its name.
 fn is_virtual(name: &str) -> bool {
     const PREFIXES: &[&str] = &[
         "docker",
@@ -50,9 +50,9 @@ fn is_virtual(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The addresses from which packets to the rest of the world would leave. Connecting a UDP socket sends nothing.
+/// The source addresses of the default routes. Connecting a UDP socket sends no packet.
 fn default_route_sources() -> Vec<IpAddr> {
-    // Documentation addresses (RFC 5737, RFC 3849): routed by default like any other.
+    // Documentation addresses (RFC 5737, RFC 3849), which the default route covers.
     let targets: [(IpAddr, IpAddr); 2] = [
         (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(198, 51, 100, 1).into()),
         (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn private_is_what_clients_take_for_private() {
+    fn private_addresses_are_those_that_clients_treat_as_private() {
         for (ip, private) in [
             ("127.0.0.1", true),
             ("10.1.2.3", true),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_always_an_address_and_all_are_private() {
+    fn there_is_at_least_one_address_and_all_are_private() {
         let addresses = private_addresses();
         assert!(!addresses.is_empty());
         assert!(addresses.iter().all(|ip| is_private(*ip)));

@@ -1,13 +1,13 @@
-//! Lengths of time as people write them in the configuration file and on the command line.
+//! Durations as written in the configuration file and on the command line.
 //!
-//! One parser takes Go's form (`1h30m`, `1.5s`, `250ms`) and that of Prometheus (`180d`, `1y`, `2w3d`).
+//! One parser accepts both Go's notation (`1h30m`, `1.5s`, `250ms`) and that of Prometheus (`180d`, `1y`, `2w3d`).
 
 use std::time::Duration;
 
 const NANOS_PER_SEC: u128 = 1_000_000_000;
 const HOUR: u128 = 3600 * NANOS_PER_SEC;
 
-/// Units, the longer spelling first where one begins with another. A year has 365 days, as in Prometheus.
+/// Unit names and their length in nanoseconds. A year has 365 days, as in Prometheus.
 const UNITS: &[(&str, u128)] = &[
     ("ns", 1),
     ("us", 1_000),
@@ -22,10 +22,10 @@ const UNITS: &[(&str, u128)] = &[
     ("y", 365 * 24 * HOUR),
 ];
 
-/// Reads a duration; `0` needs no unit.
+/// Parses a duration; only `0` may have no unit.
 ///
 /// # Errors
-/// A sentence for the user that names the text and what is wrong with it.
+/// A message that quotes the text and says what is wrong with it.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let bad =
         |why: &str| format!("`{text}` is not a duration: {why}; write it as `90s`, `30m`, `12h` or `180d`");
@@ -56,7 +56,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         rest = tail;
     }
     let secs = i64::try_from(total / NANOS_PER_SEC).map_err(|_| bad("it is too long"))?;
-    // Go counts in 64 bits of nanoseconds; more than its 292 years would not survive the way to a client.
+    // Clients hold durations as Go does, in 64 bits of nanoseconds: at most 292 years.
     if total > i64::MAX as u128 {
         return Err(bad("it is too long"));
     }
@@ -79,7 +79,7 @@ fn scaled(number: &str, size: u128) -> Option<u128> {
     Some(nanos)
 }
 
-/// Writes a duration as Go's `Duration.String` does: `1h30m0s`, `1.5s`, `250ms`, `0s`.
+/// Formats a duration as Go's `Duration.String` does: `1h30m0s`, `1.5s`, `250ms`, `0s`.
 pub fn go_style(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     if nanos == 0 {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_are_read() {
+    fn go_and_prometheus_notation_are_parsed() {
         for (text, millis) in [
             ("0", 0),
             ("0s", 0),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_say_what_is_wrong() {
         let why = |text: &str| parse(text).unwrap_err();
         assert_eq!(
             why("30"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn printed_as_go_prints() {
+    fn durations_are_formatted_as_in_go() {
         for (millis, text) in [
             (0, "0s"),
             (250, "250ms"),

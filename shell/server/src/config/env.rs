@@ -1,4 +1,4 @@
-//! Environment variables that override keys of the configuration: `HEADSCALE_A_B` and `HEADSAIL_A_B` for `a.b`.
+//! Environment variables that override settings: `HEADSCALE_A_B` and `HEADSAIL_A_B` for `a.b`.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use super::report::Report;
 use super::schema::{self, Fate, Kind};
 use super::tree::{Place, Tree, Value};
 
-/// The environment: names and values.
+/// Environment variables by name.
 pub type Env = BTreeMap<String, String>;
 
-/// The prefixes of our variables; the later one wins.
+/// The prefixes of our variables; if both are set, the later one wins.
 const PREFIXES: [&str; 2] = ["HEADSCALE_", "HEADSAIL_"];
 
-/// The environment of this process. Variables that are not Unicode are left out.
+/// The environment of this process, without variables that are not valid Unicode.
 pub fn process_env() -> Env {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
-/// Lays the variables over `root`. Empty variables count as unset, as in Headscale.
+/// Overrides values in `root` with environment variables. Empty variables count as unset, as in Headscale.
 pub(crate) fn overlay(root: &mut Tree, env: &Env, report: &mut Report) {
     let variable = |prefix: &str, path: &str| {
         let name = format!("{prefix}{}", schema::env_name(path));
@@ -33,19 +33,19 @@ pub(crate) fn overlay(root: &mut Tree, env: &Env, report: &mut Report) {
                 root.set(key.path, tree);
             }
         }
-        for gone in schema::REMOVED {
-            // What was always ignored is also ignored here: images set such variables to no effect.
-            if gone.fate != Fate::Ignored
-                && let Some((place, value)) = variable(prefix, gone.path)
+        for removed in schema::REMOVED {
+            // Ignored keys are not reported here: container images set such variables although they have no effect.
+            if removed.fate != Fate::Ignored
+                && let Some((place, value)) = variable(prefix, removed.path)
             {
-                root.set(gone.path, Tree::text(place, value));
+                root.set(removed.path, Tree::text(place, value));
             }
         }
     }
-    hint_at_misspelt(env, report);
+    warn_of_misspelled(env, report);
 }
 
-/// A value of the environment in the shape of its key.
+/// Parses a variable into the shape that its key needs.
 fn read(kind: Kind, value: &str, place: Place, report: &mut Report) -> Tree {
     let value = value.trim();
     let document = match kind {
@@ -64,19 +64,19 @@ fn read(kind: Kind, value: &str, place: Place, report: &mut Report) -> Tree {
             tree
         }
         Err(error) => {
-            report.problem(&place, format_args!("`{value}` is not JSON: {}", error.why));
+            report.problem(&place, format_args!("`{value}` is not valid JSON: {}", error.why));
             Tree { place, value: Value::Null }
         }
     }
 }
 
-/// Warns about variables that are one slip away from one of ours. Others under our prefixes are left alone: container
-/// runtimes invent names such as `HEADSCALE_PORT_8080_TCP` for a service called headscale.
-fn hint_at_misspelt(env: &Env, report: &mut Report) {
+/// Warns about variables that are almost spelled like one of ours. Others with our prefixes are ignored: container
+/// runtimes set variables such as `HEADSCALE_PORT_8080_TCP` for a service called headscale.
+fn warn_of_misspelled(env: &Env, report: &mut Report) {
     for name in env.keys() {
         let Some(tail) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) else { continue };
         if schema::KEYS.iter().any(|key| key.env_name() == tail)
-            || schema::REMOVED.iter().any(|gone| schema::env_name(gone.path) == tail)
+            || schema::REMOVED.iter().any(|removed| schema::env_name(removed.path) == tail)
         {
             continue;
         }
@@ -85,10 +85,10 @@ fn hint_at_misspelt(env: &Env, report: &mut Report) {
             .map(|key| key.env_name())
             .find(|known| known.len() > 5 && (1..=2).contains(&strsim::damerau_levenshtein(known, tail)));
         if let Some(near) = near {
-            let prefix = &name[..name.len() - tail.len()];
+            let prefix = name.strip_suffix(tail).unwrap_or_default();
             report.warn(
                 &Place::Env(name.clone()),
-                format_args!("the variable is unknown and has no effect; did you mean `{prefix}{near}`?"),
+                format_args!("unknown variable, which has no effect; did you mean `{prefix}{near}`?"),
             );
         }
     }

@@ -1,9 +1,8 @@
-//! The configuration: Headscale's file format and variables, read into a raw document and then into checked
-//! [`Settings`].
+//! The configuration: Headscale's file format and environment variables, parsed and checked into [`Config`].
 //!
-//! The road of a value: [`tree`](self) (text with places) -> environment laid over it -> raw document (known keys,
-//! right shapes) -> checks (typed values, rules between them). Nothing is printed: problems are the error, warnings a
-//! field of the result.
+//! A value passes through `tree` (text that remembers its line and column), `env` (variables override the file), `raw`
+//! (known keys, values of the right shape) and `check` (typed values, and the rules between them). Nothing is printed
+//! here: problems are the error, warnings are a field of the result.
 
 mod addresses;
 mod check;
@@ -31,10 +30,10 @@ use raw::Raw;
 use report::Report;
 use tree::{Place, Tree, Value};
 
-/// Larger files are no configuration.
+/// Bound on the configuration file.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// What the command line was told about the configuration.
+/// The command line flags that choose the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// `--config`.
@@ -43,45 +42,46 @@ pub struct Source {
     pub data_dir: Option<PathBuf>,
 }
 
-/// What the command line needs to reach a server.
+/// What the command line needs to reach the server.
 #[derive(Clone)]
-pub struct ClientSettings {
-    /// The administration socket of a server on this machine.
+pub struct ClientConfig {
+    /// The unix socket of a server on this machine.
     pub unix_socket: PathBuf,
-    /// A server elsewhere, and how to talk to it.
+    /// How to reach a remote server, if one is configured.
     pub cli: Cli,
 }
 
-/// Reads the configuration of a server: the file that was named, or else the first that exists in the usual places, or
-/// else the built-in defaults. A data directory without a file means the built-in defaults in that directory.
+/// Reads the configuration of a server: the file in `source`, otherwise the first file in the default locations,
+/// otherwise the built-in defaults. A data directory without a file means the built-in defaults in that directory.
 ///
 /// # Errors
-/// Everything that forbids a start.
-pub fn load(source: &Source, env: &Env) -> Result<Settings, ConfigError> {
+/// Every problem that prevents startup.
+pub fn load(source: &Source, env: &Env) -> Result<Config, ConfigError> {
     load_with_log(source, env).1
 }
 
-/// [`load`], and how the log is written, which can then tell what is wrong with the rest: of a file that cannot be read,
-/// only variables say so. The file is read once, as it may be a pipe.
-pub fn load_with_log(source: &Source, env: &Env) -> (Log, Result<Settings, ConfigError>) {
-    let (document, chosen) = (document(source, env), chosen_data_dir(source, env));
+/// Like [`load`], but returns the log settings even if the rest is invalid, so that the problems can be logged as
+/// configured. If the file cannot be read, the log settings come from the environment. The file is read once, because
+/// it may be a pipe.
+pub fn load_with_log(source: &Source, env: &Env) -> (Log, Result<Config, ConfigError>) {
+    let (document, data_dir) = (document(source, env), chosen_data_dir(source, env));
     let (raw, origin) = match &document {
         Document::File(file) => {
-            (read(file, env), Origin { file: Some(file), data_dir: chosen.as_deref(), built_in: false })
+            (read(file, env), Origin { file: Some(file), data_dir: data_dir.as_deref(), built_in: false })
         }
         Document::BuiltIn(data_dir) => {
             (Ok(built_in(data_dir, env)), Origin { file: None, data_dir: Some(data_dir), built_in: true })
         }
     };
-    let mut of_log = raw.as_ref().map_or_else(|_| built_in(Path::new(""), env), Raw::clone);
-    (check::log(&mut of_log), raw.and_then(|raw| check::settings(raw, &origin)))
+    let mut log_source = raw.as_ref().map_or_else(|_| built_in(Path::new(""), env), Raw::clone);
+    (check::log(&mut log_source), raw.and_then(|raw| check::config(raw, &origin)))
 }
 
-/// Reads only what the command line needs to reach a server, so that other faults of the file don't stand in its way.
+/// Reads only what the command line needs to reach the server. Problems elsewhere in the file are ignored.
 ///
 /// # Errors
-/// The file cannot be read, or these settings are wrong.
-pub fn load_client(source: &Source, env: &Env) -> Result<ClientSettings, ConfigError> {
+/// The file cannot be read, or these settings are invalid.
+pub fn load_client(source: &Source, env: &Env) -> Result<ClientConfig, ConfigError> {
     let mut raw = match document(source, env) {
         Document::File(file) => {
             let mut raw = read(&file, env)?;
@@ -94,28 +94,25 @@ pub fn load_client(source: &Source, env: &Env) -> Result<ClientSettings, ConfigE
             raw
         }
     };
-    let client = ClientSettings { unix_socket: check::unix_socket(&mut raw), cli: check::cli(&mut raw) };
+    let client = ClientConfig { unix_socket: check::unix_socket(&mut raw), cli: check::cli(&mut raw) };
     raw.report.finish()?;
     Ok(client)
 }
 
 #[cfg(test)]
-impl Settings {
-    /// The settings of a start without any configuration, all files in `data_dir`; variables still override them.
-    ///
-    /// Plain HTTP on port 8080 and TLS with a self-signed certificate on 8443 of all interfaces, the embedded relay
-    /// with STUN on 3478, SQLite, names under `mesh.internal`; the URL is the first private address of this machine.
+impl Config {
+    /// The built-in defaults with all files in `data_dir`; `env` still overrides them.
     ///
     /// # Errors
-    /// A variable has an unusable value.
-    pub fn embedded(data_dir: &Path, env: &Env) -> Result<Settings, ConfigError> {
+    /// A variable has an invalid value.
+    pub fn embedded(data_dir: &Path, env: &Env) -> Result<Config, ConfigError> {
         let origin = Origin { file: None, data_dir: Some(data_dir), built_in: true };
-        check::settings(built_in(data_dir, env), &origin)
+        check::config(built_in(data_dir, env), &origin)
     }
 }
 
-/// The data directory that is used when none is named: `HEADSAIL_DATA_DIR`, or `/var/lib/headsail` for root, or
-/// `headsail` in the user's data directory.
+/// The data directory if no flag sets one: `HEADSAIL_DATA_DIR`, otherwise `/var/lib/headsail` for root and `headsail`
+/// in the user's data directory for everyone else.
 pub fn default_data_dir(env: &Env) -> PathBuf {
     let set = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(dir) = set("HEADSAIL_DATA_DIR") {
@@ -130,15 +127,16 @@ pub fn default_data_dir(env: &Env) -> PathBuf {
         .map_or_else(|| PathBuf::from("headsail-data"), |dir| dir.join("headsail"))
 }
 
-/// Whether this process belongs to root, as far as the system tells.
+/// Whether this process runs as root; `false` if that cannot be determined.
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// Which configuration counts.
+/// Which configuration is in effect.
 enum Document {
     File(PathBuf),
+    /// The built-in defaults in this data directory.
     BuiltIn(PathBuf),
 }
 
@@ -152,7 +150,7 @@ fn document(source: &Source, env: &Env) -> Document {
     if let Some(data_dir) = chosen_data_dir(source, env) {
         return Document::BuiltIn(data_dir);
     }
-    let found = usual_places(env).into_iter().find(|file| file.is_file());
+    let found = default_locations(env).into_iter().find(|file| file.is_file());
     found.map_or_else(|| Document::BuiltIn(default_data_dir(env)), Document::File)
 }
 
@@ -161,8 +159,8 @@ fn chosen_data_dir(source: &Source, env: &Env) -> Option<PathBuf> {
     source.data_dir.clone().or_else(variable)
 }
 
-/// The files that are tried when none is named, in this order.
-fn usual_places(env: &Env) -> Vec<PathBuf> {
+/// The files that are tried if none is named, in this order.
+fn default_locations(env: &Env) -> Vec<PathBuf> {
     let mut dirs = vec![PathBuf::from("/etc/headsail"), PathBuf::from("/etc/headscale")];
     if let Some(home) = env.get("HOME").filter(|home| !home.is_empty()) {
         dirs.extend([".headsail", ".headscale"].map(|name| Path::new(home).join(name)));
@@ -189,26 +187,27 @@ fn read(file: &Path, env: &Env) -> Result<Raw, ConfigError> {
 
 fn read_text(file: &Path) -> Result<String, String> {
     files::read_bounded(file, MAX_FILE_BYTES)
-        .map_err(|error| format!("cannot read the configuration `{}`: {error}", file.display()))
+        .map_err(|error| format!("cannot read the configuration file `{}`: {error}", file.display()))
 }
 
-/// The URL under which neighbours reach a listener: its own address, or for all interfaces this machine's private one.
+/// The URL at which machines on the local network reach a listener: its own address, or this machine's private address
+/// if it listens on all interfaces.
 fn url_of_listener(listen: &str) -> String {
     let (host, port) = listen.rsplit_once(':').unwrap_or(("", "8080"));
-    let all = host
+    let all_interfaces = host
         .trim_matches(['[', ']'])
         .parse::<std::net::IpAddr>()
         .map_or(host.is_empty(), |ip| ip.is_unspecified());
     let host = match private_addresses().first() {
-        Some(std::net::IpAddr::V4(ip)) if all => ip.to_string(),
-        Some(std::net::IpAddr::V6(ip)) if all => format!("[{ip}]"),
-        _ if all => "127.0.0.1".to_owned(),
+        Some(std::net::IpAddr::V4(ip)) if all_interfaces => ip.to_string(),
+        Some(std::net::IpAddr::V6(ip)) if all_interfaces => format!("[{ip}]"),
+        _ if all_interfaces => "127.0.0.1".to_owned(),
         _ => host.to_owned(),
     };
     format!("http://{host}:{port}")
 }
 
-/// The built-in defaults as a document, so that variables and checks treat them like a file.
+/// The built-in defaults as a document, so that environment variables and checks treat them like a file.
 fn built_in(data_dir: &Path, env: &Env) -> Raw {
     let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let defaults: &[(&str, &str)] = &[

@@ -1,13 +1,14 @@
-//! What the reading of a configuration found: problems that forbid a start, and warnings that don't.
+//! The findings about a configuration: problems, which prevent startup, and warnings, which do not.
 
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use super::tree::Place;
 
-/// Everything that is wrong with a configuration, one line per problem.
+/// The problems of an invalid configuration, one line each.
 ///
-/// Each line begins with the place (`file:line:column` or the environment variable) where there is one.
+/// A line begins with the place of the problem, if it has one: `file:line:column` or the name of the environment
+/// variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<String>,
@@ -23,9 +24,9 @@ impl ConfigError {
 impl Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.problems.as_slice() {
-            [one] => write!(f, "the configuration is not usable: {one}"),
+            [one] => write!(f, "the configuration is invalid: {one}"),
             many => {
-                write!(f, "the configuration is not usable, {} problems:", many.len())?;
+                write!(f, "the configuration is invalid, {} problems:", many.len())?;
                 many.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
             }
         }
@@ -34,7 +35,7 @@ impl Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Collects problems and warnings while a configuration is read.
+/// Collects problems and warnings while a configuration is being read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     file: Option<PathBuf>,
@@ -43,24 +44,23 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// An empty report on this file, or on no file.
     pub(crate) fn new(file: Option<&Path>) -> Report {
         Report { file: file.map(Path::to_owned), ..Report::default() }
     }
 
-    /// Notes something that forbids a start.
+    /// Adds a finding that prevents startup.
     pub(crate) fn problem(&mut self, place: &Place, text: impl Display) {
         let line = self.placed(place, text);
         self.problems.push(line);
     }
 
-    /// Notes something the user should know.
+    /// Adds a finding that the administrator should know about.
     pub(crate) fn warn(&mut self, place: &Place, text: impl Display) {
         let line = self.placed(place, text);
         self.warnings.push(line);
     }
 
-    /// The warnings if there was no problem.
+    /// The warnings, if there are no problems.
     pub(crate) fn finish(self) -> Result<Vec<String>, ConfigError> {
         if self.problems.is_empty() {
             Ok(self.warnings)
@@ -69,7 +69,7 @@ impl Report {
         }
     }
 
-    /// Ends the reading with this problem.
+    /// The error with this problem added, for problems after which nothing more can be read.
     pub(crate) fn fail(mut self, place: &Place, text: impl Display) -> ConfigError {
         self.problem(place, text);
         ConfigError { problems: self.problems }

@@ -1,57 +1,52 @@
-//! Every key of the configuration, declared once: the reader, the environment, the hints for misspelt keys and the
-//! test of the documentation all take it from here.
+//! Every key of the configuration, declared once: parsing, environment variables, "did you mean" hints and the
+//! documentation test all use this table.
 
-/// What shape a value must have.
+/// The shape of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Any scalar.
     Text,
-    /// `true` or `false`.
     Bool,
-    /// A whole number.
     Int,
-    /// A list of scalars; in the environment separated by spaces or commas, or JSON.
+    /// A list of scalars; in an environment variable separated by whitespace or commas, or as JSON.
     List,
-    /// A map or a list of maps; in the environment JSON.
+    /// A map or a list of maps; in an environment variable as JSON.
     Nested,
 }
 
-/// What Headsail does with a key.
+/// Whether a key has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// It is acted upon.
-    Acted,
-    /// Known, but without effect in this version: named in a warning where it is set to something.
+    Supported,
+    /// Has no effect in this version; setting it is a warning.
     Later,
-    /// Known and of no consequence: knobs of another program's parts, or sub-keys of one that is `Later`.
+    /// Has no effect and is accepted silently: it tunes a component that we do not have, or belongs to a key that is
+    /// `Later`.
     Silent,
 }
 
-/// One key.
 #[derive(Debug)]
 pub(crate) struct Key {
-    /// Dotted path in the file.
+    /// Dotted path in the file, such as `dns.base_domain`.
     pub(crate) path: &'static str,
-    /// Shape of the value.
     pub(crate) kind: Kind,
-    /// What becomes of it.
     pub(crate) usage: Use,
 }
 
 impl Key {
-    /// The name of the key in the environment, without its prefix: `DNS_BASE_DOMAIN`.
+    /// The name of its environment variable without the prefix: `DNS_BASE_DOMAIN`.
     pub(crate) fn env_name(&self) -> String {
         env_name(self.path)
     }
 }
 
-/// A dotted path as the tail of an environment variable's name.
+/// The name of the environment variable for a dotted path, without the prefix.
 pub(crate) fn env_name(path: &str) -> String {
     path.replace('.', "_").to_ascii_uppercase()
 }
 
-const fn acted(path: &'static str, kind: Kind) -> Key {
-    Key { path, kind, usage: Use::Acted }
+const fn key(path: &'static str, kind: Kind) -> Key {
+    Key { path, kind, usage: Use::Supported }
 }
 
 const fn later(path: &'static str, kind: Kind) -> Key {
@@ -64,64 +59,63 @@ const fn silent(path: &'static str, kind: Kind) -> Key {
 
 use Kind::{Bool, Int, List, Nested, Text};
 
-/// All keys that a configuration may have.
 pub(crate) const KEYS: &[Key] = &[
-    acted("server_url", Text),
-    acted("listen_addr", Text),
-    acted("tls_listen_addr", Text),
-    acted("metrics_listen_addr", Text),
+    key("server_url", Text),
+    key("listen_addr", Text),
+    key("tls_listen_addr", Text),
+    key("metrics_listen_addr", Text),
     later("trusted_proxies", List),
-    acted("unix_socket", Text),
-    acted("unix_socket_permission", Text),
-    acted("noise.private_key_path", Text),
-    acted("tls_cert_path", Text),
-    acted("tls_key_path", Text),
-    acted("prefixes.v4", Text),
-    acted("prefixes.v6", Text),
-    acted("prefixes.allocation", Text),
-    acted("database.type", Text),
-    acted("database.sqlite.path", Text),
-    acted("database.sqlite.write_ahead_log", Bool),
-    acted("database.sqlite.wal_autocheckpoint", Int),
-    acted("derp.server.enabled", Bool),
-    acted("derp.server.region_id", Int),
-    acted("derp.server.region_code", Text),
-    acted("derp.server.region_name", Text),
-    acted("derp.server.verify_clients", Bool),
-    acted("derp.server.stun_listen_addr", Text),
-    acted("derp.server.private_key_path", Text),
-    acted("derp.server.automatically_add_embedded_derp_region", Bool),
-    acted("derp.server.ipv4", Text),
-    acted("derp.server.ipv6", Text),
-    acted("derp.urls", List),
-    acted("derp.paths", List),
-    acted("derp.auto_update_enabled", Bool),
-    acted("derp.update_frequency", Text),
-    acted("dns.magic_dns", Bool),
-    acted("dns.base_domain", Text),
-    acted("dns.user_names", Bool),
-    acted("dns.override_local_dns", Bool),
-    acted("dns.nameservers.global", List),
-    acted("dns.nameservers.split", Nested),
-    acted("dns.nameservers.restricted", Nested),
-    acted("dns.search_domains", List),
-    acted("dns.extra_records", Nested),
-    acted("dns.extra_records_path", Text),
-    acted("node.expiry", Text),
-    acted("node.ephemeral.inactivity_timeout", Text),
+    key("unix_socket", Text),
+    key("unix_socket_permission", Text),
+    key("noise.private_key_path", Text),
+    key("tls_cert_path", Text),
+    key("tls_key_path", Text),
+    key("prefixes.v4", Text),
+    key("prefixes.v6", Text),
+    key("prefixes.allocation", Text),
+    key("database.type", Text),
+    key("database.sqlite.path", Text),
+    key("database.sqlite.write_ahead_log", Bool),
+    key("database.sqlite.wal_autocheckpoint", Int),
+    key("derp.server.enabled", Bool),
+    key("derp.server.region_id", Int),
+    key("derp.server.region_code", Text),
+    key("derp.server.region_name", Text),
+    key("derp.server.verify_clients", Bool),
+    key("derp.server.stun_listen_addr", Text),
+    key("derp.server.private_key_path", Text),
+    key("derp.server.automatically_add_embedded_derp_region", Bool),
+    key("derp.server.ipv4", Text),
+    key("derp.server.ipv6", Text),
+    key("derp.urls", List),
+    key("derp.paths", List),
+    key("derp.auto_update_enabled", Bool),
+    key("derp.update_frequency", Text),
+    key("dns.magic_dns", Bool),
+    key("dns.base_domain", Text),
+    key("dns.user_names", Bool),
+    key("dns.override_local_dns", Bool),
+    key("dns.nameservers.global", List),
+    key("dns.nameservers.split", Nested),
+    key("dns.nameservers.restricted", Nested),
+    key("dns.search_domains", List),
+    key("dns.extra_records", Nested),
+    key("dns.extra_records_path", Text),
+    key("node.expiry", Text),
+    key("node.ephemeral.inactivity_timeout", Text),
     later("node.routes.ha.probe_interval", Text),
     later("node.routes.ha.probe_timeout", Text),
     later("preauth_keys.revoked_retention", Text),
-    acted("policy.mode", Text),
-    acted("policy.path", Text),
-    acted("policy.domains", List),
-    acted("taildrop.enabled", Bool),
-    acted("log.level", Text),
-    acted("log.format", Text),
-    acted("cli.address", Text),
-    acted("cli.api_key", Text),
-    acted("cli.timeout", Text),
-    acted("cli.insecure", Bool),
+    key("policy.mode", Text),
+    key("policy.path", Text),
+    key("policy.domains", List),
+    key("taildrop.enabled", Bool),
+    key("log.level", Text),
+    key("log.format", Text),
+    key("cli.address", Text),
+    key("cli.api_key", Text),
+    key("cli.timeout", Text),
+    key("cli.insecure", Bool),
     later("tls_letsencrypt_hostname", Text),
     silent("tls_letsencrypt_cache_dir", Text),
     silent("tls_letsencrypt_challenge_type", Text),
@@ -143,7 +137,7 @@ pub(crate) const KEYS: &[Key] = &[
     silent("oidc.pkce.enabled", Bool),
     silent("oidc.pkce.method", Text),
     later("logtail.enabled", Bool),
-    acted("auto_update.enabled", Bool),
+    key("auto_update.enabled", Bool),
     later("database.debug", Bool),
     silent("database.postgres.host", Text),
     silent("database.postgres.port", Int),
@@ -159,8 +153,8 @@ pub(crate) const KEYS: &[Key] = &[
     silent("database.gorm.skip_err_record_not_found", Bool),
     silent("database.gorm.slow_threshold", Text),
     silent("disable_check_updates", Bool),
-    acted("tuning.register_cache_expiration", Text),
-    acted("tuning.register_cache_max_entries", Int),
+    key("tuning.register_cache_expiration", Text),
+    key("tuning.register_cache_max_entries", Int),
     later("tuning.notifier_send_timeout", Text),
     later("tuning.batch_change_delay", Text),
     later("tuning.node_mapsession_buffered_chan_size", Int),
@@ -169,29 +163,28 @@ pub(crate) const KEYS: &[Key] = &[
     later("tuning.node_store_batch_timeout", Text),
 ];
 
-/// What a key that is gone does today.
+/// What happens if a removed key is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Stops the start.
+    /// Prevents startup.
     Fatal,
-    /// Stops the start unless its successor is set too; then it only warns.
+    /// Prevents startup, unless its successor is set as well: then a warning.
     FatalUnlessMoved,
-    /// Warns and counts as its successor unless that is set.
+    /// A warning; the value is used for its successor unless that is set.
     Honoured,
-    /// Warns that it has no effect.
+    /// A warning that it has no effect.
     Ignored,
 }
 
-/// A key of former versions.
+/// A key of earlier versions of Headscale.
 #[derive(Debug)]
 pub(crate) struct Removed {
-    /// Dotted path in the file; as a whole subtree if it names a section.
+    /// Dotted path in the file; that of a section stands for everything in it.
     pub(crate) path: &'static str,
-    /// What became of it.
     pub(crate) fate: Fate,
-    /// The key that took its place.
+    /// The key that replaces it.
     pub(crate) successor: Option<&'static str>,
-    /// What to do, where a successor alone does not say it.
+    /// What to do, if there is no successor.
     pub(crate) advice: &'static str,
 }
 
@@ -207,11 +200,9 @@ const fn fatal(path: &'static str, advice: &'static str) -> Removed {
     Removed { path, fate: Fate::Fatal, successor: None, advice }
 }
 
-const NO_USER_NAMES: &str =
-    "remove it: names are `host.base_domain`; `host.user.base_domain` resolves, too (`dns.user_names`)";
-const OLD_DATABASE: &str = "use the section `database`";
+const NO_USER_NAMES: &str = "delete it; node names are `host.base_domain`, and `host.user.base_domain` can resolve as well (see `dns.user_names`)";
+const OLD_DATABASE: &str = "use the section `database` instead";
 
-/// Keys of former versions of Headscale.
 pub(crate) const REMOVED: &[Removed] = &[
     moved("acl_policy_path", "policy.path"),
     moved("dns_config.magic_dns", "dns.magic_dns"),
@@ -223,9 +214,9 @@ pub(crate) const REMOVED: &[Removed] = &[
     moved("dns_config.extra_records", "dns.extra_records"),
     fatal("dns.use_username_in_magic_dns", NO_USER_NAMES),
     fatal("dns_config.use_username_in_magic_dns", NO_USER_NAMES),
-    fatal("oidc.strip_email_domain", "remove it: user names keep their domain"),
-    fatal("oidc.map_legacy_users", "remove it: users are matched by their identity at the provider"),
-    fatal("randomize_client_port", "set `randomizeClientPort` in the policy"),
+    fatal("oidc.strip_email_domain", "delete it; user names keep their domain"),
+    fatal("oidc.map_legacy_users", "delete it; users are matched by their identity at the provider"),
+    fatal("randomize_client_port", "set `randomizeClientPort` in the policy instead"),
     Removed { path: "oidc.expiry", fate: Fate::Fatal, successor: Some("node.expiry"), advice: "" },
     Removed {
         path: "ephemeral_node_inactivity_timeout",
@@ -233,10 +224,10 @@ pub(crate) const REMOVED: &[Removed] = &[
         successor: Some("node.ephemeral.inactivity_timeout"),
         advice: "",
     },
-    ignored("grpc_listen_addr", "remove it: the API is served over HTTP"),
-    ignored("grpc_allow_insecure", "remove it: the API is served over HTTP"),
-    ignored("private_key_path", "remove it: `noise.private_key_path` is the server's key"),
-    ignored("ip_prefixes", "use `prefixes.v4` and `prefixes.v6`"),
+    ignored("grpc_listen_addr", "delete it; the API is served over HTTP"),
+    ignored("grpc_allow_insecure", "delete it; the API is served over HTTP"),
+    ignored("private_key_path", "delete it; the key of the server is `noise.private_key_path`"),
+    ignored("ip_prefixes", "use `prefixes.v4` and `prefixes.v6` instead"),
     ignored("db_type", OLD_DATABASE),
     ignored("db_path", OLD_DATABASE),
     ignored("db_host", OLD_DATABASE),
@@ -245,30 +236,28 @@ pub(crate) const REMOVED: &[Removed] = &[
     ignored("db_user", OLD_DATABASE),
     ignored("db_pass", OLD_DATABASE),
     ignored("db_ssl", OLD_DATABASE),
-    ignored("node_update_check_interval", "remove it: changes are sent at once"),
-    ignored("tls_client_auth_mode", "remove it: clients are known by their keys"),
-    ignored("log_level", "use `log.level`"),
-    ignored("derp_map_path", "use `derp.paths`"),
-    ignored("derp.server.stun", "use `derp.server.stun_listen_addr`"),
+    ignored("node_update_check_interval", "delete it; changes are sent immediately"),
+    ignored("tls_client_auth_mode", "delete it; clients are authenticated by their keys"),
+    ignored("log_level", "use `log.level` instead"),
+    ignored("derp_map_path", "use `derp.paths` instead"),
+    ignored("derp.server.stun", "use `derp.server.stun_listen_addr` instead"),
 ];
 
-/// The key of this path.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-/// The removed key of this path.
 pub(crate) fn find_removed(path: &str) -> Option<&'static Removed> {
     REMOVED.iter().find(|key| key.path == path)
 }
 
-/// Whether the path is a section: something below it is a key, or was one.
+/// Whether the path is a section: there is a key below it, current or removed.
 pub(crate) fn is_section(path: &str) -> bool {
     let below = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
     KEYS.iter().any(|key| below(key.path)) || REMOVED.iter().any(|key| below(key.path))
 }
 
-/// The key or section that a misspelt path most likely meant.
+/// The key or section that a misspelled path was most likely meant to be.
 pub(crate) fn suggestion(path: &str) -> Option<String> {
     let mut best: Option<(usize, &str)> = None;
     for key in KEYS {
@@ -284,8 +273,8 @@ pub(crate) fn suggestion(path: &str) -> Option<String> {
     best.map(|(_, candidate)| candidate.to_owned())
 }
 
-/// How far two paths are apart, if near enough to be meant: by letters under the same section (a third of them may
-/// differ), or the same last word in another place.
+/// How far apart two paths are, if they are close enough for a suggestion: in the same section, with at most a third of
+/// the letters of the last word different; or in different sections, with the same last word.
 fn likeness(path: &str, candidate: &str) -> Option<usize> {
     let split = |text: &str| {
         let at = text.rfind('.').map_or(0, |dot| dot + 1);
@@ -297,7 +286,7 @@ fn likeness(path: &str, candidate: &str) -> Option<usize> {
     if parent == candidate_parent && distance <= allowed && word.len() > 1 {
         return Some(2 * distance);
     }
-    // A common word such as `path` or `enabled` says nothing about where it belongs.
+    // These words occur in so many sections that they do not tell which one was meant.
     const COMMON: &[&str] =
         &["enabled", "path", "type", "mode", "level", "format", "name", "server", "debug"];
     (distance == 0 && !COMMON.contains(&word.as_str())).then_some(3)
@@ -310,17 +299,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_is_declared_twice_and_no_two_share_a_variable() {
+    fn keys_and_their_variables_are_unique() {
         let paths: BTreeSet<_> = KEYS.iter().map(|key| key.path).collect();
         let names: BTreeSet<_> = KEYS.iter().map(Key::env_name).collect();
         assert_eq!(paths.len(), KEYS.len());
         assert_eq!(names.len(), KEYS.len());
-        assert!(REMOVED.iter().all(|gone| find(gone.path).is_none()));
-        assert!(REMOVED.iter().filter_map(|gone| gone.successor).all(|path| find(path).is_some()));
+        assert!(REMOVED.iter().all(|removed| find(removed.path).is_none()));
+        assert!(REMOVED.iter().filter_map(|removed| removed.successor).all(|path| find(path).is_some()));
     }
 
     #[test]
-    fn misspelt_keys_are_recognised() {
+    fn misspelled_keys_get_a_suggestion() {
         for (wrong, right) in [
             ("server_ur", "server_url"),
             ("serverurl", "server_url"),

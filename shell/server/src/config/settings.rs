@@ -1,4 +1,4 @@
-//! The checked configuration: every value typed, every rule between values kept.
+//! The checked configuration: every value is typed and the rules between values hold.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,77 +7,70 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use headsail_tailnet::model::settings::Allocation;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::addresses::is_private;
 
-/// Everything the server was told. Made by [`super::load`] and [`Settings::embedded`].
+/// The largest DERP region id: clients carry the region of a peer in the 16 bits of a port.
+pub const MAX_REGION_ID: u32 = 65535;
+
+/// The configuration of a server, as [`super::load`] returns it. The part that concerns the tailnet itself becomes
+/// `headsail_tailnet`'s `Settings`.
 #[derive(Clone)]
-pub struct Settings {
-    /// The file that was read; none for the built-in defaults.
+pub struct Config {
+    /// The configuration file; `None` for the built-in defaults.
     pub file: Option<PathBuf>,
-    /// What the user should know, one line each, in the order it was found.
+    /// One line each, in the order of the checks.
     pub warnings: Vec<String>,
-    /// Where generated files live: the self-signed certificate and the last good DERP map.
+    /// Where generated files are kept: the self-signed certificate and the last good DERP map.
     pub data_dir: PathBuf,
-    /// The URL that clients use.
     pub server_url: ServerUrl,
-    /// Where to listen.
     pub listeners: Listeners,
-    /// The certificate of all TLS listeners.
+    /// For all TLS listeners.
     pub certificate: Certificate,
-    /// The administration socket.
+    /// The socket on which the command line reaches the server.
     pub unix_socket: PathBuf,
-    /// Its permission bits.
+    /// File mode of the socket.
     pub unix_socket_permission: u32,
-    /// The key file of the control protocol.
+    /// The key file of the control protocol; clients identify the server by this key.
     pub noise_private_key_path: PathBuf,
-    /// The addresses that nodes get.
     pub prefixes: Prefixes,
-    /// The database.
     pub database: Database,
-    /// Relays.
     pub derp: Derp,
-    /// What clients are told about names.
     pub dns: Dns,
-    /// Lifetimes of nodes and keys.
     pub lifetimes: Lifetimes,
-    /// Where the policy comes from.
     pub policy: Policy,
-    /// The domains that a policy may name users by, in lower case; empty stands for those of the users' e-mail addresses.
+    /// The domains by which a policy may refer to users, in lower case; if empty, those of the users' e-mail addresses.
     pub policy_domains: Vec<String>,
-    /// Whether nodes may send files to each other.
+    /// Whether nodes of one user may send each other files.
     pub taildrop: bool,
     /// Whether clients are told to update themselves.
     pub auto_update: bool,
-    /// Logins that wait for a person.
     pub pending_logins: PendingLogins,
-    /// Log lines.
     pub log: Log,
-    /// How the command line reaches the server.
     pub cli: Cli,
 }
 
-/// The address of the server as clients see it.
+/// The URL at which clients reach the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
-    /// The URL without a slash at its end.
+    /// The URL without a trailing slash.
     pub text: String,
-    /// `https` rather than `http`.
+    /// Whether the scheme is `https` rather than `http`.
     pub https: bool,
-    /// Name or address, IPv6 without brackets, lower case.
+    /// Name or IP address in lower case; IPv6 without brackets.
     pub host: String,
-    /// The port, also where the URL leaves it out.
+    /// The port, or the default of the scheme if the URL has none.
     pub port: u16,
 }
 
 impl ServerUrl {
-    /// The host as an address, if it is one.
+    /// The host, if it is an IP address.
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 
-    /// The same server on another port.
     pub fn set_port(&mut self, port: u16) {
         let scheme = if self.https { "https" } else { "http" };
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
@@ -85,8 +78,8 @@ impl ServerUrl {
         self.port = port;
     }
 
-    /// Whether official clients come back to this URL over TLS on port 443 after an outage, whatever the URL says:
-    /// plain http with a name or with an address that is not private (`controlhttp` of the Go client).
+    /// Whether official clients reconnect over TLS on port 443 after an outage, regardless of the URL. They do for
+    /// plain http URLs with a name or an address that is not private (`controlhttp` in the Go client).
     pub fn redials_over_tls(&self) -> bool {
         !self.https && self.host != "localhost" && !self.ip().is_some_and(is_private)
     }
@@ -101,18 +94,19 @@ impl fmt::Display for ServerUrl {
 /// An address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `:8080` (all interfaces, both families) or `name:8080`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddr {
-    /// Name or address without brackets; empty for all interfaces.
+    /// Name or IP address without brackets; empty for all interfaces.
     pub host: String,
     /// The port; 0 lets the system choose.
     pub port: u16,
 }
 
 impl ListenAddr {
-    /// The addresses to try in turn; the first that can be bound is the one. For all interfaces that is the IPv6
-    /// wildcard (which takes IPv4 as well), then the IPv4 one for hosts without IPv6.
+    /// The addresses to bind, in order of preference; the first that works is enough. For all interfaces these are the
+    /// IPv6 wildcard, which also accepts IPv4, and the IPv4 wildcard for hosts without IPv6. May block on the system's
+    /// resolver.
     ///
     /// # Errors
-    /// The name is unknown to the system's resolver, which is asked and may block.
+    /// The host name does not resolve.
     pub fn candidates(&self) -> io::Result<Vec<SocketAddr>> {
         if self.host.is_empty() {
             let all = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
@@ -121,7 +115,6 @@ impl ListenAddr {
         (self.host.as_str(), self.port).to_socket_addrs().map(Iterator::collect)
     }
 
-    /// The same host with another port.
     pub fn with_port(&self, port: u16) -> ListenAddr {
         ListenAddr { host: self.host.clone(), port }
     }
@@ -129,208 +122,176 @@ impl ListenAddr {
 
 impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }
 
-/// Where the server listens. At least one of `http` and `tls` is there.
+/// Where the server listens. At least one of `http` and `tls` is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listeners {
-    /// Plain HTTP.
     pub http: Option<ListenAddr>,
-    /// Whether clients that begin with TLS get it there, too: the relay needs TLS, wherever clients can reach us.
+    /// Whether `http` also accepts TLS: the relay needs TLS, and this may be the only port that clients can reach.
     pub http_offers_tls: bool,
-    /// TLS.
     pub tls: Option<ListenAddr>,
-    /// Metrics and debug pages.
     pub metrics: Option<ListenAddr>,
-    /// If a port is taken the next free one may be used (built-in defaults only).
+    /// Whether to use the next free port if one is taken (built-in defaults only).
     pub ports_may_move: bool,
-    /// Clients will redial port 443 with TLS and nothing configured answers there: try to listen on it too.
+    /// Clients reconnect over TLS on port 443, but no configured listener is there: try to listen on it as well.
     pub needs_tls_443: bool,
 }
 
-/// The certificate that TLS listeners show.
+/// The certificate of the TLS listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Certificate {
-    /// The user's own files in PEM.
+    /// The administrator's files, in PEM.
     Files {
         /// Certificate chain, leaf first.
         cert: PathBuf,
-        /// Private key.
         key: PathBuf,
     },
-    /// Made by the server and kept in these files.
-    SelfSigned {
-        /// Certificate.
-        cert: PathBuf,
-        /// Private key.
-        key: PathBuf,
-    },
+    /// Generated by the server and kept in these files.
+    SelfSigned { cert: PathBuf, key: PathBuf },
 }
 
-/// The ranges that node addresses are taken from. At least one is there.
+/// The ranges of node addresses. At least one is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefixes {
-    /// IPv4.
     pub v4: Option<Ipv4Net>,
-    /// IPv6.
     pub v6: Option<Ipv6Net>,
-    /// How the next address is found.
     pub allocation: Allocation,
-}
-
-/// How addresses are handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allocation {
-    /// The lowest free one.
-    Sequential,
-    /// Any free one.
-    Random,
 }
 
 /// The SQLite database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
-    /// Its file.
     pub path: PathBuf,
-    /// Write-ahead log instead of a rollback journal.
+    /// Use a write-ahead log instead of a rollback journal.
     pub write_ahead_log: bool,
-    /// Pages in the log before it is written back; 0 for never.
+    /// Pages in the write-ahead log before a checkpoint; 0 disables checkpoints.
     pub wal_autocheckpoint: u32,
 }
 
-/// Relays: the map that clients get, and our own relay.
+/// The sources of the DERP map, and the embedded relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Derp {
-    /// The relay inside this server.
+    /// The embedded relay, if it is enabled.
     pub server: Option<DerpServer>,
-    /// Maps to fetch.
+    /// URLs of maps to fetch.
     pub urls: Vec<String>,
-    /// Map files, later ones win.
+    /// Map files; later ones win.
     pub paths: Vec<PathBuf>,
-    /// How often maps are loaded again, if at all.
+    /// How often maps are reloaded; `None` for never.
     pub update_every: Option<Duration>,
-    /// Where the last good map is kept.
+    /// The file in which the last good map is cached.
     pub cache: PathBuf,
 }
 
-/// The embedded relay and its STUN server.
+/// The embedded relay and STUN server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DerpServer {
-    /// Number of its region, 1 to 65535.
+    /// 1 to [`MAX_REGION_ID`].
     pub region_id: u32,
-    /// Short name of its region.
+    /// Short name of the region.
     pub region_code: String,
-    /// Name of its region for people.
+    /// Display name of the region.
     pub region_name: String,
-    /// Only registered nodes may relay.
+    /// Whether only registered nodes may use the relay.
     pub verify_clients: bool,
-    /// Where STUN listens (UDP).
+    /// UDP.
     pub stun_listen: ListenAddr,
-    /// The key file of the relay.
     pub private_key_path: PathBuf,
-    /// Whether the region is added to the map that clients get.
+    /// Whether to add the region to the DERP map.
     pub add_region: bool,
-    /// IPv4 address in the map, so that clients need no DNS.
+    /// Address for the DERP map, so that clients need no DNS to reach the relay.
     pub ipv4: Option<Ipv4Addr>,
-    /// IPv6 address in the map.
     pub ipv6: Option<Ipv6Addr>,
 }
 
-/// What clients are told about names.
+/// The DNS settings of clients.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Dns {
-    /// Names of nodes resolve.
+    /// Whether node names resolve.
     pub magic_dns: bool,
-    /// The domain under which nodes have their names; empty if none. Lower case, no dot at the end.
+    /// The domain of node names, in lower case and without a trailing dot; may be empty.
     pub base_domain: String,
-    /// Whether `node.user.base_domain` resolves too; absent: while the network is small
-    /// and has no extra records.
+    /// Whether `node.user.base_domain` resolves as well; `None` for as long as the tailnet is small and has no extra
+    /// records.
     pub user_names: Option<bool>,
-    /// The global resolvers replace those of the client's system.
+    /// Whether the global resolvers replace those of the client's system.
     pub override_local_dns: bool,
-    /// Resolvers for everything: addresses or DNS-over-HTTPS URLs.
+    /// Resolvers for all domains: IP addresses or DNS-over-HTTPS URLs.
     pub global: Vec<String>,
-    /// Resolvers per domain.
+    /// Resolvers by domain.
     pub split: BTreeMap<String, Vec<String>>,
-    /// Search domains after the base domain.
+    /// In addition to the base domain, which comes first.
     pub search_domains: Vec<String>,
-    /// Names with addresses of their own.
     pub extra_records: Vec<ExtraRecord>,
-    /// A JSON file of such records, watched while running.
+    /// A JSON file of records, watched for changes.
     pub extra_records_path: Option<PathBuf>,
 }
 
-/// A name with an address.
+/// A DNS record that clients resolve themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraRecord {
-    /// Full name, lower case.
+    /// Fully qualified name, in lower case.
     pub name: String,
     /// `A` or `AAAA`.
     pub kind: String,
-    /// The address.
+    /// IP address.
     pub value: String,
 }
 
-/// How long things live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// Node keys of users; none for ever.
+    /// Of the node keys of users; `None` if they do not expire.
     pub node_expiry: Option<Duration>,
-    /// How long an ephemeral node may be away before it is deleted.
+    /// How long an ephemeral node may be offline before it is deleted.
     pub ephemeral: Duration,
 }
 
-/// Logins that wait for a person.
+/// Bounds on pending registrations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingLogins {
-    /// How long one waits.
+    /// How long one can be approved.
     pub lifetime: Duration,
-    /// How many may wait at once.
+    /// How many there can be at once.
     pub limit: usize,
 }
 
 /// Where the policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// A HuJSON file; without a path everybody may reach everybody.
+    /// A HuJSON file; without one, every node may reach every other.
     File(Option<PathBuf>),
-    /// The database, through the API.
+    /// The database; it is set through the API.
     Database,
 }
 
-/// Log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// The least severity that is written.
+    /// The minimum severity.
     pub level: LogLevel,
-    /// JSON instead of lines for people.
+    /// JSON instead of plain text.
     pub json: bool,
 }
 
-/// Severity of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Everything.
     Trace,
-    /// For those who look for a fault.
     Debug,
-    /// What happens.
     Info,
-    /// What is odd.
     Warn,
-    /// What failed.
     Error,
-    /// Nothing.
+    /// No log at all.
     Off,
 }
 
 impl LogLevel {
-    /// The level as `tracing` filters spell it.
+    /// The name of the level in `tracing` filters.
     pub fn as_str(self) -> &'static str {
         match self {
             LogLevel::Trace => "trace",
@@ -343,15 +304,15 @@ impl LogLevel {
     }
 }
 
-/// How the command line reaches a server. Holds a secret, so it cannot be printed.
+/// How the command line reaches a server. Contains a secret, so it does not implement `Debug`.
 #[derive(Clone)]
 pub struct Cli {
-    /// Address of a remote server; none for the unix socket.
+    /// A remote server; `None` for the unix socket.
     pub address: Option<String>,
-    /// API key for a remote server.
+    /// The API key for the remote server.
     pub api_key: Option<String>,
-    /// How long an answer may take.
+    /// For one request.
     pub timeout: Duration,
-    /// Accept any certificate.
+    /// Accept any TLS certificate.
     pub insecure: bool,
 }

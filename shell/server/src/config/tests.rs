@@ -1,4 +1,4 @@
-//! Whole configurations: what they become, and what is said about bad ones.
+//! Whole configurations, valid and invalid.
 
 mod docs;
 
@@ -10,8 +10,8 @@ use super::report::Report;
 use super::tree::Tree;
 use super::*;
 
-/// The least that a configuration needs.
-const LEAST: &str = "\
+/// A minimal configuration.
+const MINIMAL: &str = "\
 server_url: https://hs.example.com
 noise: {private_key_path: noise.key}
 database: {sqlite: {path: /srv/db.sqlite}}
@@ -24,46 +24,46 @@ fn environment(pairs: &[(&str, &str)]) -> Env {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn read_with(text: &str, env: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+fn read_with(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let file = Path::new("/etc/hs/config.yaml");
     let mut report = Report::new(Some(Path::new("config.yaml")));
     let mut root = Tree::parse(text).unwrap();
     env::overlay(&mut root, &environment(env), &mut report);
     let raw = Raw::new(root, PathBuf::from("/etc/hs"), report);
-    check::settings(raw, &Origin { file: Some(file), data_dir: None, built_in: false })
+    check::config(raw, &Origin { file: Some(file), data_dir: None, built_in: false })
 }
 
-fn good(text: &str) -> Settings {
+fn good(text: &str) -> Config {
     read_with(text, &[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The least configuration with lines added, which replace what it says about the same section.
-fn least_with(lines: &str) -> String {
+fn minimal_with(lines: &str) -> String {
     let section = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
     let replaced: Vec<String> = lines.lines().filter(|line| !line.starts_with(' ')).map(section).collect();
-    let kept = LEAST.lines().filter(|line| !replaced.contains(&section(line)));
-    kept.map(|line| format!("{line}\n")).collect::<String>() + lines
+    let remaining = MINIMAL.lines().filter(|line| !replaced.contains(&section(line)));
+    remaining.map(|line| format!("{line}\n")).collect::<String>() + lines
 }
 
 fn problems(lines: &str) -> Vec<String> {
-    match read_with(&least_with(lines), &[]) {
+    match read_with(&minimal_with(lines), &[]) {
         Ok(_) => Vec::new(),
         Err(error) => error.problems().to_vec(),
     }
 }
 
-/// The warnings, without the one about settings that wait for their part of the server.
-fn told(settings: &Settings) -> Vec<&str> {
-    settings.warnings.iter().map(String::as_str).filter(|line| !line.contains("not yet supported")).collect()
+/// The warnings, except the one about unsupported settings.
+fn warnings_of(settings: &Config) -> Vec<&str> {
+    settings.warnings.iter().map(String::as_str).filter(|line| !line.contains("not supported yet")).collect()
 }
 
 fn warnings(lines: &str) -> Vec<String> {
-    told(&good(&least_with(lines))).into_iter().map(str::to_owned).collect()
+    warnings_of(&good(&minimal_with(lines))).into_iter().map(str::to_owned).collect()
 }
 
 #[test]
-fn the_least_configuration_has_headscales_defaults() {
-    let settings = good(LEAST);
+fn a_minimal_configuration_has_the_defaults_of_headscale() {
+    let settings = good(MINIMAL);
     assert_eq!(settings.warnings, Vec::<String>::new());
     assert_eq!(settings.server_url.text, "https://hs.example.com");
     assert_eq!((settings.server_url.host.as_str(), settings.server_url.port), ("hs.example.com", 443));
@@ -141,9 +141,9 @@ cli: {address: "https://hs.example.com", timeout: 10s, insecure: true}
 "#;
 
 #[test]
-fn everything_that_is_set_is_found_again() {
+fn every_setting_is_read() {
     let settings = good(FULL);
-    assert_eq!(told(&settings), Vec::<&str>::new());
+    assert_eq!(warnings_of(&settings), Vec::<&str>::new());
     assert_eq!(settings.server_url.text, "http://192.168.1.5:8080");
     let shown = |addr: &Option<ListenAddr>| addr.as_ref().map(ListenAddr::to_string).unwrap_or_default();
     let listeners = &settings.listeners;
@@ -179,7 +179,7 @@ fn everything_that_is_set_is_found_again() {
 }
 
 #[test]
-fn variables_override_the_file_and_ours_win() {
+fn variables_override_the_file_and_headsail_overrides_headscale() {
     let env = [
         ("HEADSCALE_SERVER_URL", "https://one.example.com"),
         ("HEADSAIL_SERVER_URL", "https://two.example.com"),
@@ -193,7 +193,7 @@ fn variables_override_the_file_and_ours_win() {
         ("HEADSCALE_LOG_LEVEL", ""),
         ("HEADSCALE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
     ];
-    let settings = read_with(LEAST, &env).unwrap_or_else(|error| panic!("{error}"));
+    let settings = read_with(MINIMAL, &env).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(settings.server_url.host, "two.example.com");
     assert_eq!(settings.dns.global, ["1.1.1.1", "9.9.9.9"]);
     assert_eq!(settings.dns.search_domains, ["a.example", "b.example"]);
@@ -205,26 +205,26 @@ fn variables_override_the_file_and_ours_win() {
 }
 
 #[test]
-fn faults_in_variables_name_the_variable() {
+fn problems_in_variables_name_the_variable() {
     let env = [
         ("HEADSCALE_OIDC_EXPIRY", "180d"),
         ("HEADSAIL_SERVER_URL", "ftp://x"),
         ("HEADSCALE_DNS_NAMESERVERS_SPLIT", "{"),
     ];
-    let Err(error) = read_with(LEAST, &env) else { panic!("accepted") };
+    let Err(error) = read_with(MINIMAL, &env) else { panic!("accepted") };
     let lines = error.problems();
     assert_eq!(lines.len(), 3, "{error}");
-    assert!(lines[0].starts_with("HEADSCALE_DNS_NAMESERVERS_SPLIT: `{` is not JSON: "), "{error}");
-    assert_eq!(lines[1], "HEADSCALE_OIDC_EXPIRY: `oidc.expiry` was removed: use `node.expiry`");
+    assert!(lines[0].starts_with("HEADSCALE_DNS_NAMESERVERS_SPLIT: `{` is not valid JSON: "), "{error}");
+    assert_eq!(lines[1], "HEADSCALE_OIDC_EXPIRY: `oidc.expiry` was removed: use `node.expiry` instead");
     assert_eq!(
         lines[2],
-        "HEADSAIL_SERVER_URL: `ftp://x` cannot be the `server_url`: it must start with `http://` or `https://`"
+        "HEADSAIL_SERVER_URL: `ftp://x` is not a valid `server_url`: it must start with `http://` or `https://`"
     );
-    let settings = read_with(LEAST, &[("HEADSCALE_DNS_BASEDOMAIN", "x")]).unwrap_or_else(|e| panic!("{e}"));
+    let settings = read_with(MINIMAL, &[("HEADSCALE_DNS_BASEDOMAIN", "x")]).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(
         settings.warnings,
         [
-            "HEADSCALE_DNS_BASEDOMAIN: the variable is unknown and has no effect; did you mean `HEADSCALE_DNS_BASE_DOMAIN`?"
+            "HEADSCALE_DNS_BASEDOMAIN: unknown variable, which has no effect; did you mean `HEADSCALE_DNS_BASE_DOMAIN`?"
         ]
     );
 }
@@ -237,70 +237,70 @@ fn all_problems_are_listed_at_once() {
         panic!("accepted")
     };
     let expected = "\
-the configuration is not usable, 8 problems:
-  config.yaml:1:13: `ftp://x` cannot be the `server_url`: it must start with `http://` or `https://`
+the configuration is invalid, 8 problems:
+  config.yaml:1:13: `ftp://x` is not a valid `server_url`: it must start with `http://` or `https://`
   config.yaml: `database.sqlite.path` is missing: set it to a file such as `/var/lib/headscale/db.sqlite`
   config.yaml: `noise.private_key_path` is missing: set it to a file such as `/var/lib/headscale/noise_private.key`
-  config.yaml:2:14: `nonsense` cannot be the `listen_addr`: the port is missing; write it as `0.0.0.0:8080`, `[::1]:8080` or `:8080`
-  config.yaml: `prefixes.v4` and `prefixes.v6` are missing: set at least one, usually `100.64.0.0/10` and `fd7a:115c:a1e0::/48`
-  config.yaml: `dns.base_domain` is missing: nodes get their names below it; set a domain of your own such as `mesh.example.com`, or `dns.magic_dns: false`
-  config.yaml: `dns.override_local_dns` is true (its default), but `dns.nameservers.global` is empty: list resolvers there such as `1.1.1.1`, or set `dns.override_local_dns: false`
-  config.yaml:3:25: `unix_socket_permission` must be octal, such as `0770`, not `rwx`";
+  config.yaml:2:14: `nonsense` is not a valid `listen_addr`: the port is missing; write it as `0.0.0.0:8080`, `[::1]:8080` or `:8080`
+  config.yaml: `prefixes.v4` and `prefixes.v6` are missing: set at least one of them, usually to `100.64.0.0/10` and `fd7a:115c:a1e0::/48`
+  config.yaml: `dns.base_domain` is missing: node names are `name.base_domain`; set a domain of your own, such as `mesh.example.com`, or set `dns.magic_dns: false`
+  config.yaml: `dns.override_local_dns` is true (the default), but `dns.nameservers.global` is empty: list resolvers there, such as `1.1.1.1`, or set `dns.override_local_dns: false`
+  config.yaml:3:25: `unix_socket_permission` must be an octal file mode, such as `0770`, not `rwx`";
     assert_eq!(error.to_string(), expected);
 }
 
 #[test]
-fn unknown_and_later_keys_are_named() {
+fn unknown_and_unsupported_keys_are_warnings() {
     let text = format!(
-        "{LEAST}{}",
+        "{MINIMAL}{}",
         "serverurl: x\noidc: {issuer: 'https://id.example.com', scope: [a]}\nlogtail: {enabled: false}\ntuning: {batcher_workers: 3}\nquux: 1\n"
     );
     assert_eq!(
         good(&text).warnings,
         [
-            "config.yaml:7:1: the setting `serverurl` is unknown and has no effect; did you mean `server_url`?",
-            "config.yaml:11:1: the setting `quux` is unknown and has no effect",
-            "config.yaml: not yet supported and without effect: `oidc.issuer`, `tuning.batcher_workers`",
+            "config.yaml:7:1: unknown setting `serverurl` has no effect; did you mean `server_url`?",
+            "config.yaml:11:1: unknown setting `quux` has no effect",
+            "config.yaml: these settings are not supported yet and have no effect: `oidc.issuer`, `tuning.batcher_workers`",
         ]
     );
 }
 
 #[test]
-fn removed_keys_stop_the_start_or_warn() {
+fn removed_keys_are_problems_or_warnings() {
     assert_eq!(
         problems("acl_policy_path: a\nrandomize_client_port: true\ndns_config: {magic_dns: true}\n"),
         [
-            "config.yaml:7:1: `acl_policy_path` was removed: use `policy.path`",
-            "config.yaml:8:1: `randomize_client_port` was removed: set `randomizeClientPort` in the policy",
+            "config.yaml:7:1: `acl_policy_path` was removed: use `policy.path` instead",
+            "config.yaml:8:1: `randomize_client_port` was removed: set `randomizeClientPort` in the policy instead",
         ]
     );
     let moved = "dns_config: {base_domain: x.y}\n";
     assert_eq!(
         problems(moved),
-        ["config.yaml:7:14: `dns_config.base_domain` was removed: use `dns.base_domain`"]
+        ["config.yaml:7:14: `dns_config.base_domain` was removed: use `dns.base_domain` instead"]
     );
     assert_eq!(
         warnings(
             "acl_policy_path: a\npolicy: {path: b}\nip_prefixes: [100.64.0.0/10]\nderp: {paths: [x], server: {stun: {enabled: true}}}\n"
         ),
         [
-            "config.yaml:6:1: `acl_policy_path` was removed and has no effect next to `policy.path`: delete it",
-            "config.yaml:8:1: `ip_prefixes` was removed and has no effect: use `prefixes.v4` and `prefixes.v6`",
-            "config.yaml:9:29: `derp.server.stun` was removed and has no effect: use `derp.server.stun_listen_addr`",
+            "config.yaml:6:1: `acl_policy_path` was removed and is ignored because `policy.path` is set: delete it",
+            "config.yaml:8:1: `ip_prefixes` was removed and has no effect: use `prefixes.v4` and `prefixes.v6` instead",
+            "config.yaml:9:29: `derp.server.stun` was removed and has no effect: use `derp.server.stun_listen_addr` instead",
         ]
     );
-    let settings = good(&least_with("ephemeral_node_inactivity_timeout: 40m\n"));
+    let settings = good(&minimal_with("ephemeral_node_inactivity_timeout: 40m\n"));
     assert_eq!(settings.lifetimes.ephemeral, Duration::from_secs(2400));
     assert_eq!(
         settings.warnings,
         [
-            "config.yaml:7:1: `ephemeral_node_inactivity_timeout` is an older name: use `node.ephemeral.inactivity_timeout`"
+            "config.yaml:7:1: `ephemeral_node_inactivity_timeout` is deprecated: use `node.ephemeral.inactivity_timeout` instead"
         ]
     );
 }
 
 #[test]
-fn misshapen_values_are_refused() {
+fn invalid_values_are_problems() {
     let only = |lines: &str| {
         let found = problems(lines);
         assert_eq!(found.len(), 1, "{found:?}");
@@ -312,17 +312,17 @@ fn misshapen_values_are_refused() {
     );
     assert_eq!(
         only("taildrop: yes\n"),
-        "config.yaml:7:1: `taildrop` is a section: write its settings below it, indented"
+        "config.yaml:7:1: `taildrop` is a section: indent its settings below it"
     );
-    assert_eq!(only("policy: {path: [a]}\n"), "config.yaml:7:16: `policy.path` must be one value");
+    assert_eq!(only("policy: {path: [a]}\n"), "config.yaml:7:16: `policy.path` must be a single value");
     assert_eq!(only("trusted_proxies: {a: b}\n"), "config.yaml:7:18: `trusted_proxies` must be a list");
     assert_eq!(
         only("trusted_proxies: [0.0.0.0/0]\n"),
-        "config.yaml:7:19: `0.0.0.0/0` would trust everybody: name the addresses of your proxies in `trusted_proxies`"
+        "config.yaml:7:19: `0.0.0.0/0` in `trusted_proxies` would trust every client: list the addresses of your proxies"
     );
     assert_eq!(
         only("node: {ephemeral: {inactivity_timeout: 10ms}}\n"),
-        "config.yaml:7:40: `node.ephemeral.inactivity_timeout` must be at least `1s`, not `10ms`"
+        "config.yaml:7:40: `node.ephemeral.inactivity_timeout` must be at least `1s`, such as `120s`, not `10ms`"
     );
     assert!(only("node: {ephemeral: {inactivity_timeout: 30}}\n").contains("the unit is missing"));
     assert!(only("policy: {mode: sql}\n").ends_with("must be `file` or `database`, not `sql`"));
@@ -330,7 +330,7 @@ fn misshapen_values_are_refused() {
     assert!(only("prefixes: {v6: 'fd7a:115c:a1e0::/48', allocation: any}\n").ends_with("not `any`"));
     assert!(
         only("tls_cert_path: a\n")
-            .ends_with("`tls_cert_path` is set without `tls_key_path`: set both or none")
+            .ends_with("`tls_cert_path` is set without `tls_key_path`: set both or neither")
     );
     assert!(
         only("node: {routes: {ha: {probe_timeout: 10s}}}\n")
@@ -339,7 +339,7 @@ fn misshapen_values_are_refused() {
 }
 
 #[test]
-fn database_types() {
+fn only_sqlite_is_a_valid_database_type() {
     assert_eq!(
         problems("database: {type: postgres, postgres: {host: x}, sqlite: {path: y}}\n"),
         [
@@ -348,36 +348,36 @@ fn database_types() {
     );
     assert!(
         problems("database: {type: oracle, sqlite: {path: y}}\n")[0]
-            .contains("`oracle` is not a database type")
+            .contains("`database.type` must be `sqlite`, not `oracle`")
     );
 }
 
 #[test]
-fn the_base_domain_must_not_swallow_the_server() {
+fn the_base_domain_must_not_contain_the_server() {
     let with =
         |domain: &str| problems(&format!("dns: {{base_domain: {domain}, override_local_dns: false}}\n"));
     assert!(with("hs.example.com")[0].contains("is the host of `server_url`"));
     assert_eq!(
         with("example.com"),
         [
-            "config.yaml:6:20: the host of `server_url` (`hs.example.com`) lies below `dns.base_domain` (`example.com`), where clients could no longer reach it: use another domain, such as `mesh.example.com`"
+            "config.yaml:6:20: the host of `server_url` (`hs.example.com`) is below `dns.base_domain` (`example.com`), where clients could no longer resolve it: use another domain, such as `mesh.example.com`"
         ]
     );
     assert_eq!(with("mesh.example.com"), Vec::<String>::new());
     assert_eq!(with("ample.com"), Vec::<String>::new());
     assert_eq!(with("a.hs.example.com"), Vec::<String>::new());
-    assert!(with("'-bad.example'")[0].contains("cannot be the `dns.base_domain`"));
+    assert!(with("'-bad.example'")[0].contains("is not a valid `dns.base_domain`"));
 }
 
 #[test]
-fn the_embedded_relay_has_rules() {
+fn the_settings_of_the_embedded_relay_are_checked() {
     assert_eq!(
         problems("derp: {server: {enabled: true, private_key_path: noise.key, region_id: 0, ipv4: '::1'}}\n"),
         [
-            "config.yaml: `derp.server.stun_listen_addr` is missing: the embedded relay needs it, set it to `0.0.0.0:3478`",
-            "config.yaml:6:50: `derp.server.private_key_path` and `noise.private_key_path` are the same file: give the relay a key of its own",
-            "config.yaml:6:72: `derp.server.region_id` must be a whole number from 1 to 65535, not `0`",
-            "config.yaml:6:81: `::1` cannot be the `derp.server.ipv4`: it is not an IPv4 address",
+            "config.yaml: `derp.server.stun_listen_addr` is missing: the embedded relay needs it; set it to `0.0.0.0:3478`",
+            "config.yaml:6:50: `derp.server.private_key_path` and `noise.private_key_path` are the same file: give the relay a key file of its own",
+            "config.yaml:6:72: `derp.server.region_id` must be an integer from 1 to 65535, not `0`",
+            "config.yaml:6:81: `::1` is not a valid `derp.server.ipv4`: it is not an IPv4 address",
         ]
     );
     assert!(problems("derp: {urls: ['ftp://x']}\n")[0].contains("`ftp://x` in `derp.urls` is not a URL"));
@@ -386,40 +386,42 @@ fn the_embedded_relay_has_rules() {
             .contains("at least `1s`")
     );
     assert!(warnings("derp: {}\n")[0].contains("no relay is configured"));
-    let settings = good(&least_with("derp: {server: {enabled: true, stun_listen_addr: ':3478'}}\n"));
+    let settings = good(&minimal_with("derp: {server: {enabled: true, stun_listen_addr: ':3478'}}\n"));
     assert_eq!(settings.derp.server.unwrap().private_key_path, Path::new("/etc/hs/derp_server_private.key"));
 }
 
 #[test]
-fn the_relay_gets_tls_without_certificates() {
+fn without_certificates_the_relay_gets_tls_on_the_plain_listener() {
     let lines = "server_url: http://10.0.0.1:8080\nlisten_addr: 0.0.0.0:8080\nderp: {server: {enabled: true, stun_listen_addr: ':3478'}}\n";
-    let settings = good(&least_with(lines));
+    let settings = good(&minimal_with(lines));
     assert_eq!((settings.listeners.tls, settings.listeners.http_offers_tls), (None, true));
     let (cert, key) = ("/srv/tls_selfsigned.crt".into(), "/srv/tls_selfsigned.key".into());
     assert_eq!(settings.certificate, Certificate::SelfSigned { cert, key });
-    assert!(settings.warnings[0].contains("`0.0.0.0:8080` speaks plain HTTP and also TLS"));
-    // Behind a proxy that ends TLS nothing is added.
-    let proxied = good(&least_with("derp: {server: {enabled: true, stun_listen_addr: ':3478'}}\n"));
+    assert!(settings.warnings[0].contains("`0.0.0.0:8080` accepts plain HTTP and also TLS"));
+    // Behind a proxy that terminates TLS, nothing is added.
+    let proxied = good(&minimal_with("derp: {server: {enabled: true, stun_listen_addr: ':3478'}}\n"));
     assert!(!proxied.listeners.http_offers_tls);
     assert_eq!((proxied.listeners.tls, proxied.warnings), (None, Vec::new()));
 }
 
 #[test]
-fn own_certificates_make_the_listener_speak_tls() {
+fn certificate_files_make_the_listener_serve_tls() {
     let files = "tls_cert_path: a\ntls_key_path: b\n";
-    let settings = good(&least_with(&format!("{files}listen_addr: :443\n")));
+    let settings = good(&minimal_with(&format!("{files}listen_addr: :443\n")));
     assert_eq!(settings.listeners.http, None);
     assert_eq!(settings.listeners.tls.map(|at| at.port), Some(443));
-    let settings = good(&least_with(&format!("{files}listen_addr: :80\ntls_listen_addr: :443\n")));
+    let settings = good(&minimal_with(&format!("{files}listen_addr: :80\ntls_listen_addr: :443\n")));
     assert_eq!(settings.listeners.http.map(|at| at.port), Some(80));
-    assert!(warnings(&format!("{files}server_url: http://10.0.0.1\n"))[0].contains("`server_url` says http"));
+    assert!(
+        warnings(&format!("{files}server_url: http://10.0.0.1\n"))[0].contains("`server_url` is an http URL")
+    );
     assert!(problems("listen_addr: :443\ntls_listen_addr: :443\n")[0].contains("are the same"));
 }
 
 #[test]
-fn plain_http_with_a_name_needs_443() {
+fn plain_http_with_a_name_or_public_address_needs_port_443() {
     let needs = |lines: &str| {
-        let settings = good(&least_with(lines));
+        let settings = good(&minimal_with(lines));
         let warned = settings.warnings.iter().any(|line| line.contains("only through TLS on port 443"));
         assert_eq!(warned, settings.listeners.needs_tls_443, "{lines}");
         warned
@@ -440,18 +442,18 @@ fn plain_http_with_a_name_needs_443() {
 }
 
 #[test]
-fn what_clients_would_ignore_is_left_out_with_a_warning() {
+fn values_that_clients_would_ignore_are_dropped_with_a_warning() {
     let lines = "dns: {magic_dns: false, nameservers: {global: [1.1.1.1, 'tls://x', '9.9.9.9:5353']}, extra_records: [{name: a.b, type: CNAME, value: hello}, {name: a.b, type: A, value: x}, {name: a.b, type: AAAA, value: 1.2.3.4}]}\nnode: {expiry: soon}\nlog: {level: loud}\nprefixes: {v4: 10.0.0.0/8}\n";
-    let settings = good(&least_with(lines));
+    let settings = good(&minimal_with(lines));
     assert_eq!(settings.dns.global, ["1.1.1.1", "9.9.9.9:5353"]);
     assert_eq!(settings.dns.extra_records, []);
     assert_eq!(settings.lifetimes.node_expiry, None);
     let expected = [
         "`10.0.0.0/8` is outside `100.64.0.0/10`",
-        "`tls://x` is no resolver",
-        "records of type `CNAME`",
-        "`x` is not an address",
-        "not the value of a record of type `AAAA`",
+        "clients do not understand the resolver `tls://x`",
+        "has the type `CNAME`",
+        "the value `x`, which is not an IP address",
+        "has the type `AAAA`, but `1.2.3.4` is an IPv4 address",
         "`node.expiry`: `soon` is not a duration",
         "`loud` is not a log level",
     ];
@@ -462,12 +464,12 @@ fn what_clients_would_ignore_is_left_out_with_a_warning() {
 }
 
 #[test]
-fn unix_socket_permissions_in_every_spelling() {
+fn unix_socket_permissions_are_octal_in_every_notation() {
     for (text, bits) in
         [("0770", 0o770), ("\"0o770\"", 0o770), ("0o770", 0o770), ("770", 0o770), ("'0700'", 0o700)]
     {
         assert_eq!(
-            good(&least_with(&format!("unix_socket_permission: {text}\n"))).unix_socket_permission,
+            good(&minimal_with(&format!("unix_socket_permission: {text}\n"))).unix_socket_permission,
             bits
         );
     }
@@ -476,7 +478,7 @@ fn unix_socket_permissions_in_every_spelling() {
 }
 
 #[test]
-fn server_urls() {
+fn server_urls_have_a_scheme_a_host_and_optionally_a_port() {
     for bad in [
         "hs.example.com",
         "https://",
@@ -487,16 +489,16 @@ fn server_urls() {
     ] {
         assert_eq!(problems(&format!("server_url: '{bad}'\n")).len(), 1, "{bad}");
     }
-    let url = |text: &str| good(&least_with(&format!("server_url: '{text}'\n"))).server_url;
+    let url = |text: &str| good(&minimal_with(&format!("server_url: '{text}'\n"))).server_url;
     assert_eq!(url("https://HS.Example.com:8443/").host, "hs.example.com");
     assert_eq!(url("http://[FD00::1]").host, "fd00::1");
     assert_eq!(url("http://10.0.0.1").port, 80);
 }
 
 #[test]
-fn a_start_without_configuration_needs_nothing() {
+fn the_built_in_defaults_are_complete() {
     let env = environment(&[("HEADSAIL_DNS_BASE_DOMAIN", "other.internal")]);
-    let settings = Settings::embedded(Path::new("/srv/hs"), &env).unwrap_or_else(|error| panic!("{error}"));
+    let settings = Config::embedded(Path::new("/srv/hs"), &env).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(settings.warnings, Vec::<String>::new());
     assert_eq!(settings.file, None);
     assert!(settings.listeners.ports_may_move && !settings.listeners.needs_tls_443);
@@ -513,13 +515,13 @@ fn a_start_without_configuration_needs_nothing() {
 }
 
 #[test]
-fn files_are_found_and_faults_of_reading_are_plain() {
+fn files_are_found_and_read_errors_name_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("none.yaml");
     let source = Source { config: Some(missing.clone()), data_dir: None };
     let Err(error) = load(&source, &Env::new()) else { panic!("accepted") };
     let start =
-        format!("the configuration is not usable: cannot read the configuration `{}`: ", missing.display());
+        format!("the configuration is invalid: cannot read the configuration file `{}`: ", missing.display());
     assert!(error.to_string().starts_with(&start), "{error}");
 
     let file = dir.path().join("config.yaml");
@@ -531,24 +533,24 @@ fn files_are_found_and_faults_of_reading_are_plain() {
         "{error}"
     );
 
-    std::fs::write(&file, LEAST).unwrap();
+    std::fs::write(&file, MINIMAL).unwrap();
     let settings = load(&Source::default(), &named).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(settings.noise_private_key_path, dir.path().join("noise.key"));
-    // A data directory alone asks for the built-in defaults, together with a file only for its generated files.
+    // A data directory alone selects the built-in defaults; together with a file it is only for generated files.
     let both = Source { config: Some(file.clone()), data_dir: Some("/srv/other".into()) };
     assert_eq!(load(&both, &Env::new()).unwrap_or_else(|e| panic!("{e}")).data_dir, Path::new("/srv/other"));
     let home = environment(&[("HOME", dir.path().to_str().unwrap())]);
     let source = Source { config: None, data_dir: Some("/srv/other".into()) };
     assert_eq!(load(&source, &home).unwrap_or_else(|e| panic!("{e}")).file, None);
     std::fs::create_dir(dir.path().join(".headscale")).unwrap();
-    std::fs::write(dir.path().join(".headscale/config.json"), Tree::parse(LEAST).map(|_| LEAST).unwrap())
+    std::fs::write(dir.path().join(".headscale/config.json"), Tree::parse(MINIMAL).map(|_| MINIMAL).unwrap())
         .unwrap();
     let found = load(&Source::default(), &home).unwrap_or_else(|e| panic!("{e}")).file;
     assert_eq!(found, Some(dir.path().join(".headscale/config.json")));
 }
 
 #[test]
-fn the_command_line_needs_little() {
+fn the_command_line_ignores_problems_in_other_settings() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.yaml");
     std::fs::write(&file, "server_url: nonsense\nunix_socket: s.sock\ncli: {address: a:1, api_key: k}\n")
@@ -564,7 +566,7 @@ fn the_command_line_needs_little() {
 }
 
 #[test]
-fn a_variable_of_the_wrong_shape_is_one_problem() {
+fn a_variable_of_the_wrong_shape_is_a_single_problem() {
     for (name, value) in [
         ("HEADSCALE_DNS_NAMESERVERS_SPLIT", "x"),
         ("HEADSCALE_DNS_NAMESERVERS_SPLIT", "[x]"),
@@ -573,7 +575,7 @@ fn a_variable_of_the_wrong_shape_is_one_problem() {
         ("HEADSCALE_DNS_EXTRA_RECORDS", "{"),
     ] {
         let env = Env::from([(name.to_owned(), value.to_owned())]);
-        let error = Settings::embedded(Path::new("/nonexistent"), &env).err().unwrap();
+        let error = Config::embedded(Path::new("/nonexistent"), &env).err().unwrap();
         assert_eq!(error.problems().len(), 1, "{error}");
         assert!(error.problems()[0].starts_with(name), "{error}");
     }

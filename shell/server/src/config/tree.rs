@@ -1,4 +1,4 @@
-//! A YAML or JSON document whose every value remembers where it was written.
+//! A YAML or JSON document in which every value remembers where it was written.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, Location, Spanned};
 
-/// Deeper nesting is refused: the parser descends by recursion, and no document of ours needs half of it.
+/// Bound on nesting, because the parser is recursive. Our documents need less than half of it.
 const MAX_DEPTH: usize = 16;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In the file: line and column from 1.
+    /// Line and column, from 1.
     File { line: u64, column: u64 },
-    /// In the environment variable of this name.
+    /// The name of an environment variable.
     Env(String),
-    /// Nowhere: a missing value, or one that we chose.
+    /// Nowhere: a missing value, or a built-in one.
     Absent,
 }
 
@@ -29,7 +29,7 @@ impl From<Location> for Place {
     }
 }
 
-/// A value of the document. Scalars stay text: what they must be is known only by their key.
+/// A value of the document. Scalars stay text, because only their key tells what type they must have.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
@@ -38,7 +38,6 @@ pub(crate) enum Value {
     Map(Vec<Entry>),
 }
 
-/// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tree {
     pub(crate) place: Place,
@@ -53,7 +52,7 @@ pub(crate) struct Entry {
     pub(crate) tree: Tree,
 }
 
-/// Why a text is no document.
+/// Why a text, or a value in it, is not what it should be.
 #[derive(Debug)]
 pub(crate) struct Malformed {
     pub(crate) place: Place,
@@ -61,7 +60,7 @@ pub(crate) struct Malformed {
 }
 
 impl Tree {
-    /// Reads YAML, and JSON as a part of it. Repeated keys and alias bombs are refused by the parser.
+    /// Parses YAML, of which JSON is a subset. The parser rejects duplicate keys and alias bombs.
     pub(crate) fn parse(text: &str) -> Result<Tree, Malformed> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let budget = serde_saphyr::budget! { max_depth: MAX_DEPTH };
@@ -72,7 +71,9 @@ impl Tree {
                 let place = error.location().map_or(Place::Absent, Place::from);
                 let why = match unquoted(text, &place) {
                     Some(value) => {
-                        format!("`{value}` needs quotes because of how it begins: write `\"{value}\"`")
+                        format!(
+                            "`{value}` must be quoted, because it begins with a bracket: write `\"{value}\"`"
+                        )
                     }
                     None => explained(error.without_snippet()),
                 };
@@ -81,12 +82,11 @@ impl Tree {
         }
     }
 
-    /// A scalar that was not read from a file.
     pub(crate) fn text(place: Place, text: impl Into<String>) -> Tree {
         Tree { place, value: Value::Text(text.into()) }
     }
 
-    /// Gives every value the same place, for documents that came in an environment variable.
+    /// Gives every value the same place: that of the environment variable which contains the document.
     pub(crate) fn relocate(&mut self, place: &Place) {
         self.place = place.clone();
         match &mut self.value {
@@ -101,7 +101,7 @@ impl Tree {
         }
     }
 
-    /// The value at a dotted path, ignoring the case of keys as Headscale's reader does. Null counts as absent.
+    /// The value at a dotted path, ignoring the case of keys as Headscale does. Null counts as absent.
     pub(crate) fn get(&self, path: &str) -> Option<&Tree> {
         let mut here = self;
         for part in path.split('.') {
@@ -111,7 +111,7 @@ impl Tree {
         (here.value != Value::Null).then_some(here)
     }
 
-    /// Puts `tree` at a dotted path, making the maps on the way and replacing what is there.
+    /// Sets the value at a dotted path, creating the maps on the way.
     pub(crate) fn set(&mut self, path: &str, tree: Tree) {
         let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
         if !matches!(self.value, Value::Map(_)) {
@@ -133,8 +133,8 @@ impl Tree {
     }
 }
 
-/// The value before which the parser stopped, where that begins with a bracket that YAML takes for a list or a map, such
-/// as `[::1]:8080`.
+/// The value that the parser failed on, if that is because YAML takes its leading bracket for a list or a map, as in
+/// `[::1]:8080`.
 fn unquoted<'a>(text: &'a str, place: &Place) -> Option<&'a str> {
     let Place::File { line, column } = *place else { return None };
     let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
@@ -149,7 +149,7 @@ fn unquoted<'a>(text: &'a str, place: &Place) -> Option<&'a str> {
     line.get(before.rfind(open)?..end)
 }
 
-/// What the parser says is for programmers here and there.
+/// Replaces those messages of the parser that are meant for programmers.
 fn explained(error: &Error) -> String {
     match error {
         Error::MultipleDocuments { .. } => {
@@ -168,14 +168,14 @@ fn explained(error: &Error) -> String {
     }
 }
 
-/// The parser ends its sentences with the place, which we print in front.
+/// Removes the place at the end of the parser's messages: ours begin with it.
 fn without_place(message: &str) -> String {
     let end = message.find(" at line ").unwrap_or(message.len());
     message[..end].split(", set DuplicateKeyPolicy").next().unwrap_or_default().to_owned()
 }
 
-/// What the YAML reader hands over: a scalar that it took for a number or a boolean is only marked, its text is cut
-/// from the source, because `0770` and `1.50` mean other things to us.
+/// What the YAML parser returns. A scalar that it takes for a number or a boolean is `Typed`; its text is then taken
+/// from the source, because values such as `0770` and `1.50` must stay as written.
 enum Parsed {
     Null,
     Typed(String),
@@ -187,7 +187,7 @@ enum Parsed {
 fn build(source: &str, parsed: Spanned<Parsed>) -> Tree {
     let value = match parsed.value {
         Parsed::Null => Value::Null,
-        Parsed::Typed(seen) => Value::Text(cut(source, parsed.defined).unwrap_or(seen)),
+        Parsed::Typed(text) => Value::Text(source_text(source, parsed.defined).unwrap_or(text)),
         Parsed::Text(text) => Value::Text(text),
         Parsed::List(items) => Value::List(items.into_iter().map(|item| build(source, item)).collect()),
         Parsed::Map(entries) => Value::Map(
@@ -204,7 +204,7 @@ fn build(source: &str, parsed: Spanned<Parsed>) -> Tree {
     Tree { place: Place::from(parsed.referenced), value }
 }
 
-fn cut(source: &str, location: Location) -> Option<String> {
+fn source_text(source: &str, location: Location) -> Option<String> {
     let start = usize::try_from(location.span().byte_offset()?).ok()?;
     let len = usize::try_from(location.span().byte_len()?).ok()?;
     let text = source.get(start..start.checked_add(len)?)?.trim();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_text_names_its_place() {
+    fn parse_errors_have_a_line_and_column() {
         let error = Tree::parse("a: 1\na: 2\n").unwrap_err();
         assert_eq!(error.place, Place::File { line: 2, column: 1 });
         assert_eq!(error.why, "duplicate mapping key: a");
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_text_is_explained_without_words_of_the_parser() {
+    fn parse_errors_are_explained_without_parser_jargon() {
         let why = |text: &str| Tree::parse(text).unwrap_err().why;
         assert_eq!(why("a: 1\n---\nb: 2\n"), "there is more than one document: delete the lines `---`");
         assert_eq!(
@@ -312,14 +312,15 @@ mod tests {
         );
         let many = format!("[{}]", "1, ".repeat(300_000));
         assert_eq!(why(&many), "it has too many values or aliases");
-        let quotes =
-            |value: &str| format!("`{value}` needs quotes because of how it begins: write `\"{value}\"`");
+        let quotes = |value: &str| {
+            format!("`{value}` must be quoted, because it begins with a bracket: write `\"{value}\"`")
+        };
         assert_eq!(why("a: x\nlisten_addr: [::1]:8080\n"), quotes("[::1]:8080"));
         assert_eq!(why("listen_addr: [::]:8080 # all\nb: 1\n"), quotes("[::]:8080"));
     }
 
     #[test]
-    fn an_alias_bomb_is_refused() {
+    fn an_alias_bomb_is_rejected() {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..12 {
             let item = format!("*a{}, ", level - 1).repeat(10);
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_without_end_is_refused() {
+    fn deep_nesting_is_rejected() {
         for deep in [MAX_DEPTH + 1, 60, 100, 10_000] {
             for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", "")] {
                 let text = format!("{}{}", open.repeat(deep), close.repeat(deep));
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn set_makes_the_way_and_replaces() {
+    fn set_creates_missing_maps_and_replaces_values() {
         let mut tree = Tree::parse("dns:\n  base_domain: a.b\n").unwrap();
         tree.set("dns.base_domain", Tree::text(Place::Absent, "c.d"));
         tree.set("derp.server.enabled", Tree::text(Place::Env("X".into()), "true"));

@@ -1,34 +1,30 @@
-//! The region of the relay inside this server.
+//! The DERP region of the embedded relay.
 
 use headsail_wire::derp_map::{DerpNode, DerpRegion};
 
-use crate::config::{DerpServer, Settings};
+use crate::config::{Config, DerpServer};
 
-/// Where clients find our relay.
+/// Where clients reach the embedded relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayAddress {
-    /// Name or address, IPv6 without brackets.
+    /// Name or IP address; IPv6 without brackets.
     pub host: String,
-    /// TCP port with TLS.
+    /// TCP port, TLS.
     pub derp_port: u16,
-    /// UDP port of STUN.
+    /// UDP port.
     pub stun_port: u16,
-    /// The pin of a self-signed certificate.
+    /// The pin of our self-signed certificate: what clients accept in place of a certificate chain.
     pub pin: Option<String>,
 }
 
 impl RelayAddress {
-    /// From the settings and the ports that were really bound.
+    /// The address that follows from the configuration and the ports that were actually bound.
     ///
-    /// An https URL says where TLS is, perhaps at a proxy with a certificate of its own; the pin then counts only if
-    /// the URL's port is that of our listener. With an http URL the relay is on our TLS listener where there is one, and
-    /// else where the URL is, whose listener speaks TLS too.
-    pub fn of(
-        settings: &Settings,
-        tls_port: Option<u16>,
-        stun_port: u16,
-        pin: Option<String>,
-    ) -> RelayAddress {
+    /// With an https `server_url`, clients reach the relay at that URL, possibly through a proxy with a certificate of
+    /// its own: the pin then applies only if the URL's port is that of our TLS listener. With an http URL, they reach
+    /// it on our TLS listener if there is one, and otherwise on the port of the URL, whose listener accepts TLS as
+    /// well.
+    pub fn of(settings: &Config, tls_port: Option<u16>, stun_port: u16, pin: Option<String>) -> RelayAddress {
         let url = &settings.server_url;
         let derp_port = if url.https { url.port } else { tls_port.unwrap_or(url.port) };
         let ours = !url.https || tls_port == Some(derp_port);
@@ -38,8 +34,8 @@ impl RelayAddress {
 
 /// The region of the embedded relay.
 ///
-/// A host that is an address is also given as such, which saves clients the DNS query; addresses in the configuration
-/// go before it.
+/// A host that is an IP address also becomes the `IPv4` or `IPv6` of the relay, which saves clients the DNS query;
+/// configured addresses override it.
 pub fn embedded_region(server: &DerpServer, relay: &RelayAddress) -> DerpRegion {
     let host_v4 = relay.host.parse().ok();
     let host_v6 = relay.host.parse().ok();
@@ -71,9 +67,9 @@ mod tests {
     use super::*;
     use crate::config::Env;
 
-    fn settings(url: &str) -> Settings {
+    fn settings(url: &str) -> Config {
         let env = Env::from([("HEADSAIL_SERVER_URL".to_owned(), url.to_owned())]);
-        Settings::embedded(Path::new("/srv/hs"), &env).unwrap_or_else(|error| panic!("{error}"))
+        Config::embedded(Path::new("/srv/hs"), &env).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn region(url: &str, tls_port: Option<u16>) -> serde_json::Value {
@@ -83,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_points_at_our_tls_port_with_its_pin() {
+    fn with_a_plain_http_url_the_relay_is_on_our_tls_port_with_its_pin() {
         let expected = serde_json::json!({
             "RegionID": 999, "RegionCode": "headsail", "RegionName": "Headsail",
             "Nodes": [{"Name": "999a", "RegionID": 999, "HostName": "192.168.1.5", "CertName": "sha256-raw:ab",
@@ -96,13 +92,13 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_alone_points_at_itself() {
+    fn without_a_tls_listener_the_relay_is_on_the_port_of_the_plain_http_url() {
         let node = &region("http://192.168.1.5:8080", None)["Nodes"][0];
         assert_eq!((&node["DERPPort"], &node["CertName"]), (&8080.into(), &"sha256-raw:ab".into()));
     }
 
     #[test]
-    fn https_points_at_its_own_port_without_a_pin() {
+    fn with_an_https_url_the_relay_is_on_its_port_and_pinned_only_if_that_is_our_listener() {
         let node = &region("https://hs.example.com", Some(8443))["Nodes"][0];
         assert_eq!((&node["HostName"], &node["DERPPort"]), (&"hs.example.com".into(), &443.into()));
         assert_eq!((node.get("CertName"), node.get("IPv4")), (None, None));
@@ -112,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_addresses_go_first() {
+    fn configured_addresses_override_the_host() {
         let mut server = settings("http://10.0.0.1").derp.server.unwrap();
         server.ipv4 = "198.51.100.7".parse().ok();
         server.ipv6 = "2001:db8::7".parse().ok();

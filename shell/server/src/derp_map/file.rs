@@ -1,4 +1,4 @@
-//! DERP map files: YAML with the names of the Go structs in lower case (`regionid`, `hostname`), or JSON.
+//! DERP map files: YAML with the field names of the Go structs in lower case (`regionid`, `hostname`), or JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -8,16 +8,14 @@ use std::str::FromStr;
 use headsail_wire::derp_map::{DerpNode, DerpRegion, HomeParams};
 
 use super::layer::Layer;
-use crate::config::tree::{Entry, Place, Tree, Value};
+use crate::config::tree::{Entry, Malformed, Place, Tree, Value};
 use crate::system::files;
 
-/// Larger files hold no map.
+/// Bound on a map file.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// Reads a map file.
-///
 /// # Errors
-/// A sentence for the user with file, line and column.
+/// A message with file, line and column.
 pub(crate) fn load(path: &Path) -> Result<Layer, String> {
     let placed = |place: &Place, why: &dyn Display| match place {
         Place::File { line, column } => format!("{}:{line}:{column}: {why}", path.display()),
@@ -26,30 +24,27 @@ pub(crate) fn load(path: &Path) -> Result<Layer, String> {
     let text = files::read_bounded(path, MAX_FILE_BYTES)
         .map_err(|error| format!("cannot read the DERP map `{}`: {error}", path.display()))?;
     let tree = Tree::parse(&text).map_err(|error| placed(&error.place, &error.why))?;
-    let layer = layer(&tree).map_err(|fault| placed(&fault.place, &fault.why))?;
+    let layer = layer(&tree).map_err(|error| placed(&error.place, &error.why))?;
     layer.checked().map_err(|why| placed(&Place::Absent, &why))
 }
 
-struct Fault {
-    place: Place,
-    why: String,
+fn malformed(place: &Place, why: impl Into<String>) -> Malformed {
+    Malformed { place: place.clone(), why: why.into() }
 }
 
-fn fault(place: &Place, why: impl Into<String>) -> Fault {
-    Fault { place: place.clone(), why: why.into() }
-}
-
-/// The entries of a map with the names in the spelling that we compare: lower case.
-fn fields<'a>(tree: &'a Tree, what: &str) -> Result<impl Iterator<Item = (String, &'a Entry)>, Fault> {
+/// The entries of a map, with their names in lower case.
+fn fields<'a>(tree: &'a Tree, what: &str) -> Result<impl Iterator<Item = (String, &'a Entry)>, Malformed> {
     let entries: &[Entry] = match &tree.value {
         Value::Map(entries) => entries,
         Value::Null => &[],
-        Value::Text(_) | Value::List(_) => return Err(fault(&tree.place, format!("{what} must be a map"))),
+        Value::Text(_) | Value::List(_) => {
+            return Err(malformed(&tree.place, format!("{what} must be a map")));
+        }
     };
     Ok(entries.iter().map(|entry| (entry.key.to_ascii_lowercase(), entry)))
 }
 
-fn layer(tree: &Tree) -> Result<Layer, Fault> {
+fn layer(tree: &Tree) -> Result<Layer, Malformed> {
     let mut layer = Layer::default();
     for (name, entry) in fields(tree, "a DERP map")? {
         match name.as_str() {
@@ -62,11 +57,11 @@ fn layer(tree: &Tree) -> Result<Layer, Fault> {
     Ok(layer)
 }
 
-fn unknown(entry: &Entry, what: &str) -> Fault {
-    fault(&entry.place, format!("`{}` is not a field of {what}: correct or delete it", entry.key))
+fn unknown(entry: &Entry, what: &str) -> Malformed {
+    malformed(&entry.place, format!("`{}` is not a field of {what}: correct or delete it", entry.key))
 }
 
-fn regions(tree: &Tree) -> Result<BTreeMap<u32, Option<DerpRegion>>, Fault> {
+fn regions(tree: &Tree) -> Result<BTreeMap<u32, Option<DerpRegion>>, Malformed> {
     let mut regions = BTreeMap::new();
     for (_, entry) in fields(tree, "`regions`")? {
         let id = region_id(entry)?;
@@ -76,11 +71,15 @@ fn regions(tree: &Tree) -> Result<BTreeMap<u32, Option<DerpRegion>>, Fault> {
     Ok(regions)
 }
 
-fn region_id(entry: &Entry) -> Result<u32, Fault> {
-    entry.key.trim().parse().map_err(|_| fault(&entry.place, format!("`{}` is not a region id", entry.key)))
+fn region_id(entry: &Entry) -> Result<u32, Malformed> {
+    entry
+        .key
+        .trim()
+        .parse()
+        .map_err(|_| malformed(&entry.place, format!("`{}` is not a valid region id", entry.key)))
 }
 
-fn region(tree: &Tree) -> Result<DerpRegion, Fault> {
+fn region(tree: &Tree) -> Result<DerpRegion, Malformed> {
     let mut region = DerpRegion::default();
     for (name, entry) in fields(tree, "a region")? {
         let value = &entry.tree;
@@ -99,15 +98,15 @@ fn region(tree: &Tree) -> Result<DerpRegion, Fault> {
     Ok(region)
 }
 
-fn nodes(tree: &Tree) -> Result<Vec<DerpNode>, Fault> {
+fn nodes(tree: &Tree) -> Result<Vec<DerpNode>, Malformed> {
     match &tree.value {
         Value::List(items) => items.iter().map(node).collect(),
         Value::Null => Ok(Vec::new()),
-        Value::Text(_) | Value::Map(_) => Err(fault(&tree.place, "`nodes` must be a list of relays")),
+        Value::Text(_) | Value::Map(_) => Err(malformed(&tree.place, "`nodes` must be a list of relays")),
     }
 }
 
-fn node(tree: &Tree) -> Result<DerpNode, Fault> {
+fn node(tree: &Tree) -> Result<DerpNode, Malformed> {
     let mut node = DerpNode::default();
     for (name, entry) in fields(tree, "a relay")? {
         let value = &entry.tree;
@@ -130,7 +129,7 @@ fn node(tree: &Tree) -> Result<DerpNode, Fault> {
     Ok(node)
 }
 
-fn home_params(tree: &Tree) -> Result<HomeParams, Fault> {
+fn home_params(tree: &Tree) -> Result<HomeParams, Malformed> {
     let mut params = HomeParams::default();
     for (name, entry) in fields(tree, "`homeparams`")? {
         if name != "regionscore" {
@@ -143,27 +142,27 @@ fn home_params(tree: &Tree) -> Result<HomeParams, Fault> {
     Ok(params)
 }
 
-fn text(tree: &Tree) -> Result<String, Fault> {
+fn text(tree: &Tree) -> Result<String, Malformed> {
     match &tree.value {
         Value::Text(text) => Ok(text.trim().to_owned()),
         Value::Null => Ok(String::new()),
-        Value::List(_) | Value::Map(_) => Err(fault(&tree.place, "one value is expected here")),
+        Value::List(_) | Value::Map(_) => Err(malformed(&tree.place, "expected a single value")),
     }
 }
 
-fn number<T: FromStr + Default>(tree: &Tree) -> Result<T, Fault> {
+fn number<T: FromStr + Default>(tree: &Tree) -> Result<T, Malformed> {
     let text = text(tree)?;
     if text.is_empty() {
         return Ok(T::default());
     }
-    text.parse().map_err(|_| fault(&tree.place, format!("`{text}` is not a number that fits here")))
+    text.parse().map_err(|_| malformed(&tree.place, format!("`{text}` is not a valid number for this field")))
 }
 
-fn boolean(tree: &Tree) -> Result<bool, Fault> {
+fn boolean(tree: &Tree) -> Result<bool, Malformed> {
     match text(tree)?.as_str() {
         "true" => Ok(true),
         "false" | "" => Ok(false),
-        other => Err(fault(&tree.place, format!("`{other}` is neither `true` nor `false`"))),
+        other => Err(malformed(&tree.place, format!("expected `true` or `false`, not `{other}`"))),
     }
 }
 
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_are_read() {
+    fn yaml_and_json_are_read_alike() {
         let yaml = "\
 regions:
   900:
@@ -213,25 +212,25 @@ homeparams: {regionscore: {900: 0.5}}
     }
 
     #[test]
-    fn faults_name_their_place() {
+    fn errors_name_their_line_and_column() {
         let why = |text: &str| load_text(text).unwrap_err();
         assert_eq!(
             why("regions: {900: {regioncod: a}}"),
             "derp.yaml:1:17: `regioncod` is not a field of a region: correct or delete it"
         );
-        assert_eq!(why("regions: {x: }"), "derp.yaml:1:11: `x` is not a region id");
+        assert_eq!(why("regions: {x: }"), "derp.yaml:1:11: `x` is not a valid region id");
         assert_eq!(why("regions: [1]"), "derp.yaml:1:10: `regions` must be a map");
         assert_eq!(
             why("regions: {1: {nodes: [{hostname: a, derpport: many}]}}"),
-            "derp.yaml:1:47: `many` is not a number that fits here"
+            "derp.yaml:1:47: `many` is not a valid number for this field"
         );
         assert_eq!(
             why("regions: {1: {avoid: perhaps}}"),
-            "derp.yaml:1:22: `perhaps` is neither `true` nor `false`"
+            "derp.yaml:1:22: expected `true` or `false`, not `perhaps`"
         );
         assert_eq!(
             why("regions: {1: {nodes: [{name: a}]}}"),
-            "derp.yaml: a relay of region `1` has no host name"
+            "derp.yaml: a relay of region `1` has neither a host name nor an IP address"
         );
         assert!(why("a: 1\na: 2").starts_with("derp.yaml:2:1: duplicate"));
         assert!(

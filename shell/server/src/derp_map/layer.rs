@@ -1,4 +1,4 @@
-//! One source of relays, and how sources lie over each other.
+//! A DERP map from one source, and how several are merged.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,9 @@ use headsail_wire::derp_map::{DerpMap, DerpRegion, HomeParams};
 use headsail_wire::json;
 use serde::{Deserialize, Serialize};
 
-/// A DERP map from one source. Unlike a whole map it can take regions away: those that are null.
+use crate::config::MAX_REGION_ID;
+
+/// A DERP map from one source. Unlike the merged map it can also remove regions: those that are null.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Layer {
@@ -17,21 +19,18 @@ pub(crate) struct Layer {
     pub(crate) omit_default_regions: bool,
 }
 
-/// Clients carry the region of a peer in the 16 bits of a port.
-pub(crate) const MAX_REGION_ID: u32 = 65535;
-
 impl Layer {
-    /// Reads the JSON of a DERP map, ignoring the case of names.
+    /// Parses the JSON of a DERP map, ignoring the case of field names.
     pub(crate) fn from_json(text: &[u8]) -> Result<Layer, String> {
-        let layer: Layer = json::decode(text).map_err(|error| format!("it is not a DERP map: {error}"))?;
+        let layer: Layer = json::decode(text).map_err(|error| format!("not a DERP map: {error}"))?;
         layer.checked()
     }
 
-    /// Fills in what follows from the keys, and refuses regions that clients cannot use.
+    /// Fills in region ids and relay names that are left out, and rejects regions that clients cannot use.
     pub(crate) fn checked(mut self) -> Result<Layer, String> {
         for (id, region) in self.regions.iter_mut().flatten() {
             if *id == 0 || *id > MAX_REGION_ID {
-                return Err(format!("`{id}` is not a region id: ids are from 1 to {MAX_REGION_ID}"));
+                return Err(format!("`{id}` is not a valid region id: ids range from 1 to {MAX_REGION_ID}"));
             }
             if let Some(region) = region {
                 complete(*id, region)?;
@@ -40,7 +39,7 @@ impl Layer {
         Ok(self)
     }
 
-    /// Whether it neither gives regions nor takes any away.
+    /// Whether it neither adds nor removes a region.
     pub(crate) fn is_empty(&self) -> bool {
         self.regions.as_ref().is_none_or(BTreeMap::is_empty)
     }
@@ -48,12 +47,12 @@ impl Layer {
 
 fn complete(id: u32, region: &mut DerpRegion) -> Result<(), String> {
     if region.region_id != 0 && region.region_id != id {
-        return Err(format!("region `{id}` says of itself that it is region `{}`", region.region_id));
+        return Err(format!("region `{id}` has the `RegionID` `{}`: make them the same", region.region_id));
     }
     region.region_id = id;
     for (index, node) in region.nodes.iter_mut().enumerate() {
         if node.host_name.is_empty() && node.ipv4.is_empty() && node.ipv6.is_empty() {
-            return Err(format!("a relay of region `{id}` has no host name"));
+            return Err(format!("a relay of region `{id}` has neither a host name nor an IP address"));
         }
         node.region_id = id;
         if node.name.is_empty() {
@@ -63,7 +62,7 @@ fn complete(id: u32, region: &mut DerpRegion) -> Result<(), String> {
     Ok(())
 }
 
-/// Lays sources over each other: a later region replaces an earlier one of the same id, null removes it.
+/// Merges sources in order: a later region replaces an earlier one with the same id, and null removes it.
 pub(crate) fn merge<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> DerpMap {
     let mut map = DerpMap::default();
     for layer in layers {
@@ -107,24 +106,27 @@ mod tests {
         assert!(map.omit_default_regions);
         let node = &map.regions[&1].nodes[0];
         assert_eq!((node.name.as_str(), node.region_id, map.regions[&1].region_id), ("1-1", 1, 1));
-        // What was merged can be read again from the disk.
+        // A layer survives a round trip through the cache.
         let text = serde_json::to_string(&second).unwrap();
         assert_eq!(layer(&text), second);
     }
 
     #[test]
-    fn regions_that_clients_cannot_use_are_refused() {
+    fn regions_that_clients_cannot_use_are_rejected() {
         let refused = |text: &str| Layer::from_json(text.as_bytes()).unwrap_err();
         assert_eq!(
             refused(r#"{"Regions":{"65536":null}}"#),
-            "`65536` is not a region id: ids are from 1 to 65535"
+            "`65536` is not a valid region id: ids range from 1 to 65535"
         );
         assert_eq!(
             refused(r#"{"Regions":{"1":{"RegionID":2}}}"#),
-            "region `1` says of itself that it is region `2`"
+            "region `1` has the `RegionID` `2`: make them the same"
         );
-        assert_eq!(refused(r#"{"Regions":{"1":{"Nodes":[{}]}}}"#), "a relay of region `1` has no host name");
-        assert!(refused("<html>").starts_with("it is not a DERP map: "));
+        assert_eq!(
+            refused(r#"{"Regions":{"1":{"Nodes":[{}]}}}"#),
+            "a relay of region `1` has neither a host name nor an IP address"
+        );
+        assert!(refused("<html>").starts_with("not a DERP map: "));
         assert_eq!(layer("{}"), Layer::default());
         assert_eq!(layer(r#"{"Regions":null}"#), Layer::default());
     }

@@ -1,4 +1,4 @@
-//! Loading the map, keeping the last good one, and loading it again while the server runs.
+//! Loads the DERP map, caches the last good one on disk, and reloads it while the server runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -11,41 +11,40 @@ use headsail_wire::derp_map::{DerpMap, DerpRegion};
 use super::file;
 use super::layer::{Layer, merge};
 use crate::config::Derp;
-use crate::system::files;
+use crate::system::{fetch, files};
 
-/// Limits of one fetch.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bound on a fetched map.
 const MAX_MAP_BYTES: usize = 4 << 20;
-/// Larger files are not our cache.
+/// Bound on the cache file; a larger one was not written by us.
 const MAX_CACHE_BYTES: u64 = 64 << 20;
-/// How soon a failed fetch is tried again, at first and at most.
+/// Delay before a failed fetch is retried: the first one, and the maximum of the exponential backoff.
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 const RETRY_MOST: Duration = Duration::from_secs(600);
 
-/// Where the map comes from, with what was last seen there.
+/// The sources of the DERP map and the last good map of each.
 pub struct MapSource {
     settings: Derp,
     embedded: Option<DerpRegion>,
-    /// The last good map of each URL.
+    /// By URL.
     fetched: BTreeMap<String, Layer>,
-    /// The last good map of each file.
+    /// By file.
     read: BTreeMap<PathBuf, Layer>,
 }
 
 impl MapSource {
-    /// The sources of the settings; `embedded` is the region of our own relay. It is added unless
-    /// `automatically_add_embedded_derp_region` is off. Maps of former runs are read from the cache.
+    /// `embedded` is the region of our own relay; it is ignored if `automatically_add_embedded_derp_region` is off.
+    /// Reads the maps of earlier runs from the cache.
     pub fn new(settings: Derp, embedded: Option<DerpRegion>) -> MapSource {
         let wanted = settings.server.as_ref().is_some_and(|server| server.add_region);
         let fetched = cached(&settings);
         MapSource { embedded: embedded.filter(|_| wanted), fetched, read: BTreeMap::new(), settings }
     }
 
-    /// The map as far as this machine knows it: files, the cache, our own relay. Asks nobody, so a start need not wait.
+    /// The map from what is on this machine: map files, the cache, our own relay. Makes no request, so that startup
+    /// does not wait for the network.
     ///
     /// # Errors
-    /// A map file cannot be used; the sentence names it.
+    /// A map file is invalid; the message names it.
     pub fn local(&mut self) -> Result<DerpMap, String> {
         for path in &self.settings.paths {
             self.read.insert(path.clone(), file::load(path)?);
@@ -53,39 +52,40 @@ impl MapSource {
         Ok(self.merged())
     }
 
-    /// Loads everything again. Sources that fail keep their last good map; what is wrong, and what holds all the same, is
-    /// returned.
+    /// Reloads all sources and returns the merged map, with a message for each source that failed. A failed source
+    /// keeps its last good map.
     pub async fn refresh(&mut self) -> (DerpMap, Vec<String>) {
-        let mut faults = Vec::new();
-        let mut news = false;
+        let mut problems = Vec::new();
+        let mut changed = false;
         for url in &self.settings.urls {
-            match fetch(url).await {
-                Ok(layer) => news |= self.fetched.insert(url.clone(), layer.clone()) != Some(layer),
+            match fetch_map(url).await {
+                Ok(layer) => changed |= self.fetched.insert(url.clone(), layer.clone()) != Some(layer),
                 Err(why) => {
-                    let held = match self.fetched.contains_key(url) {
-                        true => "its last good map stays",
-                        false => "there is no earlier one",
+                    let fallback = if self.fetched.contains_key(url) {
+                        "using the last good map"
+                    } else {
+                        "there is no earlier map to fall back to"
                     };
-                    faults.push(format!("cannot fetch the DERP map `{url}`: {why}; {held}"));
+                    problems.push(format!("cannot fetch the DERP map `{url}`: {why}; {fallback}"));
                 }
             }
         }
         for path in &self.settings.paths {
             let file = path.clone();
-            match files::aside(move || file::load(&file).map_err(io::Error::other)).await {
+            match files::run_blocking(move || file::load(&file).map_err(io::Error::other)).await {
                 Ok(layer) => {
                     self.read.insert(path.clone(), layer);
                 }
-                Err(why) => faults.push(format!("{why}; what was read of it before stays")),
+                Err(why) => problems.push(format!("{why}; using the map that was last read from this file")),
             }
         }
-        if news && let Err(why) = self.keep().await {
-            faults.push(why);
+        if changed && let Err(why) = self.save_cache().await {
+            problems.push(why);
         }
-        (self.merged(), faults)
+        (self.merged(), problems)
     }
 
-    /// Later sources win.
+    /// All sources merged: URLs first, then files, then our own relay; later ones win.
     fn merged(&self) -> DerpMap {
         let urls = self.settings.urls.iter().filter_map(|url| self.fetched.get(url));
         let paths = self.settings.paths.iter().filter_map(|path| self.read.get(path));
@@ -96,32 +96,32 @@ impl MapSource {
         map
     }
 
-    async fn keep(&self) -> Result<(), String> {
+    async fn save_cache(&self) -> Result<(), String> {
         let path = &self.settings.cache;
         let failed = |why: &dyn std::fmt::Display| {
-            format!("cannot keep the DERP map in `{}` for the next start: {why}", path.display())
+            format!("cannot save the DERP map to `{}` for the next startup: {why}", path.display())
         };
         let text = serde_json::to_vec(&self.fetched).map_err(|error| failed(&error))?;
         let cache = path.clone();
-        files::aside(move || files::write_private(&cache, &text)).await.map_err(|error| failed(&error))
+        files::run_blocking(move || files::write_private(&cache, &text)).await.map_err(|error| failed(&error))
     }
 }
 
-/// The maps of former runs, of the URLs that are still configured. A damaged cache counts as none.
+/// The cached maps of the URLs that are still configured. A damaged cache counts as empty.
 fn cached(settings: &Derp) -> BTreeMap<String, Layer> {
     let urls: BTreeSet<&String> = settings.urls.iter().collect();
     let text = files::read_bounded(&settings.cache, MAX_CACHE_BYTES).unwrap_or_default();
-    let kept: BTreeMap<String, Layer> = serde_json::from_str(&text).unwrap_or_default();
-    kept.into_iter()
+    let all: BTreeMap<String, Layer> = serde_json::from_str(&text).unwrap_or_default();
+    all.into_iter()
         .filter(|(url, _)| urls.contains(url))
         .filter_map(|(url, layer)| Some((url, layer.checked().ok()?)))
         .filter(|(_, layer)| !layer.is_empty())
         .collect()
 }
 
-/// Fetches the map at once, then every `update_every` if that is set, and hands over each one that differs from the
-/// last; `known` is what the caller has from [`MapSource::local`]. While a source fails it is tried again sooner, with
-/// growing pauses, even without automatic updates until each has answered once. Ends when nothing remains to be done.
+/// Reloads the map at once, then every `update_every` if that is set, and calls `publish` with each map that differs
+/// from the one before; `known` is the map from [`MapSource::local`]. After a failure it retries with exponential
+/// backoff; without automatic updates it does so until one round has succeeded, and then returns.
 pub async fn refresh_loop<F: Future<Output = ()>>(
     mut source: MapSource,
     mut known: DerpMap,
@@ -133,76 +133,39 @@ pub async fn refresh_loop<F: Future<Output = ()>>(
     }
     let mut retry = RETRY_FIRST;
     loop {
-        let (mut map, mut faults) = source.refresh().await;
+        let (mut map, mut problems) = source.refresh().await;
         if map.regions.is_empty() && !known.regions.is_empty() {
-            faults.push("the DERP maps name no relay any more".to_owned());
+            problems.push("the DERP maps no longer contain any relay; using the previous map".to_owned());
             map.clone_from(&known);
         }
-        for fault in &faults {
-            tracing::warn!("{fault}");
+        for problem in &problems {
+            tracing::warn!("{problem}");
         }
-        if map.regions.is_empty() && !faults.is_empty() {
+        if map.regions.is_empty() && !problems.is_empty() {
             tracing::warn!(
-                "there is no relay, and without one clients do not finish `tailscale up`: let this server reach \
-                 `derp.urls`, or set `derp.server.enabled`"
+                "no relay is available, and without one `tailscale up` does not complete: make sure that this server can \
+                 reach `derp.urls`, or enable its own relay with `derp.server.enabled`"
             );
         }
         if map != known {
-            tracing::info!(regions = map.regions.len(), "the DERP map changed");
+            tracing::info!(regions = map.regions.len(), "the DERP map was updated");
             known.clone_from(&map);
             publish(map).await;
         }
-        let pause = match (faults.is_empty(), every) {
+        let pause = match (problems.is_empty(), every) {
             (true, None) => return,
             (true, Some(every)) => every,
             (false, every) => retry.min(every.unwrap_or(retry)),
         };
-        retry = if faults.is_empty() { RETRY_FIRST } else { (retry * 2).min(RETRY_MOST) };
+        retry = if problems.is_empty() { RETRY_FIRST } else { (retry * 2).min(RETRY_MOST) };
         tokio::time::sleep(pause).await;
     }
 }
 
-async fn fetch(url: &str) -> Result<Layer, String> {
-    let mut response = client()?.get(url).send().await.map_err(|error| explained(&error))?;
-    if !response.status().is_success() {
-        return Err(format!("the server answered {}", response.status()));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| explained(&error))? {
-        if body.len() + chunk.len() > MAX_MAP_BYTES {
-            return Err(format!("it is larger than {MAX_MAP_BYTES} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let layer = Layer::from_json(&body)?;
-    // Any JSON object reads as a map, an apology for an overload too.
-    if layer.is_empty() { Err("it is not a DERP map: it names no region".to_owned()) } else { Ok(layer) }
-}
-
-/// A client for one fetch: they are hours apart, so nothing is kept open.
-fn client() -> Result<reqwest::Client, String> {
-    crate::tls::install_provider();
-    let builder = || {
-        reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(FETCH_TIMEOUT)
-            .user_agent(concat!("headsail/", env!("CARGO_PKG_VERSION")))
-    };
-    if let Ok(client) = builder().build() {
-        return Ok(client);
-    }
-    // Small images have no roots of their own, and the library then refuses: those of Mozilla serve instead.
-    let tls = crate::tls::public_client_config().map_err(|error| error.to_string())?;
-    builder().tls_backend_preconfigured(tls).build().map_err(|error| explained(&error))
-}
-
-/// The innermost cause, without the URL: that is named already.
-fn explained(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    if error.is_timeout() { "it took too long".to_owned() } else { cause.to_string() }
+async fn fetch_map(url: &str) -> Result<Layer, String> {
+    let layer = Layer::from_json(&fetch::get(url, MAX_MAP_BYTES).await?)?;
+    // Any JSON object decodes as a map, including an error document such as `{"message": "rate limited"}`.
+    if layer.is_empty() { Err("not a DERP map: it has no regions".to_owned()) } else { Ok(layer) }
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ mod tests {
             let text = format!(r#"{{"hosts": {{"h": "10.0.0.{n}"}}}}"#);
             let mut zero = |buffer: &mut [u8]| buffer.fill(7);
             let mut env = Env { now: Time::from_secs(1_000_000), rng: &mut zero };
-            let changes = decide(&now, Command::SetPolicy { text, kept: true }, &mut env);
+            let changes = decide(&now, &Command::SetPolicy { text, kept: true }, &mut env);
             let then = now.clone();
             Arc::make_mut(&mut now).apply(&changes.unwrap_or_else(|r| panic!("{}", r.text())));
             policies.push(Arc::downgrade(now.access().engine().policy()));

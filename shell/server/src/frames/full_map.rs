@@ -152,7 +152,7 @@ mod tests {
 
     fn run(t: &mut Tailnet, command: Command) {
         let mut zero = |buffer: &mut [u8]| buffer.fill(7);
-        let changes = decide(t, command, &mut Env { now: Time::from_secs(1_000_000), rng: &mut zero });
+        let changes = decide(t, &command, &mut Env { now: Time::from_secs(1_000_000), rng: &mut zero });
         t.apply(&changes.unwrap_or_else(|r| panic!("{}", r.text())));
     }
 

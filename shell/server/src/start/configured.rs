@@ -1,4 +1,4 @@
-//! What is configured from outside and followed while the server runs: relays and extra DNS records.
+//! Configuration that may change while the server runs: the DERP map and the extra DNS records.
 
 use std::io;
 use std::sync::Arc;
@@ -12,17 +12,18 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::clerk::Clerk;
-use crate::config::Settings;
+use crate::config::Config;
 use crate::derp_map::{self, MapSource};
 use crate::dns;
 use crate::start::sockets::forever;
 
-/// Follows the DERP maps, of which `known` is what the server has begun with, and the file of extra records.
+/// Spawns tasks that bring changes of the DERP map and of the extra records file into the tailnet's settings. `known`
+/// is the DERP map at startup.
 pub(crate) fn follow(
     clerk: &Clerk,
     derp: MapSource,
     known: DerpMap,
-    settings: &Settings,
+    settings: &Config,
     tasks: &mut JoinSet<io::Result<()>>,
 ) {
     let editor = Editor::new(clerk.clone());
@@ -45,8 +46,8 @@ pub(crate) fn follow(
     }
 }
 
-/// Edits the settings of the tailnet, which are replaced as a whole: one edit begins where the one before has ended, or
-/// two at once would lose one.
+/// Edits the settings of the tailnet. They are replaced as a whole, so edits take turns: two concurrent ones would
+/// otherwise lose one.
 #[derive(Clone)]
 struct Editor {
     clerk: Clerk,
@@ -62,7 +63,7 @@ impl Editor {
         let _turn = self.turn.lock().await;
         let mut next = TailnetSettings::clone(self.clerk.snapshot().settings());
         edit(&mut next);
-        // Settings are in memory alone and nothing refuses them: the only failure is a server that has stopped.
+        // Settings are kept in memory only and are never rejected: this fails only once the server has stopped.
         let _ = self.clerk.submit(Actor::File("configuration".into()), Command::Configure(Arc::new(next))).await;
     }
 }

@@ -1,4 +1,4 @@
-//! From a command line to a running server, and back: what is put together, opened, greeted with, and rehearsed.
+//! Startup and shutdown: assembling the server, opening its sockets, the welcome text, and the dry run of `configtest`.
 
 mod configured;
 pub mod rehearse;

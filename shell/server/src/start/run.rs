@@ -1,4 +1,4 @@
-//! From settings to a running server: the only place where its parts are put together.
+//! From the configuration to a running server: the only place where its parts are assembled.
 
 use std::future::Future;
 use std::io::{self, IsTerminal};
@@ -12,7 +12,7 @@ use headsail_store::sqlite::SqliteStore;
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::commit::Loaded;
-use headsail_tailnet::model::settings::{Allocation, Settings as TailnetSettings};
+use headsail_tailnet::model::settings::{GRACE_MILLIS, Settings as TailnetSettings};
 use headsail_tailnet::tailnet::{Tailnet, revive};
 use headsail_wire::derp_map::DerpMap;
 use headsail_wire::dns::DnsConfig;
@@ -23,7 +23,7 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::app::{App, Process, TailnetService};
 use crate::clerk::Clerk;
-use crate::config::{self, Settings, Source};
+use crate::config::{self, Config, Source};
 use crate::derp_map::MapSource;
 use crate::relay::{Admission, Relay};
 use crate::start::ServeError;
@@ -34,34 +34,33 @@ use crate::system::{clock, files, keys};
 use crate::tls::{self, Certificates};
 use crate::{dns, http, listen, policy_file};
 
-/// How long a node counts as online after its stream has ended.
-const GRACE_MILLIS: i64 = 5_000;
-/// How long a polite stop waits for its last write.
+/// How long a graceful shutdown waits for the last commit.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Lines of the log that wait for a reader at most.
+/// Bound on log lines that wait to be written.
 const LOG_LINES: usize = 16_384;
-/// Open files that the server asks the system for.
+/// The limit on open files that the server asks the system for.
 const OPEN_FILES: u64 = 65_536;
-/// Open files that are not for connections: the database, listeners, the command line, what is fetched and read again.
+/// Open files that are reserved for everything but connections: the database, listeners, the command line, files and
+/// URLs that are reloaded.
 const KEPT_FILES: u64 = 128;
 
-/// Why a server did not start, or stopped without being told to.
+/// Why a server did not start, or stopped without being asked to.
 #[derive(Debug)]
 pub struct Ended {
-    /// In words for the operator.
+    /// A message for the administrator.
     pub why: String,
-    /// Whether the log has it: whoever collects JSON reads nothing else.
+    /// Whether it was logged. With JSON logs it is, because log collectors read nothing else.
     pub logged: bool,
 }
 
-/// Runs the server until it is told to stop.
+/// Runs the server until it receives SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Whatever forbids a start.
+/// The server could not start, or a part of it failed.
 pub async fn serve(source: Source) -> Result<(), Ended> {
     let env = config::process_env();
     let (log, loaded) = config::load_with_log(&source, &env);
-    // Dropped last: what waits to be written is written then, if anybody reads it.
+    // Dropped last, which flushes the lines that wait to be written.
     let _writer = start_log(&log);
     let served = match loaded {
         Ok(settings) => run(settings).await,
@@ -77,7 +76,7 @@ pub async fn serve(source: Source) -> Result<(), Ended> {
     })
 }
 
-async fn run(mut settings: Settings) -> Result<(), ServeError> {
+async fn run(mut settings: Config) -> Result<(), ServeError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -110,7 +109,7 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
     if let Some(row) = policy {
         tailnet.apply(&[Change::Policy(Arc::new(row))]);
     }
-    let clerk = Clerk::start(tailnet, store).map_err(|e| format!("could not start a thread for the clerk: {e}"))?;
+    let clerk = Clerk::start(tailnet, store).map_err(|e| format!("could not start the clerk thread: {e}"))?;
     let relay = relay_key.map(|key| Relay::new(*key.bytes(), admission(&settings, &clerk)));
     let app = App {
         process: Arc::new(Process { noise, relay: relay.clone() }),
@@ -141,7 +140,7 @@ async fn run(mut settings: Settings) -> Result<(), ServeError> {
     })
     .await;
     if tokio::time::timeout(STOP_TIMEOUT, clerk.stop(Command::Shutdown)).await.is_err() {
-        tracing::warn!("the database did not close in time; what was acknowledged is saved");
+        tracing::warn!("the database did not close in time; all acknowledged changes are saved");
     } else {
         tracing::info!("stopped");
     }
@@ -154,24 +153,21 @@ fn make_data_dir(dir: &Path) -> Result<(), ServeError> {
     files::private_dir(dir).map_err(|e| format!("cannot use the data directory `{shown}`: {e}"))?;
     if let Some(mode) = files::open_to_others(dir) {
         tracing::warn!(
-            "others may replace keys in the data directory `{shown}` (mode {mode:04o}): `chmod 700 {shown}`"
+            "other users can replace keys in the data directory `{shown}` (mode {mode:04o}): run `chmod 700 {shown}`"
         );
     }
     Ok(())
 }
 
-/// The certificates of files, or one made here for every name and address that clients may use.
-fn certificates(
-    settings: &Settings,
-    relay_key: Option<&PrivateKey>,
-) -> Result<Arc<Certificates>, ServeError> {
+/// The configured certificate, or a self-signed one for every name and address that clients may use.
+fn certificates(settings: &Config, relay_key: Option<&PrivateKey>) -> Result<Arc<Certificates>, ServeError> {
     let relay = relay_key.map(|k| headsail_derp::Identity::new(*k.bytes()).public());
     let names = tls::certificate_names(&settings.server_url.host, &config::private_addresses());
     Ok(Certificates::open(&settings.certificate, &names, relay.as_ref().map(NodeKey::bytes))?)
 }
 
-/// Starts the log. It is written by a thread of its own, and lines that nobody takes are dropped: a pipe that is full must
-/// hold up neither the clerk nor a stop.
+/// Starts the log. A thread of its own writes it; if nothing reads the log (a full pipe, say), lines are dropped rather
+/// than blocking the clerk or the shutdown.
 fn start_log(log: &config::Log) -> WorkerGuard {
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).lossy(true).finish(io::stderr());
@@ -179,15 +175,15 @@ fn start_log(log: &config::Log) -> WorkerGuard {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(log.level.as_str()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // What the library says of its own failures it says with a macro that panics where standard error is closed or full.
+    // The library reports its own failures with a macro that panics if standard error is closed or full.
     let builder = builder.with_ansi(colours).log_internal_errors(false);
-    // A second start in one process, as in tests, keeps the first log.
+    // If a log was started in this process before, as in tests, that one stays.
     let _ = if log.json { builder.json().try_init() } else { builder.compact().try_init() };
     guard
 }
 
-/// Every stream and every relay client is an open file; the usual limit of 1024 is soon reached. Gives the limit that
-/// holds from now on.
+/// Raises the limit on open files and returns the one in effect. Every stream and every relay client is an open file,
+/// and the usual limit of 1024 is soon reached.
 fn raise_open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -199,19 +195,19 @@ fn raise_open_files() -> u64 {
     match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }) {
         Ok(()) => wanted,
         Err(error) => {
-            tracing::warn!("the limit of open files stays at {now}: {error}");
+            tracing::warn!("cannot raise the limit on open files, which stays at {now}: {error}");
             now
         }
     }
 }
 
-/// Connections at once, where so many files may be open: none is accepted that would leave no file for anything else.
+/// The bound on concurrent connections that leaves enough open files for everything else.
 fn connections(open_files: u64) -> usize {
     let kept = KEPT_FILES.min(open_files / 2);
     usize::try_from((open_files - kept).min(OPEN_FILES)).unwrap_or(1).max(1)
 }
 
-/// Memory as the store has it; whoever was connected has the grace to come back.
+/// The tailnet from the rows of the store. Nodes that were connected get the grace period to reconnect.
 fn restore(loaded: &Loaded, settings: TailnetSettings) -> Tailnet {
     let grace = settings.grace_millis;
     let mut tailnet = Tailnet::of(Arc::new(settings), loaded);
@@ -222,16 +218,13 @@ fn restore(loaded: &Loaded, settings: TailnetSettings) -> Tailnet {
     tailnet
 }
 
-fn tailnet_settings(s: &Settings, derp: DerpMap, dns: DnsConfig) -> TailnetSettings {
+fn tailnet_settings(s: &Config, derp: DerpMap, dns: DnsConfig) -> TailnetSettings {
     let secs = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
     TailnetSettings {
         base_domain: s.dns.base_domain.clone(),
         v4: s.prefixes.v4,
         v6: s.prefixes.v6,
-        allocation: match s.prefixes.allocation {
-            config::Allocation::Sequential => Allocation::Sequential,
-            config::Allocation::Random => Allocation::Random,
-        },
+        allocation: s.prefixes.allocation,
         dns: Arc::new(dns),
         user_names: s.dns.user_names,
         policy_domains: s.policy_domains.clone(),
@@ -246,14 +239,14 @@ fn tailnet_settings(s: &Settings, derp: DerpMap, dns: DnsConfig) -> TailnetSetti
     }
 }
 
-/// Who may use the relay: everyone, or the nodes that are registered here.
-fn admission(settings: &Settings, clerk: &Clerk) -> Admission {
+/// Who may use the relay: everyone, or only registered nodes.
+fn admission(settings: &Config, clerk: &Clerk) -> Admission {
     let verify = settings.derp.server.as_ref().is_some_and(|d| d.verify_clients);
     let clerk = clerk.clone();
     Arc::new(move |key| !verify || clerk.snapshot().node_by_key(&NodeKey::from_bytes(*key)).is_some())
 }
 
-/// The DNS settings at the start, with the records of a file where one is named.
+/// The DNS settings at startup, including the records of the extra records file.
 fn first_dns(settings: &config::Dns) -> Result<DnsConfig, ServeError> {
     let mut dns = dns::config(settings);
     if let Some(path) = &settings.extra_records_path {
@@ -262,7 +255,7 @@ fn first_dns(settings: &config::Dns) -> Result<DnsConfig, ServeError> {
     Ok(dns)
 }
 
-/// Ends the relay connections of nodes that are gone.
+/// Closes the relay connections of deleted nodes.
 async fn expel_deleted(relay: Relay, clerk: Clerk) -> io::Result<()> {
     let mut snapshots = clerk.follow();
     let mut then = clerk.snapshot();
@@ -276,7 +269,7 @@ async fn expel_deleted(relay: Relay, clerk: Clerk) -> io::Result<()> {
     Ok(())
 }
 
-/// What a hang-up signal asks for: policy and certificate are read again.
+/// Reloads the policy and the certificate, on SIGHUP.
 async fn reload(clerk: &Clerk, certificates: Option<&Arc<Certificates>>, policy: Option<&Path>) {
     if let Some(certificates) = certificates {
         certificates.reload().await;
@@ -304,12 +297,11 @@ async fn until_told_to_stop<F: Future<Output = ()>>(
     }
 }
 
-/// Waits until a part of the server fails. That ends the server: whoever supervises it starts another, which half a server
-/// would be in the way of.
+/// Waits until a part of the server fails. That ends the server, so that the service manager can restart it as a whole.
 async fn failure(clerk: &Clerk, tasks: &mut JoinSet<io::Result<()>>) -> ServeError {
     loop {
         tokio::select! {
-            () = clerk.ended() => return "the clerk has ended, and nothing can be changed any more".into(),
+            () = clerk.ended() => return "the clerk thread has ended, so no change can be saved".into(),
             Some(ended) = tasks.join_next() => match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return format!("a listener failed: {error}").into(),
@@ -320,11 +312,11 @@ async fn failure(clerk: &Clerk, tasks: &mut JoinSet<io::Result<()>>) -> ServeErr
 }
 
 fn stopping(signal: &str) -> Result<(), ServeError> {
-    tracing::info!("stopping, because of {signal}");
+    tracing::info!("received {signal}, shutting down");
     Ok(())
 }
 
-fn store_options(settings: &Settings) -> headsail_store::sqlite::Options {
+fn store_options(settings: &Config) -> headsail_store::sqlite::Options {
     headsail_store::sqlite::Options {
         write_ahead_log: settings.database.write_ahead_log,
         wal_autocheckpoint: settings.database.wal_autocheckpoint,
@@ -338,7 +330,7 @@ mod tests {
     use crate::testing;
 
     #[test]
-    fn connections_leave_files_for_everything_else() {
+    fn the_connection_limit_leaves_open_files_for_everything_else() {
         assert_eq!(connections(1024), 896);
         assert_eq!(connections(100), 50);
         assert_eq!(connections(u64::MAX), 65_536);
@@ -357,6 +349,6 @@ mod tests {
         assert!(failure(&tailnet.clerk, &mut tasks).await.to_string().contains("a listener failed"));
         tasks.spawn(std::future::pending());
         tailnet.clerk.stop(Command::Shutdown).await;
-        assert!(failure(&tailnet.clerk, &mut tasks).await.to_string().contains("the clerk has ended"));
+        assert!(failure(&tailnet.clerk, &mut tasks).await.to_string().contains("the clerk thread has ended"));
     }
 }

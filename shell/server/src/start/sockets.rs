@@ -1,4 +1,4 @@
-//! What the server listens on: bound before anything is served, so that a taken port stops the start.
+//! The sockets of the server. All are bound before anything is served, so that a port in use prevents startup.
 
 use std::fs::Permissions;
 use std::future::Future;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
-use crate::config::{ListenAddr, Listeners, Settings};
+use crate::config::{Config, ListenAddr, Listeners};
 use crate::derp_map::{self, RelayAddress};
 use crate::http;
 use crate::http::metrics;
@@ -25,12 +25,13 @@ use crate::start::ServeError;
 use crate::system::files;
 use crate::tls::{self, Certificates};
 
-/// Connections to the metrics at once. They count apart, so that clients in great numbers don't hide what is wrong.
-const FOR_METRICS: usize = 16;
-/// How many ports are tried where one is taken and may move.
+/// Bound on concurrent connections to the metrics. They have a limit of their own, so that metrics stay available when
+/// clients use up theirs.
+const METRICS_CONNECTIONS: usize = 16;
+/// How many ports are tried, the configured one included, if another port may be used.
 const PORTS_TO_TRY: u16 = 20;
 
-/// Everything that is bound before anything is served.
+/// All bound sockets.
 pub(crate) struct Sockets {
     http: Vec<TcpListener>,
     pub tls: Vec<TcpListener>,
@@ -39,9 +40,9 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds all listeners; where a port of the built-in defaults is taken the next free one is used, and the settings
-    /// say so.
-    pub async fn open(settings: &mut Settings) -> Result<Sockets, ServeError> {
+    /// Binds all listeners. With the built-in defaults, uses the next free port if one is taken, and updates
+    /// `server_url` accordingly.
+    pub async fn open(settings: &mut Config) -> Result<Sockets, ServeError> {
         let moves = settings.listeners.ports_may_move;
         let mut held = Held::find();
         let mut sockets = Sockets { http: Vec::new(), tls: Vec::new(), stun: Vec::new(), metrics: None };
@@ -54,7 +55,7 @@ impl Sockets {
             sockets.http.push(listener);
         }
         if let Some(addr) = settings.listeners.tls.clone() {
-            // Own certificate files make `listen_addr` speak TLS.
+            // Certificate files make `listen_addr` serve TLS.
             let key = if settings.listeners.http.is_some() { "tls_listen_addr" } else { "listen_addr" };
             sockets.tls.push(held.take_or_bind(&addr, key, moves).await?);
         }
@@ -69,19 +70,19 @@ impl Sockets {
             sockets.stun =
                 first_free(addr, moves, async |candidate| stun::bind(candidate)).await.map_err(|error| {
                     format!(
-                        "cannot answer STUN on `{addr}`: {}",
+                        "cannot listen for STUN on `{addr}`: {}",
                         advice(&error, "derp.server.stun_listen_addr")
                     )
                 })?;
         }
-        held.warn_of_the_rest();
+        held.warn_of_unused();
         Ok(sockets)
     }
 
-    /// The region of our own relay, at the ports that were really bound.
-    pub fn relay_region(&self, settings: &Settings, pin: Option<String>) -> Option<DerpRegion> {
+    /// The DERP region of the embedded relay, with the ports that were actually bound.
+    pub fn relay_region(&self, settings: &Config, pin: Option<String>) -> Option<DerpRegion> {
         let server = settings.derp.server.as_ref()?;
-        // A listener on port 443 for lost clients may be there besides, and is not for the relay.
+        // Not the extra listener on port 443, which exists only for clients that reconnect.
         let tls = settings
             .listeners
             .tls
@@ -94,12 +95,12 @@ impl Sockets {
         Some(derp_map::embedded_region(server, &RelayAddress::of(settings, tls, stun, pin)))
     }
 
-    /// Serves on all of them; `connections` is how many there may be at once.
+    /// Spawns the tasks that serve all sockets, with at most `connections` concurrent client connections.
     pub fn serve(
         self,
         connections: usize,
         app: &App,
-        settings: &Settings,
+        settings: &Config,
         certificates: Option<&Arc<Certificates>>,
         tasks: &mut JoinSet<io::Result<()>>,
     ) -> Result<(), ServeError> {
@@ -120,8 +121,9 @@ impl Sockets {
         }
         let counts = Arc::new(stun::Counts::default());
         if let Some(listener) = self.metrics {
-            tracing::info!("showing metrics on {}", listener.local_addr()?);
-            let service = Service::new(metrics::routes(app.clone(), counts.clone()), None, FOR_METRICS);
+            tracing::info!("serving metrics on {}", listener.local_addr()?);
+            let service =
+                Service::new(metrics::routes(app.clone(), counts.clone()), None, METRICS_CONNECTIONS);
             tasks.spawn(forever(listen::accept(listener, Tls::No, service)));
         }
         for socket in self.stun {
@@ -132,8 +134,8 @@ impl Sockets {
     }
 }
 
-/// TCP listeners that a service manager holds for us (systemd.socket(5)): while the server restarts, or after it crashed,
-/// clients wait in their queue instead of being refused.
+/// TCP listeners that a service manager holds for us (systemd.socket(5)): while the server restarts, clients wait in
+/// their backlog instead of being refused.
 struct Held(Vec<TcpListener>);
 
 impl Held {
@@ -146,14 +148,14 @@ impl Held {
                 TcpListener::from_std(listener).ok()
             }
             Err(error) => {
-                tracing::warn!("socket {index} of the service manager is of no use here: {error}");
+                tracing::warn!("cannot use socket {index} of the service manager: {error}");
                 None
             }
         });
         Held(listeners.collect())
     }
 
-    /// The listener that is held at this port, or a new one.
+    /// The listener that is held for this port, or a new one.
     async fn take_or_bind(
         &mut self,
         addr: &ListenAddr,
@@ -172,27 +174,27 @@ impl Held {
         Some(self.0.swap_remove(self.0.iter().position(at_port)?))
     }
 
-    fn warn_of_the_rest(self) {
+    fn warn_of_unused(self) {
         for addr in self.0.iter().filter_map(|l| l.local_addr().ok()) {
-            tracing::warn!("the service manager holds `{addr}`, and nothing is configured to listen there");
+            tracing::warn!("the service manager passed a socket for `{addr}`, but no setting uses that port");
         }
     }
 }
 
-/// A task that never ends by itself, in the shape of one that may fail.
+/// Adapts a task that never ends to the type of tasks that can fail.
 pub(crate) async fn forever(task: impl Future<Output = ()>) -> io::Result<()> {
     task.await;
     Ok(())
 }
 
-/// What `bind` makes of the first address that it can have; where `may_move`, also at one of the next ports. The error is
-/// that of the configured port.
+/// Binds the first address that is free, with `may_move` also on one of the next ports. The error is that of the
+/// configured port.
 async fn first_free<T>(
     addr: &ListenAddr,
     may_move: bool,
     bind: impl AsyncFn(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for step in 0..if may_move { PORTS_TO_TRY } else { 1 } {
         let Some(port) = addr.port.checked_add(step) else { break };
         for candidate in addr.with_port(port).candidates()? {
@@ -206,22 +208,24 @@ async fn first_free<T>(
     Err(failure)
 }
 
-/// Why a place can't be had that the setting `key` names, and what to do about it.
+/// Why the address in the setting `key` cannot be bound, and what to do about it.
 fn advice(error: &io::Error, key: &str) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => format!("in use; stop the program that has it, or set `{key}`"),
+        io::ErrorKind::AddrInUse => {
+            format!("the address is in use; stop the program that uses it, or change `{key}`")
+        }
         io::ErrorKind::AddrNotAvailable => {
-            format!("this machine has no such address; give it one, or set `{key}`")
+            format!("this machine does not have that address; add it, or change `{key}`")
         }
         io::ErrorKind::PermissionDenied => format!(
-            "the system forbids it; allow ports below 1024 with `CAP_NET_BIND_SERVICE`, or set `{key}`"
+            "permission denied; allow ports below 1024 with `CAP_NET_BIND_SERVICE`, or change `{key}`"
         ),
-        _ => format!("{error}; set `{key}`"),
+        _ => format!("{error}; change `{key}`"),
     }
 }
 
-/// Clients redial a name or a public address on port 443 only. Without the right to listen there they stay away after
-/// the first outage, so the operator must know.
+/// After an outage, clients reconnect to a name or a public address on port 443 only. If we cannot listen there, they
+/// stay offline, so the administrator must know.
 async fn bind_443(held: &mut Held, listeners: &Listeners) -> Option<TcpListener> {
     let host = listeners.http.as_ref().map_or(String::new(), |h| h.host.clone());
     let addr = ListenAddr { host, port: 443 };
@@ -229,26 +233,26 @@ async fn bind_443(held: &mut Held, listeners: &Listeners) -> Option<TcpListener>
         Ok(listener) => Some(listener),
         Err(error) => {
             tracing::warn!(
-                "{error}; clients that lose this server will look for it with TLS on port 443 and not come back: \
-                 allow port 443, put a TLS proxy there, or use a private address as server_url"
+                "{error}. After an outage, clients reconnect only through TLS on port 443, and will stay offline: \
+                 allow port 443, run a TLS proxy there, or use a private address in `server_url`"
             );
             None
         }
     }
 }
 
-/// The socket of the command line on this machine.
+/// The unix socket on which the command line reaches the server.
 pub(crate) struct LocalSocket {
     path: PathBuf,
-    /// Device and number of the file: it may be another server's by the time this one stops.
+    /// Device and inode number, to tell whether another server has replaced the file by the time this one stops.
     file: (u64, u64),
 }
 
 impl LocalSocket {
-    /// Listens there, in place of a socket that a server has left over.
+    /// Opens the socket, replacing one that a crashed server left behind.
     ///
     /// # Errors
-    /// Another server answers there, or something else than a socket lies there: it is left alone.
+    /// Another server listens there, or the file is not a socket. It is then left alone.
     pub fn open(path: &Path, mode: u32) -> Result<(LocalSocket, UnixListener), ServeError> {
         let failed = |e: io::Error| format!("cannot open the socket `{}`: {e}", path.display());
         if let Some(dir) = path.parent().filter(|d| !d.exists()) {
@@ -256,11 +260,11 @@ impl LocalSocket {
         }
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
-                let text = "there is a file that is no socket; set `unix_socket` to another path";
+                let text = "the file exists and is not a socket; set `unix_socket` to another path";
                 return Err(failed(io::Error::other(text)).into());
             }
             Ok(_) if UnixStream::connect(path).is_ok() => {
-                let text = "another server answers there; set `unix_socket` to another path";
+                let text = "another server is listening on it; set `unix_socket` to another path";
                 return Err(failed(io::Error::other(text)).into());
             }
             Ok(_) => std::fs::remove_file(path).map_err(failed)?,
@@ -272,11 +276,11 @@ impl LocalSocket {
         Ok((LocalSocket { path: path.to_owned(), file: (found.dev(), found.ino()) }, listener))
     }
 
-    /// Takes it away, if it is still ours.
+    /// Deletes the file, if it is still ours.
     pub fn remove(&self) {
         let ours = |m: std::fs::Metadata| (m.dev(), m.ino()) == self.file;
         if std::fs::symlink_metadata(&self.path).is_ok_and(ours) {
-            // A file that stays is taken away by the next start.
+            // A file that remains is replaced at the next startup.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -287,20 +291,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_taken_port_is_named_as_configured_with_what_to_do() {
+    async fn a_port_in_use_is_an_error_that_names_the_setting_unless_ports_may_move() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = ListenAddr { host: "127.0.0.1".into(), port: taken.local_addr().unwrap().port() };
         let mut held = Held(Vec::new());
         let error = held.take_or_bind(&addr, "listen_addr", false).await.unwrap_err().to_string();
-        let told =
-            format!("cannot listen on `{addr}`: in use; stop the program that has it, or set `listen_addr`");
-        assert_eq!(error, told);
+        let expected = format!(
+            "cannot listen on `{addr}`: the address is in use; stop the program that uses it, or change `listen_addr`"
+        );
+        assert_eq!(error, expected);
         let moved = held.take_or_bind(&addr, "listen_addr", true).await.unwrap();
         assert_ne!(moved.local_addr().unwrap().port(), addr.port);
     }
 
     #[tokio::test]
-    async fn the_failure_is_that_of_the_configured_port() {
+    async fn the_error_is_that_of_the_configured_port() {
         let addr = ListenAddr { host: "127.0.0.1".into(), port: 65_530 };
         let tried = std::cell::RefCell::new(Vec::new());
         let failed = first_free(&addr, true, async |candidate: SocketAddr| {
@@ -311,15 +316,15 @@ mod tests {
         assert_eq!(tried.into_inner(), (65_530..=65_535).collect::<Vec<_>>());
     }
 
-    #[tokio::test]
-    async fn names_without_an_address_and_odd_faults_name_the_setting() {
-        for (kind, told) in [
-            (io::ErrorKind::AddrNotAvailable, "no such address"),
+    #[test]
+    fn every_advice_names_the_setting() {
+        for (kind, expected) in [
+            (io::ErrorKind::AddrNotAvailable, "does not have that address"),
             (io::ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE"),
             (io::ErrorKind::OutOfMemory, "out of memory"),
         ] {
             let text = advice(&kind.into(), "tls_listen_addr");
-            assert!(text.contains(told) && text.ends_with("set `tls_listen_addr`"), "{text}");
+            assert!(text.contains(expected) && text.ends_with("change `tls_listen_addr`"), "{text}");
         }
     }
 }

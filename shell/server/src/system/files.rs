@@ -1,5 +1,5 @@
-//! Files that only the server may read, written so that a crash leaves the old content or the new one; and files that are
-//! watched while it runs.
+//! Files that only the server may read, replaced atomically so that a crash leaves either the old or the new content;
+//! and files that are watched for changes.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,13 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// How old a change must be before a file's time tells every further one: clocks of file systems are coarse.
+/// File system timestamps are coarse: two changes in quick succession may get the same one. Only when the last change
+/// is older than this does an unchanged timestamp prove that the file is unchanged.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
-/// Makes a directory and the missing ones above it, all with mode 0700. Existing ones keep their mode.
+/// Creates a directory and its missing parents, all with mode 0700. Existing directories keep their mode.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// Those of the file system.
 pub fn private_dir(dir: &Path) -> io::Result<()> {
     if dir.as_os_str().is_empty() {
         return Ok(());
@@ -23,23 +24,24 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-/// The mode of a directory in which others than its owner may put and replace files.
+/// The mode of a directory if users other than its owner may create and replace files in it.
 pub fn open_to_others(dir: &Path) -> Option<u32> {
     let mode = fs::metadata(dir).ok()?.mode() & 0o777;
     (mode & 0o022 != 0).then_some(mode)
 }
 
-/// Replaces a file: a new one with mode 0600 is written beside it, flushed to the disk and renamed over it.
+/// Replaces a file atomically: writes a new file with mode 0600 beside it, flushes that to disk and renames it into
+/// place.
 ///
 /// # Errors
-/// Whatever the file system says; the old file is then untouched.
+/// Those of the file system. The old file is then unchanged.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let fresh = path.with_file_name(name);
     let written = write_fresh(&fresh, content).and_then(|()| fs::rename(&fresh, path));
     if let Err(error) = written {
-        // The name carries our process id, so what is left over is ours.
+        // The name contains our process id, so the leftover is ours.
         let _ = fs::remove_file(&fresh);
         return Err(error);
     }
@@ -56,7 +58,7 @@ fn write_fresh(path: &PathBuf, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A rename lasts only when its directory is on the disk.
+/// A rename is durable only once its directory has been flushed.
 fn flush_dir(path: &Path) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()
@@ -65,7 +67,7 @@ fn flush_dir(path: &Path) -> io::Result<()> {
 /// Reads a text file of at most `limit` bytes.
 ///
 /// # Errors
-/// Whatever the file system says; a larger file or one that is not UTF-8 is `InvalidData`.
+/// Those of the file system; `InvalidData` if the file is larger or not UTF-8.
 pub fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(limit.saturating_add(1)).read_to_string(&mut text)?;
@@ -75,45 +77,46 @@ pub fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// Does what waits for a disk beside the tasks that serve.
+/// Runs blocking `work` on a thread of its own, so that it does not hold up the tasks that serve clients.
 ///
 /// # Errors
 /// Those of `work`, or that it panicked.
-pub async fn aside<T: Send + 'static>(
+pub async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-/// A file that may change while the server runs, and what was last seen of it.
+/// Watches a file by polling: remembers what the last poll found.
 #[derive(Clone)]
 pub struct Watch {
     path: PathBuf,
     limit: u64,
-    /// `None` where the last look failed, so that the next one reads again.
-    seen: Option<Stamp>,
-    content: Option<Vec<u8>>,
-    /// Why the last look failed, so that it is said once.
-    complaint: Option<String>,
+    /// `None` after a failed read, so that the next poll reads the file again.
+    stamp: Option<Stamp>,
+    /// Hash of the content.
+    digest: Option<Vec<u8>>,
+    /// Why the last read failed, so that each error is reported once.
+    last_error: Option<String>,
 }
 
 impl Watch {
-    /// Watches a text file of at most `limit` bytes.
+    /// Watches a text file of at most `limit` bytes. A new watch reports the file at its first poll.
     pub fn new(path: PathBuf, limit: u64) -> Watch {
-        Watch { path, limit, seen: None, content: None, complaint: None }
+        Watch { path, limit, stamp: None, digest: None, last_error: None }
     }
 
-    /// Looks at the file this often, until it has other content than at the last look; the first one always finds news.
-    /// Nothing is lost where the caller stops waiting.
+    /// Polls the file at this interval and returns its content once that has changed. Cancel safe: a change is not lost
+    /// if the caller drops the future.
     ///
     /// # Errors
-    /// Why it cannot be read, once for each reason.
-    pub async fn news(&mut self, every: Duration) -> io::Result<String> {
+    /// The file cannot be read. An error is reported again only after it changed or the file was readable in between.
+    pub async fn next_change(&mut self, every: Duration) -> io::Result<String> {
         loop {
             tokio::time::sleep(every).await;
             let mut watch = self.clone();
-            let (watch, found) = aside(move || {
-                let found = watch.look(SystemTime::now());
+            let (watch, found) = run_blocking(move || {
+                let found = watch.poll(SystemTime::now());
                 Ok((watch, found))
             })
             .await?;
@@ -124,47 +127,46 @@ impl Watch {
         }
     }
 
-    /// Has the next look find news, whatever it sees: what came of the last ones could not be used.
-    pub fn forget(&mut self) {
+    /// Makes the next poll report the file even if it has not changed, so that the caller can retry.
+    pub fn reset(&mut self) {
         *self = Watch::new(std::mem::take(&mut self.path), self.limit);
     }
 
-    fn look(&mut self, now: SystemTime) -> Option<io::Result<String>> {
+    fn poll(&mut self, now: SystemTime) -> Option<io::Result<String>> {
         let stamp = Stamp::of(&self.path);
         let settled = stamp
             .as_ref()
             .is_some_and(|s| now.duration_since(s.changed).is_ok_and(|age| age > SETTLED_AFTER));
-        if settled && stamp == self.seen {
+        if settled && stamp == self.stamp {
             return None;
         }
         match read_bounded(&self.path, self.limit) {
             Ok(text) => {
-                self.seen = stamp;
-                self.complaint = None;
-                let content = digest(&SHA256, text.as_bytes()).as_ref().to_vec();
-                let is_news = self.content.as_ref() != Some(&content);
-                self.content = Some(content);
-                is_news.then_some(Ok(text))
+                self.stamp = stamp;
+                self.last_error = None;
+                let digest = Some(digest(&SHA256, text.as_bytes()).as_ref().to_vec());
+                let changed = self.digest != digest;
+                self.digest = digest;
+                changed.then_some(Ok(text))
             }
             Err(error) => {
-                self.seen = None;
-                let why = error.to_string();
-                let is_news = self.complaint.as_ref() != Some(&why);
-                self.complaint = Some(why);
-                is_news.then_some(Err(error))
+                self.stamp = None;
+                let text = Some(error.to_string());
+                let changed = self.last_error != text;
+                self.last_error = text;
+                changed.then_some(Err(error))
             }
         }
     }
 }
 
-/// What changes when somebody writes a file or puts another in its place.
+/// The metadata that changes when a file is written or replaced.
 #[derive(Clone, PartialEq)]
 struct Stamp {
-    /// Of the file and of what is said about it. The time of its content alone may be set to anything, and is where a file
-    /// is copied with it.
+    /// The inode change time (ctime). The modification time will not do: copying tools preserve it.
     changed: SystemTime,
     len: u64,
-    /// Device and number.
+    /// Device and inode number.
     inode: (u64, u64),
 }
 
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_directories_are_private_and_replaced_whole() {
+    fn files_and_directories_are_private_and_files_are_replaced_atomically() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("a/b");
         private_dir(&dir).unwrap();
@@ -219,30 +221,30 @@ mod tests {
     }
 
     #[test]
-    fn a_watched_file_is_news_when_its_content_is() {
+    fn a_watch_reports_a_file_when_its_content_changes() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("text");
         let mut watch = Watch::new(path.clone(), 10);
         let now = SystemTime::now();
-        assert_eq!(watch.look(now).unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(watch.look(now).is_none(), "a reason is given once");
+        assert_eq!(watch.poll(now).unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(watch.poll(now).is_none(), "each error is reported once");
         fs::write(&path, "one").unwrap();
-        assert_eq!(text(watch.look(now)).as_deref(), Some("one"));
-        assert!(watch.look(now).is_none());
-        // Of the same length and at the same time, as far as a coarse clock tells.
+        assert_eq!(text(watch.poll(now)).as_deref(), Some("one"));
+        assert!(watch.poll(now).is_none());
+        // Same length and same modification time.
         let modified = fs::metadata(&path).unwrap().modified().unwrap();
         fs::write(&path, "two").unwrap();
         File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-        assert_eq!(text(watch.look(now)).as_deref(), Some("two"));
-        // Another file in its place, as editors and config maps do it.
+        assert_eq!(text(watch.poll(now)).as_deref(), Some("two"));
+        // Another file in its place, as editors and Kubernetes config maps do it.
         let later = now + Duration::from_secs(3600);
         let fresh = root.path().join("fresh");
         fs::write(&fresh, "six").unwrap();
         File::options().write(true).open(&fresh).unwrap().set_modified(modified).unwrap();
         fs::rename(&fresh, &path).unwrap();
-        assert_eq!(text(watch.look(later)).as_deref(), Some("six"));
-        assert!(watch.look(later).is_none());
-        // A link that leads elsewhere.
+        assert_eq!(text(watch.poll(later)).as_deref(), Some("six"));
+        assert!(watch.poll(later).is_none());
+        // A symbolic link that now points elsewhere.
         let (one, two) = (root.path().join("one"), root.path().join("two"));
         for (file, content) in [(&one, "one"), (&two, "two")] {
             fs::write(file, content).unwrap();
@@ -251,32 +253,32 @@ mod tests {
         let link = root.path().join("link");
         let mut linked = Watch::new(link.clone(), 10);
         std::os::unix::fs::symlink(&one, &link).unwrap();
-        assert_eq!(text(linked.look(later)).as_deref(), Some("one"));
-        assert!(linked.look(later).is_none());
+        assert_eq!(text(linked.poll(later)).as_deref(), Some("one"));
+        assert!(linked.poll(later).is_none());
         fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink(&two, &link).unwrap();
-        assert_eq!(text(linked.look(later)).as_deref(), Some("two"));
-        watch.forget();
-        assert_eq!(text(watch.look(later)).as_deref(), Some("six"));
+        assert_eq!(text(linked.poll(later)).as_deref(), Some("two"));
+        watch.reset();
+        assert_eq!(text(watch.poll(later)).as_deref(), Some("six"));
         fs::write(&path, "longer than ten").unwrap();
-        assert_eq!(watch.look(later).unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(watch.poll(later).unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
         fs::write(&path, "six").unwrap();
-        assert!(watch.look(later).is_none(), "it is read again, and says what it said before");
+        assert!(watch.poll(later).is_none(), "the content is the same as before the error");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn news_of_a_watched_file_are_waited_for() {
+    async fn next_change_waits_until_the_file_changes() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("text");
         fs::write(&path, "one").unwrap();
         let mut watch = Watch::new(path.clone(), 10);
         let every = Duration::from_secs(2);
-        assert_eq!(watch.news(every).await.unwrap(), "one");
+        assert_eq!(watch.next_change(every).await.unwrap(), "one");
         let change = async {
             tokio::time::sleep(3 * every).await;
             fs::write(&path, "two").unwrap();
         };
-        let (found, ()) = tokio::join!(watch.news(every), change);
+        let (found, ()) = tokio::join!(watch.next_change(every), change);
         assert_eq!(found.unwrap(), "two");
     }
 }

@@ -1,4 +1,4 @@
-//! Private key files, in the format of Headscale: `privkey:` and 64 hex digits.
+//! Private key files in Headscale's format: `privkey:` followed by 64 hex digits.
 
 use std::fmt;
 use std::io;
@@ -9,33 +9,32 @@ use headsail_wire::keys::{hex, unhex32};
 use crate::system::files;
 
 const PREFIX: &str = "privkey:";
-/// Larger files are no key.
+/// A key file is far smaller; anything larger is some other file.
 const MAX_FILE_BYTES: u64 = 4096;
 
-/// An X25519 private key. It has no `Debug` and no `Display`.
+/// An X25519 private key. It implements neither `Debug` nor `Display`, so that it cannot end up in a log.
 #[derive(Clone)]
 pub struct PrivateKey([u8; 32]);
 
 impl PrivateKey {
-    /// A new key from the system's randomness, clamped as Go does.
+    /// Generates a key, clamped as Go clamps it.
     ///
     /// # Errors
-    /// The system has no randomness.
+    /// The operating system provides no random bytes.
     pub fn generate() -> io::Result<PrivateKey> {
         let mut bytes = [0; 32];
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the system has no randomness"))?;
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_| io::Error::other("the operating system provides no random bytes"))?;
         bytes[0] &= 248;
         bytes[31] = (bytes[31] & 127) | 64;
         Ok(PrivateKey(bytes))
     }
 
-    /// The key itself, for the algorithms that use it.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// A key file that cannot be used.
 #[derive(Debug)]
 pub struct KeyError {
     path: PathBuf,
@@ -50,11 +49,11 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// Reads a key file; if there is none, makes a key and writes it with mode 0600.
+/// Reads a key file. If there is none, generates a key and writes it with mode 0600.
 ///
 /// # Errors
-/// The file cannot be read or written, or does not hold a key. A malformed file is never replaced: the key in it may
-/// be what all clients know this server by.
+/// The file cannot be read or written, or does not contain a key. A malformed file is never replaced: what is left of
+/// it may help to restore the key that all clients identify this server by.
 pub fn load_or_create(path: &Path) -> Result<PrivateKey, KeyError> {
     match find(path)? {
         Some(key) => Ok(key),
@@ -62,16 +61,16 @@ pub fn load_or_create(path: &Path) -> Result<PrivateKey, KeyError> {
     }
 }
 
-/// Reads a key file, if there is one.
+/// Reads a key file; `None` if it does not exist.
 ///
 /// # Errors
-/// The file cannot be read or does not hold a key.
+/// The file cannot be read or does not contain a key.
 pub fn find(path: &Path) -> Result<Option<PrivateKey>, KeyError> {
     let failed = |why: String| KeyError { path: path.to_owned(), why };
     match files::read_bounded(path, MAX_FILE_BYTES) {
         Ok(text) => parse(&text).map(Some).ok_or_else(|| {
             failed(format!(
-                "it does not hold `{PREFIX}` and 64 hex digits; restore it from a backup, or move it away to get a new key (clients then need a new login)"
+                "it does not contain `{PREFIX}` followed by 64 hex digits; restore it from a backup, or move it away to get a new key (all clients then have to log in again)"
             ))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -81,7 +80,7 @@ pub fn find(path: &Path) -> Result<Option<PrivateKey>, KeyError> {
 
 fn parse(text: &str) -> Option<PrivateKey> {
     let bytes = text.trim().strip_prefix(PREFIX).and_then(unhex32)?;
-    // No generator makes the zero key; a file with it was damaged.
+    // The all-zero key is never generated; a file that contains it is damaged.
     (bytes != [0; 32]).then_some(PrivateKey(bytes))
 }
 
@@ -100,20 +99,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_and_found_again() {
+    fn a_key_is_generated_once_and_read_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/noise_private.key");
-        let made = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
-        let found = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
-        assert!(made.bytes() == found.bytes());
+        let created = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
+        let again = load_or_create(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(created.bytes() == again.bytes());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!((made.bytes()[0] & 7, made.bytes()[31] >> 6), (0, 1));
+        assert_eq!((created.bytes()[0] & 7, created.bytes()[31] >> 6), (0, 1));
         let other = load_or_create(&dir.path().join("other.key")).unwrap_or_else(|error| panic!("{error}"));
-        assert!(made.bytes() != other.bytes());
+        assert!(created.bytes() != other.bytes());
     }
 
     #[test]
-    fn files_of_headscale_are_read_and_malformed_ones_refused_and_kept() {
+    fn headscale_key_files_are_read_and_malformed_files_are_rejected_untouched() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("k");
         fs::write(&path, format!("privkey:{}\n", "aB".repeat(32))).unwrap();
@@ -129,7 +128,7 @@ mod tests {
             fs::write(&path, bad).unwrap();
             let Err(error) = load_or_create(&path) else { panic!("accepted {bad}") };
             let start = format!(
-                "cannot use the key file `{}`: it does not hold `privkey:` and 64 hex digits; ",
+                "cannot use the key file `{}`: it does not contain `privkey:` followed by 64 hex digits; ",
                 path.display()
             );
             assert!(error.to_string().starts_with(&start), "{error}");

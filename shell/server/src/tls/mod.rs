@@ -115,7 +115,7 @@ impl Certificates {
     /// Loads the files again, and says in the log what came of it; if they are unusable the old certificate stays.
     pub async fn reload(self: &Arc<Self>) {
         let ours = self.clone();
-        match files::aside(move || ours.load_again().map_err(io::Error::other)).await {
+        match files::run_blocking(move || ours.load_again().map_err(io::Error::other)).await {
             Ok(true) => tracing::info!(file = %self.cert.display(), "the TLS certificate was loaded again"),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the TLS certificate stays as it was"),
@@ -137,8 +137,8 @@ impl Certificates {
         loop {
             // A file that can't be read is named when it is loaded.
             let _ = tokio::select! {
-                news = cert.news(WATCH_EVERY) => news,
-                news = key.news(WATCH_EVERY) => news,
+                news = cert.next_change(WATCH_EVERY) => news,
+                news = key.next_change(WATCH_EVERY) => news,
             };
             self.reload().await;
         }

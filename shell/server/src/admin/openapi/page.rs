@@ -1,4 +1,4 @@
-//! The document of the API as a page for people.
+//! The OpenAPI document as an HTML page.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -18,7 +18,6 @@ const STYLE: &str = "body{max-width:60rem}code{font-size:.9em}h2{margin-top:2.5r
 
 static BODY: LazyLock<String> = LazyLock::new(|| body(&document()));
 
-/// The page.
 pub async fn show() -> Response {
     styled(StatusCode::OK, "API", STYLE, &BODY)
 }
@@ -36,8 +35,8 @@ fn body(document: &Value) -> String {
     let schemas: String =
         fields(&document["components"]["schemas"]).map(|(n, s)| schema_html(n, s)).collect();
     format!(
-        "<p>{}<p>Every operation needs an API key: <code>Authorization: Bearer hskey-api-…</code>. The same for \
-         programs: <a href=\"{JSON_PATH}\">JSON</a>, <a href=\"{YAML_PATH}\">YAML</a>.\
+        "<p>{}<p>Every operation needs an API key: <code>Authorization: Bearer hskey-api-…</code>. \
+         Machine-readable: <a href=\"{JSON_PATH}\">JSON</a>, <a href=\"{YAML_PATH}\">YAML</a>.\
          <p>{} · <a href=\"#schemas\">schemas</a>{sections}<h2 id=schemas>Schemas</h2>{schemas}",
         prose(text(&document["info"]["description"])),
         links.join(" · "),
@@ -49,16 +48,16 @@ fn operation_html(path: &str, method: &str, operation: &Value) -> String {
     let parameters: String = items(&operation["parameters"]).map(row).collect();
     let parameters = match parameters.as_str() {
         "" => String::new(),
-        rows => format!("<p>In the path and the query:</p><table>{rows}</table>"),
+        rows => format!("<p>Path and query parameters:</p><table>{rows}</table>"),
     };
     let body = match &operation["requestBody"]["content"]["application/json"]["schema"] {
         Value::Null => String::new(),
         schema if schema["$ref"].is_string() => format!("<p>Body: {}", kind(schema)),
-        _ => "<p>The fields of the query may stand in the body instead.".to_owned(),
+        _ => "<p>The query parameters may be sent in the body instead.".to_owned(),
     };
     format!(
         "<details id=\"{}\"><summary><code class=path><span class=method>{}</span>{}</code> <span class=dim>{}</span>\
-         </summary><p>{}{parameters}{body}<p>Answer: {}</details>",
+         </summary><p>{}{parameters}{body}<p>Response: {}</details>",
         escape(text(&operation["operationId"])),
         method.to_ascii_uppercase(),
         escape(path),
@@ -82,13 +81,13 @@ fn schema_html(name: &str, schema: &Value) -> String {
     )
 }
 
-/// A field of a schema or of a query.
+/// The table row of a field or a parameter.
 fn row(name: &str, schema: &Value, always: bool, about: &str) -> String {
     let sometimes = if always { "" } else { "<br><span class=dim>optional</span>" };
     format!("<tr><td><code>{}</code>{sometimes}<td>{}<td>{}", escape(name), kind(schema), prose(about))
 }
 
-/// What values a schema takes, in words.
+/// The type of a schema, for people.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str().and_then(|r| r.rsplit('/').next()) {
         return format!("<a href=\"#{name}\">{name}</a>");
@@ -125,7 +124,7 @@ fn value(value: &Value) -> String {
     format!("<code>{}</code>", escape(&value.to_string()))
 }
 
-/// Sentences, with what stands between backticks as code.
+/// Escapes a text and renders what is in backticks as code.
 fn prose(text: &str) -> String {
     let part = |(n, part): (usize, &str)| match n % 2 {
         0 => escape(part),

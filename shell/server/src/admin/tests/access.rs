@@ -1,4 +1,4 @@
-//! Who may ask, what is understood, and what happens when the store fails.
+//! Authentication, request parsing, and store failures.
 
 use headsail_api::paths::{OPERATIONS, Operation};
 use headsail_store::Fault;
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Server, Trust};
 
-/// Every operation of the contract, with something in its placeholders.
+/// Every operation of the contract, with its placeholders filled in.
 fn operations() -> Vec<String> {
     let line = |o: &Operation| {
         format!("{} {}", o.route.method.as_str(), o.route.fill(&["1", "x"]).replace("/api/v1", ""))
@@ -15,7 +15,7 @@ fn operations() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_operation_is_there() {
+async fn every_operation_has_a_handler() {
     let s = Server::new();
     for line in operations() {
         let (status, body) = s.ask(&line).await;
@@ -28,7 +28,7 @@ async fn every_operation_is_there() {
 }
 
 #[tokio::test]
-async fn strangers_get_nothing() {
+async fn requests_without_a_valid_key_are_unauthorized() {
     let s = Server::trusting(Trust::Bearer);
     let key = |n: &str| format!("hskey-api-{}-{}", n.repeat(12), "0".repeat(64));
     let headers = [
@@ -50,7 +50,7 @@ async fn strangers_get_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_says_so_to_everybody() {
+async fn unknown_paths_are_not_found_with_or_without_a_key() {
     for trust in [Trust::Socket, Trust::Bearer] {
         let s = Server::trusting(trust);
         for line in ["GET ", "GET /", "POST /", "GET /nothing/here", "PUT /nodes", "GET /openapi.jsonx"] {
@@ -62,7 +62,7 @@ async fn what_is_not_there_says_so_to_everybody() {
 }
 
 #[tokio::test]
-async fn a_key_opens_until_it_expires_and_its_use_is_noted() {
+async fn a_key_is_valid_until_it_expires_and_its_use_is_recorded() {
     let s = Server::trusting(Trust::Bearer);
     let inside = Server { router: super::routes(s.tailnet.clone(), Trust::Socket), ..s };
     let outside = super::routes(inside.tailnet.clone(), Trust::Bearer);
@@ -75,7 +75,7 @@ async fn a_key_opens_until_it_expires_and_its_use_is_noted() {
         let (status, body) = outside.request("GET /node", String::new(), &[("authorization", &header)]).await;
         assert_eq!((status, body), (200, json!({"nodes": []})));
     }
-    follow.wait_for(|t| t.api_keys().all(|k| k.last_seen.is_some())).await.unwrap();
+    follow.wait_for(|feed| feed.tailnet().api_keys().all(|k| k.last_seen.is_some())).await.unwrap();
 
     let header = format!("Bearer {key}");
     let wrong = format!("{}{}", &header[..header.len() - 1], if key.ends_with('0') { '1' } else { '0' });
@@ -85,7 +85,7 @@ async fn a_key_opens_until_it_expires_and_its_use_is_noted() {
 }
 
 #[tokio::test]
-async fn malformed_and_oversized_bodies_are_refused() {
+async fn malformed_and_oversized_bodies_are_rejected() {
     let s = Server::new();
     for body in ["{", "[]", "7", "\"x\"", "{\"name\":", "\u{0}"] {
         assert_eq!(s.send("POST /user", body).await.0, 400, "{body:?}");
@@ -102,27 +102,30 @@ async fn malformed_and_oversized_bodies_are_refused() {
         ("GET /user?id=seven", "", "invalid value: `seven`, expected an id: a whole number"),
         ("POST /node/1/expire?expiry=soon", "", "`soon` is not a time"),
     ] {
-        let (status, said) = s.send(line, body).await;
-        let said = said["detail"].as_str().unwrap();
-        assert!(status == 400 && said.contains(words), "{line} {body}: {said}");
+        let (status, problem) = s.send(line, body).await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(status == 400 && detail.contains(words), "{line} {body}: {detail}");
     }
     let long = format!(r#"{{"tags":"{}"}}"#, "x".repeat(10_000));
-    let (_, said) = s.send("POST /node/1/tags", long).await;
-    assert!(said["detail"].as_str().unwrap().len() < 300, "no refusal says back what fills a screen");
+    let (_, problem) = s.send("POST /node/1/tags", long).await;
+    assert!(
+        problem["detail"].as_str().unwrap().len() < 300,
+        "an error quotes only the beginning of a long value"
+    );
     let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(9 << 20));
     assert_eq!(s.send("POST /user", large).await.0, 413);
-    // The content type does not matter, nor do fields that nobody knows.
+    // The content type and unknown fields are ignored.
     let headers = [("content-type", "text/plain")];
     let body = r#" {"name":"alice","more":{}} "#.to_owned();
     assert_eq!(s.request("POST /user", body, &headers).await.0, 200);
 }
 
 #[tokio::test]
-async fn what_cannot_be_saved_has_not_happened() {
+async fn a_change_that_cannot_be_saved_is_not_made() {
     let s = Server::new();
     s.store.fail([Fault::Full("/data/headsail.db".into())]);
-    let told = s.refused(503, "POST /user", json!({"name": "alice"})).await;
-    assert!(told.contains("disk"), "{told}");
+    let why = s.refused(503, "POST /user", json!({"name": "alice"})).await;
+    assert!(why.contains("disk"), "{why}");
     assert_eq!(s.ask("GET /user").await.1, json!({"users": []}));
     s.user("alice").await;
 

@@ -1,31 +1,27 @@
-//! Auth keys and API keys.
+//! Pre-auth keys and API keys.
 
 use headsail_api::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Server, host};
 
-/// Seconds until a time.
 fn secs_until(time: &Value) -> i64 {
     let time: Timestamp = time.as_str().unwrap().parse().unwrap();
     time.as_second() - Timestamp::now().as_second()
 }
 
 #[tokio::test]
-async fn auth_keys_show_their_secret_once() {
+async fn a_preauth_key_shows_its_secret_only_when_created() {
     let s = Server::new();
     s.user("alice").await;
-    let made = s.ok("POST /preauthkey", json!({"user": "1", "reusable": true})).await["preAuthKey"].take();
-    let secret = made["key"].as_str().unwrap();
+    let created = s.ok("POST /preauthkey", json!({"user": "1", "reusable": true})).await["preAuthKey"].take();
+    let secret = created["key"].as_str().unwrap();
     assert!(secret.starts_with("hskey-auth-") && secret.len() == 11 + 12 + 1 + 64, "{secret}");
     assert_eq!(
-        (&made["user"]["name"], &made["reusable"], &made["used"]),
+        (&created["user"]["name"], &created["reusable"], &created["used"]),
         (&json!("alice"), &json!(true), &json!(false))
     );
-    assert!(
-        (3590..=3600).contains(&secs_until(&made["expiration"])),
-        "a key lives for an hour unless told otherwise"
-    );
+    assert!((3590..=3600).contains(&secs_until(&created["expiration"])), "the default lifetime is an hour");
 
     let tagged =
         json!({"aclTags": ["tag:b", "tag:a"], "expiration": "2099-01-01T00:00:00Z", "ephemeral": true});
@@ -41,13 +37,13 @@ async fn auth_keys_show_their_secret_once() {
 }
 
 #[tokio::test]
-async fn auth_keys_are_expired_and_deleted() {
+async fn preauth_keys_are_expired_and_deleted() {
     let s = Server::new();
     s.user("alice").await;
     let mut secrets = Vec::new();
     for _ in 0..4 {
-        let made = s.ok("POST /preauthkey", json!({"user": 1})).await;
-        secrets.push(made["preAuthKey"]["key"].as_str().unwrap().to_owned());
+        let created = s.ok("POST /preauthkey", json!({"user": 1})).await;
+        secrets.push(created["preAuthKey"]["key"].as_str().unwrap().to_owned());
     }
     assert_eq!(s.ok("POST /preauthkey/expire", json!({"id": "1"})).await, json!({}));
     s.ok("POST /preauthkey/expire", json!({"user": "1", "key": secrets[1]})).await;
@@ -70,7 +66,7 @@ async fn auth_keys_are_expired_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_used_key_says_so_and_its_node_shows_it_masked() {
+async fn a_used_key_is_marked_used_and_masked_in_its_node() {
     let s = Server::new();
     s.user("alice").await;
     let node = s.join(1, json!({"user": "alice", "ephemeral": true}), host("web", &[])).await;
@@ -81,12 +77,12 @@ async fn a_used_key_says_so_and_its_node_shows_it_masked() {
 }
 
 #[tokio::test]
-async fn api_keys_live_and_die() {
+async fn api_keys_are_created_listed_expired_and_deleted() {
     let s = Server::new();
     let mut secrets = Vec::new();
     for _ in 0..3 {
-        let made = s.ok("POST /apikey", json!({})).await;
-        secrets.push(made["apiKey"].as_str().unwrap().to_owned());
+        let created = s.ok("POST /apikey", json!({})).await;
+        secrets.push(created["apiKey"].as_str().unwrap().to_owned());
     }
     let listed = s.ok("GET /apikey", json!({})).await;
     let first = &listed["apiKeys"][0];
@@ -116,23 +112,23 @@ async fn api_keys_live_and_die() {
 }
 
 #[tokio::test]
-async fn a_key_that_would_never_work_is_not_made() {
+async fn an_expiration_in_the_past_is_rejected() {
     let s = Server::new();
     s.user("alice").await;
     for past in ["2020-01-01T00:00:00Z", "0001-01-01T00:00:01Z"] {
-        let said = s.refused(400, "POST /apikey", json!({"expiration": past})).await;
-        assert!(said.contains(&format!("`{past}` would make a key that never works")), "{said}");
-        let said = s.refused(400, "POST /preauthkey", json!({"user": 1, "expiration": past})).await;
-        assert!(said.contains(&format!("`{past}` would make a key that never works")), "{said}");
+        let detail = s.refused(400, "POST /apikey", json!({"expiration": past})).await;
+        assert!(detail.contains(&format!("`{past}` is in the past")), "{detail}");
+        let detail = s.refused(400, "POST /preauthkey", json!({"user": 1, "expiration": past})).await;
+        assert!(detail.contains(&format!("`{past}` is in the past")), "{detail}");
     }
-    let said = s.refused(400, "POST /apikey", json!({"expiration": "0000-01-01T00:00:00Z"})).await;
-    assert!(said.contains("before the year 1"), "{said}");
+    let detail = s.refused(400, "POST /apikey", json!({"expiration": "0000-01-01T00:00:00Z"})).await;
+    assert!(detail.contains("before the year 1"), "{detail}");
     assert_eq!(s.ok("GET /apikey", json!({})).await, json!({"apiKeys": []}));
     assert_eq!(s.ok("GET /preauthkey", json!({})).await, json!({"preAuthKeys": []}));
 }
 
 #[tokio::test]
-async fn the_last_second_of_the_calendar_is_an_expiry() {
+async fn the_latest_representable_expiration_is_accepted() {
     let s = Server::new();
     s.user("alice").await;
     let last = "9999-12-31T23:59:59Z";

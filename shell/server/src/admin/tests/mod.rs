@@ -1,7 +1,8 @@
-//! The API as its clients see it: statuses and bodies, over a router with a store in memory.
+//! The API as clients see it: statuses and bodies from the router, over an in-memory store.
 
 mod access;
 mod keys;
+mod log;
 mod nodes;
 mod openapi;
 mod policy;
@@ -34,7 +35,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that trusts whoever asks.
+    /// A server that trusts every request.
     pub fn new() -> Server {
         Server::trusting(Trust::Socket)
     }
@@ -51,12 +52,12 @@ impl Server {
         Server { router, tailnet, store }
     }
 
-    /// Asks, without a body.
+    /// Sends a request without a body; see [`Server::send`].
     pub async fn ask(&self, line: &str) -> (u16, Value) {
         self.send(line, "").await
     }
 
-    /// Sends a body; the line is `METHOD /path?query` below `/api/v1`.
+    /// Sends a request; `line` is `METHOD /path?query`, with the path below `/api/v1`.
     pub async fn send(&self, line: &str, body: impl Into<String>) -> (u16, Value) {
         self.request(line, body.into(), &[]).await
     }
@@ -85,36 +86,36 @@ impl Server {
         (status, value)
     }
 
-    /// Asks and expects success.
+    /// Sends a request and expects success.
     pub async fn ok(&self, line: &str, body: Value) -> Value {
         let (status, value) = self.send(line, body.to_string()).await;
         assert_eq!(status, 200, "{line}: {value}");
         value
     }
 
-    /// Sends and expects this refusal; its detail.
+    /// Sends a request, expects this error status, and returns the detail of the problem.
     pub async fn refused(&self, status: u16, line: &str, body: Value) -> String {
         let (got, value) = self.send(line, body.to_string()).await;
         assert_eq!(got, status, "{line}: {value}");
         value["detail"].as_str().unwrap().to_owned()
     }
 
-    /// A user of this name.
+    /// Creates a user.
     pub async fn user(&self, name: &str) {
         self.ok("POST /user", json!({ "name": name })).await;
     }
 
-    /// A node that registers with a key of this request; its id.
+    /// Creates a pre-auth key with this request, registers a node with it, and returns the id of the node.
     pub async fn join(&self, number: u8, key: Value, hostinfo: Hostinfo) -> u64 {
-        let made = self.ok("POST /preauthkey", key).await;
-        let text = made["preAuthKey"]["key"].as_str().unwrap();
+        let created = self.ok("POST /preauthkey", key).await;
+        let text = created["preAuthKey"]["key"].as_str().unwrap();
         let registration = registration(number, ShownKey::of(text), hostinfo);
         let node_key = registration.node_key;
         let t = self.tailnet.clerk.submit(Actor::Server, Command::Register(Box::new(registration))).await.unwrap();
         t.node_by_key(&node_key).unwrap().id.get()
     }
 
-    /// A machine that wants in without a key; the id of its login.
+    /// Starts a registration without a key and returns the id of the pending login.
     pub async fn knock(&self, number: u8, hostinfo: Hostinfo) -> String {
         let registration = registration(number, ShownKey::None, hostinfo);
         let node_key = registration.node_key;
@@ -136,7 +137,7 @@ fn registration(number: u8, auth_key: ShownKey, hostinfo: Hostinfo) -> Registrat
     }
 }
 
-/// A host of this name that offers these routes.
+/// A host that advertises these routes.
 pub fn host(name: &str, routes: &[&str]) -> Hostinfo {
     Hostinfo {
         hostname: name.to_owned(),

@@ -18,7 +18,7 @@ async fn network() -> Server {
 }
 
 #[tokio::test]
-async fn are_shown_whole() {
+async fn are_shown_with_all_fields() {
     let s = network().await;
     let (_, shown) = s.ask("GET /node/1").await;
     let node = &shown["node"];
@@ -79,7 +79,7 @@ async fn are_renamed_tagged_expired_and_deleted() {
     s.refused(404, "POST /node/9/expire", json!({})).await;
 
     let unknown = s.refused(400, "POST /node/1/tags", json!({"tags": ["tag:a"]})).await;
-    assert!(unknown.contains("`tag:a`"), "no policy names it: {unknown}");
+    assert!(unknown.contains("`tag:a`"), "the tag is in no policy: {unknown}");
     let policy = r#"{"acls": [], "tagOwners": {"tag:a": [], "tag:b": []}}"#;
     s.ok("PUT /policy", json!({ "policy": policy })).await;
     let tagged = s.ok("POST /node/1/tags", json!({"tags": ["tag:b", "tag:a", "tag:b"]})).await;
@@ -112,7 +112,7 @@ async fn routes_are_approved_by_prefix() {
 }
 
 #[tokio::test]
-async fn routes_are_approved_by_number() {
+async fn routes_are_approved_by_id() {
     let s = network().await;
     let (_, listed) = s.ask("GET /routes").await;
     let listed = listed["routes"].as_array().unwrap().clone();
@@ -131,7 +131,7 @@ async fn routes_are_approved_by_number() {
 
     let (_, after) = s.ask("GET /node/1/routes").await;
     for route in after["routes"].as_array().unwrap() {
-        assert_eq!(route["enabled"], true, "one default route stands for both");
+        assert_eq!(route["enabled"], true, "approving one default route approves both");
         assert_eq!(route["isPrimary"], route["prefix"] == "10.0.0.0/8");
     }
     s.ok(&format!("DELETE /routes/{exit}"), json!({})).await;
@@ -139,7 +139,7 @@ async fn routes_are_approved_by_number() {
     s.ok(&format!("POST /routes/{subnet}/disable"), json!({})).await;
     assert_eq!(s.ask("GET /node/1").await.1["node"]["approvedRoutes"], json!([]));
 
-    // The number of a route does not depend on the node's other routes.
+    // The id of a route does not depend on the node's other routes.
     s.ok("POST /node/1/approve_routes", json!({"routes": ["1.0.0.0/8", "172.16.0.0/12"]})).await;
     let (_, more) = s.ask("GET /routes").await;
     let same = more["routes"].as_array().unwrap().iter().find(|r| r["prefix"] == "10.0.0.0/8").unwrap();
@@ -151,23 +151,23 @@ async fn routes_are_approved_by_number() {
 }
 
 #[tokio::test]
-async fn two_approvals_at_once_are_both_kept() {
+async fn concurrent_approvals_are_both_kept() {
     let s = network().await;
     let (_, listed) = s.ask("GET /routes").await;
     let ids: Vec<String> =
         listed["routes"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect();
     let approve = async |s: &Server, line: String| s.ok(&line, json!({})).await;
     for verb in ["enable", "disable", "enable"] {
-        let asks = ids.iter().map(|id| approve(&s, format!("POST /routes/{id}/{verb}")));
-        futures_util::future::join_all(asks).await;
+        let requests = ids.iter().map(|id| approve(&s, format!("POST /routes/{id}/{verb}")));
+        futures_util::future::join_all(requests).await;
         let node = s.ask("GET /node/1").await.1["node"].take();
-        let ought = if verb == "enable" { json!(["0.0.0.0/0", "10.0.0.0/8", "::/0"]) } else { json!([]) };
-        assert_eq!(node["approvedRoutes"], ought, "{verb}");
+        let expected = if verb == "enable" { json!(["0.0.0.0/0", "10.0.0.0/8", "::/0"]) } else { json!([]) };
+        assert_eq!(node["approvedRoutes"], expected, "{verb}");
     }
 }
 
 #[tokio::test]
-async fn logins_are_completed_under_every_form_of_their_id() {
+async fn pending_logins_are_approved_by_every_form_of_their_id() {
     let s = Server::new();
     s.user("alice").await;
     let id = s.knock(1, host("one", &[])).await;
@@ -197,7 +197,7 @@ async fn logins_are_completed_under_every_form_of_their_id() {
 }
 
 #[tokio::test]
-async fn logins_are_refused() {
+async fn pending_logins_are_denied() {
     let s = Server::new();
     s.user("alice").await;
     let id = s.knock(1, host("one", &[])).await;

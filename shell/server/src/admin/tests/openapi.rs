@@ -1,4 +1,4 @@
-//! The document of the API: it is there for everybody, and no answer of these tests is other than it says.
+//! The OpenAPI document: it is public, and every response in these tests conforms to it.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use super::{Server, Trust};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi::document);
 
-/// Makes sure that an answer is what the document says of the operation; lines of no operation have nothing to keep.
+/// Asserts that a response conforms to the document. Lines that are no operation are not checked.
 pub fn check(line: &str, status: u16, body: &Value) {
     let (method, path) = line.split_once(' ').unwrap();
     let path = format!("/api/v1{}", path.split('?').next().unwrap());
@@ -34,12 +34,12 @@ pub fn check(line: &str, status: u16, body: &Value) {
     }
 }
 
-/// What the document says of a path; names that stand in it go before placeholders.
+/// The entry of a path in the document; literal segments take precedence over placeholders.
 fn described(path: &str) -> Option<&'static Value> {
     let fits = |template: &&String| {
         let (mut a, mut b) = (path.split('/'), template.split('/'));
         path.split('/').count() == template.split('/').count()
-            && a.by_ref().zip(b.by_ref()).all(|(is, ought)| is == ought || ought.starts_with('{'))
+            && a.by_ref().zip(b.by_ref()).all(|(is, expected)| is == expected || expected.starts_with('{'))
     };
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let found = paths.keys().filter(fits).min_by_key(|template| template.matches('{').count())?;
@@ -53,7 +53,7 @@ fn followed(value: &'static Value) -> &'static Value {
     }
 }
 
-/// Whether a value is one of a schema, as far as the schemas of this document go; fields without a schema are not.
+/// Whether a value conforms to a schema, for the features that the document uses. Fields without a schema do not.
 fn fits(value: &Value, schema: &'static Value) -> Result<(), String> {
     let schema = followed(schema);
     let list = |key: &str| schema[key].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -100,19 +100,19 @@ fn fits(value: &Value, schema: &'static Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Status, content type (or where it leads) and text of a page.
+/// Status, content type (or location of the redirect) and body of a page.
 async fn get(s: &Server, path: &str) -> (u16, String, String) {
     let request = Request::get(path).body(Body::empty()).unwrap();
     let response = s.router.clone().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let name = if status < 300 { header::CONTENT_TYPE } else { header::LOCATION };
-    let told = response.headers().get(name).unwrap().to_str().unwrap().to_owned();
+    let value = response.headers().get(name).unwrap().to_str().unwrap().to_owned();
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    (status, told, String::from_utf8(body.to_vec()).unwrap())
+    (status, value, String::from_utf8(body.to_vec()).unwrap())
 }
 
 #[test]
-fn the_checker_finds_faults() {
+fn the_conformance_check_can_fail() {
     let user = &DOCUMENT["components"]["schemas"]["ListUsersResponse"];
     let with = |change: fn(&mut Value)| {
         let mut answer = serde_json::to_value(headsail_api::v1::user::ListUsersResponse {
@@ -131,7 +131,7 @@ fn the_checker_finds_faults() {
 }
 
 #[tokio::test]
-async fn the_document_is_there_in_every_form_without_a_key() {
+async fn every_form_of_the_document_is_served_without_a_key() {
     let s = Server::trusting(Trust::Bearer);
     let (status, kind, json) = get(&s, openapi::JSON_PATH).await;
     assert_eq!((status, kind.as_str()), (200, "application/json"));
@@ -148,7 +148,7 @@ async fn the_document_is_there_in_every_form_without_a_key() {
 }
 
 #[tokio::test]
-async fn the_page_shows_every_operation_and_loads_nothing() {
+async fn the_page_lists_every_operation_and_loads_no_resources() {
     let s = Server::trusting(Trust::Bearer);
     let (status, kind, page) = get(&s, openapi::PAGE_PATH).await;
     assert_eq!((status, kind.as_str()), (200, "text/html; charset=utf-8"));
@@ -171,11 +171,11 @@ async fn the_page_shows_every_operation_and_loads_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_required_is_missed() {
+async fn a_missing_required_field_is_an_error() {
     let s = Server::new();
     s.user("alice").await;
     s.join(1, serde_json::json!({"user": 1}), super::host("web", &[])).await;
-    let mut asked = 0;
+    let mut checked = 0;
     for operation in headsail_api::paths::OPERATIONS {
         let (method, path) = (operation.route.method.as_str(), operation.route.path);
         let said = &DOCUMENT["paths"][path][method.to_ascii_lowercase()];
@@ -186,11 +186,11 @@ async fn what_is_required_is_missed() {
             .iter()
             .any(|p| p["in"] == "query" && p["required"] == true);
         if body["required"].is_array() || in_query {
-            asked += 1;
+            checked += 1;
             let line = format!("{method} {}", operation.route.fill(&["1", "x"]).replace("/api/v1", ""));
             let (status, answer) = s.send(&line, "{}").await;
             assert_eq!(status, 400, "{line} does not need what its document says: {answer}");
         }
     }
-    assert!(asked >= 10, "{asked}");
+    assert!(checked >= 10, "{checked}");
 }

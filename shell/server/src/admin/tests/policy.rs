@@ -22,7 +22,7 @@ async fn network() -> Server {
 }
 
 #[tokio::test]
-async fn is_set_and_shown_as_it_was_written() {
+async fn is_returned_exactly_as_it_was_set() {
     let s = network().await;
     assert_eq!(s.ask("GET /policy").await.0, 500, "Headscale's answer where there is none");
     let set = s.ok("PUT /policy", json!({ "policy": POLICY })).await;
@@ -33,7 +33,7 @@ async fn is_set_and_shown_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_bad_one_changes_nothing_and_every_fault_has_its_place() {
+async fn an_invalid_one_changes_nothing_and_every_finding_has_its_place() {
     let s = network().await;
     s.ok("PUT /policy", json!({ "policy": POLICY })).await;
     let bad = POLICY.replace("accept", "deny").replace("tag:db:5432", "tag:nobody:5432");
@@ -62,7 +62,7 @@ async fn a_bad_one_changes_nothing_and_every_fault_has_its_place() {
 }
 
 #[tokio::test]
-async fn tells_why_a_connection_is_allowed_or_not() {
+async fn explain_says_why_a_connection_is_allowed_or_denied() {
     let s = network().await;
     s.ok("PUT /policy", json!({ "policy": POLICY })).await;
     let explain = async |from: &str, to: &str| {
@@ -74,7 +74,7 @@ async fn tells_why_a_connection_is_allowed_or_not() {
         (&json!(true), &json!([]), &json!(5))
     );
     assert!(yes["rule"]["text"].as_str().unwrap().contains("5432"), "{yes}");
-    assert_eq!(explain("1", "2:5432").await, yes, "nodes may be named by number");
+    assert_eq!(explain("1", "2:5432").await, yes, "nodes can be given by id");
     let no = explain("laptop", "db:22").await;
     assert_eq!((&no["allowed"], &no["rule"]), (&json!(false), &Value::Null));
     assert!(!no["missing"].as_array().unwrap().is_empty(), "{no}");
@@ -83,11 +83,15 @@ async fn tells_why_a_connection_is_allowed_or_not() {
     s.refused(400, "POST /policy/explain", json!({"source": "nobody", "destination": "db:22"})).await;
 
     let open = json!({"source": "db", "destination": "laptop:22", "policy": "{}"});
-    assert_eq!(s.ok("POST /policy/explain", open).await["allowed"], true, "the policy of the request counts");
+    assert_eq!(
+        s.ok("POST /policy/explain", open).await["allowed"],
+        true,
+        "the policy in the request is used"
+    );
 }
 
 #[tokio::test]
-async fn tells_what_it_would_change() {
+async fn preview_lists_what_would_change() {
     let s = network().await;
     let preview = s.ok("POST /policy/preview", json!({ "policy": POLICY })).await;
     let node = |name: &str| {
@@ -101,7 +105,7 @@ async fn tells_what_it_would_change() {
 }
 
 #[tokio::test]
-async fn made_up_logins_are_completed_like_real_ones() {
+async fn debug_logins_are_approved_like_real_ones() {
     let s = Server::new();
     s.user("alice").await;
     let id = format!("hskey-authreq-{}", "a".repeat(24));

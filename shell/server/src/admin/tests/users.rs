@@ -7,9 +7,9 @@ use super::{Server, host};
 #[tokio::test]
 async fn are_created_listed_renamed_and_deleted() {
     let s = Server::new();
-    let made =
+    let created =
         s.ok("POST /user", json!({"name": "alice", "display_name": "Alice", "email": "a@example.com"})).await;
-    let user = &made["user"];
+    let user = &created["user"];
     assert_eq!(
         (&user["id"], &user["name"], &user["displayName"], &user["email"], &user["provider"]),
         (&json!("1"), &json!("alice"), &json!("Alice"), &json!("a@example.com"), &json!(""))
@@ -23,7 +23,7 @@ async fn are_created_listed_renamed_and_deleted() {
         ("name=bob", "bob"),
         ("email=a%40example.com", "alice"),
         ("id=2", "bob"),
-        // One filter counts: the name before the rest.
+        // Only one filter is used, the name first.
         ("name=bob&id=1", "bob"),
     ] {
         let (_, found) = s.ask(&format!("GET /user?{query}")).await;
@@ -48,10 +48,10 @@ async fn get_roles() {
     let role = |role: &str| json!({"role": role});
     assert_eq!(s.ok("POST /user/1/role", role("owner")).await["user"]["role"], "owner");
     assert_eq!(s.ok("POST /user/bob/role", role("it-admin")).await["user"]["role"], "it-admin");
-    let told = s.refused(400, "POST /user/bob/role", role("owner")).await;
-    assert!(told.contains("`alice`"), "{told}");
-    let told = s.refused(400, "POST /user/bob/role", role("boss")).await;
-    assert!(told.contains("`boss` is not a role") && told.contains("`billing-admin`"), "{told}");
+    let why = s.refused(400, "POST /user/bob/role", role("owner")).await;
+    assert!(why.contains("`alice`"), "{why}");
+    let why = s.refused(400, "POST /user/bob/role", role("boss")).await;
+    assert!(why.contains("`boss` is not a role") && why.contains("`billing-admin`"), "{why}");
     s.refused(400, "POST /user/bob/role", json!({})).await;
     s.refused(404, "POST /user/carol/role", role("admin")).await;
     let bob = s.ok("POST /user/2/role", role("member")).await;
@@ -59,7 +59,7 @@ async fn get_roles() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_refused() {
+async fn invalid_requests_are_rejected() {
     let s = Server::new();
     s.user("alice").await;
     assert!(s.refused(409, "POST /user", json!({"name": "alice"})).await.contains("`alice`"));

@@ -1,6 +1,5 @@
-//! Relays.
+//! The DERP map and the embedded relay.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,8 +7,7 @@ use super::super::raw::{At, Raw};
 use super::super::settings::*;
 use super::super::tree::Place;
 use super::net::listen_addr;
-use super::{parent, problem_at};
-use crate::derp_map::MAX_REGION_ID;
+use super::{at_least_a_second, parent};
 
 pub(super) fn derp(raw: &mut Raw, noise_key: &Path, data_dir: &Path) -> Derp {
     let server = raw.bool("derp.server.enabled", false).then(|| server(raw, noise_key));
@@ -17,17 +15,13 @@ pub(super) fn derp(raw: &mut Raw, noise_key: &Path, data_dir: &Path) -> Derp {
     let paths: Vec<_> = raw.list("derp.paths").iter().map(|path| raw.resolve(&path.value)).collect();
     let every = raw.duration("derp.update_frequency", Duration::from_secs(3 * 3600));
     let update = raw.bool("derp.auto_update_enabled", false);
-    if update && every < Duration::from_secs(1) {
-        problem_at(
-            raw,
-            "derp.update_frequency",
-            "`derp.update_frequency` must be at least `1s`, such as `24h`",
-        );
+    if update {
+        at_least_a_second(raw, "derp.update_frequency", every, "24h");
     }
     if urls.is_empty() && paths.is_empty() && !server.as_ref().is_some_and(|server| server.add_region) {
         raw.report.warn(
             &Place::Absent,
-            "no relay is configured, and without one clients do not finish `tailscale up`: enable `derp.server.enabled`, or set `derp.urls` or `derp.paths`",
+            "no relay is configured, and without one `tailscale up` does not complete: enable `derp.server.enabled`, or set `derp.urls` or `derp.paths`",
         );
     }
     Derp { server, urls, paths, update_every: update.then_some(every), cache: data_dir.join("derp_map.json") }
@@ -36,18 +30,16 @@ pub(super) fn derp(raw: &mut Raw, noise_key: &Path, data_dir: &Path) -> Derp {
 fn server(raw: &mut Raw, noise_key: &Path) -> DerpServer {
     let stun_key = "derp.server.stun_listen_addr";
     if raw.text(stun_key).is_none() {
-        let text = format!("`{stun_key}` is missing: the embedded relay needs it, set it to `0.0.0.0:3478`");
-        raw.report.problem(&Place::Absent, text);
+        raw.missing(stun_key, "the embedded relay needs it; set it to `0.0.0.0:3478`");
     }
     let key_key = "derp.server.private_key_path";
     let private_key_path =
         raw.path(key_key).unwrap_or_else(|| parent(noise_key).join("derp_server_private.key"));
     if private_key_path == noise_key {
-        problem_at(
-            raw,
+        raw.problem(
             key_key,
             format_args!(
-                "`{key_key}` and `noise.private_key_path` are the same file: give the relay a key of its own"
+                "`{key_key}` and `noise.private_key_path` are the same file: give the relay a key file of its own"
             ),
         );
     }
@@ -62,20 +54,9 @@ fn server(raw: &mut Raw, noise_key: &Path) -> DerpServer {
         stun_listen: listen_addr(raw, stun_key).unwrap_or(ListenAddr { host: String::new(), port: 3478 }),
         private_key_path,
         add_region: raw.bool("derp.server.automatically_add_embedded_derp_region", true),
-        ipv4: address::<Ipv4Addr>(raw, "derp.server.ipv4", "IPv4"),
-        ipv6: address::<Ipv6Addr>(raw, "derp.server.ipv6", "IPv6"),
+        ipv4: raw.parsed("derp.server.ipv4", "it is not an IPv4 address"),
+        ipv6: raw.parsed("derp.server.ipv6", "it is not an IPv6 address"),
     }
-}
-
-fn address<T: std::str::FromStr>(raw: &mut Raw, key: &str, family: &str) -> Option<T> {
-    let At { value, place } = raw.text(key)?;
-    value
-        .parse()
-        .map_err(|_| {
-            let text = format!("`{value}` cannot be the `{key}`: it is not an {family} address");
-            raw.report.problem(&place, text);
-        })
-        .ok()
 }
 
 fn urls(raw: &mut Raw) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! From the raw document to [`Settings`]: every problem is noted and the reading goes on, so that all are shown at once.
+//! From the raw document to [`Config`]. A problem does not end the checks, so that all problems are reported at once.
 
 mod derp;
 mod dns;
@@ -9,30 +9,27 @@ pub(crate) use dns::extra_record;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::duration;
 use super::raw::{At, Raw};
 use super::report::ConfigError;
 use super::settings::*;
-use super::tree::Place;
-use super::{duration, schema};
 
-/// Where the administration socket is unless configured.
+/// The same as in Headscale.
 const DEFAULT_SOCKET: &str = "/var/run/headscale/headscale.sock";
 
-/// What is known before the document is read.
+/// Where a document comes from.
 pub(super) struct Origin<'a> {
-    /// The file of the document.
+    /// `None` for the built-in defaults.
     pub(super) file: Option<&'a Path>,
-    /// Where generated files go; without it they live beside the database.
+    /// The directory for generated files, if one was chosen; otherwise that of the database.
     pub(super) data_dir: Option<&'a Path>,
-    /// Whether these are our own defaults.
+    /// Whether this is the document of the built-in defaults.
     pub(super) built_in: bool,
 }
 
-/// Checks everything.
-///
 /// # Errors
-/// All problems that were found.
-pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, ConfigError> {
+/// All problems, in the order of the checks.
+pub(super) fn config(mut raw: Raw, origin: &Origin<'_>) -> Result<Config, ConfigError> {
     let raw_mut = &mut raw;
     let server_url = net::server_url(raw_mut);
     let database = database(raw_mut);
@@ -41,7 +38,7 @@ pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, Co
     let derp = derp::derp(raw_mut, &noise_private_key_path, &data_dir);
     let (listeners, certificate) =
         net::listeners(raw_mut, &server_url, derp.server.is_some(), &data_dir, origin.built_in);
-    let settings = Settings {
+    let config = Config {
         file: origin.file.map(Path::to_owned),
         warnings: Vec::new(),
         prefixes: net::prefixes(raw_mut),
@@ -64,17 +61,15 @@ pub(super) fn settings(mut raw: Raw, origin: &Origin<'_>) -> Result<Settings, Co
         database,
         derp,
     };
-    without_effect(&mut raw);
+    check_unsupported(&mut raw);
     let warnings = raw.report.finish()?;
-    Ok(Settings { warnings, ..settings })
+    Ok(Config { warnings, ..config })
 }
 
-/// The administration socket.
 pub(super) fn unix_socket(raw: &mut Raw) -> PathBuf {
     raw.path("unix_socket").unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
 }
 
-/// How the command line reaches a server.
 pub(super) fn cli(raw: &mut Raw) -> Cli {
     Cli {
         address: raw.text("cli.address").map(|text| text.value),
@@ -86,32 +81,27 @@ pub(super) fn cli(raw: &mut Raw) -> Cli {
 
 fn permission(raw: &mut Raw) -> u32 {
     const DEFAULT: u32 = 0o770;
-    let Some(At { value, place }) = raw.text("unix_socket_permission") else { return DEFAULT };
-    let digits = value.strip_prefix("0o").unwrap_or(&value);
-    match u32::from_str_radix(digits, 8) {
+    let key = "unix_socket_permission";
+    let Some(at) = raw.text(key) else { return DEFAULT };
+    match u32::from_str_radix(at.value.strip_prefix("0o").unwrap_or(&at.value), 8) {
         Ok(bits) if bits <= 0o777 => bits,
         _ => {
-            raw.report.problem(
-                &place,
-                format_args!("`unix_socket_permission` must be octal, such as `0770`, not `{value}`"),
-            );
+            raw.must_be(key, &at, "an octal file mode, such as `0770`");
             DEFAULT
         }
     }
 }
 
 fn database(raw: &mut Raw) -> Database {
-    if let Some(At { value, place }) = raw.text("database.type") {
-        match value.to_ascii_lowercase().as_str() {
+    let key = "database.type";
+    if let Some(at) = raw.text(key) {
+        match at.value.to_ascii_lowercase().as_str() {
             "sqlite" | "sqlite3" => {}
-            "postgres" | "postgresql" => raw.report.problem(
-                &place,
+            "postgres" | "postgresql" => raw.problem(
+                key,
                 "`database.type: postgres` is not supported yet: use `sqlite` and set `database.sqlite.path`",
             ),
-            _ => raw.report.problem(
-                &place,
-                format_args!("`{value}` is not a database type: set `database.type` to `sqlite`"),
-            ),
+            _ => raw.must_be(key, &at, "`sqlite`"),
         }
     }
     let pages = raw.int("database.sqlite.wal_autocheckpoint", 1000, 0..=i64::from(i32::MAX));
@@ -122,13 +112,10 @@ fn database(raw: &mut Raw) -> Database {
     }
 }
 
-/// A path that must be given; `example` is the file name in the advice.
+/// A path that must be set; `example` is the file name in the advice.
 fn required_path(raw: &mut Raw, key: &str, example: &str) -> PathBuf {
     raw.path(key).unwrap_or_else(|| {
-        raw.report.problem(
-            &Place::Absent,
-            format_args!("`{key}` is missing: set it to a file such as `/var/lib/headscale/{example}`"),
-        );
+        raw.missing(key, format_args!("set it to a file such as `/var/lib/headscale/{example}`"));
         PathBuf::new()
     })
 }
@@ -140,28 +127,23 @@ fn parent(path: &Path) -> PathBuf {
 fn lifetimes(raw: &mut Raw) -> Lifetimes {
     let ephemeral_key = "node.ephemeral.inactivity_timeout";
     let ephemeral = raw.duration(ephemeral_key, Duration::from_secs(120));
-    if ephemeral < Duration::from_secs(1) {
-        problem_at(
-            raw,
-            ephemeral_key,
-            format_args!("`{ephemeral_key}` must be at least `1s`, not `{}`", duration::go_style(ephemeral)),
-        );
-    }
+    at_least_a_second(raw, ephemeral_key, ephemeral, "120s");
     Lifetimes { node_expiry: node_expiry(raw), ephemeral }
 }
 
-/// A bad value only warns, as in Headscale: a start must not fail over a default for later logins.
+/// An invalid value is only a warning, as in Headscale: a default for later logins must not prevent startup.
 fn node_expiry(raw: &mut Raw) -> Option<Duration> {
     let At { value, place } = raw.text("node.expiry")?;
     let expiry = duration::parse(&value).unwrap_or_else(|why| {
-        raw.report.warn(&place, format_args!("`node.expiry`: {why}; node keys will not expire"));
+        raw.report.warn(&place, format_args!("`node.expiry`: {why}; node keys do not expire"));
         Duration::ZERO
     });
     (!expiry.is_zero()).then_some(expiry)
 }
 
-/// Settings that nothing acts upon yet: a mistake in one is named all the same, not first by the version that does.
-fn without_effect(raw: &mut Raw) {
+/// Settings that have no effect yet. They are checked all the same, so that a mistake in one does not surface only with
+/// the version that supports it.
+fn check_unsupported(raw: &mut Raw) {
     net::trusted_proxies(raw);
     route_probes(raw);
     raw.duration("preauth_keys.revoked_retention", Duration::ZERO);
@@ -175,13 +157,11 @@ fn route_probes(raw: &mut Raw) {
         return;
     }
     if interval < Duration::from_secs(2) {
-        let place = raw.place(interval_key);
-        raw.report.problem(&place, format_args!("`{interval_key}` must be `0` (off) or at least `2s`"));
+        raw.problem(interval_key, format_args!("`{interval_key}` must be `0` (off) or at least `2s`"));
     }
     if timeout < Duration::from_secs(1) || timeout >= interval {
-        let place = raw.place(timeout_key);
-        raw.report.problem(
-            &place,
+        raw.problem(
+            timeout_key,
             format_args!("`{timeout_key}` must be at least `1s` and shorter than `{interval_key}`"),
         );
     }
@@ -190,25 +170,15 @@ fn route_probes(raw: &mut Raw) {
 fn pending_logins(raw: &mut Raw) -> PendingLogins {
     let key = "tuning.register_cache_expiration";
     let lifetime = raw.duration(key, Duration::from_secs(15 * 60));
-    if lifetime < Duration::from_secs(1) {
-        problem_at(raw, key, format_args!("`{key}` must be at least `1s`, such as `15m`"));
-    }
+    at_least_a_second(raw, key, lifetime, "15m");
     let limit = raw.int("tuning.register_cache_max_entries", 1024, 1..=1_000_000);
     PendingLogins { lifetime, limit: usize::try_from(limit).unwrap_or(1024) }
 }
 
 fn policy(raw: &mut Raw) -> Policy {
     let path = raw.path("policy.path");
-    match raw.text("policy.mode") {
-        None => Policy::File(path),
-        Some(At { value, .. }) if value == "file" => Policy::File(path),
-        Some(At { value, .. }) if value == "database" => Policy::Database,
-        Some(At { value, place }) => {
-            raw.report
-                .problem(&place, format_args!("`policy.mode` must be `file` or `database`, not `{value}`"));
-            Policy::File(path)
-        }
-    }
+    let in_file = raw.choice("policy.mode", true, &[("file", true), ("database", false)]);
+    if in_file { Policy::File(path) } else { Policy::Database }
 }
 
 fn policy_domains(raw: &mut Raw) -> Vec<String> {
@@ -218,16 +188,14 @@ fn policy_domains(raw: &mut Raw) -> Vec<String> {
         if value.is_empty() || !value.chars().all(is_domain) {
             raw.report.problem(
                 place,
-                format_args!(
-                    "`policy.domains` has `{value}`, which is no domain; write it like `example.com`"
-                ),
+                format_args!("`{value}` in `policy.domains` is not a domain: write it as `example.com`"),
             );
         }
     }
     listed.iter().map(|d| d.value.to_lowercase()).collect()
 }
 
-/// A bad value only warns, as in Headscale.
+/// An invalid value is only a warning, as in Headscale.
 pub(super) fn log(raw: &mut Raw) -> Log {
     let level = raw.text("log.level").map_or(LogLevel::Info, |At { value, place }| {
         match value.to_ascii_lowercase().as_str() {
@@ -240,7 +208,7 @@ pub(super) fn log(raw: &mut Raw) -> Log {
             _ => {
                 raw.report.warn(
                     &place,
-                    format_args!("`{value}` is not a log level, `info` is used: set one of `trace`, `debug`, `info`, `warn`, `error`, `disabled`"),
+                    format_args!("`{value}` is not a log level, using `info`: set `log.level` to `trace`, `debug`, `info`, `warn`, `error` or `disabled`"),
                 );
                 LogLevel::Info
             }
@@ -250,7 +218,9 @@ pub(super) fn log(raw: &mut Raw) -> Log {
         if !matches!(value.as_str(), "text" | "json") {
             raw.report.warn(
                 &place,
-                format_args!("`{value}` is not a log format, `text` is used: set `text` or `json`"),
+                format_args!(
+                    "`{value}` is not a log format, using `text`: set `log.format` to `text` or `json`"
+                ),
             );
         }
         value == "json"
@@ -258,9 +228,9 @@ pub(super) fn log(raw: &mut Raw) -> Log {
     Log { level, json }
 }
 
-/// A problem at a key of the schema, wherever it was set.
-fn problem_at(raw: &mut Raw, key: &str, text: impl std::fmt::Display) {
-    debug_assert!(schema::find(key).is_some());
-    let place = raw.place(key);
-    raw.report.problem(&place, text);
+fn at_least_a_second(raw: &mut Raw, key: &str, value: Duration, example: &str) {
+    if value < Duration::from_secs(1) {
+        let value = duration::go_style(value);
+        raw.problem(key, format_args!("`{key}` must be at least `1s`, such as `{example}`, not `{value}`"));
+    }
 }

@@ -1,4 +1,4 @@
-//! Files as they are shipped and as guides write them.
+//! The files in `docs`, and one as found in guides on the web.
 
 use super::*;
 
@@ -8,10 +8,10 @@ fn docs() -> PathBuf {
 }
 
 #[test]
-fn the_example_is_accepted_without_a_word() {
+fn the_example_file_is_accepted_without_warnings() {
     let source = Source { config: Some(docs().join("config-example.yaml")), data_dir: None };
     let settings = load(&source, &Env::new()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(told(&settings), Vec::<&str>::new());
+    assert_eq!(warnings_of(&settings), Vec::<&str>::new());
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn every_key_is_documented() {
 }
 
 #[test]
-fn a_file_as_guides_write_it() {
+fn a_file_from_a_guide_is_accepted() {
     let text = "\
 server_url: http://localhost:8000
 listen_addr: 0.0.0.0:8080

@@ -1,35 +1,14 @@
-//! Maps from a server on loopback that can be told what to answer.
+//! Maps from an HTTP server on loopback.
 
 use std::fs;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::system::fetch::tests::{dead_url, server};
 
 const ONE: &str = r#"{"Regions":{"1":{"RegionID":1,"RegionCode":"one","Nodes":[{"Name":"1a","HostName":"a.example"}]},"2":{"RegionCode":"two"}}}"#;
-
-/// An HTTP server whose answer (status line and body) can be changed.
-async fn server(answer: &str) -> (String, Arc<Mutex<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/map", listener.local_addr().unwrap());
-    let answer = Arc::new(Mutex::new(answer.to_owned()));
-    let shared = answer.clone();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = [0; 4096];
-            let _ = stream.read(&mut request).await;
-            let body = shared.lock().unwrap().clone();
-            let status = if body.is_empty() { "503 Service Unavailable" } else { "200 OK" };
-            let head =
-                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-            let _ = stream.write_all((head + &body).as_bytes()).await;
-        }
-    });
-    (url, answer)
-}
 
 fn settings(urls: &[&str], paths: &[PathBuf], cache: PathBuf) -> Derp {
     crate::tls::install_provider();
@@ -46,20 +25,14 @@ fn codes(map: &DerpMap) -> Vec<(u32, &str)> {
     map.regions.iter().map(|(id, region)| (*id, region.region_code.as_str())).collect()
 }
 
-/// A URL that nobody serves.
-async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}/map", listener.local_addr().unwrap())
-}
-
 #[tokio::test]
-async fn sources_are_merged_in_order_and_the_embedded_relay_comes_last() {
+async fn sources_are_merged_in_order_with_the_embedded_relay_last() {
     let dir = tempfile::tempdir().unwrap();
     let (url, _) = server(ONE).await;
     let path = dir.path().join("derp.yaml");
     fs::write(&path, "regions: {2: , 3: {regioncode: three}, 999: {regioncode: other}}").unwrap();
     let mut settings = settings(&[&url], &[path], dir.path().join("cache.json"));
-    let relay = crate::config::Settings::embedded(dir.path(), &crate::config::Env::new())
+    let relay = crate::config::Config::embedded(dir.path(), &crate::config::Env::new())
         .unwrap_or_else(|error| panic!("{error}"))
         .derp
         .server;
@@ -67,8 +40,8 @@ async fn sources_are_merged_in_order_and_the_embedded_relay_comes_last() {
     let own = DerpRegion { region_id: 999, region_code: "own".into(), ..DerpRegion::default() };
     let mut source = MapSource::new(settings.clone(), Some(own.clone()));
     assert_eq!(codes(&source.local().unwrap()), [(3, "three"), (999, "own")]);
-    let (map, faults) = source.refresh().await;
-    assert_eq!((codes(&map), faults), (vec![(1, "one"), (3, "three"), (999, "own")], Vec::new()));
+    let (map, problems) = source.refresh().await;
+    assert_eq!((codes(&map), problems), (vec![(1, "one"), (3, "three"), (999, "own")], Vec::new()));
     settings.server = relay.map(|server| crate::config::DerpServer { add_region: false, ..server });
     let mut source = MapSource::new(settings, Some(own));
     assert_eq!(codes(&source.local().unwrap()), [(1, "one"), (3, "three"), (999, "other")]);
@@ -81,26 +54,29 @@ async fn the_last_good_map_survives_failures_and_restarts() {
     let (url, answer) = server(ONE).await;
     let mut source = MapSource::new(settings(&[&url], &[], cache.clone()), None);
     source.refresh().await;
-    let no_region = "it is not a DERP map: it names no region";
+    let no_region = "not a DERP map: it has no regions";
     for (bad, why) in [
         ("", "the server answered 503 Service Unavailable"),
-        ("<html>", "it is not a DERP map: "),
+        ("<html>", "not a DERP map: "),
         (r#"{"message":"rate limited"}"#, no_region),
         (r#"{"Regions":null}"#, no_region),
         (r#"{"Regions":{}}"#, no_region),
     ] {
         bad.clone_into(&mut answer.lock().unwrap());
-        let (map, faults) = source.refresh().await;
+        let (map, problems) = source.refresh().await;
         assert_eq!(codes(&map), [(1, "one"), (2, "two")]);
-        assert!(faults[0].starts_with(&format!("cannot fetch the DERP map `{url}`: {why}")), "{faults:?}");
-        assert!(faults[0].ends_with("; its last good map stays"), "{faults:?}");
+        assert!(
+            problems[0].starts_with(&format!("cannot fetch the DERP map `{url}`: {why}")),
+            "{problems:?}"
+        );
+        assert!(problems[0].ends_with("; using the last good map"), "{problems:?}");
     }
     answer.lock().unwrap().clone_from(&"x".repeat(MAX_MAP_BYTES + 1));
-    assert!(source.refresh().await.1[0].contains("it is larger than 4194304 bytes"));
+    assert!(source.refresh().await.1[0].contains("the response is larger than 4194304 bytes"));
 
     let mut restarted = MapSource::new(settings(&[&url], &[], cache.clone()), None);
     assert_eq!(codes(&restarted.local().unwrap()), [(1, "one"), (2, "two")]);
-    let other = nobody().await;
+    let other = dead_url().await;
     let mut elsewhere = MapSource::new(settings(&[&other], &[], cache.clone()), None);
     assert_eq!(codes(&elsewhere.local().unwrap()), []);
     fs::write(&cache, "damaged").unwrap();
@@ -108,21 +84,21 @@ async fn the_last_good_map_survives_failures_and_restarts() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_fault_and_no_end() {
+async fn an_unreachable_url_is_a_problem_but_an_invalid_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let url = nobody().await;
+    let url = dead_url().await;
     let missing = dir.path().join("none.yaml");
     let mut source = MapSource::new(settings(&[&url], &[], dir.path().join("cache.json")), None);
     assert_eq!(source.local().unwrap(), DerpMap::default());
-    let (map, faults) = source.refresh().await;
-    assert_eq!((map, faults.len()), (DerpMap::default(), 1));
-    assert!(faults[0].ends_with("; there is no earlier one"), "{faults:?}");
+    let (map, problems) = source.refresh().await;
+    assert_eq!((map, problems.len()), (DerpMap::default(), 1));
+    assert!(problems[0].ends_with("; there is no earlier map to fall back to"), "{problems:?}");
     let mut source = MapSource::new(settings(&[], &[missing], dir.path().join("cache.json")), None);
     assert!(source.local().unwrap_err().starts_with("cannot read the DERP map `"));
 }
 
 #[tokio::test]
-async fn changes_are_published_once_also_after_failures() {
+async fn each_change_is_published_once_even_after_failures() {
     let dir = tempfile::tempdir().unwrap();
     let (url, answer) = server("").await;
     let mut settings = settings(&[&url], &[], dir.path().join("cache.json"));
@@ -145,7 +121,7 @@ async fn changes_are_published_once_also_after_failures() {
 }
 
 #[tokio::test]
-async fn without_automatic_updates_one_good_round_is_enough() {
+async fn without_automatic_updates_the_loop_ends_after_one_good_round() {
     let dir = tempfile::tempdir().unwrap();
     let (url, _) = server(ONE).await;
     let mut source = MapSource::new(settings(&[&url], &[], dir.path().join("cache.json")), None);
@@ -157,12 +133,12 @@ async fn without_automatic_updates_one_good_round_is_enough() {
     };
     tokio::time::timeout(Duration::from_secs(10), refresh_loop(source, known, publish))
         .await
-        .expect("it ends");
+        .expect("the loop ends");
     assert_eq!(published.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_map_file_that_loses_its_relays_takes_none_away() {
+async fn a_map_file_without_relays_does_not_replace_a_map_with_relays() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("derp.yaml");
     let three = "regions: {3: {regioncode: three, nodes: [{hostname: c.example}]}}";
@@ -178,7 +154,7 @@ async fn a_map_file_that_loses_its_relays_takes_none_away() {
         let _ = sender.send(map);
         std::future::ready(())
     }));
-    // Its first round waits for nobody.
+    // The first round runs without waiting.
     tokio::task::yield_now().await;
     assert!(published.try_recv().is_err());
     fs::write(&path, three.replace("three", "trois")).unwrap();

@@ -1,0 +1,102 @@
+use headsail_tailnet::command::Command;
+use serde_json::json;
+
+use super::{Server, host};
+use crate::admin::Trust;
+
+/// What happened, newest first: actor, kind, action, name.
+async fn told(server: &Server, query: &str) -> Vec<String> {
+    let listed = server.ok(&format!("GET /log{query}"), json!({})).await;
+    let text = |c: &serde_json::Value, field: &str| c[field].as_str().unwrap().to_owned();
+    let line = |c| format!("{} {} {} {}", text(c, "actor"), text(c, "kind"), text(c, "action"), text(c, "name"));
+    listed["changes"].as_array().unwrap().iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn the_log_says_who_did_what_with_each_field_that_changed() {
+    let server = Server::new();
+    server.user("alice").await;
+    let id = server.join(1, json!({ "user": "1", "reusable": true }), host("web", &[])).await;
+    server.ok(&format!("POST /node/{id}/rename/www"), json!({})).await;
+    server.ok(&format!("DELETE /node/{id}"), json!({})).await;
+    let lines = told(&server, "?kind=user,node").await;
+    assert_eq!(
+        lines,
+        [
+            "unix:1000 node deleted www",
+            "unix:1000 node updated www",
+            "server node created web",
+            "unix:1000 user created alice",
+        ]
+    );
+    let listed = server.ok("GET /log?kind=node&limit=2", json!({})).await;
+    let fields = &listed["changes"][1]["fields"];
+    assert_eq!(fields[0], json!({ "name": "given_name", "before": "web", "after": "www" }), "{fields}");
+    assert_eq!(fields[1], json!({ "name": "name_pinned", "before": false, "after": true }));
+    assert_eq!(fields.as_array().unwrap().len(), 2, "where a node is reached is not repeated: {fields}");
+    assert_eq!(told(&server, &format!("?node={id}&user=1")).await.len(), 2, "the deletion names no owner");
+}
+
+#[tokio::test]
+async fn secrets_are_not_in_the_log() {
+    let server = Server::new();
+    server.user("alice").await;
+    let made = server.ok("POST /preauthkey", json!({ "user": "1" })).await;
+    let api_key = server.ok("POST /apikey", json!({})).await;
+    let log = server.ok("GET /log", json!({})).await.to_string();
+    assert!(log.contains("preauthkey") && !log.contains("hash"), "{log}");
+    for text in [&made["preAuthKey"]["key"], &api_key["apiKey"]] {
+        let secret = text.as_str().unwrap().rsplit('-').next().unwrap();
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_is_shown_as_a_diff() {
+    let server = Server::new();
+    for policy in ["{\n  // first\n  \"acls\": []\n}\n", "{\n  // second\n  \"acls\": []\n}\n"] {
+        server.ok("PUT /policy", json!({ "policy": policy })).await;
+    }
+    let log = server.ok("GET /log?kind=policy&limit=1", json!({})).await;
+    let diff = log["changes"][0]["diff"].as_str().unwrap();
+    assert!(diff.contains("-  // first\n+  // second\n"), "{diff}");
+    assert!(!log.to_string().contains("\"data\""), "{log}");
+}
+
+#[tokio::test]
+async fn an_api_key_is_named_in_what_it_did() {
+    let server = Server::trusting(Trust::Bearer);
+    let key = headsail_tailnet::model::key::mint("hskey-api-", &[9; 44]);
+    let create = Command::CreateApiKey { prefix: key.prefix, digest: key.digest, expiration: None };
+    crate::testing::submit(&server.tailnet, create).await;
+    let bearer = format!("Bearer {}", key.text);
+    let authorized = [("authorization", bearer.as_str())];
+    let user = json!({ "name": "bob" }).to_string();
+    assert_eq!(server.request("POST /user", user, &authorized).await.0, 200);
+    let (_, log) = server.request("GET /log?actor=api-key:1&kind=user", String::new(), &authorized).await;
+    assert_eq!((&log["changes"][0]["name"], &log["changes"][0]["actor"]), (&"bob".into(), &"api-key:1".into()));
+    assert_eq!(server.request("GET /log", String::new(), &[]).await.0, 401);
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_next_change() {
+    let server = Server::new();
+    server.user("alice").await;
+    let newest = server.ok("GET /log?limit=1", json!({})).await["changes"][0]["id"].as_str().unwrap().to_owned();
+    let line = format!("/log?after={newest}&wait=60");
+    let (log, ()) = tokio::join!(told(&server, line.trim_start_matches("/log")), async {
+        tokio::task::yield_now().await;
+        server.user("bob").await;
+    });
+    assert_eq!(log, ["unix:1000 user created bob"]);
+    assert_eq!(told(&server, &format!("?after={newest}&kind=node&wait=0")).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn bad_queries_are_refused() {
+    let server = Server::new();
+    assert!(server.refused(400, "GET /log?limit=1001", json!({})).await.contains("1000"));
+    server.refused(400, "GET /log?since=yesterday", json!({})).await;
+    server.refused(400, "GET /log?node=x", json!({})).await;
+    assert!(server.refused(400, "GET /log?node=18446744073709551615", json!({})).await.contains("2^53"));
+}
