@@ -32,7 +32,7 @@ func firstMap(t *testing.T, opts ...harness.Option) *harness.View {
 	return s.NewNode(t, "n").Join(s.ReusableKey("alice")).View()
 }
 
-func TestB17DNS(t *testing.T) {
+func TestDNSSettingsReachClients(t *testing.T) {
 	t.Parallel()
 	v := firstMap(t,
 		harness.Set("dns.override_local_dns", true),
@@ -63,7 +63,7 @@ func TestB17DNS(t *testing.T) {
 	}
 }
 
-func TestB17NoOverride(t *testing.T) {
+func TestDNSWithoutOverrideKeepsLocalResolvers(t *testing.T) {
 	t.Parallel()
 	v := firstMap(t,
 		harness.Set("dns.override_local_dns", false),

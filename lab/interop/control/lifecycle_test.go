@@ -11,7 +11,7 @@ import (
 
 func past(at time.Time) bool { return !at.IsZero() && at.Before(time.Now()) }
 
-func TestB09Rotation(t *testing.T) {
+func TestKeyRotationKeepsTheNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -48,7 +48,7 @@ func TestB09Rotation(t *testing.T) {
 	}
 }
 
-func TestB09Interactive(t *testing.T) {
+func TestInteractiveKeyRotationKeepsTheNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -70,7 +70,7 @@ func TestB09Interactive(t *testing.T) {
 	}
 }
 
-func TestB10Logout(t *testing.T) {
+func TestLogoutExpiresTheNodeUntilLogin(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -105,8 +105,8 @@ func TestB10Logout(t *testing.T) {
 	aStream.SameAsFresh(t, "login again")
 }
 
-// TestB10OtherUser: official clients make a new node key before they log in again, others need not.
-func TestB10OtherUser(t *testing.T) {
+// TestLoginAsAnotherUserCreatesAnotherNode: official clients make a new node key before they log in again, others need not.
+func TestLoginAsAnotherUserCreatesAnotherNode(t *testing.T) {
 	t.Parallel()
 	for name, rotates := range map[string]bool{"new node key": true, "same node key": false} {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestB10OtherUser(t *testing.T) {
 	}
 }
 
-func TestB10Ephemeral(t *testing.T) {
+func TestLogoutDeletesEphemeralNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	alice := s.CreateUser("alice")
@@ -156,7 +156,7 @@ func TestB10Ephemeral(t *testing.T) {
 	st.Wait(t, "its removal", 3*time.Second, func(v *harness.View) bool { return !v.Sees(n) })
 }
 
-func TestB11Expiry(t *testing.T) {
+func TestExpiryReachesNodeAndPeers(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -213,7 +213,7 @@ func TestB11Expiry(t *testing.T) {
 	})
 }
 
-func TestB11Passes(t *testing.T) {
+func TestPassingExpiryIsAnnounced(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -250,7 +250,7 @@ func mentions(r *tailcfg.MapResponse, n *harness.Node) bool {
 	return false
 }
 
-func TestB11Shorten(t *testing.T) {
+func TestClientsCanOnlyShortenTheirExpiry(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("node.expiry", "48h"))
 	n := s.NewNode(t, "n")
@@ -277,7 +277,7 @@ func TestB11Shorten(t *testing.T) {
 	}
 }
 
-func TestB12Ephemeral(t *testing.T) {
+func TestEphemeralNodeIsDeletedAfterItsTimeout(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	alice := s.CreateUser("alice")
@@ -314,8 +314,8 @@ func TestB12Ephemeral(t *testing.T) {
 	st.SameAsFresh(t, "ephemeral")
 }
 
-// TestB12Late: the client of an ephemeral node that comes back too late hears that it has to log in again.
-func TestB12Late(t *testing.T) {
+// TestEphemeralNodeThatReturnsTooLateMustLogIn: the client of an ephemeral node that comes back too late hears that it has to log in again.
+func TestEphemeralNodeThatReturnsTooLateMustLogIn(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "late")
@@ -336,8 +336,8 @@ func TestB12Late(t *testing.T) {
 	}
 }
 
-// TestB12NeverConnected covers a node that registers and is never heard of again, over a restart too.
-func TestB12NeverConnected(t *testing.T) {
+// TestEphemeralNodeThatNeverConnectsIsDeleted covers a node that registers and is never heard of again, over a restart too.
+func TestEphemeralNodeThatNeverConnectsIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	key := s.CreateKey(harness.Key{User: s.CreateUser("alice"), Reusable: true, Ephemeral: true}).Key
@@ -353,8 +353,8 @@ func TestB12NeverConnected(t *testing.T) {
 	})
 }
 
-// TestB12ClientAsks covers a client that asks to be ephemeral itself (`--state=mem:`), which Headscale ignores.
-func TestB12ClientAsks(t *testing.T) {
+// TestClientCanAskToBeEphemeral covers a client that asks to be ephemeral itself (`--state=mem:`), which Headscale ignores.
+func TestClientCanAskToBeEphemeral(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "memory")

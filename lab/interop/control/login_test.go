@@ -80,7 +80,7 @@ func within(t *testing.T, out <-chan verdict) verdict {
 	}
 }
 
-func TestB05Interactive(t *testing.T) {
+func TestInteractiveLogin(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -112,7 +112,7 @@ func TestB05Interactive(t *testing.T) {
 	})
 }
 
-func TestB05TwoFollowups(t *testing.T) {
+func TestTwoFollowupsGetOneNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -134,7 +134,7 @@ func TestB05TwoFollowups(t *testing.T) {
 	}
 }
 
-func TestB05CLI(t *testing.T) {
+func TestLoginApprovedByCommandLine(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.MustCLI(t, nil, "users", "create", "alice")
@@ -147,7 +147,7 @@ func TestB05CLI(t *testing.T) {
 	}
 }
 
-func TestB05Reject(t *testing.T) {
+func TestDeniedLoginCreatesNoNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -170,7 +170,7 @@ func TestB05Reject(t *testing.T) {
 	}
 }
 
-func TestB05UnknownFollowup(t *testing.T) {
+func TestUnknownFollowupIsRefusedOrRestarted(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "laptop")
@@ -182,7 +182,7 @@ func TestB05UnknownFollowup(t *testing.T) {
 	}
 }
 
-func TestB05ForeignFollowup(t *testing.T) {
+func TestAnotherMachineCannotTakeALogin(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -212,7 +212,7 @@ func TestB05ForeignFollowup(t *testing.T) {
 	}
 }
 
-func TestB05TailscaleUp(t *testing.T) {
+func TestTailscaleUpWithoutKey(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")

@@ -11,7 +11,7 @@ import (
 
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-func TestB16Names(t *testing.T) {
+func TestHostnamesBecomeUniqueDNSLabels(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -60,7 +60,7 @@ func TestB16Names(t *testing.T) {
 	st.SameAsFresh(t, "names")
 }
 
-func TestB16Rename(t *testing.T) {
+func TestRenamedNodeKeepsItsName(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")

@@ -10,7 +10,7 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-func TestB31Optional(t *testing.T) {
+func TestOptionalEndpoints(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "n")
@@ -54,7 +54,7 @@ func TestB31Optional(t *testing.T) {
 	}
 }
 
-func TestB32PingResponse(t *testing.T) {
+func TestPingResponse(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "n")
@@ -74,7 +74,7 @@ func TestB32PingResponse(t *testing.T) {
 	}
 }
 
-func TestB33APIAuth(t *testing.T) {
+func TestAPIRequiresAValidKey(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	var made struct{ APIKey string }

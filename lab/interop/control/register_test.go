@@ -13,7 +13,7 @@ import (
 	"tailscale.com/types/key"
 )
 
-func TestB03RegisterAnswer(t *testing.T) {
+func TestRegisterResponseIsComplete(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "first")
@@ -44,7 +44,7 @@ func TestB03RegisterAnswer(t *testing.T) {
 	}
 }
 
-func TestB03FirstMap(t *testing.T) {
+func TestFirstMapIsFull(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -97,7 +97,7 @@ func hasRoute(d *tailcfg.DNSConfig, suffix string) bool {
 	return plain || dotted
 }
 
-func TestB03PeerCap(t *testing.T) {
+func TestPeersKeepTheirOwnCapabilityVersion(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -112,7 +112,7 @@ func TestB03PeerCap(t *testing.T) {
 	})
 }
 
-func TestB03PeerPrivacy(t *testing.T) {
+func TestPeersGetNoPrivateHostinfo(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -139,7 +139,7 @@ func TestB03PeerPrivacy(t *testing.T) {
 	}
 }
 
-func TestB04KeyMisuse(t *testing.T) {
+func TestUnusableAuthKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	alice := s.CreateUser("alice")
@@ -196,7 +196,7 @@ func TestB04KeyMisuse(t *testing.T) {
 	}
 }
 
-func TestB04OneShotRace(t *testing.T) {
+func TestOneShotKeyAdmitsOneOfManyAtOnce(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	once := s.CreateKey(harness.Key{User: s.CreateUser("alice")})
@@ -220,7 +220,7 @@ func TestB04OneShotRace(t *testing.T) {
 	}
 }
 
-func TestB13NodeKeyTheft(t *testing.T) {
+func TestForeignNodeKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")

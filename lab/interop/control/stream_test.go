@@ -37,9 +37,9 @@ func hasEndpoint(p *tailcfg.Node, want string) bool {
 	return false
 }
 
-// TestB06ToldIsOught walks a mesh through the life of a node. After every phase what the deltas have built, in the strict
+// TestDeltasAddUpToFreshMap walks a mesh through the life of a node. After every phase what the deltas have built, in the strict
 // view and in the official client's map session, must be what a fresh full map says.
-func TestB06ToldIsOught(t *testing.T) {
+func TestDeltasAddUpToFreshMap(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -109,7 +109,7 @@ func TestB06ToldIsOught(t *testing.T) {
 	_ = bStream
 }
 
-func TestB06SmallDeltas(t *testing.T) {
+func TestSmallChangesTravelAsPatches(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -148,7 +148,7 @@ func TestB06SmallDeltas(t *testing.T) {
 	patched("online", seen, func() { b.Stream() }, func(c *tailcfg.PeerChange) bool { return c.Online != nil && *c.Online })
 }
 
-func TestB06OfficialLastSeen(t *testing.T) {
+func TestOfficialClientSeesLastSeenOfOfflinePeer(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -179,7 +179,7 @@ func TestB06OfficialLastSeen(t *testing.T) {
 	})
 }
 
-func TestB07LiteUpdate(t *testing.T) {
+func TestLiteUpdateReachesPeersAndKeepsTheStream(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -219,7 +219,7 @@ func TestB07LiteUpdate(t *testing.T) {
 	})
 }
 
-func TestB07StaleStream(t *testing.T) {
+func TestStreamRequestDoesNotOverwriteNewerUpdate(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -243,7 +243,7 @@ func TestB07StaleStream(t *testing.T) {
 	aStream.SameAsFresh(t, "stale stream")
 }
 
-func TestB07Compression(t *testing.T) {
+func TestZstdIsUsedWhenRequested(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -277,7 +277,7 @@ func TestB07Compression(t *testing.T) {
 	t.Logf("zstd %d of %d bytes", packedSize, plainSize)
 }
 
-func TestB07OneShotAndReadOnly(t *testing.T) {
+func TestOneShotAndReadOnlyMapsChangeNothing(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -314,7 +314,7 @@ func TestB07OneShotAndReadOnly(t *testing.T) {
 	}
 }
 
-func TestB07SecondStream(t *testing.T) {
+func TestNewerStreamSupersedesOlder(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -366,7 +366,7 @@ func tellsOffline(r *tailcfg.MapResponse, n *harness.Node) bool {
 	return false
 }
 
-func TestB07UnknownKey(t *testing.T) {
+func TestUnregisteredNodeKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "stranger")
@@ -389,7 +389,7 @@ func errText(err error) string {
 	return err.Error()
 }
 
-func TestB07Deleted(t *testing.T) {
+func TestDeletedNodeStaysDeletedUntilItRegisters(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -417,7 +417,7 @@ func TestB07Deleted(t *testing.T) {
 	n.Stream()
 }
 
-func TestB08KeepAlive(t *testing.T) {
+func TestKeepAlives(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "idle")

@@ -41,7 +41,7 @@ func getKey(t *testing.T, s *harness.Server) (legacy, public string) {
 	return fields["legacyPublicKey"], fields["publicKey"]
 }
 
-func TestB01Key(t *testing.T) {
+func TestServerKeySurvivesRestart(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	legacy, public := getKey(t, s)
@@ -86,7 +86,7 @@ func TestB01Key(t *testing.T) {
 	})
 }
 
-func TestB02Upgrade(t *testing.T) {
+func TestUpgradeSpeaksNoiseThenHTTP2(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	up, err := s.Upgrade(key.NewMachine())
@@ -126,7 +126,7 @@ func TestB02Upgrade(t *testing.T) {
 	}
 }
 
-func TestB02WebSocket(t *testing.T) {
+func TestUpgradeOverWebSocket(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
@@ -174,7 +174,7 @@ func TestB02WebSocket(t *testing.T) {
 	}
 }
 
-func TestB02BadUpgrade(t *testing.T) {
+func TestBadUpgradesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	serverKey, err := s.NoiseKey(t.Context())
@@ -220,7 +220,7 @@ func TestB02BadUpgrade(t *testing.T) {
 	}
 }
 
-func TestB02WrongKey(t *testing.T) {
+func TestHandshakeForAnotherServerKeyFails(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	header, finish, err := harness.Handshake(key.NewMachine(), key.NewMachine().Public())
@@ -245,7 +245,7 @@ func TestB02WrongKey(t *testing.T) {
 	}
 }
 
-func TestB02Tamper(t *testing.T) {
+func TestTamperedRecordsEndTheConnection(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	record := func(kind byte, size int) []byte {

@@ -12,7 +12,7 @@ import (
 	"tailscale.com/types/key"
 )
 
-func TestB33Bodies(t *testing.T) {
+func TestMalformedAndOversizedBodiesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -71,7 +71,7 @@ func TestB33Bodies(t *testing.T) {
 	}
 }
 
-func TestB33ZeroKey(t *testing.T) {
+func TestZeroNodeKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "zero")
@@ -93,7 +93,7 @@ func TestB33ZeroKey(t *testing.T) {
 	}
 }
 
-func TestB33OldClient(t *testing.T) {
+func TestUnsupportedClientVersionIsRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")

@@ -92,8 +92,8 @@ func TestGarbage(t *testing.T) {
 	alive(t, s, authKey)
 }
 
-// TestB33HalfOpen leaves connections hanging at every stage, by the hundred, and wants nobody else to notice.
-func TestB33HalfOpen(t *testing.T) {
+// TestHalfOpenConnectionsDisturbNobody leaves connections hanging at every stage, by the hundred, and wants nobody else to notice.
+func TestHalfOpenConnectionsDisturbNobody(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -165,8 +165,8 @@ func TestB33HalfOpen(t *testing.T) {
 	drips.Wait()
 }
 
-// TestB33DripCut wants a connection that never finishes its request to be ended within a minute.
-func TestB33DripCut(t *testing.T) {
+// TestUnfinishedRequestsAreCutOff wants a connection that never finishes its request to be ended within a minute.
+func TestUnfinishedRequestsAreCutOff(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	for name, drip := range map[string]string{"headers that never end": "X: y\r\n", "silence": ""} {
@@ -262,8 +262,8 @@ func TestHandshakeSilence(t *testing.T) {
 	})
 }
 
-// TestB33ResetFlood opens and resets thousands of streams inside Noise.
-func TestB33ResetFlood(t *testing.T) {
+// TestStreamResetFlood opens and resets thousands of streams inside Noise.
+func TestStreamResetFlood(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")

@@ -148,8 +148,8 @@ func nodeNamed(t *testing.T, s *harness.Server, name string) harness.APINode {
 	return harness.APINode{}
 }
 
-// TestB30Taildrop sends files between official clients: to the user's own node, not to another's.
-func TestB30Taildrop(t *testing.T) {
+// TestTaildropReachesOwnNodesOnly sends files between official clients: to the user's own node, not to another's.
+func TestTaildropReachesOwnNodesOnly(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -186,8 +186,8 @@ func TestB30Taildrop(t *testing.T) {
 	}
 }
 
-// TestB30Off: `taildrop.enabled: false` withholds the capability.
-func TestB30Off(t *testing.T) {
+// TestTaildropCanBeDisabled: `taildrop.enabled: false` withholds the capability.
+func TestTaildropCanBeDisabled(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("taildrop.enabled", false))
 	self := s.NewNode(t, "n").Join(s.ReusableKey("alice")).View().Self
@@ -201,8 +201,8 @@ func TestB30Off(t *testing.T) {
 	}
 }
 
-// TestB30Capabilities grants an application capability and Taildrive and asks the official client what a peer may do.
-func TestB30Capabilities(t *testing.T) {
+// TestGrantedCapabilitiesReachClients grants an application capability and Taildrive and asks the official client what a peer may do.
+func TestGrantedCapabilitiesReachClients(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	alice := s.CreateUser("alice")

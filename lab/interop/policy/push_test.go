@@ -74,7 +74,7 @@ var pushes = []push{
 	},
 }
 
-func TestB15Push(t *testing.T) {
+func TestPolicyChangesReachNodes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, p := range pushes {
@@ -146,7 +146,7 @@ func (w *world) probe(text string) (bool, error) {
 	return four, err
 }
 
-func TestB15Rejected(t *testing.T) {
+func TestRejectedPolicyReplacesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	good := `{` + owners + `, "acls": [{"action": "accept", "src": ["alice@"], "dst": ["bob@:22"]}]}`

@@ -50,7 +50,7 @@ func texts(list []netip.Prefix) []string {
 	return out
 }
 
-func TestB18Subnet(t *testing.T) {
+func TestApprovedSubnetRoutes(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -88,7 +88,7 @@ func TestB18Subnet(t *testing.T) {
 	rst.SameAsFresh(t, "router")
 }
 
-func TestB18Exit(t *testing.T) {
+func TestApprovedExitNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -108,7 +108,7 @@ func TestB18Exit(t *testing.T) {
 	st.SameAsFresh(t, "exit")
 }
 
-func TestB18Failover(t *testing.T) {
+func TestPrimaryFailover(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -148,7 +148,7 @@ func TestB18Failover(t *testing.T) {
 	st.SameAsFresh(t, "failover")
 }
 
-func TestB18Filtered(t *testing.T) {
+func TestSubnetRoutesFollowThePolicy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.s.MustSetPolicy(t, `{`+owners+`, "acls": [{"action": "accept", "src": ["alice@"], "dst": ["10.33.0.0/16:*", "web:*"]}, {"action": "accept", "src": ["bob@"], "dst": ["tag:web:22"]}], "hosts": {"web": "`+w.streams["web"].View().V4().String()+`"}}`)
@@ -164,7 +164,7 @@ func TestB18Filtered(t *testing.T) {
 	}
 }
 
-func TestB18Auto(t *testing.T) {
+func TestAutoApprovers(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")

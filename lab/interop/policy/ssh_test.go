@@ -44,7 +44,7 @@ func newSSHWorld(t *testing.T, rule string) *sshWorld {
 	return w
 }
 
-func TestB29Rules(t *testing.T) {
+func TestSSHRulesReachTheServerOnly(t *testing.T) {
 	t.Parallel()
 	w := newSSHWorld(t, acceptRule)
 	rules := w.serverStream.View().SSH.Rules
@@ -162,7 +162,7 @@ func verdictOf(t *testing.T, out <-chan *tailcfg.SSHAction) *tailcfg.SSHAction {
 	}
 }
 
-func TestB29Approve(t *testing.T) {
+func TestApprovedSSHCheckIsRemembered(t *testing.T) {
 	t.Parallel()
 	w := newSSHWorld(t, checkRule)
 	next, id := w.hold(t)
@@ -182,7 +182,7 @@ func TestB29Approve(t *testing.T) {
 	}
 }
 
-func TestB29Reject(t *testing.T) {
+func TestDeniedSSHCheck(t *testing.T) {
 	t.Parallel()
 	w := newSSHWorld(t, checkRule)
 	next, id := w.hold(t)
@@ -196,7 +196,7 @@ func TestB29Reject(t *testing.T) {
 	}
 }
 
-func TestB29Foreign(t *testing.T) {
+func TestOnlyTheDestinationMayAskForSSHChecks(t *testing.T) {
 	t.Parallel()
 	w := newSSHWorld(t, checkRule)
 	if status, a := w.action(t, w.other, w.holdURL()); status/100 != 4 {

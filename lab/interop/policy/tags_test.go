@@ -46,7 +46,7 @@ func wantTags(t *testing.T, n *harness.Node, when string, want ...string) {
 	}
 }
 
-func TestB14KeyTags(t *testing.T) {
+func TestTaggedKeyCreatesTaggedNodes(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
 	viewer := s.NewNode(t, "viewer")
@@ -77,8 +77,8 @@ func TestB14KeyTags(t *testing.T) {
 	}
 }
 
-// TestB14KeyRequests: a key's tags are fixed; a client that asks for others is refused, and nothing is left of it.
-func TestB14KeyRequests(t *testing.T) {
+// TestKeyTagsAreFixed: a key's tags are fixed; a client that asks for others is refused, and nothing is left of it.
+func TestKeyTagsAreFixed(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
 	tagged := s.CreateKey(harness.Key{User: alice, Reusable: true, Tags: []string{"tag:owned"}}).Key
@@ -123,8 +123,8 @@ func TestB14KeyRequests(t *testing.T) {
 	}
 }
 
-// TestB14LaterRequests: what a registered node advertises later (`tailscale up --advertise-tags`, without a login) changes nothing.
-func TestB14LaterRequests(t *testing.T) {
+// TestTagsAdvertisedLaterChangeNothing: what a registered node advertises later (`tailscale up --advertise-tags`, without a login) changes nothing.
+func TestTagsAdvertisedLaterChangeNothing(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
 	tagged, plain, admin := s.NewNode(t, "tagged"), s.NewNode(t, "plain"), s.NewNode(t, "admin")
@@ -172,7 +172,7 @@ func login(t *testing.T, n *harness.Node, user string) error {
 	return harness.Refusal(res)
 }
 
-func TestB14Interactive(t *testing.T) {
+func TestInteractiveLoginWithTags(t *testing.T) {
 	t.Parallel()
 	s, _ := tagServer(t)
 	for name, c := range map[string]struct {
@@ -205,8 +205,8 @@ func TestB14Interactive(t *testing.T) {
 	}
 }
 
-// TestB14Relogin: a login by the browser sets the tags anew: more, fewer, none.
-func TestB14Relogin(t *testing.T) {
+// TestReloginReplacesTags: a login by the browser sets the tags anew: more, fewer, none.
+func TestReloginReplacesTags(t *testing.T) {
 	t.Parallel()
 	s, _ := tagServer(t)
 	n := s.NewNode(t, "n")
@@ -235,7 +235,7 @@ func TestB14Relogin(t *testing.T) {
 	}
 }
 
-func TestB14Admin(t *testing.T) {
+func TestAdministratorSetsTags(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
 	key := s.CreateKey(harness.Key{User: alice, Reusable: true}).Key

@@ -37,7 +37,7 @@ func admitted(t *testing.T, s *harness.Server, private key.NodePrivate) error {
 	return err
 }
 
-func TestB25VerifyClients(t *testing.T) {
+func TestRelayAdmitsRegisteredNodesOnly(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("derp.server.verify_clients", true))
 	if err := admitted(t, s, key.NewNode()); err == nil {
@@ -77,7 +77,7 @@ func verify(t *testing.T, s *harness.Server, nodeKey string) bool {
 	return answer.Allow
 }
 
-func TestB25Verify(t *testing.T) {
+func TestVerifyEndpoint(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "known")
@@ -103,7 +103,7 @@ func TestB25Verify(t *testing.T) {
 	}
 }
 
-func TestB25Derper(t *testing.T) {
+func TestDerperAsksTheServer(t *testing.T) {
 	t.Parallel()
 	if !harness.All() && os.Getenv("DERPER") == "" {
 		t.Skip("needs derper: HEADSAIL_INTEROP_ALL=1 builds it, DERPER names one")

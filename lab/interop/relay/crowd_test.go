@@ -15,7 +15,7 @@ import (
 	"tailscale.com/types/key"
 )
 
-func TestB26Duplicates(t *testing.T) {
+func TestTwoConnectionsWithOneKey(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	shared := key.NewNode()
@@ -63,7 +63,7 @@ func TestB26Duplicates(t *testing.T) {
 	}
 }
 
-func TestB26SlowReader(t *testing.T) {
+func TestSlowRelayReaderDelaysNobody(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	slow, flooder := s.Relay(t, key.NewNode()), s.Relay(t, key.NewNode())
@@ -145,7 +145,7 @@ func webSocketRelay(t *testing.T, s *harness.Server) *harness.RelayConn {
 	return r
 }
 
-func TestB26WebSocket(t *testing.T) {
+func TestRelayOverWebSocket(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	web, other, plain := webSocketRelay(t, s), webSocketRelay(t, s), s.Relay(t, key.NewNode())

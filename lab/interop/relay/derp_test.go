@@ -24,7 +24,7 @@ import (
 
 var upgrade = map[string]string{"Upgrade": "DERP", "Connection": "Upgrade"}
 
-func TestB21Basics(t *testing.T) {
+func TestRelayDeliversPackets(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	a, b := s.Relay(t, key.NewNode()), s.Relay(t, key.NewNode())
@@ -63,7 +63,7 @@ func TestB21Basics(t *testing.T) {
 	})
 }
 
-func TestB21Order(t *testing.T) {
+func TestPacketsArriveInOrder(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	a, b := s.Relay(t, key.NewNode()), s.Relay(t, key.NewNode())
@@ -98,7 +98,7 @@ func TestB21Order(t *testing.T) {
 	}
 }
 
-func TestB21PeerGone(t *testing.T) {
+func TestSendersLearnThatAPeerIsGone(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	a, b := s.Relay(t, key.NewNode()), s.Relay(t, key.NewNode())
@@ -128,7 +128,7 @@ func TestB21PeerGone(t *testing.T) {
 	}
 }
 
-func TestB21Violations(t *testing.T) {
+func TestProtocolViolationsEndTheConnection(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	cases := map[string]func(*harness.RelayConn) error{
@@ -175,7 +175,7 @@ func TestB21Violations(t *testing.T) {
 	}
 }
 
-func TestB21Handshake(t *testing.T) {
+func TestBadRelayHandshakesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	noise := make([]byte, 400)
@@ -203,7 +203,7 @@ func TestB21Handshake(t *testing.T) {
 	}
 }
 
-func TestB21HTTP(t *testing.T) {
+func TestRelayHTTPEndpoints(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	conn, _, res, err := s.RelayUpgrade(false, upgrade)
@@ -314,7 +314,7 @@ func recvPacket(c *derphttp.Client, limit time.Duration) (derp.ReceivedPacket, e
 	}
 }
 
-func TestB22TLS(t *testing.T) {
+func TestRelayTLSWithPinnedCertificate(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	m := s.DERPMap(t)
@@ -382,7 +382,7 @@ func TestB22TLS(t *testing.T) {
 
 func hexOf(k key.NodePublic) string { return strings.TrimPrefix(k.String(), "nodekey:") }
 
-func TestB22KeepAlive(t *testing.T) {
+func TestRelayKeepAlive(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	r := s.Relay(t, key.NewNode())
@@ -394,7 +394,7 @@ func TestB22KeepAlive(t *testing.T) {
 	t.Logf("keep-alive after %v", time.Since(begin))
 }
 
-func TestB24Mesh(t *testing.T) {
+func TestMeshFramesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	// A client that claims some mesh key is a regular client; only what it does without the right is punished.

@@ -49,7 +49,7 @@ func exchange(conn *net.UDPConn) (netip.AddrPort, error) {
 	return addr, err
 }
 
-func TestB20STUN(t *testing.T) {
+func TestSTUN(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	conn := dialSTUN(t, s.STUNAddr)
@@ -127,7 +127,7 @@ func malformed() map[string][]byte {
 	}
 }
 
-func TestB20STUNv6(t *testing.T) {
+func TestSTUNOverIPv6(t *testing.T) {
 	t.Parallel()
 	if l, err := net.ListenPacket("udp", "[::1]:0"); err != nil {
 		t.Skip("no IPv6 on loopback here")
@@ -165,7 +165,7 @@ func report(t *testing.T, m *tailcfg.DERPMap) *netcheck.Report {
 	return r
 }
 
-func TestB23Netcheck(t *testing.T) {
+func TestOfficialNetcheck(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	m := s.DERPMap(t)

@@ -136,7 +136,7 @@ func joined(t *testing.T, s *harness.Server, hostname, authKey string) *rustNode
 	return n
 }
 
-func TestR1Join(t *testing.T) {
+func TestRustJoin(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	n := joined(t, s, "rusty", s.ReusableKey("alice"))
@@ -146,7 +146,7 @@ func TestR1Join(t *testing.T) {
 	}
 }
 
-func TestR2Login(t *testing.T) {
+func TestRustLogin(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	s.CreateUser("alice")
@@ -161,8 +161,8 @@ func TestR2Login(t *testing.T) {
 	n.up()
 }
 
-// TestR3Echo sends text by TCP through the relay, from Rust to Go and from Go to Rust, in a mesh with every supported official release.
-func TestR3Echo(t *testing.T) {
+// TestRustEcho sends text by TCP through the relay, from Rust to Go and from Go to Rust, in a mesh with every supported official release.
+func TestRustEcho(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	authKey := s.ReusableKey("alice")
@@ -184,7 +184,7 @@ func TestR3Echo(t *testing.T) {
 	}
 }
 
-func TestR4PeersLive(t *testing.T) {
+func TestRustPeersUpdateLive(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	authKey := s.ReusableKey("alice")
@@ -204,7 +204,7 @@ func TestR4PeersLive(t *testing.T) {
 	harness.Eventually(t, 15*time.Second, "the peer disappears", knows(false))
 }
 
-func TestR5Routes(t *testing.T) {
+func TestRustRoutes(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	authKey := s.ReusableKey("alice")
@@ -228,8 +228,8 @@ func TestR5Routes(t *testing.T) {
 	harness.Eventually(t, 15*time.Second, "no route again", routed(0))
 }
 
-// TestR6Policy closes and opens the way between a Rust node and a Go node without a new connection.
-func TestR6Policy(t *testing.T) {
+// TestRustPolicyChange closes and opens the way between a Rust node and a Go node without a new connection.
+func TestRustPolicyChange(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	n := joined(t, s, "rusty", s.ReusableKey("alice"))

@@ -200,9 +200,9 @@ func enterAll(t *testing.T, ctx context.Context, members []*member, authKey stri
 	wg.Wait()
 }
 
-// TestB34Crowd joins the crowd and then cuts the power. The machine may be busy with other things: of three rounds one must be
+// TestCrowdRecoversFromCrash joins the crowd and then cuts the power. The machine may be busy with other things: of three rounds one must be
 // as quick as promised. Nothing may be wrong in any of them.
-func TestB34Crowd(t *testing.T) {
+func TestCrowdRecoversFromCrash(t *testing.T) {
 	limit := harness.Bound(3 * time.Second)
 	var joined, back time.Duration
 	for range 3 {
@@ -264,7 +264,7 @@ func facts(s *harness.Server) map[string]string {
 	return all
 }
 
-func TestB34PoliteRestart(t *testing.T) {
+func TestGracefulRestart(t *testing.T) {
 	s := harness.Start(t)
 	alice := s.CreateUser("alice")
 	key := s.CreateKey(harness.Key{User: alice, Reusable: true})
