@@ -1,7 +1,7 @@
 //! The tasks of this repository, started with `cargo xtask <task>`.
 //!
-//! A task runs the ordinary tools (cargo, go, python3) in the foreground, shows what they print and passes their failure on.
-//! Continuous integration runs these same tasks, so what is green here is green there.
+//! A task runs ordinary tools (cargo, go, python3) in the foreground, shows their output and fails if they fail. Continuous
+//! integration runs the same tasks.
 
 mod bench;
 mod captures;
@@ -16,7 +16,7 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What `cargo xtask` prints when it is asked for nothing it knows.
+/// Printed by `cargo xtask` without a task, and after an unknown one.
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
