@@ -32,7 +32,7 @@ func TestHostnamesBecomeUniqueDNSLabels(t *testing.T) {
 	taken := map[string]string{}
 	for _, n := range s.Nodes() {
 		if !label.MatchString(n.GivenName) {
-			t.Errorf("%q became %q, which is no DNS label", n.Name, n.GivenName)
+			t.Errorf("%q became %q, which is not a DNS label", n.Name, n.GivenName)
 		}
 		if other, dup := taken[n.GivenName]; dup {
 			t.Errorf("%q and %q are both %q", n.Name, other, n.GivenName)
@@ -72,13 +72,13 @@ func TestRenamedNodeKeepsItsName(t *testing.T) {
 			t.Errorf("rename to %q: %v, want a client error", bad, err)
 		}
 	}
-	// Until an administrator names it, the node's name follows its host name.
+	// The node's name follows its hostname until an administrator renames it.
 	b.Host.Hostname = "follows"
 	b.Update()
 	named := func(name string) func(*harness.View) bool {
 		return func(v *harness.View) bool { _, ok := v.Peer(name); return ok }
 	}
-	aStream.Wait(t, "the new host name", seen, named("follows"))
+	aStream.Wait(t, "the new hostname", seen, named("follows"))
 	if err := s.RenameNode(id, "chosen"); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestRenamedNodeKeepsItsName(t *testing.T) {
 	b.Update()
 	b.Register(authKey)
 	if n := s.MustNode(id); n.GivenName != "chosen" || n.Name != "ignored" {
-		t.Errorf("given name %q, host name %q", n.GivenName, n.Name)
+		t.Errorf("given name %q, hostname %q", n.GivenName, n.Name)
 	}
 	aStream.SameAsFresh(t, "rename")
 }

@@ -102,6 +102,6 @@ func TestAPIRequiresAValidKey(t *testing.T) {
 		}
 	}
 	if err := s.RemoteAPI("", "DELETE", "/api/v1/node/1", nil, nil); fmt.Sprint(err) == "<nil>" {
-		t.Error("delete without a key")
+		t.Error("a user was deleted without a key")
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-// TestQuiet: what peers need not know costs them nothing. A frame counts as told, whatever is in it.
+// TestQuiet checks that changes which do not concern peers send them nothing, not even an empty frame.
 func TestQuiet(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -38,16 +38,16 @@ func TestQuiet(t *testing.T) {
 			t.Logf("%s: told %s", name, aStream.Frames()[mark].JSON)
 		}
 	}
-	// A change that matters, sent last, is the first thing that the peer hears of.
+	// The first frame that the peer receives must be for a relevant change, which is sent last.
 	b.Endpoints = endpoints("192.0.2.2:2")
 	b.Update()
 	f, err := aStream.AwaitFrame(mark, seen, func(f *harness.Frame) bool { return !f.Resp.KeepAlive })
 	if err != nil || len(f.Resp.PeersChangedPatch) != 1 || len(f.Resp.PeersChangedPatch[0].Endpoints) != 1 {
-		t.Errorf("first told: %v %s", err, f.JSON)
+		t.Errorf("first frame: %v %s", err, f.JSON)
 	}
 }
 
-// TestUserChanges: who owns the peers is told anew when it changes.
+// TestUserChanges checks that nodes learn of changes to the users who own their peers.
 func TestUserChanges(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -72,7 +72,7 @@ func TestUserChanges(t *testing.T) {
 	aStream.SameAsFresh(t, "user renamed")
 	bStream.SameAsFresh(t, "user renamed")
 	if err := s.API("DELETE", "/api/v1/user/"+bob.ID, nil, nil); !harness.IsClientError(err) {
-		t.Errorf("a user with nodes is deleted: %v", err)
+		t.Errorf("a user with nodes was deleted: %v", err)
 	}
 	s.DeleteNode(b.ID())
 	if err := s.API("DELETE", "/api/v1/user/"+bob.ID, nil, nil); err != nil {
@@ -81,7 +81,7 @@ func TestUserChanges(t *testing.T) {
 	aStream.SameAsFresh(t, "user deleted")
 }
 
-// TestBigNode: a node that says far too much of itself does not make everyone else's maps big.
+// TestBigNode checks that a node with excessive host info does not make the maps of others large.
 func TestBigNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -100,7 +100,7 @@ func TestBigNode(t *testing.T) {
 	if err := b.TryUpdate(); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
-	aStream.Wait(t, "the modest endpoints", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "the small endpoint list", seen, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && len(p.Endpoints) == 1 && hasEndpoint(p, "192.0.2.7:7")
 	})
@@ -115,7 +115,7 @@ func TestBigNode(t *testing.T) {
 	}
 }
 
-// TestManyStreams: a node that opens stream after stream has one at the end.
+// TestManyStreams checks that a node that opens many streams ends up with only one.
 func TestManyStreams(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -142,7 +142,7 @@ func TestManyStreams(t *testing.T) {
 			}
 		}
 		if open > 0 {
-			return harness.Errorf("%d are open", open)
+			return harness.Errorf("%d are still open", open)
 		}
 		return nil
 	})

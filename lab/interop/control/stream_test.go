@@ -14,10 +14,10 @@ import (
 	"tailscale.com/types/netmap"
 )
 
-// seen is how long a change may take to reach a viewer in tests that don't measure it.
+// seen is how long a change may take to reach a viewer in tests that do not measure it.
 const seen = 10 * time.Second
 
-// gone is how long a node that left may still look online: the grace and some room.
+// gone is how long a disconnected node may still appear online: the grace period and some margin.
 const gone = 30 * time.Second
 
 func endpoints(list ...string) []netip.AddrPort {
@@ -37,8 +37,8 @@ func hasEndpoint(p *tailcfg.Node, want string) bool {
 	return false
 }
 
-// TestDeltasAddUpToFreshMap walks a mesh through the life of a node. After every phase what the deltas have built, in the strict
-// view and in the official client's map session, must be what a fresh full map says.
+// TestDeltasAddUpToFreshMap takes a mesh through the life of a node. After every phase, the maps that the strict view and the official
+// client's map session have built from deltas must equal a fresh full map.
 func TestDeltasAddUpToFreshMap(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -67,7 +67,7 @@ func TestDeltasAddUpToFreshMap(t *testing.T) {
 	phase("join", peer(func(p *tailcfg.Node) bool { return hasEndpoint(p, "192.0.2.7:1111") }))
 	joined, _ := aStream.AwaitFrame(0, time.Second, func(f *harness.Frame) bool { return bytes.Contains(f.JSON, []byte(b.Key.Public().String())) })
 	if joined == nil || len(joined.Resp.PeersChanged) != 1 || len(joined.Resp.Peers) != 0 {
-		t.Error("join-delta: a join does not come as one changed peer")
+		t.Error("a join does not arrive as one changed peer")
 	}
 
 	b.Endpoints = endpoints("192.0.2.8:2222", "[2001:db8::1]:3333")
@@ -120,7 +120,7 @@ func TestSmallChangesTravelAsPatches(t *testing.T) {
 	aStream := a.Join(authKey)
 	bStream.Wait(t, "a", seen, func(v *harness.View) bool { return v.Sees(a) })
 
-	// patched waits for the frame that tells the change and wants it to be a patch and nothing more.
+	// patched waits for the frame with the change, which must contain only a patch.
 	patched := func(what string, limit time.Duration, change func(), ok func(*tailcfg.PeerChange) bool) {
 		t.Helper()
 		mark := len(aStream.Frames())
@@ -131,7 +131,7 @@ func TestSmallChangesTravelAsPatches(t *testing.T) {
 		}
 		r := f.Resp
 		if len(r.PeersChangedPatch) != 1 || !ok(r.PeersChangedPatch[0]) || len(r.Peers)+len(r.PeersChanged) != 0 || r.Node != nil {
-			t.Errorf("%s comes as %s", what, f.JSON)
+			t.Errorf("%s arrives as %s", what, f.JSON)
 		}
 	}
 	patched("endpoint", seen, func() {
@@ -201,7 +201,7 @@ func TestLiteUpdateReachesPeersAndKeepsTheStream(t *testing.T) {
 		b.Update()
 		aStream.SameAsFresh(t, "update without NetInfo")
 		if p, ok := a.Fresh().Peer("b"); !ok || p.HomeDERP != harness.DERPRegion {
-			t.Errorf("DERP home lost: %+v", p)
+			t.Errorf("the home relay was lost: %+v", p)
 		}
 	})
 	t.Run("case", func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestLiteUpdateReachesPeersAndKeepsTheStream(t *testing.T) {
 		if err != nil || status != http.StatusOK {
 			t.Fatalf("%d %s %v", status, answer, err)
 		}
-		aStream.Wait(t, "the fields whatever their case", seen, func(v *harness.View) bool {
+		aStream.Wait(t, "field names in any case", seen, func(v *harness.View) bool {
 			p, ok := v.Peer("b")
 			return ok && p.HomeDERP == 5 && hasEndpoint(p, "192.0.2.2:2")
 		})
@@ -238,7 +238,7 @@ func TestStreamRequestDoesNotOverwriteNewerUpdate(t *testing.T) {
 	st.Wait(t, "first map", seen, func(v *harness.View) bool { return v.Self != nil })
 	fresh, _ := a.Fresh().Peer("b")
 	if !hasEndpoint(fresh, "192.0.2.2:2") || hasEndpoint(fresh, "192.0.2.1:1") || fresh.Hostinfo.Services().Len() != 0 {
-		t.Errorf("the stream request brought back what was older: %v", fresh)
+		t.Errorf("the stream request restored older data: %v", fresh)
 	}
 	aStream.SameAsFresh(t, "stale stream")
 }
@@ -285,7 +285,7 @@ func TestOneShotAndReadOnlyMapsChangeNothing(t *testing.T) {
 	aStream := a.Join(authKey)
 	bStream := b.Join(authKey)
 	aStream.Wait(t, "b", seen, func(v *harness.View) bool { return v.Sees(b) })
-	if fresh := b.Fresh(); !fresh.Sees(a) { // fails by itself unless there is one full map and the answer ends
+	if fresh := b.Fresh(); !fresh.Sees(a) { // fails the test unless the response is one full map
 		t.Errorf("one-shot map: %s", fresh.Brief())
 	}
 	if err, ended := bStream.Ended(); ended {
@@ -330,17 +330,17 @@ func TestNewerStreamSupersedesOlder(t *testing.T) {
 	select {
 	case <-older.Done():
 	case <-time.After(5 * time.Second):
-		t.Error("the older stream goes on beside the newer")
+		t.Error("the older stream is still open beside the newer one")
 	}
 	older.Close()
 	c := s.NewNode(t, "c")
 	c.Register(authKey)
 	newer.Wait(t, "c", seen, func(v *harness.View) bool { return v.Sees(c) })
-	// Whatever grace there is has passed when nothing comes for this long.
+	// Any grace period has passed by the end of this.
 	harness.Holds(t, 12*time.Second, "b stays online", func() error {
 		for _, f := range aStream.Frames()[mark:] {
 			if tellsOffline(f.Resp, b) {
-				return harness.Errorf("told offline: %s", f.JSON)
+				return harness.Errorf("received as offline: %s", f.JSON)
 			}
 		}
 		return nil
@@ -372,7 +372,7 @@ func TestUnregisteredNodeKeyIsRefused(t *testing.T) {
 	n := s.NewNode(t, "stranger")
 	if st, err := n.OpenStream(n.MapRequest()); err == nil {
 		if st.Await(2*time.Second, func(v *harness.View) bool { return v.Self != nil }) == nil {
-			t.Error("an unregistered node key gets a map")
+			t.Error("an unregistered node key got a map")
 		}
 	} else if !harness.IsClientError(err) {
 		t.Errorf("unregistered node key: %v, want a client error", err)
@@ -400,17 +400,17 @@ func TestDeletedNodeStaysDeletedUntilItRegisters(t *testing.T) {
 		return !v.Self.KeyExpiry.IsZero() && v.Self.KeyExpiry.Before(time.Now())
 	})
 	if err != nil && !strings.Contains(err.Error(), "stream ended") {
-		t.Errorf("the deleted node's stream goes on and tells nothing: %v", err)
+		t.Errorf("the deleted node's stream stays open without an update: %v", err)
 	}
-	// It stays deleted when it polls again, and may come back with a key.
+	// It stays deleted when it polls again, and may register again with a key.
 	if again, err := n.OpenStream(n.MapRequest()); err == nil {
 		again.Await(2*time.Second, func(v *harness.View) bool { return v.Self != nil })
 		if v := again.View(); v.Self != nil && (v.Self.KeyExpiry.IsZero() || v.Self.KeyExpiry.After(time.Now())) {
-			t.Error("a deleted node polls as if nothing had happened")
+			t.Error("a deleted node can still poll")
 		}
 	}
 	if _, ok := n.APINode(); ok {
-		t.Error("the deleted node is back by itself")
+		t.Error("the deleted node exists again")
 	}
 	n.Rotate()
 	n.Register(authKey)

@@ -1,4 +1,4 @@
-// Package faults does to the server what networks, disks, strangers and mistakes do.
+// Package faults exposes the server to faulty networks and disks, hostile clients and operating errors.
 package faults
 
 import (
@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 const seen = 10 * time.Second
 
-// quickness asks for the server's key over and over until stop is called, which returns the slowest answer.
+// quickness requests the server's key repeatedly until stop is called, which returns the longest response time.
 func quickness(t *testing.T, s *harness.Server) (stop func() time.Duration) {
 	t.Helper()
 	quit, worst := make(chan struct{}), make(chan time.Duration)
@@ -47,7 +47,7 @@ func quickness(t *testing.T, s *harness.Server) (stop func() time.Duration) {
 	}
 }
 
-// alive wants a new node to get in and see the map.
+// alive checks that a new node can register and receive its map.
 func alive(t *testing.T, s *harness.Server, authKey string) {
 	t.Helper()
 	n := s.NewNode(t, "alive")

@@ -19,7 +19,7 @@ import (
 	"tailscale.com/types/key"
 )
 
-// TestGarbage sends noise to every listener and inside every layer.
+// TestGarbage sends garbage to every listener and inside every protocol layer.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -92,7 +92,7 @@ func TestGarbage(t *testing.T) {
 	alive(t, s, authKey)
 }
 
-// TestHalfOpenConnectionsDisturbNobody leaves connections hanging at every stage, by the hundred, and wants nobody else to notice.
+// TestHalfOpenConnectionsDisturbNobody leaves hundreds of connections idle at every stage and checks that other clients are not affected.
 func TestHalfOpenConnectionsDisturbNobody(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -165,7 +165,7 @@ func TestHalfOpenConnectionsDisturbNobody(t *testing.T) {
 	drips.Wait()
 }
 
-// TestUnfinishedRequestsAreCutOff wants a connection that never finishes its request to be ended within a minute.
+// TestUnfinishedRequestsAreCutOff checks that a connection that never finishes its request is closed within a minute.
 func TestUnfinishedRequestsAreCutOff(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -177,7 +177,7 @@ func TestUnfinishedRequestsAreCutOff(t *testing.T) {
 	}
 }
 
-// endsThoughDripping sends the beginning of a request and goes on drip by drip; the server must end the connection in time.
+// endsThoughDripping sends the beginning of a request and then sends drip repeatedly. The server must close the connection in time.
 func endsThoughDripping(t *testing.T, s *harness.Server, first, drip string, limit time.Duration) {
 	t.Helper()
 	conn, err := dial(s.Host())
@@ -205,7 +205,7 @@ func endsThoughDripping(t *testing.T, s *harness.Server, first, drip string, lim
 	}
 }
 
-// TestBodyDrip wants a request whose body never ends, silent or dripping, to be cut off.
+// TestBodyDrip checks that a request whose body never ends, silent or slow, is cut off.
 func TestBodyDrip(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -222,7 +222,7 @@ func TestBodyDrip(t *testing.T) {
 	}
 }
 
-// TestHandshakeSilence wants a Noise connection that never speaks HTTP/2, and a relay connection that never says who it is, to be ended.
+// TestHandshakeSilence checks that the server closes Noise connections without HTTP/2 and relay connections without client info.
 func TestHandshakeSilence(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -291,7 +291,7 @@ func TestStreamResetFlood(t *testing.T) {
 		id := 2*i + 1
 		if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true}) != nil ||
 			framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
-			break // ending such a connection is a fair answer
+			break // closing such a connection is acceptable
 		}
 		sent++
 	}
@@ -307,11 +307,11 @@ func TestStreamResetFlood(t *testing.T) {
 	t.Logf("%d resets sent, CPU %v", sent, s.CPU()-cpu)
 }
 
-// gate is a connection whose reading can be stopped.
+// gate is a connection whose reads can be paused.
 type gate struct {
 	net.Conn
 	mu     sync.Mutex
-	paused chan struct{} // closed to go on; nil while running
+	paused chan struct{} // closed to resume; nil while running
 }
 
 func (g *gate) Read(p []byte) (int, error) {
@@ -337,8 +337,8 @@ func (g *gate) pause() (resume func()) {
 	})
 }
 
-// TestSlowReader stops reading a map stream while much changes. Others must not notice, the server must not hoard, and when the
-// reader goes on it must end up with the truth: on the same stream, or on a new one if the server gave up on it.
+// TestSlowReader pauses the reader of a map stream during many changes. Other nodes must not be affected and the server must not buffer
+// without bound. When the reader resumes, it must get a correct map, on the same stream or on a new one if the server closed it.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -365,7 +365,7 @@ func TestSlowReader(t *testing.T) {
 	before := s.Memory()
 	var worst time.Duration
 	for i := range 1500 {
-		// Addresses that do not compress well fill the slow connection's buffers.
+		// Addresses that compress badly fill the buffers of the slow connection.
 		mover.Endpoints = nil
 		for range 40 {
 			var b [16]byte
@@ -401,7 +401,7 @@ func TestSlowReader(t *testing.T) {
 		frames := slowStream.Frames()
 		ended, over := slowStream.Ended()
 		t.Logf("the slow stream: %v; %d frames, the last %v ago; ended: %v %v", err, len(frames), time.Since(frames[len(frames)-1].At), over, ended)
-		slow.Close() // the official client gives up on a connection too when nothing comes
+		slow.Close() // the official client also closes a connection that stays silent
 		slowStream = slow.Stream()
 	}
 	slowStream.SameAsFresh(t, "slow reader")

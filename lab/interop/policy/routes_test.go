@@ -19,7 +19,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// routes are the prefixes of AllowedIPs that are not the node's own addresses.
+// routes returns the prefixes of AllowedIPs that are not the node's own addresses.
 func routes(n *tailcfg.Node) []string {
 	var out []string
 	for _, p := range n.AllowedIPs {
@@ -31,7 +31,7 @@ func routes(n *tailcfg.Node) []string {
 	return out
 }
 
-// sees waits until a stream's peer has exactly these routes and these primaries.
+// sees waits until a peer has exactly these routes and these primary routes.
 func sees(t *testing.T, st *harness.Stream, peer, what string, wantRoutes, wantPrimary []string) {
 	t.Helper()
 	slices.Sort(wantRoutes)
@@ -61,7 +61,7 @@ func TestApprovedSubnetRoutes(t *testing.T) {
 	id := router.ID()
 	sees(t, st, "router", "the router without routes", nil, nil)
 	if n := s.MustNode(id); len(n.AvailableRoutes) != 2 || len(n.ApprovedRoutes) != 0 || len(n.SubnetRoutes) != 0 {
-		t.Errorf("REST before approval: %+v", n)
+		t.Errorf("API before approval: %+v", n)
 	}
 	s.ApproveRoutes(id, "10.33.0.0/16")
 	sees(t, st, "router", "the approved route", []string{"10.33.0.0/16"}, []string{"10.33.0.0/16"})
@@ -73,14 +73,14 @@ func TestApprovedSubnetRoutes(t *testing.T) {
 		return ok
 	})
 	if n := s.MustNode(id); !slices.Equal(n.ApprovedRoutes, []string{"10.33.0.0/16"}) || !slices.Equal(n.SubnetRoutes, []string{"10.33.0.0/16"}) {
-		t.Errorf("REST after approval: %+v", n)
+		t.Errorf("API after approval: %+v", n)
 	}
 	s.ApproveRoutes(id, "10.33.0.0/16", "fd00:33::/64")
 	sees(t, st, "router", "both", []string{"10.33.0.0/16", "fd00:33::/64"}, []string{"10.33.0.0/16", "fd00:33::/64"})
-	// What is no longer advertised is no longer served, though still approved.
+	// A route that is no longer advertised is no longer served, although it is still approved.
 	router.Host.RoutableIPs = prefixes("fd00:33::/64")
 	router.Update()
-	sees(t, st, "router", "only what is advertised", []string{"fd00:33::/64"}, []string{"fd00:33::/64"})
+	sees(t, st, "router", "only the advertised route", []string{"fd00:33::/64"}, []string{"fd00:33::/64"})
 	s.ApproveRoutes(id)
 	sees(t, st, "router", "nothing after revocation", nil, nil)
 	rst.Wait(t, "its own revocation", seen, func(v *harness.View) bool { return len(routes(v.Self)) == 0 && len(v.Self.PrimaryRoutes) == 0 })
@@ -101,7 +101,7 @@ func TestApprovedExitNode(t *testing.T) {
 	s.ApproveRoutes(id, "0.0.0.0/0")
 	sees(t, st, "exit", "both default routes", []string{"0.0.0.0/0", "::/0"}, nil)
 	if n := s.MustNode(id); len(n.ApprovedRoutes) != 2 {
-		t.Errorf("REST: %v", n.ApprovedRoutes)
+		t.Errorf("API: %v", n.ApprovedRoutes)
 	}
 	s.ApproveRoutes(id)
 	sees(t, st, "exit", "none after revocation", nil, nil)
@@ -158,9 +158,9 @@ func TestSubnetRoutesFollowThePolicy(t *testing.T) {
 	w.s.ApproveRoutes(router.ID(), "10.33.0.0/16")
 	sees(t, w.streams["alice1"], "web", "the route for alice", []string{"10.33.0.0/16"}, []string{"10.33.0.0/16"})
 	w.streams["bob"].Wait(t, "the router", seen, func(v *harness.View) bool { _, ok := v.Peer("web"); return ok })
-	w.allOught(t, "filtered routes")
+	w.allFresh(t, "filtered routes")
 	if p, _ := w.streams["bob"].View().Peer("web"); len(routes(p)) != 0 {
-		t.Errorf("bob, whom the policy keeps out, has %v", routes(p))
+		t.Errorf("bob, who has no access by the policy, has %v", routes(p))
 	}
 }
 
@@ -206,13 +206,13 @@ func TestAutoApprovers(t *testing.T) {
 		sees(t, st, "bypolicy", "not approved", nil, nil)
 		s.MustSetPolicy(t, `{`+base+`, "autoApprovers": {"routes": {"192.168.0.0/16": ["tag:router"]}}}`)
 		sees(t, st, "bypolicy", "auto-approved", []string{"192.168.7.0/24"}, []string{"192.168.7.0/24"})
-		// A narrower policy takes nothing away.
+		// A narrower policy does not revoke approvals.
 		sees(t, st, "later", "still approved", []string{"10.2.0.0/16"}, []string{"10.2.0.0/16"})
 	})
 	st.SameAsFresh(t, "auto approval")
 }
 
-// TestRoutesSurvive covers approval over logout, login and restart.
+// TestRoutesSurvive checks that approvals survive logout, login and restart.
 func TestRoutesSurvive(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)

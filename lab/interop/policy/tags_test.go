@@ -11,7 +11,7 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-// notPermitted is what clients show to their users; scripts look for it.
+// notPermitted is part of a message that clients show to users and scripts search for.
 const notPermitted = "are invalid or not permitted"
 
 const tagPolicy = `{
@@ -32,7 +32,7 @@ func tagsOf(t *testing.T, n *harness.Node) []string {
 	t.Helper()
 	found, ok := n.APINode()
 	if !ok {
-		t.Fatalf("%s is not there", n.Host.Hostname)
+		t.Fatalf("%s does not exist", n.Host.Hostname)
 	}
 	tags := slices.Clone(found.Tags)
 	slices.Sort(tags)
@@ -68,16 +68,16 @@ func TestTaggedKeyCreatesTaggedNodes(t *testing.T) {
 		})
 		shown, _ := n.APINode()
 		if shown.User == nil || shown.User.Name != "tagged-devices" || shown.Expiry != nil {
-			t.Errorf("REST: user %+v, expiry %v", shown.User, shown.Expiry)
+			t.Errorf("API: user %+v, expiry %v", shown.User, shown.Expiry)
 		}
 	}
 	wantTags(t, viewer, "key without tags")
 	if st.View().Self.KeyExpiry.IsZero() {
-		t.Error("a node of a user has no expiry although node.expiry is set")
+		t.Error("a node with a user has no expiry although node.expiry is set")
 	}
 }
 
-// TestKeyTagsAreFixed: a key's tags are fixed; a client that asks for others is refused, and nothing is left of it.
+// TestKeyTagsAreFixed checks that a client that requests tags other than those of its key is refused and leaves no node.
 func TestKeyTagsAreFixed(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
@@ -115,15 +115,16 @@ func TestKeyTagsAreFixed(t *testing.T) {
 			case !c.ok && err == nil:
 				t.Error("accepted")
 			case !c.ok && (!strings.Contains(err.Error(), "requested tags [") || !strings.Contains(err.Error(), c.request[len(c.request)-1]+"] "+notPermitted)):
-				t.Errorf("the refusal says %q", err)
+				t.Errorf("the error is %q", err)
 			case !c.ok && there:
-				t.Error("refused, but the node is there")
+				t.Error("refused, but the node exists")
 			}
 		})
 	}
 }
 
-// TestTagsAdvertisedLaterChangeNothing: what a registered node advertises later (`tailscale up --advertise-tags`, without a login) changes nothing.
+// TestTagsAdvertisedLaterChangeNothing covers tags that a registered node advertises later, by `tailscale up --advertise-tags` without a
+// login.
 func TestTagsAdvertisedLaterChangeNothing(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
@@ -146,7 +147,7 @@ func TestTagsAdvertisedLaterChangeNothing(t *testing.T) {
 	}
 }
 
-// login goes through the browser's way and returns what stopped it, if anything.
+// login performs an interactive login and returns the error, if any.
 func login(t *testing.T, n *harness.Node, user string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -199,13 +200,13 @@ func TestInteractiveLoginWithTags(t *testing.T) {
 			case err == nil || there:
 				t.Errorf("accepted: %v", tagsOf(t, n))
 			case !strings.Contains(err.Error(), notPermitted):
-				t.Errorf("the refusal says %q", err)
+				t.Errorf("the error is %q", err)
 			}
 		})
 	}
 }
 
-// TestReloginReplacesTags: a login by the browser sets the tags anew: more, fewer, none.
+// TestReloginReplacesTags checks that an interactive login replaces the tags: with more, with fewer, with none.
 func TestReloginReplacesTags(t *testing.T) {
 	t.Parallel()
 	s, _ := tagServer(t)
@@ -228,7 +229,7 @@ func TestReloginReplacesTags(t *testing.T) {
 	n.Host.RequestTags = []string{"tag:foreign"}
 	before := s.MustNode(id)
 	if err := login(t, n, "alice"); err == nil {
-		t.Error("a login that asks for a foreign tag works")
+		t.Error("a login that requests a tag of another owner succeeded")
 	}
 	if after := s.MustNode(id); !slices.Equal(after.Tags, before.Tags) || after.NodeKey != before.NodeKey {
 		t.Errorf("the refused login changed the node: before %+v, after %+v", before, after)
@@ -248,7 +249,7 @@ func TestAdministratorSetsTags(t *testing.T) {
 		}
 	}
 	wantTags(t, n, "refused tags")
-	// An administrator may give a tag that the node's user does not own.
+	// An administrator may set a tag that the node's user does not own.
 	if err := s.TagNode(id, "tag:foreign"); err != nil {
 		t.Fatal(err)
 	}
@@ -267,14 +268,14 @@ func TestAdministratorSetsTags(t *testing.T) {
 	st.SameAsFresh(t, "admin tags")
 	own.SameAsFresh(t, "admin tags")
 
-	// The same key shown again leaves what the administrator decided.
+	// Registering again with the same key keeps the administrator's tags.
 	if _, err := n.TryRegister(key); err != nil {
 		t.Error(err)
 	}
 	wantTags(t, n, "registered again", "tag:owned", "tag:second")
 }
 
-// TestTagOwnsTag: tags that own tags, and what a tagged key's nodes may be to the policy.
+// TestTagOwnsTag covers tags that own tags, and nodes of a tagged key in a policy.
 func TestTagOwnsTag(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -290,7 +291,7 @@ func TestTagOwnsTag(t *testing.T) {
 	}
 }
 
-// TestTailscaleUpTags walks the command line of the official client through the refusals.
+// TestTailscaleUpTags checks what the official command line does when tags are refused.
 func TestTailscaleUpTags(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)

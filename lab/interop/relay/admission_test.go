@@ -22,7 +22,7 @@ import (
 	"tailscale.com/types/logger"
 )
 
-// admitted reports whether the relay takes a client with this key.
+// admitted returns an error unless the relay admits a client with this key.
 func admitted(t *testing.T, s *harness.Server, private key.NodePrivate) error {
 	t.Helper()
 	conn, reader, res, err := s.RelayUpgrade(false, upgrade)
@@ -41,7 +41,7 @@ func TestRelayAdmitsRegisteredNodesOnly(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("derp.server.verify_clients", true))
 	if err := admitted(t, s, key.NewNode()); err == nil {
-		t.Error("an unknown key is admitted")
+		t.Error("an unknown key was admitted")
 	}
 	n := s.NewNode(t, "known")
 	n.Register(s.ReusableKey("alice"))
@@ -50,7 +50,7 @@ func TestRelayAdmitsRegisteredNodesOnly(t *testing.T) {
 	}
 	r := s.Relay(t, n.Key)
 	s.DeleteNode(n.ID())
-	harness.Eventually(t, 5*time.Second, "a deleted node is refused", func() error {
+	harness.Eventually(t, 5*time.Second, "the refusal of a deleted node", func() error {
 		if admitted(t, s, n.Key) == nil {
 			return harness.Errorf("admitted")
 		}
@@ -94,7 +94,7 @@ func TestVerifyEndpoint(t *testing.T) {
 	for name, body := range map[string]string{"malformed": "{", "oversized": `{"NodePublic":"` + strings.Repeat("a", 1<<20) + `"}`} {
 		res, err := http.Post(s.URL+"/verify", "application/json", strings.NewReader(body))
 		if err != nil {
-			continue // cut off in the middle of an oversized body
+			continue // the connection was closed during an oversized body
 		}
 		res.Body.Close()
 		if res.StatusCode/100 != 4 || (name == "oversized" && res.StatusCode != http.StatusRequestEntityTooLarge) {
