@@ -20,12 +20,12 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
-  test [-- ARGS]             every test of the workspace; ARGS go to `cargo test`
-  check                      formatting, tidy and clippy: what a commit has to pass
-  tidy                       arrows between crates, purity of core, licences, sizes, words, links
-  captures [ARGS]            score the policy engine against the captures beside the repository
-  interop [--all] [-run RE]  official clients against a release build; --all takes the slow client versions in
-  bench NAME [ARGS]          measure in a release build; without NAME the list of benchmarks";
+  test [-- ARGS]             run every test of the workspace; ARGS go to `cargo test`
+  check                      formatting, tidy and clippy: what a commit has to pass besides the tests
+  tidy                       dependencies, purity of core, licences, sizes, words, links and names of tests
+  captures [ARGS]            score the policy engine against captures that are not part of the repository
+  interop [--all] [-run RE]  run the official clients against a release build; --all includes the slow tests
+  bench NAME [ARGS]          run a benchmark in a release build; without NAME, list the benchmarks";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
