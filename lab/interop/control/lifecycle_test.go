@@ -27,7 +27,7 @@ func TestKeyRotationKeepsTheNode(t *testing.T) {
 		t.Fatalf("before %+v, after %+v", before, after)
 	}
 	b.Stream()
-	aStream.Wait(t, "b's new key", seen, func(v *harness.View) bool { return v.Sees(b) })
+	aStream.Wait(t, "b's new key", updateTimeout, func(v *harness.View) bool { return v.Sees(b) })
 	if n := len(aStream.View().Peers); n != 1 {
 		t.Errorf("%d peers after a rotation", n)
 	}
@@ -98,7 +98,7 @@ func TestLogoutExpiresTheNodeUntilLogin(t *testing.T) {
 		t.Error("still expired after login")
 	}
 	b.Stream()
-	aStream.Wait(t, "b valid again", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "b valid again", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.PeerKey(b.Key.Public())
 		return ok && !p.Expired && !past(p.KeyExpiry) && p.Online != nil && *p.Online
 	})
@@ -131,7 +131,7 @@ func TestLoginAsAnotherUserCreatesAnotherNode(t *testing.T) {
 			if err != nil || kept.User == nil || kept.User.Name != "alice" || kept.IPAddresses[0] == second.IPAddresses[0] {
 				t.Errorf("alice's node: %+v %v", kept, err)
 			}
-			st.Wait(t, "both nodes, one of them valid", seen, func(v *harness.View) bool {
+			st.Wait(t, "both nodes, one of them valid", updateTimeout, func(v *harness.View) bool {
 				p, ok := v.PeerKey(n.Key.Public())
 				return ok && !p.Expired && p.Online != nil && *p.Online && len(v.PeerNames()) == 2
 			})
@@ -148,7 +148,7 @@ func TestLogoutDeletesEphemeralNode(t *testing.T) {
 	st := viewer.Join(s.CreateKey(harness.Key{User: alice, Reusable: true}).Key)
 	n := s.NewNode(t, "brief")
 	n.Join(s.CreateKey(harness.Key{User: alice, Ephemeral: true}).Key)
-	st.Wait(t, "the ephemeral node", seen, func(v *harness.View) bool { return v.Sees(n) })
+	st.Wait(t, "the ephemeral node", updateTimeout, func(v *harness.View) bool { return v.Sees(n) })
 	id := n.ID()
 	n.Logout()
 	if _, err := s.Node(id); err == nil {
@@ -166,11 +166,11 @@ func TestExpiryReachesNodeAndPeers(t *testing.T) {
 	id := b.ID()
 	told := func(what string, ok func(time.Time) bool) {
 		t.Helper()
-		aStream.Wait(t, what+" of the peer", seen, func(v *harness.View) bool {
+		aStream.Wait(t, what+" of the peer", updateTimeout, func(v *harness.View) bool {
 			p, there := v.Peer("b")
 			return there && ok(p.KeyExpiry)
 		})
-		bStream.Wait(t, what+" of itself", seen, func(v *harness.View) bool { return ok(v.Self.KeyExpiry) })
+		bStream.Wait(t, what+" of itself", updateTimeout, func(v *harness.View) bool { return ok(v.Self.KeyExpiry) })
 		aStream.SameAsFresh(t, what)
 	}
 	ahead := time.Now().Add(2 * time.Hour).Truncate(time.Second)
@@ -207,7 +207,7 @@ func TestExpiryReachesNodeAndPeers(t *testing.T) {
 			t.Errorf("id %s, then %s", id, b.ID())
 		}
 		b.Stream()
-		aStream.Wait(t, "b valid again", seen, func(v *harness.View) bool {
+		aStream.Wait(t, "b valid again", updateTimeout, func(v *harness.View) bool {
 			p, ok := v.PeerKey(b.Key.Public())
 			return ok && !past(p.KeyExpiry) && !p.Expired
 		})
@@ -222,7 +222,7 @@ func TestPassingExpiryIsAnnounced(t *testing.T) {
 	aStream, bStream := a.Join(authKey), b.Join(authKey)
 	at := time.Now().Add(2 * time.Second)
 	s.ExpireNode(b.ID(), at)
-	aStream.Wait(t, "the expiry ahead", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "the expiry ahead", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && !p.KeyExpiry.IsZero()
 	})
@@ -290,14 +290,14 @@ func TestEphemeralNodeIsDeletedAfterItsTimeout(t *testing.T) {
 	stays.Join(ephemeral)
 	returnsStream := returns.Join(ephemeral)
 	leavesStream := leaves.Join(ephemeral)
-	st.Wait(t, "all three", seen, func(v *harness.View) bool { return v.Sees(stays, returns, leaves) })
+	st.Wait(t, "all three", updateTimeout, func(v *harness.View) bool { return v.Sees(stays, returns, leaves) })
 	left := time.Now()
 	leavesStream.Close()
 	returnsStream.Close()
 	// One of them reconnects well within the timeout.
 	<-time.After(harness.EphemeralTimeout / 2)
 	returns.Stream()
-	f := st.WaitFrame(t, "removal of the one that left", gone, func(f *harness.Frame) bool { return len(f.Resp.PeersRemoved) > 0 })
+	f := st.WaitFrame(t, "removal of the one that left", offlineTimeout, func(f *harness.Frame) bool { return len(f.Resp.PeersRemoved) > 0 })
 	if after := f.At.Sub(left); after < harness.EphemeralTimeout {
 		t.Errorf("removed after %v, before its timeout of %v", after, harness.EphemeralTimeout)
 	} else {
@@ -321,7 +321,7 @@ func TestEphemeralNodeThatReturnsTooLateMustLogIn(t *testing.T) {
 	s := harness.Start(t)
 	n := s.NewNode(t, "late")
 	n.Join(s.CreateKey(harness.Key{User: s.CreateUser("alice"), Ephemeral: true}).Key).Close()
-	harness.Eventually(t, harness.EphemeralTimeout+gone, "the deletion of the node", func() error {
+	harness.Eventually(t, harness.EphemeralTimeout+offlineTimeout, "the deletion of the node", func() error {
 		if _, ok := n.APINode(); ok {
 			return harness.Errorf("it still exists")
 		}
@@ -331,7 +331,7 @@ func TestEphemeralNodeThatReturnsTooLateMustLogIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again.Await(seen, func(v *harness.View) bool { return v.Self != nil })
+	again.Await(updateTimeout, func(v *harness.View) bool { return v.Self != nil })
 	if self := again.View().Self; self == nil || !past(self.KeyExpiry) {
 		t.Errorf("its client receives %+v, want itself as expired", self)
 	}
@@ -366,7 +366,7 @@ func TestClientCanAskToBeEphemeral(t *testing.T) {
 		t.Fatalf("%+v %v", res, err)
 	}
 	n.Stream().Close()
-	harness.Eventually(t, harness.EphemeralTimeout+gone, "the deletion of the node", func() error {
+	harness.Eventually(t, harness.EphemeralTimeout+offlineTimeout, "the deletion of the node", func() error {
 		if _, ok := n.APINode(); ok {
 			return harness.Errorf("it still exists")
 		}
@@ -382,7 +382,7 @@ func TestPresenceReconnects(t *testing.T) {
 	a, b := s.NewNode(t, "a"), s.NewNode(t, "b")
 	aStream := a.Join(authKey)
 	b.Join(authKey)
-	aStream.Wait(t, "b online", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "b online", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && p.Online != nil && *p.Online
 	})

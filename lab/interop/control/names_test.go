@@ -28,7 +28,7 @@ func TestHostnamesBecomeUniqueDNSLabels(t *testing.T) {
 		n.Join(authKey)
 		nodes = append(nodes, n)
 	}
-	st.Wait(t, "all names", seen, func(v *harness.View) bool { return v.Sees(nodes...) })
+	st.Wait(t, "all names", updateTimeout, func(v *harness.View) bool { return v.Sees(nodes...) })
 	taken := map[string]string{}
 	for _, n := range s.Nodes() {
 		if !label.MatchString(n.GivenName) {
@@ -78,12 +78,12 @@ func TestRenamedNodeKeepsItsName(t *testing.T) {
 	named := func(name string) func(*harness.View) bool {
 		return func(v *harness.View) bool { _, ok := v.Peer(name); return ok }
 	}
-	aStream.Wait(t, "the new hostname", seen, named("follows"))
+	aStream.Wait(t, "the new hostname", updateTimeout, named("follows"))
 	if err := s.RenameNode(id, "chosen"); err != nil {
 		t.Fatal(err)
 	}
-	aStream.Wait(t, "the rename", seen, named("chosen"))
-	bStream.Wait(t, "its own new name", seen, func(v *harness.View) bool { return v.Self.Name == "chosen."+harness.BaseDomain+"." })
+	aStream.Wait(t, "the rename", updateTimeout, named("chosen"))
+	bStream.Wait(t, "its own new name", updateTimeout, func(v *harness.View) bool { return v.Self.Name == "chosen."+harness.BaseDomain+"." })
 	b.Host.Hostname = "ignored"
 	b.Update()
 	b.Register(authKey)

@@ -108,7 +108,7 @@ func TestStorm(t *testing.T) {
 	wg.Wait()
 	s.MustSetPolicy(t, `{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}`)
 	for _, n := range nodes {
-		n.stream.Wait(t, "all others", seen, func(v *harness.View) bool { return len(v.Peers) == len(nodes) })
+		n.stream.Wait(t, "all others", updateTimeout, func(v *harness.View) bool { return len(v.Peers) == len(nodes) })
 	}
 	for _, n := range nodes {
 		n.stream.SameAsFresh(t, "storm")

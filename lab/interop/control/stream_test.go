@@ -14,11 +14,11 @@ import (
 	"tailscale.com/types/netmap"
 )
 
-// seen is how long a change may take to reach a viewer in tests that do not measure it.
-const seen = 10 * time.Second
+// updateTimeout is how long a change may take to reach a viewer in tests that do not measure it.
+const updateTimeout = 10 * time.Second
 
-// gone is how long a disconnected node may still appear online: the grace period and some margin.
-const gone = 30 * time.Second
+// offlineTimeout is how long a disconnected node may still appear online: the grace period and some margin.
+const offlineTimeout = 30 * time.Second
 
 func endpoints(list ...string) []netip.AddrPort {
 	var out []netip.AddrPort
@@ -54,7 +54,7 @@ func TestDeltasAddUpToFreshMap(t *testing.T) {
 	bStream := b.Join(authKey)
 	phase := func(name string, ok func(*harness.View) bool) {
 		t.Helper()
-		aStream.Wait(t, name, gone, ok)
+		aStream.Wait(t, name, offlineTimeout, ok)
 		aStream.SameAsFresh(t, name)
 		official.SameAsFresh(t, twin, name)
 	}
@@ -118,7 +118,7 @@ func TestSmallChangesTravelAsPatches(t *testing.T) {
 	bStream := b.Join(authKey)
 	a := s.NewNode(t, "a")
 	aStream := a.Join(authKey)
-	bStream.Wait(t, "a", seen, func(v *harness.View) bool { return v.Sees(a) })
+	bStream.Wait(t, "a", updateTimeout, func(v *harness.View) bool { return v.Sees(a) })
 
 	// patched waits for the frame with the change, which must contain only a patch.
 	patched := func(what string, limit time.Duration, change func(), ok func(*tailcfg.PeerChange) bool) {
@@ -134,18 +134,18 @@ func TestSmallChangesTravelAsPatches(t *testing.T) {
 			t.Errorf("%s arrives as %s", what, f.JSON)
 		}
 	}
-	patched("endpoint", seen, func() {
+	patched("endpoint", updateTimeout, func() {
 		b.Endpoints = endpoints("192.0.2.9:9")
 		b.Update()
 	}, func(c *tailcfg.PeerChange) bool { return len(c.Endpoints) == 1 && c.DERPRegion == 0 })
-	patched("DERP home", seen, func() {
+	patched("DERP home", updateTimeout, func() {
 		b.Host.NetInfo.PreferredDERP = 7
 		b.Update()
 	}, func(c *tailcfg.PeerChange) bool { return c.DERPRegion == 7 })
-	patched("offline", gone, bStream.Close, func(c *tailcfg.PeerChange) bool {
+	patched("offline", offlineTimeout, bStream.Close, func(c *tailcfg.PeerChange) bool {
 		return c.Online != nil && !*c.Online && c.LastSeen != nil
 	})
-	patched("online", seen, func() { b.Stream() }, func(c *tailcfg.PeerChange) bool { return c.Online != nil && *c.Online })
+	patched("online", updateTimeout, func() { b.Stream() }, func(c *tailcfg.PeerChange) bool { return c.Online != nil && *c.Online })
 }
 
 func TestOfficialClientSeesLastSeenOfOfflinePeer(t *testing.T) {
@@ -162,7 +162,7 @@ func TestOfficialClientSeesLastSeenOfOfflinePeer(t *testing.T) {
 		return ok && p.Online().Get()
 	})
 	bStream.Close()
-	harness.Eventually(t, gone, "b offline with the LastSeen of a fresh map", func() error {
+	harness.Eventually(t, offlineTimeout, "b offline with the LastSeen of a fresh map", func() error {
 		p, _ := harness.Peer(official.Netmap(), "b")
 		if p.Online().Get() {
 			return harness.Errorf("still online")
@@ -187,7 +187,7 @@ func TestLiteUpdateReachesPeersAndKeepsTheStream(t *testing.T) {
 	aStream, bStream := a.Join(authKey), b.Join(authKey)
 	b.Endpoints = endpoints("192.0.2.1:1")
 	b.Update()
-	aStream.Wait(t, "b's endpoint", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "b's endpoint", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && hasEndpoint(p, "192.0.2.1:1")
 	})
@@ -212,7 +212,7 @@ func TestLiteUpdateReachesPeersAndKeepsTheStream(t *testing.T) {
 		if err != nil || status != http.StatusOK {
 			t.Fatalf("%d %s %v", status, answer, err)
 		}
-		aStream.Wait(t, "field names in any case", seen, func(v *harness.View) bool {
+		aStream.Wait(t, "field names in any case", updateTimeout, func(v *harness.View) bool {
 			p, ok := v.Peer("b")
 			return ok && p.HomeDERP == 5 && hasEndpoint(p, "192.0.2.2:2")
 		})
@@ -235,7 +235,7 @@ func TestStreamRequestDoesNotOverwriteNewerUpdate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st.Wait(t, "first map", seen, func(v *harness.View) bool { return v.Self != nil })
+	st.Wait(t, "first map", updateTimeout, func(v *harness.View) bool { return v.Self != nil })
 	fresh, _ := a.Fresh().Peer("b")
 	if !hasEndpoint(fresh, "192.0.2.2:2") || hasEndpoint(fresh, "192.0.2.1:1") || fresh.Hostinfo.Services().Len() != 0 {
 		t.Errorf("the stream request restored older data: %v", fresh)
@@ -284,7 +284,7 @@ func TestOneShotAndReadOnlyMapsChangeNothing(t *testing.T) {
 	a, b := s.NewNode(t, "a"), s.NewNode(t, "b")
 	aStream := a.Join(authKey)
 	bStream := b.Join(authKey)
-	aStream.Wait(t, "b", seen, func(v *harness.View) bool { return v.Sees(b) })
+	aStream.Wait(t, "b", updateTimeout, func(v *harness.View) bool { return v.Sees(b) })
 	if fresh := b.Fresh(); !fresh.Sees(a) { // fails the test unless the response is one full map
 		t.Errorf("one-shot map: %s", fresh.Brief())
 	}
@@ -303,7 +303,7 @@ func TestOneShotAndReadOnlyMapsChangeNothing(t *testing.T) {
 			t.Fatalf("read-only, stream %v: %v", stream, err)
 		}
 		if stream {
-			st.Wait(t, "first map", seen, func(v *harness.View) bool { return v.Self != nil })
+			st.Wait(t, "first map", updateTimeout, func(v *harness.View) bool { return v.Self != nil })
 			st.Close()
 		} else {
 			<-st.Done()
@@ -321,7 +321,7 @@ func TestNewerStreamSupersedesOlder(t *testing.T) {
 	a, b := s.NewNode(t, "a"), s.NewNode(t, "b")
 	aStream := a.Join(authKey)
 	older := b.Join(authKey)
-	aStream.Wait(t, "b online", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "b online", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && p.Online != nil && *p.Online
 	})
@@ -335,7 +335,7 @@ func TestNewerStreamSupersedesOlder(t *testing.T) {
 	older.Close()
 	c := s.NewNode(t, "c")
 	c.Register(authKey)
-	newer.Wait(t, "c", seen, func(v *harness.View) bool { return v.Sees(c) })
+	newer.Wait(t, "c", updateTimeout, func(v *harness.View) bool { return v.Sees(c) })
 	// Any grace period has passed by the end of this.
 	harness.Holds(t, 12*time.Second, "b stays online", func() error {
 		for _, f := range aStream.Frames()[mark:] {
@@ -396,7 +396,7 @@ func TestDeletedNodeStaysDeletedUntilItRegisters(t *testing.T) {
 	n := s.NewNode(t, "n")
 	st := n.Join(authKey)
 	s.DeleteNode(n.ID())
-	err := st.Await(seen, func(v *harness.View) bool {
+	err := st.Await(updateTimeout, func(v *harness.View) bool {
 		return !v.Self.KeyExpiry.IsZero() && v.Self.KeyExpiry.Before(time.Now())
 	})
 	if err != nil && !strings.Contains(err.Error(), "stream ended") {

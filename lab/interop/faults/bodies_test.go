@@ -64,8 +64,8 @@ func TestMalformedAndOversizedBodiesAreRefused(t *testing.T) {
 	if nodes := s.Nodes(); len(nodes) != 1 {
 		t.Errorf("%d nodes", len(nodes))
 	}
-	stop := quickness(t, s)
-	alive(t, s, authKey)
+	stop := slowestKeyAnswer(t, s)
+	checkJoin(t, s, authKey)
 	if worst := stop(); worst > harness.Bound(100*time.Millisecond) {
 		t.Errorf("GET /key took %v", worst)
 	}

@@ -89,7 +89,7 @@ func TestGarbage(t *testing.T) {
 	if err := s.WaitHealthy(time.Second); err != nil {
 		t.Error(err)
 	}
-	alive(t, s, authKey)
+	checkJoin(t, s, authKey)
 }
 
 // TestHalfOpenConnectionsDisturbNobody leaves hundreds of connections idle at every stage and checks that other clients are not affected.
@@ -148,7 +148,7 @@ func TestHalfOpenConnectionsDisturbNobody(t *testing.T) {
 			}
 		})
 	}
-	stop := quickness(t, s)
+	stop := slowestKeyAnswer(t, s)
 	for i := range 5 {
 		n := s.NewNode(t, fmt.Sprintf("n%d", i))
 		n.Join(authKey)
@@ -172,13 +172,13 @@ func TestUnfinishedRequestsAreCutOff(t *testing.T) {
 	for name, drip := range map[string]string{"headers that never end": "X: y\r\n", "silence": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			endsThoughDripping(t, s, "GET /key?v=142 HTTP/1.1\r\n", drip, 60*time.Second)
+			endsDespiteDripping(t, s, "GET /key?v=142 HTTP/1.1\r\n", drip, 60*time.Second)
 		})
 	}
 }
 
-// endsThoughDripping sends the beginning of a request and then sends drip repeatedly. The server must close the connection in time.
-func endsThoughDripping(t *testing.T, s *harness.Server, first, drip string, limit time.Duration) {
+// endsDespiteDripping sends the beginning of a request and then sends drip repeatedly. The server must close the connection in time.
+func endsDespiteDripping(t *testing.T, s *harness.Server, first, drip string, limit time.Duration) {
 	t.Helper()
 	conn, err := dial(s.Host())
 	if err != nil {
@@ -217,7 +217,7 @@ func TestBodyDrip(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			endsThoughDripping(t, s, parts[0], parts[1], 45*time.Second)
+			endsDespiteDripping(t, s, parts[0], parts[1], 45*time.Second)
 		})
 	}
 }
@@ -284,7 +284,7 @@ func TestStreamResetFlood(t *testing.T) {
 	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", "control"}, {":path", "/machine/map"}} {
 		encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
 	}
-	stop := quickness(t, s)
+	stop := slowestKeyAnswer(t, s)
 	cpu := s.CPU()
 	sent := 0
 	for i := range uint32(5000) {
@@ -297,7 +297,7 @@ func TestStreamResetFlood(t *testing.T) {
 	}
 	other := s.NewNode(t, "other")
 	other.Register(authKey)
-	st.Wait(t, "the other node", seen, func(v *harness.View) bool { return v.Sees(other) })
+	st.Wait(t, "the other node", updateTimeout, func(v *harness.View) bool { return v.Sees(other) })
 	if worst := stop(); worst > harness.Bound(100*time.Millisecond) {
 		t.Errorf("GET /key took %v meanwhile", worst)
 	}
@@ -358,7 +358,7 @@ func TestSlowReader(t *testing.T) {
 	viewer, mover := s.NewNode(t, "viewer"), s.NewNode(t, "mover")
 	viewerStream := viewer.Join(authKey)
 	mover.Join(authKey)
-	viewerStream.Wait(t, "mover", seen, func(v *harness.View) bool { return v.Sees(mover) })
+	viewerStream.Wait(t, "mover", updateTimeout, func(v *harness.View) bool { return v.Sees(mover) })
 
 	resume := slowConn.pause()
 	defer resume()
@@ -377,7 +377,7 @@ func TestSlowReader(t *testing.T) {
 		begin := time.Now()
 		mover.Update()
 		if i%50 == 0 {
-			viewerStream.Wait(t, "the endpoint", seen, func(v *harness.View) bool {
+			viewerStream.Wait(t, "the endpoint", updateTimeout, func(v *harness.View) bool {
 				p, ok := v.Peer("mover")
 				return ok && len(p.Endpoints) > 0 && p.Endpoints[0] == want
 			})
@@ -393,7 +393,7 @@ func TestSlowReader(t *testing.T) {
 		t.Errorf("the server grew by %d MiB for one slow reader", grew)
 	}
 	resume()
-	err := slowStream.Await(seen, func(v *harness.View) bool {
+	err := slowStream.Await(updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("mover")
 		return ok && len(p.Endpoints) > 0 && p.Endpoints[0] == mover.Endpoints[0]
 	})

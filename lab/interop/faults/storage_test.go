@@ -178,7 +178,7 @@ func TestLockedDatabase(t *testing.T) {
 		_, err := during.TryRegister(authKey)
 		return err
 	})
-	st.Wait(t, "the new node", seen, func(v *harness.View) bool { return v.Sees(during) })
+	st.Wait(t, "the new node", updateTimeout, func(v *harness.View) bool { return v.Sees(during) })
 	before := s.Nodes()
 	s.Kill()
 	s.Restart(t)
@@ -243,7 +243,7 @@ func TestSecondServer(t *testing.T) {
 	if err, ended := st.Ended(); ended {
 		t.Errorf("the first server's stream ended: %v", err)
 	}
-	alive(t, first, authKey)
+	checkJoin(t, first, authKey)
 	// The lock is released when the process ends, even if it was killed.
 	first.Kill()
 	first.Restart(t)

@@ -11,10 +11,8 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-const (
-	seen = 10 * time.Second
-	gone = 30 * time.Second
-)
+// updateTimeout is how long a change may take to reach a node in tests that do not measure it.
+const updateTimeout = 10 * time.Second
 
 // world is a tailnet of six nodes: two of alice, one each of bob and carol, and two tagged servers.
 type world struct {

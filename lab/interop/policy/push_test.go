@@ -83,7 +83,7 @@ func TestPolicyChangesReachNodes(t *testing.T) {
 			begin := time.Now()
 			w.s.MustSetPolicy(t, text)
 			for name := range w.nodes {
-				w.streams[name].Wait(t, "the policy", seen, func(v *harness.View) bool {
+				w.streams[name].Wait(t, "the policy", updateTimeout, func(v *harness.View) bool {
 					return slices.Equal(v.PeerNames(), w.expectedPeers(p, name))
 				})
 			}
@@ -151,7 +151,7 @@ func TestRejectedPolicyReplacesNothing(t *testing.T) {
 	w := newWorld(t)
 	good := `{` + owners + `, "acls": [{"action": "accept", "src": ["alice@"], "dst": ["bob@:22"]}]}`
 	w.s.MustSetPolicy(t, good)
-	w.streams["bob"].Wait(t, "the good policy", seen, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
+	w.streams["bob"].Wait(t, "the good policy", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
 	w.allFresh(t, "good policy")
 	marks := map[string]int{}
 	for name, st := range w.streams {
@@ -199,10 +199,10 @@ func TestUnknownUsers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.s.MustSetPolicy(t, `{"groups": {"group:g": ["alice@", "dave@", "nobody@example.com"]}, "acls": [{"action": "accept", "src": ["group:g"], "dst": ["bob@:22"]}], `+owners+`}`)
-	w.streams["bob"].Wait(t, "alice", seen, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
+	w.streams["bob"].Wait(t, "alice", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
 	dave := w.s.CreateUser("dave")
 	w.add(t, "dave", w.s.CreateKey(harness.Key{User: dave, Reusable: true}).Key)
-	w.streams["bob"].Wait(t, "dave", seen, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2", "dave"}) })
+	w.streams["bob"].Wait(t, "dave", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2", "dave"}) })
 	w.allFresh(t, "dave was created")
 	w.s.DeleteNode(w.nodes["dave"].ID())
 	delete(w.nodes, "dave")
@@ -210,7 +210,7 @@ func TestUnknownUsers(t *testing.T) {
 	if err := w.s.API("DELETE", "/api/v1/user/"+dave.ID, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.streams["bob"].Wait(t, "the deletion of dave", seen, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
+	w.streams["bob"].Wait(t, "the deletion of dave", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
 	w.allFresh(t, "dave was deleted")
 }
 
@@ -225,15 +225,15 @@ func TestFileMode(t *testing.T) {
 	sees := func(want bool) func(*harness.View) bool {
 		return func(v *harness.View) bool { return v.Sees(b) == want }
 	}
-	aStream.Wait(t, "b", seen, sees(true))
+	aStream.Wait(t, "b", updateTimeout, sees(true))
 	s.WriteFile("policy.hujson", `{"acls": []} // closed`)
 	s.Hangup()
-	aStream.Wait(t, "no peers after SIGHUP", seen, sees(false))
+	aStream.Wait(t, "no peers after SIGHUP", updateTimeout, sees(false))
 	s.WriteFile("policy.hujson", open)
-	aStream.Wait(t, "b after the automatic reload", seen, sees(true))
+	aStream.Wait(t, "b after the automatic reload", updateTimeout, sees(true))
 	s.WriteFile("policy.hujson", `{"acls": [`)
 	s.Hangup()
-	harness.Eventually(t, seen, "an error about the broken file", func() error {
+	harness.Eventually(t, updateTimeout, "an error about the broken file", func() error {
 		if !strings.Contains(s.Log(), "policy.hujson") {
 			return harness.Errorf("not in the log")
 		}

@@ -65,10 +65,10 @@ func TestApprovedSubnetRoutes(t *testing.T) {
 	}
 	s.ApproveRoutes(id, "10.33.0.0/16")
 	sees(t, st, "router", "the approved route", []string{"10.33.0.0/16"}, []string{"10.33.0.0/16"})
-	rst.Wait(t, "its own approved route", seen, func(v *harness.View) bool {
+	rst.Wait(t, "its own approved route", updateTimeout, func(v *harness.View) bool {
 		return slices.Contains(texts(v.Self.AllowedIPs), "10.33.0.0/16") && slices.Contains(texts(v.Self.PrimaryRoutes), "10.33.0.0/16")
 	})
-	rst.Wait(t, "a filter for it", seen, func(v *harness.View) bool {
+	rst.Wait(t, "a filter for it", updateTimeout, func(v *harness.View) bool {
 		ok, _ := v.AllowsTo(st.View().V4(), netip.MustParseAddr("10.33.1.1"), 80, ipproto.TCP)
 		return ok
 	})
@@ -83,7 +83,7 @@ func TestApprovedSubnetRoutes(t *testing.T) {
 	sees(t, st, "router", "only the advertised route", []string{"fd00:33::/64"}, []string{"fd00:33::/64"})
 	s.ApproveRoutes(id)
 	sees(t, st, "router", "nothing after revocation", nil, nil)
-	rst.Wait(t, "its own revocation", seen, func(v *harness.View) bool { return len(routes(v.Self)) == 0 && len(v.Self.PrimaryRoutes) == 0 })
+	rst.Wait(t, "its own revocation", updateTimeout, func(v *harness.View) bool { return len(routes(v.Self)) == 0 && len(v.Self.PrimaryRoutes) == 0 })
 	st.SameAsFresh(t, "routes")
 	rst.SameAsFresh(t, "router")
 }
@@ -134,7 +134,7 @@ func TestPrimaryFailover(t *testing.T) {
 	}
 	sees(t, st, "one", "the lost primary", nil, nil)
 	nodes["one"].Stream()
-	st.Wait(t, "the first is back", seen, func(v *harness.View) bool {
+	st.Wait(t, "the first is back", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("one")
 		return ok && p.Online != nil && *p.Online
 	})
@@ -157,7 +157,7 @@ func TestSubnetRoutesFollowThePolicy(t *testing.T) {
 	router.Update()
 	w.s.ApproveRoutes(router.ID(), "10.33.0.0/16")
 	sees(t, w.streams["alice1"], "web", "the route for alice", []string{"10.33.0.0/16"}, []string{"10.33.0.0/16"})
-	w.streams["bob"].Wait(t, "the router", seen, func(v *harness.View) bool { _, ok := v.Peer("web"); return ok })
+	w.streams["bob"].Wait(t, "the router", updateTimeout, func(v *harness.View) bool { _, ok := v.Peer("web"); return ok })
 	w.allFresh(t, "filtered routes")
 	if p, _ := w.streams["bob"].View().Peer("web"); len(routes(p)) != 0 {
 		t.Errorf("bob, who has no access by the policy, has %v", routes(p))

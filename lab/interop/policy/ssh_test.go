@@ -40,7 +40,7 @@ func newSSHWorld(t *testing.T, rule string) *sshWorld {
 	w.serverStream = w.server.Join(w.s.CreateKey(harness.Key{Reusable: true, Tags: []string{"tag:server"}}).Key)
 	w.other.Join(w.s.ReusableKey("bob"))
 	w.laptopID, w.serverNodeID = st.View().Self.ID, w.serverStream.View().Self.ID
-	w.serverStream.Wait(t, "SSH rules", seen, func(v *harness.View) bool { return v.SSH != nil && len(v.SSH.Rules) > 0 })
+	w.serverStream.Wait(t, "SSH rules", updateTimeout, func(v *harness.View) bool { return v.SSH != nil && len(v.SSH.Rules) > 0 })
 	return w
 }
 
@@ -72,7 +72,7 @@ func TestSSHRulesReachTheServerOnly(t *testing.T) {
 		t.Errorf("the laptop has SSH rules: %+v", laptop.SSH.Rules)
 	}
 	w.s.MustSetPolicy(t, sshPolicy(checkRule))
-	w.serverStream.Wait(t, "the check rule", seen, func(v *harness.View) bool {
+	w.serverStream.Wait(t, "the check rule", updateTimeout, func(v *harness.View) bool {
 		return v.SSH != nil && len(v.SSH.Rules) == 1 && v.SSH.Rules[0].Action.HoldAndDelegate != ""
 	})
 	if hold := w.serverStream.View().SSH.Rules[0].Action.HoldAndDelegate; !strings.HasPrefix(hold, "https://") {
@@ -80,7 +80,7 @@ func TestSSHRulesReachTheServerOnly(t *testing.T) {
 	}
 	w.serverStream.SameAsFresh(t, "ssh")
 	w.s.MustSetPolicy(t, sshPolicy(""))
-	w.serverStream.Wait(t, "no rules", seen, func(v *harness.View) bool { return v.SSH != nil && len(v.SSH.Rules) == 0 })
+	w.serverStream.Wait(t, "no rules", updateTimeout, func(v *harness.View) bool { return v.SSH != nil && len(v.SSH.Rules) == 0 })
 	w.serverStream.SameAsFresh(t, "no ssh")
 }
 

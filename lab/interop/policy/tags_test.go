@@ -62,7 +62,7 @@ func TestTaggedKeyCreatesTaggedNodes(t *testing.T) {
 		if !slices.Equal(self.Tags, []string{"tag:owned"}) || !self.KeyExpiry.IsZero() {
 			t.Errorf("self: tags %v, expiry %v", self.Tags, self.KeyExpiry)
 		}
-		st.Wait(t, "the tagged peer", seen, func(v *harness.View) bool {
+		st.Wait(t, "the tagged peer", updateTimeout, func(v *harness.View) bool {
 			p, ok := v.Peer(name)
 			return ok && slices.Equal(p.Tags, []string{"tag:owned"}) && p.KeyExpiry.IsZero() && v.Users[p.User].LoginName == "tagged-devices"
 		})
@@ -253,15 +253,15 @@ func TestAdministratorSetsTags(t *testing.T) {
 	if err := s.TagNode(id, "tag:foreign"); err != nil {
 		t.Fatal(err)
 	}
-	st.Wait(t, "the tag", seen, func(v *harness.View) bool {
+	st.Wait(t, "the tag", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("n")
 		return ok && slices.Equal(p.Tags, []string{"tag:foreign"}) && p.KeyExpiry.IsZero()
 	})
-	own.Wait(t, "its own tag", seen, func(v *harness.View) bool { return slices.Equal(v.Self.Tags, []string{"tag:foreign"}) })
+	own.Wait(t, "its own tag", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.Self.Tags, []string{"tag:foreign"}) })
 	if err := s.TagNode(id, "tag:owned", "tag:second"); err != nil {
 		t.Fatal(err)
 	}
-	own.Wait(t, "the replaced tags", seen, func(v *harness.View) bool { return len(v.Self.Tags) == 2 })
+	own.Wait(t, "the replaced tags", updateTimeout, func(v *harness.View) bool { return len(v.Self.Tags) == 2 })
 	if err := s.TagNode(id); !harness.IsClientError(err) {
 		t.Errorf("all tags removed: %v, want a client error", err)
 	}
@@ -284,7 +284,7 @@ func TestTagOwnsTag(t *testing.T) {
 	ci, deployed := s.NewNode(t, "ci"), s.NewNode(t, "deployed")
 	st := ci.Join(s.CreateKey(harness.Key{Reusable: true, Tags: []string{"tag:ci"}}).Key)
 	deployed.Join(s.CreateKey(harness.Key{Reusable: true, Tags: []string{"tag:deployed"}}).Key)
-	st.Wait(t, "the deployed node", seen, func(v *harness.View) bool { return v.Sees(deployed) })
+	st.Wait(t, "the deployed node", updateTimeout, func(v *harness.View) bool { return v.Sees(deployed) })
 	caps := st.View().Self.CapMap
 	if _, ok := caps[tailcfg.CapabilitySSH]; !ok {
 		t.Logf("self capabilities: %v", caps)
