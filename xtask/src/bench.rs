@@ -4,21 +4,18 @@ use crate::process::{cargo, run};
 use crate::product::release_binary;
 use std::path::Path;
 
-/// One benchmark.
 struct Bench {
-    /// How it is called.
+    /// The NAME on the command line.
     name: &'static str,
     /// The cargo command behind it, up to the `--`.
     cargo: &'static [&'static str],
-    /// Its own arguments.
     args: &'static [&'static str],
-    /// The flag by which it is told where a release build of the server is, if it needs one.
+    /// The flag that takes the path of a release build of the server, if the benchmark needs one.
     server_flag: Option<&'static str>,
-    /// What it measures.
     measures: &'static str,
 }
 
-/// All benchmarks. A new one is one more entry here.
+/// All benchmarks.
 const BENCHES: [Bench; 2] = [
     Bench {
         name: "policy",
@@ -32,7 +29,7 @@ const BENCHES: [Bench; 2] = [
         cargo: &["run", "--release", "--package", "headsail-load"],
         args: &["suite"],
         server_flag: Some("--server-bin"),
-        measures: "nodes that join, come late, move, reconnect and idle, over real sockets",
+        measures: "nodes that join, join late, move, reconnect and idle, over real sockets",
     },
 ];
 
@@ -43,7 +40,8 @@ pub fn bench(root: &Path, args: &[String]) -> Result<(), String> {
         return Ok(());
     };
     let found = BENCHES.iter().find(|b| b.name == name);
-    let bench = found.ok_or_else(|| format!("unknown benchmark `{name}`; there are:\n{}", list()))?;
+    let bench =
+        found.ok_or_else(|| format!("unknown benchmark `{name}`; the benchmarks are:\n{}", list()))?;
     let mut command = cargo(root, bench.cargo);
     command.arg("--").args(bench.args);
     if let Some(flag) = bench.server_flag {

@@ -1,4 +1,4 @@
-//! `cargo xtask interop`: the official clients, built from their published modules, against a release build.
+//! `cargo xtask interop`: runs the official clients, built from their published modules, against a release build.
 
 use crate::process::{announce, cannot_start};
 use crate::product::release_binary;
@@ -8,15 +8,16 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// How `go test` is called: one package at a time, because several of them measure times, and never an answer from its cache.
+/// Packages run one at a time, because several of them measure times, and never from the test cache.
 const GO_TEST: [&str; 6] = ["test", "-json", "-count=1", "-p=1", "-timeout=30m", "./..."];
 
-/// The lines that are kept of what one test prints; the last ones say why it failed.
+/// How many of the last lines of a test's output are kept. They say why it failed.
 const KEPT_LINES: usize = 120;
 
-/// `--all` takes in the slow programme (client versions between the oldest and the newest); everything else goes to `go test`.
+/// Runs the tests. `--all` includes the slow ones (client versions between the oldest and the newest); all other arguments go to
+/// `go test`.
 ///
-/// What passing tests print (the clients are talkative) is left out, so that the end of the output is about the tests that failed.
+/// The output of tests that pass is left out, because clients print a lot and failures would be hard to find.
 pub fn interop(root: &Path, args: &[String]) -> Result<(), String> {
     let binary = release_binary(root)?;
     let mut command = Command::new("go");
@@ -31,24 +32,24 @@ pub fn interop(root: &Path, args: &[String]) -> Result<(), String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     announce(&command);
     let mut child = command.spawn().map_err(|e| cannot_start(&command, &e))?;
-    let mut digest = Digest::default();
+    let mut results = Results::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
-            let line = line.map_err(|e| format!("cannot read the output of go test: {e}"))?;
-            if let Some(news) = digest.take(&String::from_utf8_lossy(&line)) {
-                println!("{news}");
+            let line = line.map_err(|e| format!("could not read the output of `go test`: {e}"))?;
+            if let Some(text) = results.process(&String::from_utf8_lossy(&line)) {
+                println!("{text}");
             }
         }
     }
-    let status = child.wait().map_err(|e| format!("cannot wait for go test: {e}"))?;
-    println!("official clients: {} tests passed, {} failed", digest.passed, digest.failed.len());
+    let status = child.wait().map_err(|e| format!("could not wait for `go test`: {e}"))?;
+    println!("official clients: {} tests passed, {} failed", results.passed, results.failed.len());
     if status.success() {
         return Ok(());
     }
-    for name in &digest.failed {
+    for name in &results.failed {
         println!("failed: {name}");
     }
-    Err(format!("go test failed with {status}"))
+    Err(format!("`go test` failed with {status}"))
 }
 
 /// One line of `go test -json`, as `go doc test2json` describes it.
@@ -66,18 +67,18 @@ struct Event {
     elapsed: f64,
 }
 
-/// What the tests have said so far.
+/// The results so far.
 #[derive(Default)]
-struct Digest {
+struct Results {
     passed: u64,
     failed: Vec<String>,
-    /// The output of tests, and of packages as a whole (an empty test name), that have not ended yet.
+    /// Output by package and test, for those that have not ended yet. An empty test name stands for the package itself.
     open: BTreeMap<(String, String), VecDeque<String>>,
 }
 
-impl Digest {
-    /// Takes in one line and returns what to show of it.
-    fn take(&mut self, line: &str) -> Option<String> {
+impl Results {
+    /// Processes one line and returns what to print, if anything.
+    fn process(&mut self, line: &str) -> Option<String> {
         let Ok(event) = serde_json::from_str::<Event>(line) else {
             return (!line.trim().is_empty()).then(|| line.to_owned());
         };
@@ -99,15 +100,15 @@ impl Digest {
                 whole.then(|| format!("pass {place} ({elapsed:.1} s)"))
             }
             ("skip", _) => {
-                let said = self.open.remove(&(package, test)).unwrap_or_default();
-                let why = said.iter().find(|line| line.starts_with("    ")).map_or("", |line| line.trim());
+                let printed = self.open.remove(&(package, test)).unwrap_or_default();
+                let why = printed.iter().find(|line| line.starts_with("    ")).map_or("", |line| line.trim());
                 Some(format!("skip {place}: {why}"))
             }
             ("fail", _) => {
-                let said: String =
+                let printed: String =
                     self.open.remove(&(package, test)).unwrap_or_default().into_iter().collect();
                 self.failed.push(place.clone());
-                Some(format!("FAIL {place} ({elapsed:.1} s)\n{said}"))
+                Some(format!("FAIL {place} ({elapsed:.1} s)\n{printed}"))
             }
             _ => None,
         }
@@ -116,11 +117,11 @@ impl Digest {
 
 #[cfg(test)]
 mod tests {
-    use super::Digest;
+    use super::Results;
 
     #[test]
-    fn only_what_failed_and_what_was_skipped_is_shown() {
-        let mut digest = Digest::default();
+    fn only_failed_and_skipped_tests_are_shown() {
+        let mut results = Results::default();
         let mut shown = String::new();
         for line in [
             r#"{"Action":"output","Package":"p","Test":"A","Output":"chatter\n"}"#,
@@ -132,12 +133,12 @@ mod tests {
             r#"{"Action":"fail","Package":"p","Elapsed":2}"#,
             "go: downloading",
         ] {
-            shown.extend(digest.take(line).map(|news| news + "\n"));
+            shown.extend(results.process(line).map(|text| text + "\n"));
         }
         assert_eq!(
             shown,
             "FAIL p B (0.2 s)\nb.go:1: wrong\n\nskip p C: c.go:2: not here\nFAIL p (2.0 s)\n\ngo: downloading\n"
         );
-        assert_eq!((digest.passed, digest.failed), (1, vec!["p B".to_owned(), "p".to_owned()]));
+        assert_eq!((results.passed, results.failed), (1, vec!["p B".to_owned(), "p".to_owned()]));
     }
 }

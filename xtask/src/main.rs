@@ -1,7 +1,7 @@
 //! The tasks of this repository, started with `cargo xtask <task>`.
 //!
-//! A task runs the ordinary tools (cargo, go, python3) in the foreground, shows what they print and passes their failure on.
-//! Continuous integration runs these same tasks, so what is green here is green there.
+//! A task runs ordinary tools (cargo, go, python3) in the foreground, shows their output and fails if they fail. Continuous
+//! integration runs the same tasks.
 
 mod bench;
 mod captures;
@@ -16,16 +16,16 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What `cargo xtask` prints when it is asked for nothing it knows.
+/// Printed by `cargo xtask` without a task, and after an unknown one.
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
-  test [-- ARGS]             every test of the workspace; ARGS go to `cargo test`
-  check                      formatting, tidy and clippy: what a commit has to pass
-  tidy                       arrows between crates, purity of core, licences, sizes, words, links
-  captures [ARGS]            score the policy engine against the captures beside the repository
-  interop [--all] [-run RE]  official clients against a release build; --all takes the slow client versions in
-  bench NAME [ARGS]          measure in a release build; without NAME the list of benchmarks";
+  test [-- ARGS]             run every test of the workspace; ARGS go to `cargo test`
+  check                      formatting, tidy and clippy: what a commit has to pass besides the tests
+  tidy                       dependencies, purity of core, licences, sizes, words, links and names of tests
+  captures [ARGS]            score the policy engine against captures that are not part of the repository
+  interop [--all] [-run RE]  run the official clients against a release build; --all includes the slow tests
+  bench NAME [ARGS]          run a benchmark in a release build; without NAME, list the benchmarks";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

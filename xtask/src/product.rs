@@ -1,10 +1,10 @@
-//! The product, built as users get it.
+//! The release build of the server.
 
 use crate::metadata;
 use crate::process::{cargo, run};
 use std::path::{Path, PathBuf};
 
-/// Builds the product in release and returns the path of the binary.
+/// Makes a release build of the `headsail` binary and returns its path.
 pub fn release_binary(root: &Path) -> Result<PathBuf, String> {
     run(&mut cargo(root, &["build", "--release", "--package", "headsail"]))?;
     let target = metadata::load(root)?.target_directory;

@@ -1,11 +1,10 @@
-//! `cargo xtask test`: every test of the workspace, with one closing line that adds the test programs up.
+//! `cargo xtask test`: every test of the workspace, with a final line that sums up all test binaries.
 
 use crate::process::{announce, cannot_start, cargo};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 
-/// Tests passed, failed and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     passed: u64,
@@ -13,8 +12,8 @@ struct Tally {
     ignored: u64,
 }
 
-/// Runs `cargo test` on the whole workspace in the development profile, whose dependencies are optimised (see `Cargo.toml`).
-/// What the tests print is shown as it comes; one failing program does not keep the others from running.
+/// Runs `cargo test` on the whole workspace in the dev profile, whose dependencies are optimised (see `Cargo.toml`). The output
+/// is shown as it arrives, and a failing test binary does not stop the others from running.
 pub fn test(root: &Path, args: &[String]) -> Result<(), String> {
     let args = args.strip_prefix(&["--".to_string()]).unwrap_or(args);
     let mut command = cargo(root, &["test", "--workspace", "--no-fail-fast"]);
@@ -25,19 +24,19 @@ pub fn test(root: &Path, args: &[String]) -> Result<(), String> {
     if let Some(output) = child.stdout.take() {
         let mut shown = std::io::stdout().lock();
         for line in BufReader::new(output).split(b'\n') {
-            let line = line.map_err(|e| format!("cannot read the output of cargo test: {e}"))?;
+            let line = line.map_err(|e| format!("could not read the output of `cargo test`: {e}"))?;
             tally.count(&String::from_utf8_lossy(&line));
-            // A closed pipe behind us (`| head`) is no reason to lose the tests' verdict.
+            // A closed output pipe (`| head`) must not hide the result of the tests.
             let _ = shown.write_all(&line).and_then(|()| shown.write_all(b"\n"));
         }
     }
-    let status = child.wait().map_err(|e| format!("cannot wait for cargo test: {e}"))?;
+    let status = child.wait().map_err(|e| format!("could not wait for `cargo test`: {e}"))?;
     println!("tests: {} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.ignored);
-    if status.success() { Ok(()) } else { Err(format!("cargo test failed with {status}")) }
+    if status.success() { Ok(()) } else { Err(format!("`cargo test` failed with {status}")) }
 }
 
 impl Tally {
-    /// Takes in one line of output; only the closing line of a test program counts, such as
+    /// Counts one line of output. Only the summary of a test binary matters, such as
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`.
     fn count(&mut self, line: &str) {
         let Some(facts) = line.strip_prefix("test result: ") else { return };
@@ -60,7 +59,7 @@ mod tests {
     use super::Tally;
 
     #[test]
-    fn closing_lines_add_up_and_other_lines_do_not() {
+    fn summaries_are_added_up_and_other_lines_are_ignored() {
         let mut tally = Tally::default();
         for line in [
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",

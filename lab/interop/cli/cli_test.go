@@ -1,5 +1,5 @@
-// Package cli runs the administrator's command lines: names, aliases and flags of today and of yesterday, tables for people,
-// JSON and YAML for programs.
+// Package cli runs the administrator's commands: current and older names, aliases and flags, tables for people, and JSON and YAML for
+// programs.
 package cli
 
 import (
@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// prints runs a command line that must work and wants all of these in its output.
+// prints runs a command that must succeed and checks that its output contains all of these.
 func prints(t *testing.T, s *harness.Server, line string, want ...string) string {
 	t.Helper()
 	out, err := s.CLI(strings.Fields(line)...)
@@ -33,12 +33,12 @@ func prints(t *testing.T, s *harness.Server, line string, want ...string) string
 	return out
 }
 
-// fails runs a command line that must be refused, with words that say why.
+// fails runs a command that must be refused, with an error that contains words.
 func fails(t *testing.T, s *harness.Server, line string, words string) {
 	t.Helper()
 	out, err := s.CLI(strings.Fields(line)...)
 	if err == nil {
-		t.Errorf("headsail %s works: %s", line, out)
+		t.Errorf("headsail %s succeeded: %s", line, out)
 	} else if !strings.Contains(strings.ToLower(err.Error()), words) {
 		t.Errorf("headsail %s: no %q in %v", line, words, err)
 	}
@@ -96,7 +96,7 @@ func TestKeys(t *testing.T) {
 	}
 	prints(t, s, "preauthkeys expire -i "+key.ID)
 	if _, err := s.NewNode(t, "late").TryRegister(key.Key); err == nil {
-		t.Error("an expired key lets a node in")
+		t.Error("an expired key admitted a node")
 	}
 	prints(t, s, "preauthkeys delete --id "+key.ID)
 	fails(t, s, "preauthkeys delete --id 999", "999")
@@ -154,7 +154,7 @@ func TestNodes(t *testing.T) {
 	fails(t, s, "nodes rename -i 77 name", "no node")
 }
 
-// TestRoutes covers the commands of today and those of Headscale before 0.26.
+// TestRoutes covers the current commands and those of Headscale before 0.26.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -218,7 +218,7 @@ func TestRest(t *testing.T) {
 	}
 	fails(t, s, "users frobnicate", "frobnicate")
 
-	// An error is an object too where objects were asked for, and the status tells.
+	// With JSON output an error is an object too, and the exit status is not zero.
 	cmd := exec.Command(mustBinary(t), "--config", filepath.Join(s.Dir, "config.yaml"), "users", "destroy", "-i", "77", "--force", "-o", "json")
 	out, err := cmd.CombinedOutput()
 	var object struct{ Error string }
@@ -229,7 +229,7 @@ func TestRest(t *testing.T) {
 	fails(t, s, "users list", "s.sock")
 }
 
-// TestOtherName: started under the name `headscale` it behaves the same.
+// TestOtherName checks that the binary behaves the same under the name `headscale`.
 func TestOtherName(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -245,7 +245,7 @@ func TestOtherName(t *testing.T) {
 	}
 }
 
-// TestRemote: the same commands over the network with an API key.
+// TestRemote runs the same commands over the network with an API key.
 func TestRemote(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)

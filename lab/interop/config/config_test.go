@@ -1,4 +1,4 @@
-// Package config starts servers under configurations that people really have and looks at what clients make of them.
+// Package config starts servers with realistic configurations and checks what clients receive.
 package config
 
 import (
@@ -25,14 +25,14 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// firstMap is what a node is told under this configuration.
+// firstMap is the first map of a node with this configuration.
 func firstMap(t *testing.T, opts ...harness.Option) *harness.View {
 	t.Helper()
 	s := harness.Start(t, opts...)
 	return s.NewNode(t, "n").Join(s.ReusableKey("alice")).View()
 }
 
-func TestB17DNS(t *testing.T) {
+func TestDNSSettingsReachClients(t *testing.T) {
 	t.Parallel()
 	v := firstMap(t,
 		harness.Set("dns.override_local_dns", true),
@@ -55,7 +55,7 @@ func TestB17DNS(t *testing.T) {
 		t.Errorf("routes %v", d.Routes)
 	}
 	if own, ok := d.Routes[harness.BaseDomain]; !ok || len(own) != 0 {
-		t.Errorf("the base domain's route is %v %v, want it empty: clients answer it themselves", own, ok)
+		t.Errorf("the base domain's route is %v %v, want it empty because clients resolve it themselves", own, ok)
 	}
 	want := tailcfg.DNSRecord{Name: "grafana." + harness.BaseDomain, Type: "A", Value: "100.64.0.9"}
 	if len(d.ExtraRecords) != 1 || strings.TrimSuffix(d.ExtraRecords[0].Name, ".") != want.Name || d.ExtraRecords[0].Value != want.Value {
@@ -63,7 +63,7 @@ func TestB17DNS(t *testing.T) {
 	}
 }
 
-func TestB17NoOverride(t *testing.T) {
+func TestDNSWithoutOverrideKeepsLocalResolvers(t *testing.T) {
 	t.Parallel()
 	v := firstMap(t,
 		harness.Set("dns.override_local_dns", false),
@@ -80,7 +80,7 @@ func TestB17NoOverride(t *testing.T) {
 	}
 }
 
-// TestEnvironment: both prefixes override the file, ours before the other.
+// TestEnvironment checks that variables with both prefixes override the file, and ours override the others.
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	v := firstMap(t, harness.Env("HEADSCALE_DNS_BASE_DOMAIN=other.test"))
@@ -150,7 +150,8 @@ func TestPrefixes(t *testing.T) {
 	})
 }
 
-// TestDERPSources: an unreachable URL stops nothing, a reachable one is merged with files and the embedded relay, a null region deletes.
+// TestDERPSources checks that an unreachable URL is ignored, that a reachable one is merged with files and the embedded relay, and that a
+// null region deletes one.
 func TestDERPSources(t *testing.T) {
 	t.Parallel()
 	remote := &tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{
@@ -177,7 +178,7 @@ func TestDERPSources(t *testing.T) {
 	st.SameAsFresh(t, "derp map")
 }
 
-// certificate makes a self-signed certificate for 127.0.0.1.
+// certificate creates a self-signed certificate for 127.0.0.1.
 func certificate(t *testing.T) (certPEM, keyPEM string, pool *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -203,7 +204,7 @@ func certificate(t *testing.T) (certPEM, keyPEM string, pool *x509.CertPool) {
 	return certPEM, keyPEM, pool
 }
 
-// TestOwnCertificate: with a certificate in the configuration listen_addr speaks TLS with it, and the DERP map pins nothing.
+// TestOwnCertificate checks that listen_addr serves TLS with a configured certificate, and that the DERP map then has no pin.
 func TestOwnCertificate(t *testing.T) {
 	t.Parallel()
 	certPEM, keyPEM, pool := certificate(t)
@@ -232,7 +233,7 @@ func TestOwnCertificate(t *testing.T) {
 	res.Body.Close()
 }
 
-// TestRefusedConfigurations: what cannot work is refused at the start, in words that name the key.
+// TestRefusedConfigurations checks that invalid configurations are refused at startup with a message that names the key.
 func TestRefusedConfigurations(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -257,7 +258,7 @@ func TestRefusedConfigurations(t *testing.T) {
 			select {
 			case <-s.Exited():
 			case <-time.After(10 * time.Second):
-				t.Fatal("the server runs")
+				t.Fatal("the server started")
 			}
 			if s.ExitCode() == 0 || !strings.Contains(s.Log(), c.words) {
 				t.Errorf("status %d: %s", s.ExitCode(), s.Log())
@@ -272,7 +273,7 @@ func TestRefusedConfigurations(t *testing.T) {
 func TestUnknownKeyWarns(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("listen_adr", "127.0.0.1:1"))
-	harness.Eventually(t, 5*time.Second, "a warning with a proposal", func() error {
+	harness.Eventually(t, 5*time.Second, "a warning with a suggestion", func() error {
 		if log := s.Log(); !strings.Contains(log, "listen_adr") || !strings.Contains(log, "listen_addr") {
 			return harness.Errorf("%s", s.LogTail(10))
 		}

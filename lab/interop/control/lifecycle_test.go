@@ -11,7 +11,7 @@ import (
 
 func past(at time.Time) bool { return !at.IsZero() && at.Before(time.Now()) }
 
-func TestB09Rotation(t *testing.T) {
+func TestKeyRotationKeepsTheNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -27,7 +27,7 @@ func TestB09Rotation(t *testing.T) {
 		t.Fatalf("before %+v, after %+v", before, after)
 	}
 	b.Stream()
-	aStream.Wait(t, "b's new key", seen, func(v *harness.View) bool { return v.Sees(b) })
+	aStream.Wait(t, "b's new key", updateTimeout, func(v *harness.View) bool { return v.Sees(b) })
 	if n := len(aStream.View().Peers); n != 1 {
 		t.Errorf("%d peers after a rotation", n)
 	}
@@ -37,18 +37,18 @@ func TestB09Rotation(t *testing.T) {
 	if st, err := b.OpenStream(b.MapRequest()); err == nil {
 		st.Await(2*time.Second, func(v *harness.View) bool { return v.Self != nil })
 		if v := st.View(); v.Self != nil && !past(v.Self.KeyExpiry) {
-			t.Error("the old key still polls")
+			t.Error("the old key can still poll")
 		}
 	}
 	b.Key = newKey
-	// A client sends its old key with every later register; that is no second rotation.
+	// A client sends its old key with every later registration. That is not another rotation.
 	b.Register(authKey)
 	if again, _ := b.APINode(); again.ID != before.ID || len(s.Nodes()) != 2 {
 		t.Errorf("registered again: id %s, %d nodes", again.ID, len(s.Nodes()))
 	}
 }
 
-func TestB09Interactive(t *testing.T) {
+func TestInteractiveKeyRotationKeepsTheNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -70,7 +70,7 @@ func TestB09Interactive(t *testing.T) {
 	}
 }
 
-func TestB10Logout(t *testing.T) {
+func TestLogoutExpiresTheNodeUntilLogin(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -81,9 +81,9 @@ func TestB10Logout(t *testing.T) {
 	b.Logout()
 	out := s.MustNode(before.ID)
 	if out.Expiry == nil || !past(*out.Expiry) {
-		t.Errorf("REST shows expiry %v after a logout", out.Expiry)
+		t.Errorf("the API shows expiry %v after a logout", out.Expiry)
 	}
-	aStream.Wait(t, "b expired or gone", 15*time.Second, func(v *harness.View) bool {
+	aStream.Wait(t, "b expired or removed", 15*time.Second, func(v *harness.View) bool {
 		p, ok := v.PeerKey(b.Key.Public())
 		return !ok || p.Expired || past(p.KeyExpiry)
 	})
@@ -98,15 +98,16 @@ func TestB10Logout(t *testing.T) {
 		t.Error("still expired after login")
 	}
 	b.Stream()
-	aStream.Wait(t, "b alive again", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "b valid again", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.PeerKey(b.Key.Public())
 		return ok && !p.Expired && !past(p.KeyExpiry) && p.Online != nil && *p.Online
 	})
 	aStream.SameAsFresh(t, "login again")
 }
 
-// TestB10OtherUser: official clients make a new node key before they log in again, others need not.
-func TestB10OtherUser(t *testing.T) {
+// TestLoginAsAnotherUserCreatesAnotherNode covers clients with and without a new node key. Official clients create one before they log
+// in again, but others need not.
+func TestLoginAsAnotherUserCreatesAnotherNode(t *testing.T) {
 	t.Parallel()
 	for name, rotates := range map[string]bool{"new node key": true, "same node key": false} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +131,7 @@ func TestB10OtherUser(t *testing.T) {
 			if err != nil || kept.User == nil || kept.User.Name != "alice" || kept.IPAddresses[0] == second.IPAddresses[0] {
 				t.Errorf("alice's node: %+v %v", kept, err)
 			}
-			st.Wait(t, "both nodes, one of them good", seen, func(v *harness.View) bool {
+			st.Wait(t, "both nodes, one of them valid", updateTimeout, func(v *harness.View) bool {
 				p, ok := v.PeerKey(n.Key.Public())
 				return ok && !p.Expired && p.Online != nil && *p.Online && len(v.PeerNames()) == 2
 			})
@@ -139,7 +140,7 @@ func TestB10OtherUser(t *testing.T) {
 	}
 }
 
-func TestB10Ephemeral(t *testing.T) {
+func TestLogoutDeletesEphemeralNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	alice := s.CreateUser("alice")
@@ -147,16 +148,16 @@ func TestB10Ephemeral(t *testing.T) {
 	st := viewer.Join(s.CreateKey(harness.Key{User: alice, Reusable: true}).Key)
 	n := s.NewNode(t, "brief")
 	n.Join(s.CreateKey(harness.Key{User: alice, Ephemeral: true}).Key)
-	st.Wait(t, "the ephemeral node", seen, func(v *harness.View) bool { return v.Sees(n) })
+	st.Wait(t, "the ephemeral node", updateTimeout, func(v *harness.View) bool { return v.Sees(n) })
 	id := n.ID()
 	n.Logout()
 	if _, err := s.Node(id); err == nil {
-		t.Error("a logged out ephemeral node is still there")
+		t.Error("an ephemeral node was not deleted by its logout")
 	}
 	st.Wait(t, "its removal", 3*time.Second, func(v *harness.View) bool { return !v.Sees(n) })
 }
 
-func TestB11Expiry(t *testing.T) {
+func TestExpiryReachesNodeAndPeers(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -165,32 +166,32 @@ func TestB11Expiry(t *testing.T) {
 	id := b.ID()
 	told := func(what string, ok func(time.Time) bool) {
 		t.Helper()
-		aStream.Wait(t, what+" of the peer", seen, func(v *harness.View) bool {
+		aStream.Wait(t, what+" of the peer", updateTimeout, func(v *harness.View) bool {
 			p, there := v.Peer("b")
 			return there && ok(p.KeyExpiry)
 		})
-		bStream.Wait(t, what+" of itself", seen, func(v *harness.View) bool { return ok(v.Self.KeyExpiry) })
+		bStream.Wait(t, what+" of itself", updateTimeout, func(v *harness.View) bool { return ok(v.Self.KeyExpiry) })
 		aStream.SameAsFresh(t, what)
 	}
 	ahead := time.Now().Add(2 * time.Hour).Truncate(time.Second)
 	s.ExpireNode(id, ahead)
 	told("expiry ahead", func(at time.Time) bool { return at.Equal(ahead) })
 	if got := s.MustNode(id).Expiry; got == nil || !got.Equal(ahead) {
-		t.Errorf("REST shows %v", got)
+		t.Errorf("the API shows %v", got)
 	}
 	s.NeverExpire(id)
 	told("no expiry", func(at time.Time) bool { return at.IsZero() })
 	if got := s.MustNode(id).Expiry; got != nil {
-		t.Errorf("REST shows %v", got)
+		t.Errorf("the API shows %v", got)
 	}
 	s.ExpireNode(id, time.Time{})
 	told("expiry now", past)
 
 	t.Run("relogin", func(t *testing.T) {
-		// An expired node may poll, to learn that it is expired.
+		// An expired node may poll to learn that it is expired.
 		st := b.Stream()
 		if !past(st.View().Self.KeyExpiry) {
-			t.Error("an expired node's own map does not tell so")
+			t.Error("an expired node's own map does not say that it is expired")
 		}
 		req := b.RegisterRequest()
 		res, err := b.Send(t.Context(), req)
@@ -198,7 +199,7 @@ func TestB11Expiry(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !res.NodeKeyExpired && res.AuthURL == "" {
-			t.Errorf("expired node registers without credential: %+v", res)
+			t.Errorf("an expired node registered without credentials: %+v", res)
 		}
 		b.Rotate()
 		b.Register(authKey)
@@ -206,14 +207,14 @@ func TestB11Expiry(t *testing.T) {
 			t.Errorf("id %s, then %s", id, b.ID())
 		}
 		b.Stream()
-		aStream.Wait(t, "b valid again", seen, func(v *harness.View) bool {
+		aStream.Wait(t, "b valid again", updateTimeout, func(v *harness.View) bool {
 			p, ok := v.PeerKey(b.Key.Public())
 			return ok && !past(p.KeyExpiry) && !p.Expired
 		})
 	})
 }
 
-func TestB11Passes(t *testing.T) {
+func TestPassingExpiryIsAnnounced(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -221,16 +222,16 @@ func TestB11Passes(t *testing.T) {
 	aStream, bStream := a.Join(authKey), b.Join(authKey)
 	at := time.Now().Add(2 * time.Second)
 	s.ExpireNode(b.ID(), at)
-	aStream.Wait(t, "the expiry ahead", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "the expiry ahead", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && !p.KeyExpiry.IsZero()
 	})
-	// When it passes the server says so, rather than leaving it to the clients' clocks.
-	f := aStream.WaitFrame(t, "word that it passed", 10*time.Second, func(f *harness.Frame) bool {
+	// The server announces it when it passes, instead of relying on the clients' clocks.
+	f := aStream.WaitFrame(t, "the expired peer", 10*time.Second, func(f *harness.Frame) bool {
 		return f.At.After(at) && mentions(f.Resp, b)
 	})
-	t.Logf("told %v after it passed", f.At.Sub(at))
-	bStream.WaitFrame(t, "word of its own expiry", 10*time.Second, func(f *harness.Frame) bool {
+	t.Logf("announced %v after it passed", f.At.Sub(at))
+	bStream.WaitFrame(t, "its own expiry", 10*time.Second, func(f *harness.Frame) bool {
 		return f.At.After(at) && f.Resp.Node != nil && past(f.Resp.Node.KeyExpiry)
 	})
 	aStream.SameAsFresh(t, "expiry passed")
@@ -250,7 +251,7 @@ func mentions(r *tailcfg.MapResponse, n *harness.Node) bool {
 	return false
 }
 
-func TestB11Shorten(t *testing.T) {
+func TestClientsCanOnlyShortenTheirExpiry(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("node.expiry", "48h"))
 	n := s.NewNode(t, "n")
@@ -270,14 +271,14 @@ func TestB11Shorten(t *testing.T) {
 	}
 	sooner := time.Now().Add(time.Hour).Truncate(time.Second)
 	if got := ask(sooner); !got.Equal(sooner) {
-		t.Errorf("the node asked for an earlier expiry %v and has %v", sooner, got)
+		t.Errorf("the node requested the earlier expiry %v and has %v", sooner, got)
 	}
 	if got := ask(time.Now().Add(1000 * time.Hour)); !got.Equal(sooner) {
-		t.Errorf("the node made its key live longer: %v", got)
+		t.Errorf("the node extended the expiry of its key: %v", got)
 	}
 }
 
-func TestB12Ephemeral(t *testing.T) {
+func TestEphemeralNodeIsDeletedAfterItsTimeout(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	alice := s.CreateUser("alice")
@@ -289,21 +290,21 @@ func TestB12Ephemeral(t *testing.T) {
 	stays.Join(ephemeral)
 	returnsStream := returns.Join(ephemeral)
 	leavesStream := leaves.Join(ephemeral)
-	st.Wait(t, "all three", seen, func(v *harness.View) bool { return v.Sees(stays, returns, leaves) })
+	st.Wait(t, "all three", updateTimeout, func(v *harness.View) bool { return v.Sees(stays, returns, leaves) })
 	left := time.Now()
 	leavesStream.Close()
 	returnsStream.Close()
-	// Well inside the timeout one of them comes back.
+	// One of them reconnects well within the timeout.
 	<-time.After(harness.EphemeralTimeout / 2)
 	returns.Stream()
-	f := st.WaitFrame(t, "removal of the one that left", gone, func(f *harness.Frame) bool { return len(f.Resp.PeersRemoved) > 0 })
+	f := st.WaitFrame(t, "removal of the one that left", offlineTimeout, func(f *harness.Frame) bool { return len(f.Resp.PeersRemoved) > 0 })
 	if after := f.At.Sub(left); after < harness.EphemeralTimeout {
 		t.Errorf("removed after %v, before its timeout of %v", after, harness.EphemeralTimeout)
 	} else {
 		t.Logf("removed %v after the disconnect", after)
 	}
 	if _, ok := leaves.APINode(); ok {
-		t.Error("still in REST")
+		t.Error("the API still shows the node")
 	}
 	harness.Holds(t, harness.EphemeralTimeout, "the others stay", func() error {
 		if !st.View().Sees(stays, returns) {
@@ -314,15 +315,15 @@ func TestB12Ephemeral(t *testing.T) {
 	st.SameAsFresh(t, "ephemeral")
 }
 
-// TestB12Late: the client of an ephemeral node that comes back too late hears that it has to log in again.
-func TestB12Late(t *testing.T) {
+// TestEphemeralNodeThatReturnsTooLateMustLogIn checks that such a client is told to log in again.
+func TestEphemeralNodeThatReturnsTooLateMustLogIn(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "late")
 	n.Join(s.CreateKey(harness.Key{User: s.CreateUser("alice"), Ephemeral: true}).Key).Close()
-	harness.Eventually(t, harness.EphemeralTimeout+gone, "the node goes", func() error {
+	harness.Eventually(t, harness.EphemeralTimeout+offlineTimeout, "the deletion of the node", func() error {
 		if _, ok := n.APINode(); ok {
-			return harness.Errorf("still there")
+			return harness.Errorf("it still exists")
 		}
 		return nil
 	})
@@ -330,14 +331,14 @@ func TestB12Late(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again.Await(seen, func(v *harness.View) bool { return v.Self != nil })
+	again.Await(updateTimeout, func(v *harness.View) bool { return v.Self != nil })
 	if self := again.View().Self; self == nil || !past(self.KeyExpiry) {
-		t.Errorf("its client is told %+v, want itself, expired", self)
+		t.Errorf("its client receives %+v, want itself as expired", self)
 	}
 }
 
-// TestB12NeverConnected covers a node that registers and is never heard of again, over a restart too.
-func TestB12NeverConnected(t *testing.T) {
+// TestEphemeralNodeThatNeverConnectsIsDeleted covers a node that registers and never connects, also across a restart.
+func TestEphemeralNodeThatNeverConnectsIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	key := s.CreateKey(harness.Key{User: s.CreateUser("alice"), Reusable: true, Ephemeral: true}).Key
@@ -345,7 +346,7 @@ func TestB12NeverConnected(t *testing.T) {
 	n.Register(key)
 	s.Kill()
 	s.Restart(t)
-	harness.Eventually(t, harness.EphemeralTimeout+15*time.Second, "the silent node goes", func() error {
+	harness.Eventually(t, harness.EphemeralTimeout+15*time.Second, "the deletion of the silent node", func() error {
 		if nodes := s.Nodes(); len(nodes) != 0 {
 			return harness.Errorf("%d nodes", len(nodes))
 		}
@@ -353,8 +354,8 @@ func TestB12NeverConnected(t *testing.T) {
 	})
 }
 
-// TestB12ClientAsks covers a client that asks to be ephemeral itself (`--state=mem:`), which Headscale ignores.
-func TestB12ClientAsks(t *testing.T) {
+// TestClientCanAskToBeEphemeral covers a client that itself requests to be ephemeral (`--state=mem:`), which Headscale ignores.
+func TestClientCanAskToBeEphemeral(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "memory")
@@ -365,15 +366,15 @@ func TestB12ClientAsks(t *testing.T) {
 		t.Fatalf("%+v %v", res, err)
 	}
 	n.Stream().Close()
-	harness.Eventually(t, harness.EphemeralTimeout+gone, "the node goes", func() error {
+	harness.Eventually(t, harness.EphemeralTimeout+offlineTimeout, "the deletion of the node", func() error {
 		if _, ok := n.APINode(); ok {
-			return harness.Errorf("still there")
+			return harness.Errorf("it still exists")
 		}
 		return nil
 	})
 }
 
-// TestPresence covers a node that drops its connection and comes back at once, again and again: it never looks offline.
+// TestPresenceReconnects covers a node that repeatedly drops its connection and reconnects at once. It must never appear offline.
 func TestPresenceReconnects(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -381,7 +382,7 @@ func TestPresenceReconnects(t *testing.T) {
 	a, b := s.NewNode(t, "a"), s.NewNode(t, "b")
 	aStream := a.Join(authKey)
 	b.Join(authKey)
-	aStream.Wait(t, "b online", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "b online", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && p.Online != nil && *p.Online
 	})
@@ -392,10 +393,10 @@ func TestPresenceReconnects(t *testing.T) {
 	}
 	for _, f := range aStream.Frames()[mark:] {
 		if tellsOffline(f.Resp, b) {
-			t.Errorf("told offline: %s", f.JSON)
+			t.Errorf("received as offline: %s", f.JSON)
 		}
 	}
 	if n, _ := b.APINode(); !n.Online {
-		t.Error("REST shows it offline")
+		t.Error("the API shows it as offline")
 	}
 }

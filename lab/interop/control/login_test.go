@@ -10,7 +10,7 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-// ask registers without a credential and returns the URL to visit.
+// ask registers without credentials and returns the URL to visit.
 func ask(t *testing.T, n *harness.Node) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -20,7 +20,7 @@ func ask(t *testing.T, n *harness.Node) string {
 		t.Fatal(err)
 	}
 	if res.AuthURL == "" || res.Error != "" || res.MachineAuthorized {
-		t.Fatalf("register without credential: %+v", res)
+		t.Fatalf("register without credentials: %+v", res)
 	}
 	if !strings.HasPrefix(res.AuthURL, n.Server.URL+"/register/") {
 		t.Errorf("AuthURL %q is not under %s/register/", res.AuthURL, n.Server.URL)
@@ -41,7 +41,7 @@ func follow(t *testing.T, n *harness.Node, authURL string) <-chan verdict {
 	req.Followup = authURL
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
-	// The connection must exist before the goroutine so that two followups of one node share it without a race.
+	// Create the connection before the goroutine starts, so that two followups of one node share it without a race.
 	if _, err := n.Noise(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func (v verdict) success() error {
 	return harness.Refusal(v.res)
 }
 
-// stillWaiting fails when the followup was answered within a moment.
+// stillWaiting fails if the followup is answered at once.
 func stillWaiting(t *testing.T, out <-chan verdict) {
 	t.Helper()
 	select {
@@ -80,7 +80,7 @@ func within(t *testing.T, out <-chan verdict) verdict {
 	}
 }
 
-func TestB05Interactive(t *testing.T) {
+func TestInteractiveLogin(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -89,7 +89,7 @@ func TestB05Interactive(t *testing.T) {
 	out := follow(t, n, url)
 	stillWaiting(t, out)
 	if _, ok := n.APINode(); ok {
-		t.Error("a node exists before the login")
+		t.Error("the node exists before the login")
 	}
 	if err := s.RegisterAuth(harness.AuthID(url), "alice"); err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestB05Interactive(t *testing.T) {
 	})
 }
 
-func TestB05TwoFollowups(t *testing.T) {
+func TestTwoFollowupsGetOneNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -134,7 +134,7 @@ func TestB05TwoFollowups(t *testing.T) {
 	}
 }
 
-func TestB05CLI(t *testing.T) {
+func TestLoginApprovedByCommandLine(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.MustCLI(t, nil, "users", "create", "alice")
@@ -147,7 +147,7 @@ func TestB05CLI(t *testing.T) {
 	}
 }
 
-func TestB05Reject(t *testing.T) {
+func TestDeniedLoginCreatesNoNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -160,17 +160,17 @@ func TestB05Reject(t *testing.T) {
 	}
 	v := within(t, out)
 	if v.err != nil || v.success() == nil || (v.res.Error == "" && v.res.AuthURL == "") {
-		t.Errorf("rejected login: %+v %v, want Error or a new AuthURL", v.res, v.err)
+		t.Errorf("denied login: %+v %v, want Error or a new AuthURL", v.res, v.err)
 	}
 	if v.res != nil && v.res.AuthURL == url {
-		t.Error("a rejected login gives the same URL again")
+		t.Error("a denied login returns the same URL again")
 	}
 	if len(s.Nodes()) != 0 {
-		t.Errorf("rejected login left %d nodes", len(s.Nodes()))
+		t.Errorf("a denied login left %d nodes", len(s.Nodes()))
 	}
 }
 
-func TestB05UnknownFollowup(t *testing.T) {
+func TestUnknownFollowupIsRefusedOrRestarted(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "laptop")
@@ -182,7 +182,7 @@ func TestB05UnknownFollowup(t *testing.T) {
 	}
 }
 
-func TestB05ForeignFollowup(t *testing.T) {
+func TestAnotherMachineCannotTakeALogin(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -195,24 +195,24 @@ func TestB05ForeignFollowup(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := within(t, out).success(); err != nil {
-		t.Errorf("the rightful machine: %v", err)
+		t.Errorf("the machine that asked for the login: %v", err)
 	}
 	select {
 	case v := <-theft:
 		if v.success() == nil {
 			t.Error("another machine got the login")
 		}
-	case <-time.After(2 * time.Second): // still waiting is no success either
+	case <-time.After(2 * time.Second): // still waiting, so it did not get the login
 	}
 	if _, ok := foreign.APINode(); ok {
 		t.Error("another machine got a node")
 	}
 	if _, ok := n.APINode(); !ok {
-		t.Error("the rightful machine has no node")
+		t.Error("the machine that asked for the login has no node")
 	}
 }
 
-func TestB05TailscaleUp(t *testing.T) {
+func TestTailscaleUpWithoutKey(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -230,7 +230,7 @@ func TestB05TailscaleUp(t *testing.T) {
 	}
 	page := harness.Get(t, url)
 	if !strings.Contains(page, harness.AuthID(url)) {
-		t.Errorf("the page at %s does not tell how to register: %.500s", url, page)
+		t.Errorf("the page at %s does not explain how to register: %.500s", url, page)
 	}
 	if err := s.RegisterAuth(harness.AuthID(url), "alice"); err != nil {
 		t.Fatal(err)

@@ -1,5 +1,4 @@
 // Package control checks the control protocol from outside: keys, registration, login, maps, expiry, names, limits.
-// The names of the tests start with the numbers of the black-box checks that they hold the server to.
 package control
 
 import (

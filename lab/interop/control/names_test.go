@@ -11,7 +11,7 @@ import (
 
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-func TestB16Names(t *testing.T) {
+func TestHostnamesBecomeUniqueDNSLabels(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -28,11 +28,11 @@ func TestB16Names(t *testing.T) {
 		n.Join(authKey)
 		nodes = append(nodes, n)
 	}
-	st.Wait(t, "all names", seen, func(v *harness.View) bool { return v.Sees(nodes...) })
+	st.Wait(t, "all names", updateTimeout, func(v *harness.View) bool { return v.Sees(nodes...) })
 	taken := map[string]string{}
 	for _, n := range s.Nodes() {
 		if !label.MatchString(n.GivenName) {
-			t.Errorf("%q became %q, which is no DNS label", n.Name, n.GivenName)
+			t.Errorf("%q became %q, which is not a DNS label", n.Name, n.GivenName)
 		}
 		if other, dup := taken[n.GivenName]; dup {
 			t.Errorf("%q and %q are both %q", n.Name, other, n.GivenName)
@@ -60,7 +60,7 @@ func TestB16Names(t *testing.T) {
 	st.SameAsFresh(t, "names")
 }
 
-func TestB16Rename(t *testing.T) {
+func TestRenamedNodeKeepsItsName(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -72,23 +72,23 @@ func TestB16Rename(t *testing.T) {
 			t.Errorf("rename to %q: %v, want a client error", bad, err)
 		}
 	}
-	// Until an administrator names it, the node's name follows its host name.
+	// The node's name follows its hostname until an administrator renames it.
 	b.Host.Hostname = "follows"
 	b.Update()
 	named := func(name string) func(*harness.View) bool {
 		return func(v *harness.View) bool { _, ok := v.Peer(name); return ok }
 	}
-	aStream.Wait(t, "the new host name", seen, named("follows"))
+	aStream.Wait(t, "the new hostname", updateTimeout, named("follows"))
 	if err := s.RenameNode(id, "chosen"); err != nil {
 		t.Fatal(err)
 	}
-	aStream.Wait(t, "the rename", seen, named("chosen"))
-	bStream.Wait(t, "its own new name", seen, func(v *harness.View) bool { return v.Self.Name == "chosen."+harness.BaseDomain+"." })
+	aStream.Wait(t, "the rename", updateTimeout, named("chosen"))
+	bStream.Wait(t, "its own new name", updateTimeout, func(v *harness.View) bool { return v.Self.Name == "chosen."+harness.BaseDomain+"." })
 	b.Host.Hostname = "ignored"
 	b.Update()
 	b.Register(authKey)
 	if n := s.MustNode(id); n.GivenName != "chosen" || n.Name != "ignored" {
-		t.Errorf("given name %q, host name %q", n.GivenName, n.Name)
+		t.Errorf("given name %q, hostname %q", n.GivenName, n.Name)
 	}
 	aStream.SameAsFresh(t, "rename")
 }

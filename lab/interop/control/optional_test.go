@@ -10,7 +10,7 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-func TestB31Optional(t *testing.T) {
+func TestOptionalEndpoints(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "n")
@@ -54,7 +54,7 @@ func TestB31Optional(t *testing.T) {
 	}
 }
 
-func TestB32PingResponse(t *testing.T) {
+func TestPingResponse(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "n")
@@ -74,7 +74,7 @@ func TestB32PingResponse(t *testing.T) {
 	}
 }
 
-func TestB33APIAuth(t *testing.T) {
+func TestAPIRequiresAValidKey(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	var made struct{ APIKey string }
@@ -102,6 +102,6 @@ func TestB33APIAuth(t *testing.T) {
 		}
 	}
 	if err := s.RemoteAPI("", "DELETE", "/api/v1/node/1", nil, nil); fmt.Sprint(err) == "<nil>" {
-		t.Error("delete without a key")
+		t.Error("a user was deleted without a key")
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-// TestQuiet: what peers need not know costs them nothing. A frame counts as told, whatever is in it.
+// TestQuiet checks that changes which do not concern peers send them nothing, not even an empty frame.
 func TestQuiet(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -17,7 +17,7 @@ func TestQuiet(t *testing.T) {
 	aStream := a.Join(authKey)
 	b.Endpoints = endpoints("192.0.2.1:1")
 	b.Join(authKey)
-	aStream.Wait(t, "b", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "b", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && hasEndpoint(p, "192.0.2.1:1")
 	})
@@ -38,16 +38,16 @@ func TestQuiet(t *testing.T) {
 			t.Logf("%s: told %s", name, aStream.Frames()[mark].JSON)
 		}
 	}
-	// A change that matters, sent last, is the first thing that the peer hears of.
+	// The first frame that the peer receives must be for a relevant change, which is sent last.
 	b.Endpoints = endpoints("192.0.2.2:2")
 	b.Update()
-	f, err := aStream.AwaitFrame(mark, seen, func(f *harness.Frame) bool { return !f.Resp.KeepAlive })
+	f, err := aStream.AwaitFrame(mark, updateTimeout, func(f *harness.Frame) bool { return !f.Resp.KeepAlive })
 	if err != nil || len(f.Resp.PeersChangedPatch) != 1 || len(f.Resp.PeersChangedPatch[0].Endpoints) != 1 {
-		t.Errorf("first told: %v %s", err, f.JSON)
+		t.Errorf("first frame: %v %s", err, f.JSON)
 	}
 }
 
-// TestUserChanges: who owns the peers is told anew when it changes.
+// TestUserChanges checks that nodes learn of changes to the users who own their peers.
 func TestUserChanges(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -55,7 +55,7 @@ func TestUserChanges(t *testing.T) {
 	a, b := s.NewNode(t, "a"), s.NewNode(t, "b")
 	aStream := a.Join(s.CreateKey(harness.Key{User: alice, Reusable: true}).Key)
 	bStream := b.Join(s.CreateKey(harness.Key{User: bob, Reusable: true}).Key)
-	aStream.Wait(t, "b", seen, func(v *harness.View) bool { return v.Sees(b) })
+	aStream.Wait(t, "b", updateTimeout, func(v *harness.View) bool { return v.Sees(b) })
 	if err := s.API("POST", "/api/v1/user/"+bob.ID+"/rename/robert", nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +67,12 @@ func TestUserChanges(t *testing.T) {
 		}
 		return false
 	}
-	aStream.Wait(t, "the new name of b's user", seen, named)
-	bStream.Wait(t, "the new name of its own user", seen, named)
+	aStream.Wait(t, "the new name of b's user", updateTimeout, named)
+	bStream.Wait(t, "the new name of its own user", updateTimeout, named)
 	aStream.SameAsFresh(t, "user renamed")
 	bStream.SameAsFresh(t, "user renamed")
 	if err := s.API("DELETE", "/api/v1/user/"+bob.ID, nil, nil); !harness.IsClientError(err) {
-		t.Errorf("a user with nodes is deleted: %v", err)
+		t.Errorf("a user with nodes was deleted: %v", err)
 	}
 	s.DeleteNode(b.ID())
 	if err := s.API("DELETE", "/api/v1/user/"+bob.ID, nil, nil); err != nil {
@@ -81,7 +81,7 @@ func TestUserChanges(t *testing.T) {
 	aStream.SameAsFresh(t, "user deleted")
 }
 
-// TestBigNode: a node that says far too much of itself does not make everyone else's maps big.
+// TestBigNode checks that a node with excessive host info does not make the maps of others large.
 func TestBigNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -89,7 +89,7 @@ func TestBigNode(t *testing.T) {
 	a, b := s.NewNode(t, "a"), s.NewNode(t, "b")
 	aStream := a.Join(authKey)
 	bStream := b.Join(authKey)
-	aStream.Wait(t, "b", seen, func(v *harness.View) bool { return v.Sees(b) })
+	aStream.Wait(t, "b", updateTimeout, func(v *harness.View) bool { return v.Sees(b) })
 	mark := len(aStream.Frames())
 	for i := range 8000 {
 		b.Endpoints = append(b.Endpoints, endpoints("192.0.2.1:1")[0])
@@ -100,7 +100,7 @@ func TestBigNode(t *testing.T) {
 	if err := b.TryUpdate(); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
-	aStream.Wait(t, "the modest endpoints", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "the small endpoint list", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && len(p.Endpoints) == 1 && hasEndpoint(p, "192.0.2.7:7")
 	})
@@ -115,7 +115,7 @@ func TestBigNode(t *testing.T) {
 	}
 }
 
-// TestManyStreams: a node that opens stream after stream has one at the end.
+// TestManyStreams checks that a node that opens many streams ends up with only one.
 func TestManyStreams(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -133,7 +133,7 @@ func TestManyStreams(t *testing.T) {
 		streams = append(streams, st)
 	}
 	last := streams[len(streams)-1]
-	last.Wait(t, "first map", seen, func(v *harness.View) bool { return v.Self != nil })
+	last.Wait(t, "first map", updateTimeout, func(v *harness.View) bool { return v.Self != nil })
 	harness.Eventually(t, 5*time.Second, "all older streams end", func() error {
 		open := 0
 		for _, st := range streams[:len(streams)-1] {
@@ -142,7 +142,7 @@ func TestManyStreams(t *testing.T) {
 			}
 		}
 		if open > 0 {
-			return harness.Errorf("%d are open", open)
+			return harness.Errorf("%d are still open", open)
 		}
 		return nil
 	})

@@ -13,7 +13,7 @@ import (
 	"tailscale.com/types/key"
 )
 
-func TestB03RegisterAnswer(t *testing.T) {
+func TestRegisterResponseIsComplete(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "first")
@@ -29,7 +29,7 @@ func TestB03RegisterAnswer(t *testing.T) {
 	}
 	for _, name := range []string{"User", "Login", "NodeKeyExpired", "MachineAuthorized", "AuthURL", "NodeKeySignature", "Error"} {
 		if _, ok := fields[name]; !ok {
-			t.Errorf("the answer lacks %s, which tailscale-rs needs: %s", name, body)
+			t.Errorf("the response lacks %s, which tailscale-rs needs: %s", name, body)
 		}
 	}
 	var res tailcfg.RegisterResponse
@@ -44,7 +44,7 @@ func TestB03RegisterAnswer(t *testing.T) {
 	}
 }
 
-func TestB03FirstMap(t *testing.T) {
+func TestFirstMapIsFull(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -97,7 +97,7 @@ func hasRoute(d *tailcfg.DNSConfig, suffix string) bool {
 	return plain || dotted
 }
 
-func TestB03PeerCap(t *testing.T) {
+func TestPeersKeepTheirOwnCapabilityVersion(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -112,7 +112,7 @@ func TestB03PeerCap(t *testing.T) {
 	})
 }
 
-func TestB03PeerPrivacy(t *testing.T) {
+func TestPeersGetNoPrivateHostinfo(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -126,7 +126,7 @@ func TestB03PeerPrivacy(t *testing.T) {
 	shyStream.Wait(t, "viewer", 5*time.Second, func(v *harness.View) bool { return v.Sees(viewer) })
 	peer, ok := st.View().Peer("shy")
 	if !ok {
-		t.Fatal("peer not there")
+		t.Fatal("the peer is missing")
 	}
 	data, _ := json.Marshal(peer)
 	for _, secret := range []string{"push-secret", "front-secret", "env-secret", shy.Host.BackendLogID, "NetInfo", "RequestTags", "TPM"} {
@@ -139,7 +139,7 @@ func TestB03PeerPrivacy(t *testing.T) {
 	}
 }
 
-func TestB04KeyMisuse(t *testing.T) {
+func TestUnusableAuthKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	alice := s.CreateUser("alice")
@@ -177,26 +177,26 @@ func TestB04KeyMisuse(t *testing.T) {
 	first.Register(once.Key)
 	refused("used", once.Key)
 
-	// A client that starts again shows the key it has; so does one that lost nothing but the key.
+	// A client that restarts presents its key again. It may also register without the key.
 	id := first.ID()
 	if _, err := first.TryRegister(once.Key); err != nil {
-		t.Errorf("used key shown again by its own node: %v", err)
+		t.Errorf("a used key was refused for its own node: %v", err)
 	}
 	if _, err := first.TryRegister(""); err != nil {
-		t.Errorf("registered node without a key: %v", err)
+		t.Errorf("a registered node without a key was refused: %v", err)
 	}
 	if err := s.API("DELETE", "/api/v1/preauthkey?id="+once.ID, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := first.TryRegister(once.Key); err != nil {
-		t.Errorf("deleted-again: deleted key shown again by its own node: %v", err)
+		t.Errorf("a deleted key was refused for its own node: %v", err)
 	}
 	if again := first.ID(); again != id || len(s.Nodes()) != 1 {
 		t.Errorf("node id %s, then %s; %d nodes", id, again, len(s.Nodes()))
 	}
 }
 
-func TestB04OneShotRace(t *testing.T) {
+func TestOneShotKeyAdmitsOneOfManyAtOnce(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	once := s.CreateKey(harness.Key{User: s.CreateUser("alice")})
@@ -216,11 +216,11 @@ func TestB04OneShotRace(t *testing.T) {
 		}
 	}
 	if winners != 1 || len(s.Nodes()) != 1 {
-		t.Errorf("a one-shot key let %d of %d in, %d nodes", winners, racers, len(s.Nodes()))
+		t.Errorf("a one-shot key admitted %d of %d machines, %d nodes", winners, racers, len(s.Nodes()))
 	}
 }
 
-func TestB13NodeKeyTheft(t *testing.T) {
+func TestForeignNodeKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -238,13 +238,13 @@ func TestB13NodeKeyTheft(t *testing.T) {
 	}
 	if st, err := thief.OpenStream(thief.MapRequest()); err == nil {
 		if e := st.Await(2*time.Second, func(v *harness.View) bool { return v.Self != nil && !v.Self.Key.IsZero() }); e == nil {
-			t.Error("another machine polls with the node key")
+			t.Error("another machine can poll with the node key")
 		}
 	}
 	if err := thief.TryUpdate(); err == nil {
-		t.Error("another machine updates by the node key")
+		t.Error("another machine can update the node")
 	}
-	// What the theft's logout is answered with does not matter, as long as the owner is unaffected.
+	// The answer to the other machine's logout does not matter, as long as the owner is unaffected.
 	req := thief.RegisterRequest()
 	req.Expiry = time.Unix(123, 0).UTC()
 	thief.Call("POST", "/machine/register", req)
@@ -252,7 +252,7 @@ func TestB13NodeKeyTheft(t *testing.T) {
 	rotated.OldKey = owner.Key.Public()
 	rotated.Register(authKey)
 	if rotated.ID() == before.ID {
-		t.Error("another machine took the node over by its old key")
+		t.Error("another machine took over the node with its old key")
 	}
 
 	after, ok := owner.APINode()

@@ -12,7 +12,7 @@ import (
 	"headsail.invalid/interop/harness"
 )
 
-// stormSeed is random unless HEADSAIL_INTEROP_SEED repeats an earlier storm: its order of events, not its timing.
+// stormSeed is random, unless HEADSAIL_INTEROP_SEED repeats an earlier storm. That repeats the order of events, not their timing.
 func stormSeed() uint64 {
 	if seed, err := strconv.ParseUint(os.Getenv("HEADSAIL_INTEROP_SEED"), 10, 64); err == nil {
 		return seed
@@ -20,7 +20,7 @@ func stormSeed() uint64 {
 	return rand.Uint64()
 }
 
-// stormNode is a node that does one random thing after the other, in a goroutine of its own.
+// stormNode is a node that performs random actions in its own goroutine.
 type stormNode struct {
 	*harness.Node
 	stream *harness.Stream
@@ -59,8 +59,8 @@ func (n *stormNode) act(t *testing.T) {
 	}
 }
 
-// TestStorm lets many nodes do many things at once, while an administrator changes the policy and deletes nodes, and wants
-// every view to be right when it is over: told = ought, and nobody was lost.
+// TestStorm lets many nodes act concurrently while an administrator changes the policy and deletes nodes. At the end every view must
+// equal a fresh map, and no node may be missing.
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	seed := stormSeed()
@@ -108,7 +108,7 @@ func TestStorm(t *testing.T) {
 	wg.Wait()
 	s.MustSetPolicy(t, `{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}`)
 	for _, n := range nodes {
-		n.stream.Wait(t, "all others", seen, func(v *harness.View) bool { return len(v.Peers) == len(nodes) })
+		n.stream.Wait(t, "all others", updateTimeout, func(v *harness.View) bool { return len(v.Peers) == len(nodes) })
 	}
 	for _, n := range nodes {
 		n.stream.SameAsFresh(t, "storm")
@@ -124,7 +124,7 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// identitiesOf is what of the nodes must survive a crash, in the order of their ids.
+// identitiesOf lists the facts about nodes that must survive a crash, in the order of their ids.
 func identitiesOf(s *harness.Server) []string {
 	var out []string
 	for _, n := range s.Nodes() {

@@ -14,11 +14,11 @@ import (
 	"tailscale.com/types/netmap"
 )
 
-// seen is how long a change may take to reach a viewer in tests that don't measure it.
-const seen = 10 * time.Second
+// updateTimeout is how long a change may take to reach a viewer in tests that do not measure it.
+const updateTimeout = 10 * time.Second
 
-// gone is how long a node that left may still look online: the grace and some room.
-const gone = 30 * time.Second
+// offlineTimeout is how long a disconnected node may still appear online: the grace period and some margin.
+const offlineTimeout = 30 * time.Second
 
 func endpoints(list ...string) []netip.AddrPort {
 	var out []netip.AddrPort
@@ -37,9 +37,9 @@ func hasEndpoint(p *tailcfg.Node, want string) bool {
 	return false
 }
 
-// TestB06ToldIsOught walks a mesh through the life of a node. After every phase what the deltas have built, in the strict
-// view and in the official client's map session, must be what a fresh full map says.
-func TestB06ToldIsOught(t *testing.T) {
+// TestDeltasAddUpToFreshMap takes a mesh through the life of a node. After every phase, the maps that the strict view and the official
+// client's map session have built from deltas must equal a fresh full map.
+func TestDeltasAddUpToFreshMap(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -54,7 +54,7 @@ func TestB06ToldIsOught(t *testing.T) {
 	bStream := b.Join(authKey)
 	phase := func(name string, ok func(*harness.View) bool) {
 		t.Helper()
-		aStream.Wait(t, name, gone, ok)
+		aStream.Wait(t, name, offlineTimeout, ok)
 		aStream.SameAsFresh(t, name)
 		official.SameAsFresh(t, twin, name)
 	}
@@ -67,7 +67,7 @@ func TestB06ToldIsOught(t *testing.T) {
 	phase("join", peer(func(p *tailcfg.Node) bool { return hasEndpoint(p, "192.0.2.7:1111") }))
 	joined, _ := aStream.AwaitFrame(0, time.Second, func(f *harness.Frame) bool { return bytes.Contains(f.JSON, []byte(b.Key.Public().String())) })
 	if joined == nil || len(joined.Resp.PeersChanged) != 1 || len(joined.Resp.Peers) != 0 {
-		t.Error("join-delta: a join does not come as one changed peer")
+		t.Error("a join does not arrive as one changed peer")
 	}
 
 	b.Endpoints = endpoints("192.0.2.8:2222", "[2001:db8::1]:3333")
@@ -109,7 +109,7 @@ func TestB06ToldIsOught(t *testing.T) {
 	_ = bStream
 }
 
-func TestB06SmallDeltas(t *testing.T) {
+func TestSmallChangesTravelAsPatches(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -118,9 +118,9 @@ func TestB06SmallDeltas(t *testing.T) {
 	bStream := b.Join(authKey)
 	a := s.NewNode(t, "a")
 	aStream := a.Join(authKey)
-	bStream.Wait(t, "a", seen, func(v *harness.View) bool { return v.Sees(a) })
+	bStream.Wait(t, "a", updateTimeout, func(v *harness.View) bool { return v.Sees(a) })
 
-	// patched waits for the frame that tells the change and wants it to be a patch and nothing more.
+	// patched waits for the frame with the change, which must contain only a patch.
 	patched := func(what string, limit time.Duration, change func(), ok func(*tailcfg.PeerChange) bool) {
 		t.Helper()
 		mark := len(aStream.Frames())
@@ -131,24 +131,24 @@ func TestB06SmallDeltas(t *testing.T) {
 		}
 		r := f.Resp
 		if len(r.PeersChangedPatch) != 1 || !ok(r.PeersChangedPatch[0]) || len(r.Peers)+len(r.PeersChanged) != 0 || r.Node != nil {
-			t.Errorf("%s comes as %s", what, f.JSON)
+			t.Errorf("%s arrives as %s", what, f.JSON)
 		}
 	}
-	patched("endpoint", seen, func() {
+	patched("endpoint", updateTimeout, func() {
 		b.Endpoints = endpoints("192.0.2.9:9")
 		b.Update()
 	}, func(c *tailcfg.PeerChange) bool { return len(c.Endpoints) == 1 && c.DERPRegion == 0 })
-	patched("DERP home", seen, func() {
+	patched("DERP home", updateTimeout, func() {
 		b.Host.NetInfo.PreferredDERP = 7
 		b.Update()
 	}, func(c *tailcfg.PeerChange) bool { return c.DERPRegion == 7 })
-	patched("offline", gone, bStream.Close, func(c *tailcfg.PeerChange) bool {
+	patched("offline", offlineTimeout, bStream.Close, func(c *tailcfg.PeerChange) bool {
 		return c.Online != nil && !*c.Online && c.LastSeen != nil
 	})
-	patched("online", seen, func() { b.Stream() }, func(c *tailcfg.PeerChange) bool { return c.Online != nil && *c.Online })
+	patched("online", updateTimeout, func() { b.Stream() }, func(c *tailcfg.PeerChange) bool { return c.Online != nil && *c.Online })
 }
 
-func TestB06OfficialLastSeen(t *testing.T) {
+func TestOfficialClientSeesLastSeenOfOfflinePeer(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -162,7 +162,7 @@ func TestB06OfficialLastSeen(t *testing.T) {
 		return ok && p.Online().Get()
 	})
 	bStream.Close()
-	harness.Eventually(t, gone, "b offline with the LastSeen of a fresh map", func() error {
+	harness.Eventually(t, offlineTimeout, "b offline with the LastSeen of a fresh map", func() error {
 		p, _ := harness.Peer(official.Netmap(), "b")
 		if p.Online().Get() {
 			return harness.Errorf("still online")
@@ -179,7 +179,7 @@ func TestB06OfficialLastSeen(t *testing.T) {
 	})
 }
 
-func TestB07LiteUpdate(t *testing.T) {
+func TestLiteUpdateReachesPeersAndKeepsTheStream(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -187,7 +187,7 @@ func TestB07LiteUpdate(t *testing.T) {
 	aStream, bStream := a.Join(authKey), b.Join(authKey)
 	b.Endpoints = endpoints("192.0.2.1:1")
 	b.Update()
-	aStream.Wait(t, "b's endpoint", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "b's endpoint", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && hasEndpoint(p, "192.0.2.1:1")
 	})
@@ -201,7 +201,7 @@ func TestB07LiteUpdate(t *testing.T) {
 		b.Update()
 		aStream.SameAsFresh(t, "update without NetInfo")
 		if p, ok := a.Fresh().Peer("b"); !ok || p.HomeDERP != harness.DERPRegion {
-			t.Errorf("DERP home lost: %+v", p)
+			t.Errorf("the home relay was lost: %+v", p)
 		}
 	})
 	t.Run("case", func(t *testing.T) {
@@ -212,14 +212,14 @@ func TestB07LiteUpdate(t *testing.T) {
 		if err != nil || status != http.StatusOK {
 			t.Fatalf("%d %s %v", status, answer, err)
 		}
-		aStream.Wait(t, "the fields whatever their case", seen, func(v *harness.View) bool {
+		aStream.Wait(t, "field names in any case", updateTimeout, func(v *harness.View) bool {
 			p, ok := v.Peer("b")
 			return ok && p.HomeDERP == 5 && hasEndpoint(p, "192.0.2.2:2")
 		})
 	})
 }
 
-func TestB07StaleStream(t *testing.T) {
+func TestStreamRequestDoesNotOverwriteNewerUpdate(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -235,15 +235,15 @@ func TestB07StaleStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st.Wait(t, "first map", seen, func(v *harness.View) bool { return v.Self != nil })
+	st.Wait(t, "first map", updateTimeout, func(v *harness.View) bool { return v.Self != nil })
 	fresh, _ := a.Fresh().Peer("b")
 	if !hasEndpoint(fresh, "192.0.2.2:2") || hasEndpoint(fresh, "192.0.2.1:1") || fresh.Hostinfo.Services().Len() != 0 {
-		t.Errorf("the stream request brought back what was older: %v", fresh)
+		t.Errorf("the stream request restored older data: %v", fresh)
 	}
 	aStream.SameAsFresh(t, "stale stream")
 }
 
-func TestB07Compression(t *testing.T) {
+func TestZstdIsUsedWhenRequested(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -277,15 +277,15 @@ func TestB07Compression(t *testing.T) {
 	t.Logf("zstd %d of %d bytes", packedSize, plainSize)
 }
 
-func TestB07OneShotAndReadOnly(t *testing.T) {
+func TestOneShotAndReadOnlyMapsChangeNothing(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
 	a, b := s.NewNode(t, "a"), s.NewNode(t, "b")
 	aStream := a.Join(authKey)
 	bStream := b.Join(authKey)
-	aStream.Wait(t, "b", seen, func(v *harness.View) bool { return v.Sees(b) })
-	if fresh := b.Fresh(); !fresh.Sees(a) { // fails by itself unless there is one full map and the answer ends
+	aStream.Wait(t, "b", updateTimeout, func(v *harness.View) bool { return v.Sees(b) })
+	if fresh := b.Fresh(); !fresh.Sees(a) { // fails the test unless the response is one full map
 		t.Errorf("one-shot map: %s", fresh.Brief())
 	}
 	if err, ended := bStream.Ended(); ended {
@@ -303,7 +303,7 @@ func TestB07OneShotAndReadOnly(t *testing.T) {
 			t.Fatalf("read-only, stream %v: %v", stream, err)
 		}
 		if stream {
-			st.Wait(t, "first map", seen, func(v *harness.View) bool { return v.Self != nil })
+			st.Wait(t, "first map", updateTimeout, func(v *harness.View) bool { return v.Self != nil })
 			st.Close()
 		} else {
 			<-st.Done()
@@ -314,14 +314,14 @@ func TestB07OneShotAndReadOnly(t *testing.T) {
 	}
 }
 
-func TestB07SecondStream(t *testing.T) {
+func TestNewerStreamSupersedesOlder(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
 	a, b := s.NewNode(t, "a"), s.NewNode(t, "b")
 	aStream := a.Join(authKey)
 	older := b.Join(authKey)
-	aStream.Wait(t, "b online", seen, func(v *harness.View) bool {
+	aStream.Wait(t, "b online", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("b")
 		return ok && p.Online != nil && *p.Online
 	})
@@ -330,17 +330,17 @@ func TestB07SecondStream(t *testing.T) {
 	select {
 	case <-older.Done():
 	case <-time.After(5 * time.Second):
-		t.Error("the older stream goes on beside the newer")
+		t.Error("the older stream is still open beside the newer one")
 	}
 	older.Close()
 	c := s.NewNode(t, "c")
 	c.Register(authKey)
-	newer.Wait(t, "c", seen, func(v *harness.View) bool { return v.Sees(c) })
-	// Whatever grace there is has passed when nothing comes for this long.
+	newer.Wait(t, "c", updateTimeout, func(v *harness.View) bool { return v.Sees(c) })
+	// Any grace period has passed by the end of this.
 	harness.Holds(t, 12*time.Second, "b stays online", func() error {
 		for _, f := range aStream.Frames()[mark:] {
 			if tellsOffline(f.Resp, b) {
-				return harness.Errorf("told offline: %s", f.JSON)
+				return harness.Errorf("received as offline: %s", f.JSON)
 			}
 		}
 		return nil
@@ -366,13 +366,13 @@ func tellsOffline(r *tailcfg.MapResponse, n *harness.Node) bool {
 	return false
 }
 
-func TestB07UnknownKey(t *testing.T) {
+func TestUnregisteredNodeKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "stranger")
 	if st, err := n.OpenStream(n.MapRequest()); err == nil {
 		if st.Await(2*time.Second, func(v *harness.View) bool { return v.Self != nil }) == nil {
-			t.Error("an unregistered node key gets a map")
+			t.Error("an unregistered node key got a map")
 		}
 	} else if !harness.IsClientError(err) {
 		t.Errorf("unregistered node key: %v, want a client error", err)
@@ -389,35 +389,35 @@ func errText(err error) string {
 	return err.Error()
 }
 
-func TestB07Deleted(t *testing.T) {
+func TestDeletedNodeStaysDeletedUntilItRegisters(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
 	n := s.NewNode(t, "n")
 	st := n.Join(authKey)
 	s.DeleteNode(n.ID())
-	err := st.Await(seen, func(v *harness.View) bool {
+	err := st.Await(updateTimeout, func(v *harness.View) bool {
 		return !v.Self.KeyExpiry.IsZero() && v.Self.KeyExpiry.Before(time.Now())
 	})
 	if err != nil && !strings.Contains(err.Error(), "stream ended") {
-		t.Errorf("the deleted node's stream goes on and tells nothing: %v", err)
+		t.Errorf("the deleted node's stream stays open without an update: %v", err)
 	}
-	// It stays deleted when it polls again, and may come back with a key.
+	// It stays deleted when it polls again, and may register again with a key.
 	if again, err := n.OpenStream(n.MapRequest()); err == nil {
 		again.Await(2*time.Second, func(v *harness.View) bool { return v.Self != nil })
 		if v := again.View(); v.Self != nil && (v.Self.KeyExpiry.IsZero() || v.Self.KeyExpiry.After(time.Now())) {
-			t.Error("a deleted node polls as if nothing had happened")
+			t.Error("a deleted node can still poll")
 		}
 	}
 	if _, ok := n.APINode(); ok {
-		t.Error("the deleted node is back by itself")
+		t.Error("the deleted node exists again")
 	}
 	n.Rotate()
 	n.Register(authKey)
 	n.Stream()
 }
 
-func TestB08KeepAlive(t *testing.T) {
+func TestKeepAlives(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "idle")

@@ -41,7 +41,7 @@ func getKey(t *testing.T, s *harness.Server) (legacy, public string) {
 	return fields["legacyPublicKey"], fields["publicKey"]
 }
 
-func TestB01Key(t *testing.T) {
+func TestServerKeySurvivesRestart(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	legacy, public := getKey(t, s)
@@ -64,7 +64,7 @@ func TestB01Key(t *testing.T) {
 		}
 	})
 	t.Run("absolute-form", func(t *testing.T) {
-		// What tailscale-rs sends: the whole URL in the request line, a Host without port.
+		// tailscale-rs sends the whole URL in the request line and a Host without a port.
 		conn, err := net.Dial("tcp", s.Host())
 		if err != nil {
 			t.Fatal(err)
@@ -81,12 +81,12 @@ func TestB01Key(t *testing.T) {
 		s.Kill()
 		s.Restart(t)
 		if _, again := getKey(t, s); again != public {
-			t.Errorf("public key changed over a restart: %s, then %s", public, again)
+			t.Errorf("the public key changed across a restart: %s, then %s", public, again)
 		}
 	})
 }
 
-func TestB02Upgrade(t *testing.T) {
+func TestUpgradeSpeaksNoiseThenHTTP2(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	up, err := s.Upgrade(key.NewMachine())
@@ -101,7 +101,7 @@ func TestB02Upgrade(t *testing.T) {
 	if bytes.HasPrefix(head, []byte("\xff\xff\xffTS")) {
 		size := binary.BigEndian.Uint32(head[5:])
 		if size > 1024 {
-			t.Errorf("early payload of %d bytes, more than tailscale-rs takes", size)
+			t.Errorf("an early payload of %d bytes is more than tailscale-rs accepts", size)
 		}
 		payload := make([]byte, size)
 		if _, err := io.ReadFull(up.Noise, payload); err != nil {
@@ -113,7 +113,7 @@ func TestB02Upgrade(t *testing.T) {
 		}
 		head = head[:0]
 	}
-	// The server's settings come first on HTTP/2, without waiting for the client.
+	// The server must send its HTTP/2 settings first, without waiting for the client.
 	io.WriteString(up.Noise, http2.ClientPreface)
 	framer := http2.NewFramer(up.Noise, io.MultiReader(bytes.NewReader(head), up.Noise))
 	framer.WriteSettings()
@@ -126,7 +126,7 @@ func TestB02Upgrade(t *testing.T) {
 	}
 }
 
-func TestB02WebSocket(t *testing.T) {
+func TestUpgradeOverWebSocket(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
@@ -140,7 +140,7 @@ func TestB02WebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A browser can set no headers, so the handshake travels in the query.
+	// A browser cannot set headers, so the handshake is in the query.
 	ws, _, err := websocket.Dial(ctx, s.URL+"/ts2021?X-Tailscale-Handshake="+url.QueryEscape(header), &websocket.DialOptions{
 		Subprotocols: []string{"tailscale-control-protocol"},
 		HTTPHeader:   http.Header{"Origin": {"https://elsewhere.example"}},
@@ -174,7 +174,7 @@ func TestB02WebSocket(t *testing.T) {
 	}
 }
 
-func TestB02BadUpgrade(t *testing.T) {
+func TestBadUpgradesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	serverKey, err := s.NoiseKey(t.Context())
@@ -202,7 +202,7 @@ func TestB02BadUpgrade(t *testing.T) {
 			}
 			defer conn.Close()
 			if name == "handshake too short" || name == "handshake too long" {
-				// Seen only by the Noise layer, which may have answered 101 already.
+				// Only the Noise layer notices this, and 101 may already have been sent.
 				if res.StatusCode == http.StatusSwitchingProtocols {
 					if err := harness.EndsSoon(conn, 5*time.Second); err != nil {
 						t.Error(err)
@@ -220,7 +220,7 @@ func TestB02BadUpgrade(t *testing.T) {
 	}
 }
 
-func TestB02WrongKey(t *testing.T) {
+func TestHandshakeForAnotherServerKeyFails(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	header, finish, err := harness.Handshake(key.NewMachine(), key.NewMachine().Public())
@@ -231,7 +231,7 @@ func TestB02WrongKey(t *testing.T) {
 		"Connection": "upgrade", "Upgrade": "tailscale-control-protocol", "X-Tailscale-Handshake": header,
 	})
 	if err != nil {
-		return // closed without an answer: clean enough
+		return // closed without a response, which is acceptable
 	}
 	defer conn.Close()
 	if res.StatusCode/100 == 4 {
@@ -245,7 +245,7 @@ func TestB02WrongKey(t *testing.T) {
 	}
 }
 
-func TestB02Tamper(t *testing.T) {
+func TestTamperedRecordsEndTheConnection(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	record := func(kind byte, size int) []byte {
@@ -260,7 +260,7 @@ func TestB02Tamper(t *testing.T) {
 		"shorter than its tag": record(4, 7),
 		"unknown type":         record(9, 100),
 		"longer than allowed":  record(4, 60000),
-		"noise of no shape":    bytes.Repeat([]byte{0x55}, 5000),
+		"random bytes":         bytes.Repeat([]byte{0x55}, 5000),
 	}
 	for name, garbage := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -282,11 +282,11 @@ func TestB02Tamper(t *testing.T) {
 	n.Register(s.ReusableKey("alice"))
 }
 
-// TestTLSPort: the port that serves the relay by TLS answers the control protocol and the rest too.
+// TestTLSPort checks that the port that serves the relay over TLS also serves the control protocol and all other endpoints.
 func TestTLSPort(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
-	config := &tls.Config{InsecureSkipVerify: true} // the Noise layer vouches for the server
+	config := &tls.Config{InsecureSkipVerify: true} // the Noise layer authenticates the server
 	n := s.NewNode(t, "n")
 	n.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return (&tls.Dialer{Config: config}).DialContext(ctx, network, s.TLSAddr)

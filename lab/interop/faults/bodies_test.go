@@ -12,7 +12,7 @@ import (
 	"tailscale.com/types/key"
 )
 
-func TestB33Bodies(t *testing.T) {
+func TestMalformedAndOversizedBodiesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -29,7 +29,7 @@ func TestB33Bodies(t *testing.T) {
 		"null":                "null",
 		"wrong type":          `{"Version":"x","NodeKey":7}`,
 		"bad key":             `{"Version":142,"NodeKey":"nodekey:zz"}`,
-		"key of another sort": `{"Version":142,"NodeKey":"mkey:` + strings.Repeat("a", 64) + `"}`,
+		"key of another type": `{"Version":142,"NodeKey":"mkey:` + strings.Repeat("a", 64) + `"}`,
 		"oversized":           `{"Version":142,"NodeKey":"` + nodeKey + `","Hostinfo":{"Hostname":"` + big + `"}}`,
 		"oversized noise":     big,
 		"deeply nested":       `{"Version":142,"NodeKey":"` + nodeKey + `","Hostinfo":` + deep,
@@ -42,7 +42,7 @@ func TestB33Bodies(t *testing.T) {
 				status, answer, err := n.Call("POST", path, []byte(body))
 				if err != nil {
 					if strings.HasPrefix(name, "oversized") {
-						return // cut off in the middle is a refusal too
+						return // closing the connection midway is a refusal too
 					}
 					t.Fatal(err)
 				}
@@ -64,14 +64,14 @@ func TestB33Bodies(t *testing.T) {
 	if nodes := s.Nodes(); len(nodes) != 1 {
 		t.Errorf("%d nodes", len(nodes))
 	}
-	stop := quickness(t, s)
-	alive(t, s, authKey)
+	stop := slowestKeyAnswer(t, s)
+	checkJoin(t, s, authKey)
 	if worst := stop(); worst > harness.Bound(100*time.Millisecond) {
 		t.Errorf("GET /key took %v", worst)
 	}
 }
 
-func TestB33ZeroKey(t *testing.T) {
+func TestZeroNodeKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "zero")
@@ -79,13 +79,13 @@ func TestB33ZeroKey(t *testing.T) {
 	req.NodeKey = key.NodePublic{}
 	req.Auth = &tailcfg.RegisterResponseAuth{AuthKey: s.ReusableKey("alice")}
 	if res, err := n.Send(t.Context(), req); err == nil && harness.Refusal(res) == nil {
-		t.Error("a zero node key registers")
+		t.Error("a zero node key was registered")
 	}
 	m := n.MapRequest()
 	m.NodeKey = key.NodePublic{}
 	if st, err := n.OpenStream(m); err == nil {
 		if st.Await(2*time.Second, func(v *harness.View) bool { return v.Self != nil }) == nil {
-			t.Error("a zero node key polls")
+			t.Error("a zero node key can poll")
 		}
 	}
 	if nodes := s.Nodes(); len(nodes) != 0 {
@@ -93,7 +93,7 @@ func TestB33ZeroKey(t *testing.T) {
 	}
 }
 
-func TestB33OldClient(t *testing.T) {
+func TestUnsupportedClientVersionIsRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -106,20 +106,20 @@ func TestB33OldClient(t *testing.T) {
 			res, err := n.Send(t.Context(), req)
 			switch {
 			case err != nil:
-				// A refusal before registration: an HTTP status or a refused handshake.
+				// Refused before registration, with an HTTP status or during the handshake.
 				t.Logf("refused: %v", err)
 			case harness.Refusal(res) == nil:
-				t.Error("an ancient client registers")
+				t.Error("an ancient client was registered")
 			case res.Error == "" || !strings.Contains(strings.ToLower(res.Error), "version") && !strings.Contains(strings.ToLower(res.Error), "unsupported") && !strings.Contains(strings.ToLower(res.Error), "too old"):
-				t.Errorf("the refusal does not say why: %+v", res)
+				t.Errorf("the refusal gives no reason: %+v", res)
 			}
 			if _, ok := n.APINode(); ok {
-				t.Error("no-node-leak: the refused client has a node")
+				t.Error("the refused client has a node")
 			}
 			if st, err := n.OpenStream(n.MapRequest()); err == nil {
 				st.Await(2*time.Second, func(v *harness.View) bool { return v.Self != nil })
 				if st.View().Self != nil {
-					t.Error("an ancient client polls")
+					t.Error("an ancient client can poll")
 				}
 			}
 		})

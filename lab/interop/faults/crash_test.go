@@ -14,8 +14,8 @@ import (
 	"tailscale.com/types/key"
 )
 
-// TestKillWhileJoining cuts the power at different moments of a rush of registrations. Whoever was told that he is in must be
-// in afterwards, with the same identity; whoever was not may try again and must not exist twice.
+// TestKillWhileJoining kills the server at different moments during many registrations. A node whose registration was acknowledged must
+// exist afterwards with the same identity. Any other node may try again and must not exist twice.
 func TestKillWhileJoining(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -43,7 +43,7 @@ func TestKillWhileJoining(t *testing.T) {
 		s.Restart(t)
 		for nodeKey := range acknowledged {
 			if _, ok := s.NodeByKey(nodeKey); !ok {
-				t.Errorf("round %d: %s was acknowledged and is lost", round, nodeKey)
+				t.Errorf("round %d: %s was acknowledged but is missing", round, nodeKey)
 			}
 		}
 		t.Logf("round %d: %d acknowledged before the crash, %d kept", round, len(acknowledged), len(s.Nodes())-len(all))
@@ -68,8 +68,7 @@ func TestKillWhileJoining(t *testing.T) {
 	}
 }
 
-// TestPendingFlood fills the table of logins that wait for an administrator. It has a bound, and a login that comes after the
-// flood works.
+// TestPendingFlood fills the table of pending logins. The table is bounded, and a login after the flood works.
 func TestPendingFlood(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -118,7 +117,7 @@ func TestPendingFlood(t *testing.T) {
 	}
 }
 
-// TestWebFlood visits login pages that don't exist and ones that look dangerous.
+// TestWebFlood requests login pages that do not exist and malicious URLs.
 func TestWebFlood(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -137,8 +136,8 @@ func TestWebFlood(t *testing.T) {
 	}
 }
 
-// TestHeldSocket lets the test hold the listening socket, as systemd does: whoever connects while the server is down is not refused
-// but served as soon as it is back.
+// TestHeldSocket passes a listening socket to the server, as systemd does. A client that connects while the server is down is not
+// refused, but served as soon as the server is back.
 func TestHeldSocket(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:"+harness.FreePort(t))
@@ -159,7 +158,7 @@ func TestHeldSocket(t *testing.T) {
 	}()
 	select {
 	case err := <-answered:
-		t.Fatalf("answered without a server: %v", err)
+		t.Fatalf("a request was answered without a server: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	s.Restart(t)
@@ -169,6 +168,6 @@ func TestHeldSocket(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("the server did not take up the connection that had waited")
+		t.Error("the server did not accept the waiting connection")
 	}
 }

@@ -1,4 +1,4 @@
-// Package faults does to the server what networks, disks, strangers and mistakes do.
+// Package faults exposes the server to faulty networks and disks, hostile clients and operating errors.
 package faults
 
 import (
@@ -13,10 +13,10 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-const seen = 10 * time.Second
+const updateTimeout = 10 * time.Second
 
-// quickness asks for the server's key over and over until stop is called, which returns the slowest answer.
-func quickness(t *testing.T, s *harness.Server) (stop func() time.Duration) {
+// slowestKeyAnswer requests the server's key repeatedly until stop is called, which returns the longest response time.
+func slowestKeyAnswer(t *testing.T, s *harness.Server) (stop func() time.Duration) {
 	t.Helper()
 	quit, worst := make(chan struct{}), make(chan time.Duration)
 	go func() {
@@ -47,8 +47,8 @@ func quickness(t *testing.T, s *harness.Server) (stop func() time.Duration) {
 	}
 }
 
-// alive wants a new node to get in and see the map.
-func alive(t *testing.T, s *harness.Server, authKey string) {
+// checkJoin checks that a new node can register and receive its map.
+func checkJoin(t *testing.T, s *harness.Server, authKey string) {
 	t.Helper()
 	n := s.NewNode(t, "alive")
 	n.Join(authKey)

@@ -19,7 +19,7 @@ import (
 	"tailscale.com/types/key"
 )
 
-// TestGarbage sends noise to every listener and inside every layer.
+// TestGarbage sends garbage to every listener and inside every protocol layer.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -89,11 +89,11 @@ func TestGarbage(t *testing.T) {
 	if err := s.WaitHealthy(time.Second); err != nil {
 		t.Error(err)
 	}
-	alive(t, s, authKey)
+	checkJoin(t, s, authKey)
 }
 
-// TestB33HalfOpen leaves connections hanging at every stage, by the hundred, and wants nobody else to notice.
-func TestB33HalfOpen(t *testing.T) {
+// TestHalfOpenConnectionsDisturbNobody leaves hundreds of connections idle at every stage and checks that other clients are not affected.
+func TestHalfOpenConnectionsDisturbNobody(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -148,7 +148,7 @@ func TestB33HalfOpen(t *testing.T) {
 			}
 		})
 	}
-	stop := quickness(t, s)
+	stop := slowestKeyAnswer(t, s)
 	for i := range 5 {
 		n := s.NewNode(t, fmt.Sprintf("n%d", i))
 		n.Join(authKey)
@@ -165,20 +165,20 @@ func TestB33HalfOpen(t *testing.T) {
 	drips.Wait()
 }
 
-// TestB33DripCut wants a connection that never finishes its request to be ended within a minute.
-func TestB33DripCut(t *testing.T) {
+// TestUnfinishedRequestsAreCutOff checks that a connection that never finishes its request is closed within a minute.
+func TestUnfinishedRequestsAreCutOff(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	for name, drip := range map[string]string{"headers that never end": "X: y\r\n", "silence": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			endsThoughDripping(t, s, "GET /key?v=142 HTTP/1.1\r\n", drip, 60*time.Second)
+			endsDespiteDripping(t, s, "GET /key?v=142 HTTP/1.1\r\n", drip, 60*time.Second)
 		})
 	}
 }
 
-// endsThoughDripping sends the beginning of a request and goes on drip by drip; the server must end the connection in time.
-func endsThoughDripping(t *testing.T, s *harness.Server, first, drip string, limit time.Duration) {
+// endsDespiteDripping sends the beginning of a request and then sends drip repeatedly. The server must close the connection in time.
+func endsDespiteDripping(t *testing.T, s *harness.Server, first, drip string, limit time.Duration) {
 	t.Helper()
 	conn, err := dial(s.Host())
 	if err != nil {
@@ -205,7 +205,7 @@ func endsThoughDripping(t *testing.T, s *harness.Server, first, drip string, lim
 	}
 }
 
-// TestBodyDrip wants a request whose body never ends, silent or dripping, to be cut off.
+// TestBodyDrip checks that a request whose body never ends, silent or slow, is cut off.
 func TestBodyDrip(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -217,12 +217,12 @@ func TestBodyDrip(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			endsThoughDripping(t, s, parts[0], parts[1], 45*time.Second)
+			endsDespiteDripping(t, s, parts[0], parts[1], 45*time.Second)
 		})
 	}
 }
 
-// TestHandshakeSilence wants a Noise connection that never speaks HTTP/2, and a relay connection that never says who it is, to be ended.
+// TestHandshakeSilence checks that the server closes Noise connections without HTTP/2 and relay connections without client info.
 func TestHandshakeSilence(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -262,8 +262,8 @@ func TestHandshakeSilence(t *testing.T) {
 	})
 }
 
-// TestB33ResetFlood opens and resets thousands of streams inside Noise.
-func TestB33ResetFlood(t *testing.T) {
+// TestStreamResetFlood opens and resets thousands of streams inside Noise.
+func TestStreamResetFlood(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -284,20 +284,20 @@ func TestB33ResetFlood(t *testing.T) {
 	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", "control"}, {":path", "/machine/map"}} {
 		encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
 	}
-	stop := quickness(t, s)
+	stop := slowestKeyAnswer(t, s)
 	cpu := s.CPU()
 	sent := 0
 	for i := range uint32(5000) {
 		id := 2*i + 1
 		if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true}) != nil ||
 			framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
-			break // ending such a connection is a fair answer
+			break // closing such a connection is acceptable
 		}
 		sent++
 	}
 	other := s.NewNode(t, "other")
 	other.Register(authKey)
-	st.Wait(t, "the other node", seen, func(v *harness.View) bool { return v.Sees(other) })
+	st.Wait(t, "the other node", updateTimeout, func(v *harness.View) bool { return v.Sees(other) })
 	if worst := stop(); worst > harness.Bound(100*time.Millisecond) {
 		t.Errorf("GET /key took %v meanwhile", worst)
 	}
@@ -307,11 +307,11 @@ func TestB33ResetFlood(t *testing.T) {
 	t.Logf("%d resets sent, CPU %v", sent, s.CPU()-cpu)
 }
 
-// gate is a connection whose reading can be stopped.
+// gate is a connection whose reads can be paused.
 type gate struct {
 	net.Conn
 	mu     sync.Mutex
-	paused chan struct{} // closed to go on; nil while running
+	paused chan struct{} // closed to resume; nil while running
 }
 
 func (g *gate) Read(p []byte) (int, error) {
@@ -337,8 +337,8 @@ func (g *gate) pause() (resume func()) {
 	})
 }
 
-// TestSlowReader stops reading a map stream while much changes. Others must not notice, the server must not hoard, and when the
-// reader goes on it must end up with the truth: on the same stream, or on a new one if the server gave up on it.
+// TestSlowReader pauses the reader of a map stream during many changes. Other nodes must not be affected and the server must not buffer
+// without bound. When the reader resumes, it must get a correct map, on the same stream or on a new one if the server closed it.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -358,14 +358,14 @@ func TestSlowReader(t *testing.T) {
 	viewer, mover := s.NewNode(t, "viewer"), s.NewNode(t, "mover")
 	viewerStream := viewer.Join(authKey)
 	mover.Join(authKey)
-	viewerStream.Wait(t, "mover", seen, func(v *harness.View) bool { return v.Sees(mover) })
+	viewerStream.Wait(t, "mover", updateTimeout, func(v *harness.View) bool { return v.Sees(mover) })
 
 	resume := slowConn.pause()
 	defer resume()
 	before := s.Memory()
 	var worst time.Duration
 	for i := range 1500 {
-		// Addresses that do not compress well fill the slow connection's buffers.
+		// Addresses that compress badly fill the buffers of the slow connection.
 		mover.Endpoints = nil
 		for range 40 {
 			var b [16]byte
@@ -377,7 +377,7 @@ func TestSlowReader(t *testing.T) {
 		begin := time.Now()
 		mover.Update()
 		if i%50 == 0 {
-			viewerStream.Wait(t, "the endpoint", seen, func(v *harness.View) bool {
+			viewerStream.Wait(t, "the endpoint", updateTimeout, func(v *harness.View) bool {
 				p, ok := v.Peer("mover")
 				return ok && len(p.Endpoints) > 0 && p.Endpoints[0] == want
 			})
@@ -393,7 +393,7 @@ func TestSlowReader(t *testing.T) {
 		t.Errorf("the server grew by %d MiB for one slow reader", grew)
 	}
 	resume()
-	err := slowStream.Await(seen, func(v *harness.View) bool {
+	err := slowStream.Await(updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("mover")
 		return ok && len(p.Endpoints) > 0 && p.Endpoints[0] == mover.Endpoints[0]
 	})
@@ -401,7 +401,7 @@ func TestSlowReader(t *testing.T) {
 		frames := slowStream.Frames()
 		ended, over := slowStream.Ended()
 		t.Logf("the slow stream: %v; %d frames, the last %v ago; ended: %v %v", err, len(frames), time.Since(frames[len(frames)-1].At), over, ended)
-		slow.Close() // the official client gives up on a connection too when nothing comes
+		slow.Close() // the official client also closes a connection that stays silent
 		slowStream = slow.Stream()
 	}
 	slowStream.SameAsFresh(t, "slow reader")

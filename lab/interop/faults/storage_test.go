@@ -14,7 +14,7 @@ import (
 	"headsail.invalid/interop/harness"
 )
 
-// smallDisk mounts a disk of a few MiB, or skips: mounting needs root.
+// smallDisk mounts a disk of a few MiB. It skips the test if it cannot, because mounting needs root.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -28,8 +28,8 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// TestFullDisk fills the disk under the database. Nothing may be acknowledged that is not kept, what is there must still be
-// served, and when there is room again the server must go on by itself.
+// TestFullDisk fills the disk with the database. The server must not acknowledge what it cannot store, must keep serving existing data,
+// and must recover automatically when there is room again.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	disk := smallDisk(t, "6m")
@@ -55,10 +55,10 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	if refused == 0 {
-		t.Fatal("400 nodes registered on a full disk: the test does not test")
+		t.Fatal("400 nodes registered on a full disk, so the disk is too large for this test")
 	}
 	t.Logf("%d nodes acknowledged; then: %v", len(acknowledged), why)
-	harness.Eventually(t, 5*time.Second, "word of the full disk in the log", func() error {
+	harness.Eventually(t, 5*time.Second, "an error about the full disk in the log", func() error {
 		if !strings.Contains(s.Log(), "full") {
 			return harness.Errorf("%s", s.LogTail(5))
 		}
@@ -74,14 +74,14 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("%d nodes shown, %d acknowledged", len(nodes), len(acknowledged))
 	}
 	if fresh := n.Fresh(); len(fresh.Peers) != len(acknowledged)-1 {
-		t.Errorf("%d peers told, %d acknowledged", len(fresh.Peers), len(acknowledged)-1)
+		t.Errorf("%d peers in the map, %d acknowledged", len(fresh.Peers), len(acknowledged)-1)
 	}
 
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
 	late := s.NewNode(t, "late")
-	harness.Eventually(t, 15*time.Second, "registration with room again", func() error {
+	harness.Eventually(t, 15*time.Second, "registration after space was freed", func() error {
 		_, err := late.TryRegister(authKey)
 		return err
 	})
@@ -90,7 +90,7 @@ func TestFullDisk(t *testing.T) {
 	s.Restart(t)
 	for _, a := range acknowledged {
 		if _, ok := a.APINode(); !ok {
-			t.Errorf("%s was acknowledged and is lost", a.Host.Hostname)
+			t.Errorf("%s was acknowledged but is missing", a.Host.Hostname)
 		}
 	}
 	if nodes := s.Nodes(); len(nodes) != len(acknowledged) {
@@ -113,7 +113,7 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// lock holds the database as another program would; release lets it go.
+// lock locks the database as another program would, until release is called.
 func lock(t *testing.T, path string) (release func(), err error) {
 	t.Helper()
 	sqlite, err := exec.LookPath("sqlite3")
@@ -149,7 +149,7 @@ func lock(t *testing.T, path string) (release func(), err error) {
 	return release, nil
 }
 
-// TestLockedDatabase locks the database under a running server.
+// TestLockedDatabase locks the database of a running server.
 func TestLockedDatabase(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -158,27 +158,27 @@ func TestLockedDatabase(t *testing.T) {
 	st := n.Join(authKey)
 	release, err := lock(t, filepath.Join(s.Dir, "db.sqlite"))
 	if err != nil {
-		t.Skipf("the server lets nobody else lock its database: %v", err)
+		t.Skipf("the database of a running server cannot be locked: %v", err)
 	}
 	during := s.NewNode(t, "during")
 	begin := time.Now()
 	_, refusal := during.TryRegister(authKey)
 	t.Logf("registration meanwhile: %v after %v", refusal, time.Since(begin))
 	if refusal == nil {
-		t.Error("a registration was acknowledged that cannot have been kept")
+		t.Error("a registration was acknowledged that cannot have been stored")
 	}
 	if err, ended := st.Ended(); ended {
 		t.Errorf("an open stream ended: %v", err)
 	}
 	if fresh := n.Fresh(); len(fresh.Peers) != 0 {
-		t.Errorf("told of %v, which is not kept", fresh.PeerNames())
+		t.Errorf("the map has %v, which is not stored", fresh.PeerNames())
 	}
 	release()
 	harness.Eventually(t, 15*time.Second, "registration after the lock", func() error {
 		_, err := during.TryRegister(authKey)
 		return err
 	})
-	st.Wait(t, "the new node", seen, func(v *harness.View) bool { return v.Sees(during) })
+	st.Wait(t, "the new node", updateTimeout, func(v *harness.View) bool { return v.Sees(during) })
 	before := s.Nodes()
 	s.Kill()
 	s.Restart(t)
@@ -187,7 +187,8 @@ func TestLockedDatabase(t *testing.T) {
 	}
 }
 
-// TestStartLocked starts a server while its database is locked: it says so and starts when the lock goes, or gives up with a clear error.
+// TestStartLocked starts a server while its database is locked. It must report that and start when the lock is released, or end with a
+// clear error.
 func TestStartLocked(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -231,7 +232,7 @@ func TestSecondServer(t *testing.T) {
 	select {
 	case <-second.Exited():
 	case <-time.After(15 * time.Second):
-		t.Fatal("the second server runs")
+		t.Fatal("the second server started")
 	}
 	if second.ExitCode() == 0 {
 		t.Error("the second server ended with status 0")
@@ -242,8 +243,8 @@ func TestSecondServer(t *testing.T) {
 	if err, ended := st.Ended(); ended {
 		t.Errorf("the first server's stream ended: %v", err)
 	}
-	alive(t, first, authKey)
-	// The lock goes with the process, even when that is killed.
+	checkJoin(t, first, authKey)
+	// The lock is released when the process ends, even if it was killed.
 	first.Kill()
 	first.Restart(t)
 	if len(first.Nodes()) != 2 {
@@ -251,7 +252,7 @@ func TestSecondServer(t *testing.T) {
 	}
 }
 
-// TestNoFiles starves the server of file descriptors: it must answer again when there are some.
+// TestNoFiles exhausts the server's file descriptors. It must answer again when some are free.
 func TestNoFiles(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.UnderLimit("--nofile=128"))
@@ -272,7 +273,7 @@ func TestNoFiles(t *testing.T) {
 	if err := s.WaitHealthy(15 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, 10*time.Second, "a new node gets in", func() error {
+	harness.Eventually(t, 10*time.Second, "a new node can join", func() error {
 		_, err := s.NewNode(t, "later").TryRegister(authKey)
 		return err
 	})
@@ -281,7 +282,7 @@ func TestNoFiles(t *testing.T) {
 	}
 }
 
-// TestStopLeavesOneFile copies the database file alone after a polite stop, as people do who back up by stopping: everything must be in it.
+// TestStopLeavesOneFile copies only the database file after a graceful shutdown, as some backups do. It must contain everything.
 func TestStopLeavesOneFile(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -291,7 +292,7 @@ func TestStopLeavesOneFile(t *testing.T) {
 	s.Stop()
 	for _, name := range []string{"db.sqlite-wal", "db.sqlite-shm"} {
 		if _, err := os.Stat(filepath.Join(s.Dir, name)); err == nil {
-			t.Errorf("%s is left after a stop", name)
+			t.Errorf("%s still exists after a shutdown", name)
 		}
 	}
 	data, err := os.ReadFile(filepath.Join(s.Dir, "db.sqlite"))
@@ -304,8 +305,8 @@ func TestStopLeavesOneFile(t *testing.T) {
 	}
 }
 
-// TestBackup copies the database of a running server, destroys the original as a broken disk would, and goes on with the copy: the node
-// is back without a login.
+// TestBackup backs up the database of a running server, destroys the original and continues with the backup. The node must reconnect
+// without a login.
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -335,8 +336,8 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// TestSocketPath puts a file where the socket ought to be: it must survive. And two servers that name one socket must not take it from
-// each other.
+// TestSocketPath puts a file at the path of the socket, which must not be deleted. A second server must not take the socket of a
+// running one.
 func TestSocketPath(t *testing.T) {
 	t.Parallel()
 	s := harness.Prepare(t)
@@ -344,7 +345,7 @@ func TestSocketPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Run(); err == nil {
-		t.Error("the server runs with a file in the place of its socket")
+		t.Error("the server started with a file at the path of its socket")
 	}
 	if log := s.Log(); !strings.Contains(log, "unix_socket") {
 		t.Errorf("the refusal does not name the setting: %s", s.LogTail(5))
@@ -360,7 +361,7 @@ func TestSocketPath(t *testing.T) {
 	}
 	first.MustCLI(t, nil, "users", "list")
 	first.Kill()
-	// What a crash leaves behind is in nobody's way.
+	// A socket that is left behind by a crash does not prevent a start.
 	first.Restart(t)
 	first.MustCLI(t, nil, "users", "list")
 }

@@ -26,7 +26,7 @@ type User struct {
 	Provider    string `json:"provider"`
 }
 
-// PreAuthKey is an auth key as API v1 shows it; Key is whole only in the answer to its creation.
+// PreAuthKey is a pre-auth key as API v1 shows it. Key is complete only in the response that creates it.
 type PreAuthKey struct {
 	ID         string    `json:"id"`
 	Key        string    `json:"key"`
@@ -59,7 +59,7 @@ type APINode struct {
 	Tags            []string     `json:"tags"`
 }
 
-// APIError is an answer of the admin API that is not 2xx.
+// APIError is a response of the admin API with a status other than 2xx.
 type APIError struct {
 	Status int
 	Body   string
@@ -69,13 +69,13 @@ func (e *APIError) Error() string {
 	return fmt.Sprintf("http %d: %s", e.Status, strings.TrimSpace(e.Body))
 }
 
-// IsClientError reports whether err is an API answer with a 4xx status.
+// IsClientError reports whether err is an API response with a 4xx status.
 func IsClientError(err error) bool {
 	e, ok := err.(*APIError)
 	return ok && e.Status >= 400 && e.Status < 500
 }
 
-// API calls the admin API over the unix socket, which needs no key. A nil body sends none, a nil answer reads none.
+// API calls the admin API over the unix socket, which needs no key. A nil body is not sent, and a nil answer is not read.
 func (s *Server) API(method, path string, body, answer any) error {
 	client := &http.Client{
 		Timeout: 20 * time.Second,
@@ -142,7 +142,7 @@ func (s *Server) mustAPI(method, path string, body, answer any) {
 	}
 }
 
-// CreateUser makes a user and returns it.
+// CreateUser creates a user and returns it.
 func (s *Server) CreateUser(name string) User {
 	s.t.Helper()
 	var out struct{ User User }
@@ -150,16 +150,16 @@ func (s *Server) CreateUser(name string) User {
 	return out.User
 }
 
-// Key says what kind of auth key to make; see [Server.CreateKey].
+// Key describes a pre-auth key to create; see [Server.CreateKey].
 type Key struct {
-	User      User          // the owner, none for a key with tags only
+	User      User          // the owner; none for a key that has only tags
 	Reusable  bool          // may register more than one node
-	Ephemeral bool          // its nodes vanish when they are away
+	Ephemeral bool          // its nodes are deleted when they stay offline
 	Tags      []string      // its nodes are tagged
-	Life      time.Duration // 0 means an hour
+	Life      time.Duration // 0 means one hour
 }
 
-// CreateKey makes an auth key and returns it with its secret.
+// CreateKey creates a pre-auth key and returns it with its secret.
 func (s *Server) CreateKey(k Key) PreAuthKey {
 	s.t.Helper()
 	if k.Life == 0 {
@@ -179,7 +179,7 @@ func (s *Server) CreateKey(k Key) PreAuthKey {
 	return out.PreAuthKey
 }
 
-// ReusableKey makes a user and a reusable auth key of that user: what most tests start with.
+// ReusableKey creates a user and a reusable pre-auth key of that user, which is how most tests start.
 func (s *Server) ReusableKey(user string) string {
 	s.t.Helper()
 	return s.CreateKey(Key{User: s.CreateUser(user), Reusable: true}).Key
@@ -193,7 +193,7 @@ func (s *Server) Nodes() []APINode {
 	return out.Nodes
 }
 
-// Node returns one node by its id, or an error (404 as *APIError).
+// Node returns one node by its id. A missing node is an *APIError with status 404.
 func (s *Server) Node(id string) (APINode, error) {
 	var out struct{ Node APINode }
 	err := s.API("GET", "/api/v1/node/"+id, nil, &out)
@@ -210,7 +210,7 @@ func (s *Server) MustNode(id string) APINode {
 	return n
 }
 
-// NodeByKey finds a node by its node key; ok is false where there is none.
+// NodeByKey finds a node by its node key; ok is false if there is none.
 func (s *Server) NodeByKey(nodeKey string) (n APINode, ok bool) {
 	s.t.Helper()
 	for _, n := range s.Nodes() {
@@ -227,7 +227,7 @@ func (s *Server) DeleteNode(id string) {
 	s.mustAPI("DELETE", "/api/v1/node/"+id, nil, nil)
 }
 
-// ExpireNode ends the validity of a node's key: now for the zero time.
+// ExpireNode sets the expiry of a node's key; the zero time means now.
 func (s *Server) ExpireNode(id string, at time.Time) {
 	s.t.Helper()
 	body := map[string]any{}
@@ -237,23 +237,23 @@ func (s *Server) ExpireNode(id string, at time.Time) {
 	s.mustAPI("POST", "/api/v1/node/"+id+"/expire", body, nil)
 }
 
-// NeverExpire takes the expiry from a node.
+// NeverExpire removes the expiry of a node.
 func (s *Server) NeverExpire(id string) {
 	s.t.Helper()
 	s.mustAPI("POST", "/api/v1/node/"+id+"/expire", map[string]any{"disableExpiry": true}, nil)
 }
 
-// RenameNode gives a node another name; the error tells a refusal.
+// RenameNode renames a node. A refusal is an error.
 func (s *Server) RenameNode(id, name string) error {
 	return s.API("POST", "/api/v1/node/"+id+"/rename/"+url.PathEscape(name), nil, nil)
 }
 
-// TagNode sets the tags of a node; the error tells a refusal.
+// TagNode sets the tags of a node. A refusal is an error.
 func (s *Server) TagNode(id string, tags ...string) error {
 	return s.API("POST", "/api/v1/node/"+id+"/tags", map[string]any{"tags": append([]string{}, tags...)}, nil)
 }
 
-// ApproveRoutes sets the approved routes of a node; none withdraws all.
+// ApproveRoutes sets the approved routes of a node; an empty list revokes all.
 func (s *Server) ApproveRoutes(id string, routes ...string) {
 	s.t.Helper()
 	s.mustAPI("POST", "/api/v1/node/"+id+"/approve_routes", map[string]any{"routes": append([]string{}, routes...)}, nil)
@@ -264,12 +264,12 @@ func (s *Server) RegisterAuth(authID, user string) error {
 	return s.API("POST", "/api/v1/auth/register", map[string]any{"user": user, "authId": authID}, nil)
 }
 
-// SetPolicy puts a policy in force; the error tells a refusal.
+// SetPolicy sets the policy. A refusal is an error.
 func (s *Server) SetPolicy(policy string) error {
 	return s.API("PUT", "/api/v1/policy", map[string]any{"policy": policy}, nil)
 }
 
-// MustSetPolicy puts a policy in force.
+// MustSetPolicy is [Server.SetPolicy] for policies that must be accepted.
 func (s *Server) MustSetPolicy(t testing.TB, policy string) {
 	t.Helper()
 	if err := s.SetPolicy(policy); err != nil {
@@ -277,7 +277,7 @@ func (s *Server) MustSetPolicy(t testing.TB, policy string) {
 	}
 }
 
-// Policy returns the policy in force as text.
+// Policy returns the text of the active policy.
 func (s *Server) Policy() string {
 	s.t.Helper()
 	var out struct{ Policy string }
@@ -285,7 +285,7 @@ func (s *Server) Policy() string {
 	return out.Policy
 }
 
-// CLI runs a headsail command line against this server and returns what it printed on standard output.
+// CLI runs a headsail command against this server and returns its standard output.
 func (s *Server) CLI(args ...string) (string, error) {
 	cmd := exec.Command(s.binary, append([]string{"--config", filepath.Join(s.Dir, "config.yaml")}, args...)...)
 	cmd.Dir = s.Dir
@@ -298,7 +298,7 @@ func (s *Server) CLI(args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// MustCLI is [Server.CLI] for commands that must work; with an answer the output is asked for and read as JSON.
+// MustCLI is [Server.CLI] for commands that must succeed. With an answer, it requests JSON output and decodes it.
 func (s *Server) MustCLI(t testing.TB, answer any, args ...string) string {
 	t.Helper()
 	if answer != nil {

@@ -11,23 +11,22 @@ import (
 	"syscall"
 )
 
-// Versions of the official client that take part in the mixed meshes.
-// The first and the last run everywhere, those between only with [All].
+// Versions of the official client in the mixed meshes. The oldest and the newest are always tested, those between only with [All].
 const (
 	OldestClient = "1.80.3"
 	NewestClient = "1.102.5"
 )
 
-// MiddleClients are built and run only when [All] says so: each costs minutes to build.
+// MiddleClients are built and run only with [All], because each takes minutes to build.
 var MiddleClients = []string{"1.90.9", "1.98.10"}
 
-// All reports whether the long programme was asked for: HEADSAIL_INTEROP_ALL=1, which is what `cargo xtask interop --all` sets.
+// All reports whether the slow tests were requested with HEADSAIL_INTEROP_ALL=1, which `cargo xtask interop --all` sets.
 func All() bool { return os.Getenv("HEADSAIL_INTEROP_ALL") == "1" }
 
 // InCI reports whether a missing prerequisite is a failure rather than a reason to skip.
 func InCI() bool { return os.Getenv("CI") != "" }
 
-// moduleRoot is the folder of this Go module, found from this source file.
+// moduleRoot is the folder of this Go module, derived from the path of this source file.
 func moduleRoot() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Dir(filepath.Dir(file))
@@ -36,7 +35,7 @@ func moduleRoot() string {
 // repoRoot is the root of the Headsail repository.
 func repoRoot() string { return filepath.Dir(filepath.Dir(moduleRoot())) }
 
-// HeadsailBinary returns the server under test: HEADSAIL_BIN when set, else the newest of target/release and target/debug.
+// HeadsailBinary returns the path of the server under test: HEADSAIL_BIN if set, or else the newer of target/release and target/debug.
 func HeadsailBinary() (string, error) {
 	if path := os.Getenv("HEADSAIL_BIN"); path != "" {
 		if _, err := os.Stat(path); err != nil {
@@ -62,33 +61,33 @@ func HeadsailBinary() (string, error) {
 	return best, nil
 }
 
-// IsDebugBuild reports whether the server under test was built without optimisation; time bounds that speak of a release build are then widened.
+// IsDebugBuild reports whether the server under test was built without optimisation. Time limits are then longer, see [Bound].
 func IsDebugBuild() bool {
 	path, err := HeadsailBinary()
 	return err == nil && strings.Contains(path, string(filepath.Separator)+"debug"+string(filepath.Separator))
 }
 
-// CacheDir is where built clients live between runs, outside the clone: HEADSAIL_INTEROP_CACHE or the user's cache folder.
+// CacheDir is the folder where built clients are kept between runs: HEADSAIL_INTEROP_CACHE, or else a folder in the user's cache.
 func CacheDir() (string, error) {
 	if dir := os.Getenv("HEADSAIL_INTEROP_CACHE"); dir != "" {
 		return filepath.Abs(dir)
 	}
 	base, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("no cache folder, set HEADSAIL_INTEROP_CACHE: %w", err)
+		return "", fmt.Errorf("no cache folder; set HEADSAIL_INTEROP_CACHE: %w", err)
 	}
 	return filepath.Join(base, "headsail-interop"), nil
 }
 
-// OfficialClient returns the folder that holds `tailscale` and `tailscaled` of one release, building them on first use.
-// Several test processes may ask at once: a file lock lets one build and the others wait.
+// OfficialClient returns the folder with `tailscale` and `tailscaled` of one release, and builds them on first use.
+// A file lock makes concurrent test processes wait for one build.
 func OfficialClient(version string) (string, error) {
 	return builtOnce(version, []string{"tailscale", "tailscaled"}, func(dir string) error {
 		return goInstall(dir, "tailscale.com/cmd/tailscaled@v"+version, "tailscale.com/cmd/tailscale@v"+version)
 	})
 }
 
-// OfficialTool returns the path of one more official program (derper, for instance) of the newest release.
+// OfficialTool returns the path of another official program, such as derper, of the newest release.
 func OfficialTool(name string) (string, error) {
 	dir, err := builtOnce(NewestClient+"-"+name, []string{name}, func(dir string) error {
 		return goInstall(dir, "tailscale.com/cmd/"+name+"@v"+NewestClient)
@@ -106,7 +105,7 @@ func goInstall(dir string, packages ...string) error {
 	return nil
 }
 
-// builtOnce makes sure that the named files exist in the cache folder `name` and calls build when they don't.
+// builtOnce makes sure that the named files exist in the cache folder `name`, and calls build if they don't.
 func builtOnce(name string, files []string, build func(dir string) error) (string, error) {
 	cache, err := CacheDir()
 	if err != nil {
@@ -139,7 +138,7 @@ func builtOnce(name string, files []string, build func(dir string) error) (strin
 		return "", err
 	}
 	if !complete() {
-		return "", errors.New("the build of " + name + " left files missing: want " + strings.Join(files, ", "))
+		return "", errors.New("the build of " + name + " did not produce all files: want " + strings.Join(files, ", "))
 	}
 	return dir, nil
 }

@@ -26,10 +26,10 @@ import (
 	"tailscale.com/types/key"
 )
 
-// upLimit is how long `tailscale up` may take; it is 2 s on a quiet machine and 6 s without UDP.
+// upLimit is how long `tailscale up` may take. On a quiet machine it takes 2 s, or 6 s without UDP.
 const upLimit = 60 * time.Second
 
-// Client is an official tailscaled in userspace mode with a state folder of its own, cut off from everything but loopback.
+// Client is an official tailscaled in userspace mode with its own state folder, and without access to anything but loopback.
 type Client struct {
 	Name    string
 	Version string
@@ -56,7 +56,7 @@ func ClientEnv(pairs ...string) ClientOption {
 	return func(c *Client) { c.env = append(c.env, pairs...) }
 }
 
-// NewClient starts a tailscaled that is not logged in. The test ends it.
+// NewClient starts a tailscaled that is not logged in. It is stopped when the test ends.
 func (s *Server) NewClient(t testing.TB, name string, opts ...ClientOption) *Client {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tc")
@@ -95,7 +95,7 @@ func (c *Client) Start() {
 		"--port=0", "--no-logs-no-support", "--socks5-server="+c.socks, "--verbose=1")
 	cmd.Env = append([]string{
 		"HOME=" + c.Dir, "PATH=" + os.Getenv("PATH"), "TS_LOGS_DIR=" + c.Dir,
-		"RUN_OF_CI=" + os.Getenv("RUN_OF_CI"), // by which CI knows what it has started
+		"RUN_OF_CI=" + os.Getenv("RUN_OF_CI"), // lets CI find the processes that it has started
 		"TS_NO_LOGS_NO_SUPPORT=true", "TS_PANIC_IF_HIT_MAIN_CONTROL=1", "TS_DISABLE_PORTMAPPER=1", "TS_DISABLE_UPNP=1",
 		"TS_ASSUME_NETWORK_UP_FOR_TEST=1", "TS_DEBUG_LOG_RATE=all",
 	}, c.env...)
@@ -120,7 +120,7 @@ func (c *Client) Start() {
 	})
 }
 
-// Kill ends the daemon as a power cut would.
+// Kill kills the daemon with SIGKILL, like a power failure.
 func (c *Client) Kill() {
 	if c.cmd != nil {
 		c.cmd.Process.Kill()
@@ -134,12 +134,12 @@ func (c *Client) logTail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Run runs the `tailscale` command line against the daemon and returns all that it printed.
+// Run runs a `tailscale` command against the daemon and returns its output.
 func (c *Client) Run(limit time.Duration, args ...string) (string, error) {
 	return c.RunInput(limit, nil, args...)
 }
 
-// RunInput is [Client.Run] with standard input.
+// RunInput is [Client.Run] with a standard input.
 func (c *Client) RunInput(limit time.Duration, input io.Reader, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -152,7 +152,7 @@ func (c *Client) RunInput(limit time.Duration, input io.Reader, args ...string) 
 	return string(out), nil
 }
 
-// Command prepares a `tailscale` command line.
+// Command prepares a `tailscale` command.
 func (c *Client) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "tailscale"), append([]string{"--socket=" + c.Socket}, args...)...)
 	cmd.Env = []string{"HOME=" + c.Dir, "PATH=" + os.Getenv("PATH")}
@@ -161,7 +161,7 @@ func (c *Client) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// MustRun is [Client.Run] for command lines that must work.
+// MustRun is [Client.Run] for commands that must succeed.
 func (c *Client) MustRun(args ...string) string {
 	c.t.Helper()
 	out, err := c.Run(upLimit, args...)
@@ -171,7 +171,7 @@ func (c *Client) MustRun(args ...string) string {
 	return out
 }
 
-// Up logs in with an auth key under the client's name.
+// Up logs in with a pre-auth key, with the client's name as its hostname.
 func (c *Client) Up(authKey string, more ...string) {
 	c.t.Helper()
 	c.MustRun(append([]string{"up", "--login-server=" + c.server.URL, "--auth-key=" + authKey, "--hostname=" + c.Name, "--timeout=50s"}, more...)...)
@@ -185,7 +185,7 @@ func (s *Server) JoinClient(t testing.TB, name, authKey string, opts ...ClientOp
 	return c
 }
 
-// JoinClients starts several clients, logs them in side by side and waits until all of them see each other.
+// JoinClients starts several clients, logs them in concurrently and waits until all of them see each other.
 func (s *Server) JoinClients(t testing.TB, authKey string, names []string, opts ...ClientOption) []*Client {
 	t.Helper()
 	clients := make([]*Client, len(names))
@@ -196,7 +196,7 @@ func (s *Server) JoinClients(t testing.TB, authKey string, names []string, opts 
 	return clients
 }
 
-// UpAll logs clients in side by side and waits until all of them see each other.
+// UpAll logs clients in concurrently and waits until all of them see each other.
 func UpAll(t testing.TB, clients []*Client, authKey string) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -224,7 +224,7 @@ func UpAll(t testing.TB, clients []*Client, authKey string) {
 	}
 }
 
-// Status is what `tailscale status --json` tells.
+// Status is the output of `tailscale status --json`.
 type Status struct{ *ipnstate.Status }
 
 // Status asks the daemon.
@@ -250,7 +250,7 @@ func (st *Status) PeerNamed(name string) (*ipnstate.PeerStatus, bool) {
 	return nil, false
 }
 
-// WaitStatus polls the status until look is content.
+// WaitStatus polls the status until look returns nil.
 func (c *Client) WaitStatus(t testing.TB, what string, look func(*Status) error) {
 	t.Helper()
 	Eventually(t, 30*time.Second, c.Name+": "+what, func() error {
@@ -262,7 +262,7 @@ func (c *Client) WaitStatus(t testing.TB, what string, look func(*Status) error)
 	})
 }
 
-// Address is the client's own address in the tailnet, of the wanted family (4 or 6).
+// Address is the client's own tailnet address of the given family (4 or 6).
 func (c *Client) Address(family int) netip.Addr {
 	c.t.Helper()
 	st, err := c.Status()
@@ -276,7 +276,7 @@ func (c *Client) Address(family int) netip.Addr {
 	return st.TailscaleIPs[i]
 }
 
-// Ping pings through the tailnet until one answer comes, over whichever path, and returns the line that tells of it.
+// Ping pings through the tailnet until it gets one reply, over any path, and returns the line that reports it.
 func (c *Client) Ping(target string, limit time.Duration) (string, error) {
 	var last string
 	err := Poll(limit, func() error {
@@ -290,7 +290,7 @@ func (c *Client) Ping(target string, limit time.Duration) (string, error) {
 	return last, err
 }
 
-// PingDirect pings until an answer came over a direct path.
+// PingDirect pings until a reply arrives over a direct path.
 func (c *Client) PingDirect(target string, limit time.Duration) error {
 	return Poll(limit, func() error {
 		out, err := c.Run(15*time.Second, "ping", "--c=5", "--timeout=3s", "--until-direct=true", target)
@@ -304,7 +304,7 @@ func (c *Client) PingDirect(target string, limit time.Duration) error {
 	})
 }
 
-// Dial opens a TCP connection through the tailnet, by way of the daemon's SOCKS5 server.
+// Dial opens a TCP connection through the tailnet, using the daemon's SOCKS5 server.
 func (c *Client) Dial(addr string) (net.Conn, error) {
 	dialer, err := proxy.SOCKS5("tcp", c.socks, nil, &net.Dialer{Timeout: 10 * time.Second})
 	if err != nil {
@@ -315,7 +315,7 @@ func (c *Client) Dial(addr string) (net.Conn, error) {
 	return dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", addr)
 }
 
-// Echo opens a TCP connection to addr through the tailnet, sends size bytes and wants them back.
+// Echo opens a TCP connection to addr through the tailnet, sends size bytes and expects the same bytes back.
 func (c *Client) Echo(addr string, size int) error {
 	conn, err := c.Dial(addr)
 	if err != nil {
@@ -337,13 +337,13 @@ func (c *Client) Echo(addr string, size int) error {
 		return err
 	}
 	if !bytes.Equal(sent, got) {
-		return fmt.Errorf("%s: echo from %s came back changed", c.Name, addr)
+		return fmt.Errorf("%s: the echo from %s differs from what was sent", c.Name, addr)
 	}
 	return nil
 }
 
-// EchoServer listens on loopback and sends back what it gets. A userspace client hands the tailnet's connections to its
-// own address and this port over to it.
+// EchoServer listens on loopback and echoes what it receives. A userspace client forwards tailnet connections to its own address
+// and this port to it.
 func EchoServer(t testing.TB) (port string) { return EchoServerOn(t, "127.0.0.1") }
 
 // EchoServerOn is [EchoServer] on another address of this machine.
@@ -375,7 +375,7 @@ func (c *Client) Local() *local.Client {
 	return &local.Client{Socket: c.Socket, UseSocketOnly: true}
 }
 
-// ClientMap is the part of `tailscale debug netmap` that tests look at.
+// ClientMap is the part of `tailscale debug netmap` that tests use.
 type ClientMap struct {
 	SelfNode          *tailcfg.Node
 	Peers             []*tailcfg.Node
@@ -385,7 +385,7 @@ type ClientMap struct {
 	Domain            string
 }
 
-// Netmap is the netmap as the daemon holds it.
+// Netmap returns the daemon's current netmap.
 func (c *Client) Netmap() (*ClientMap, error) {
 	out, err := c.Run(15*time.Second, "debug", "netmap")
 	if err != nil {
@@ -398,7 +398,7 @@ func (c *Client) Netmap() (*ClientMap, error) {
 	return nm, nil
 }
 
-// WaitNetmap polls the daemon's netmap until look is content.
+// WaitNetmap polls the daemon's netmap until look returns nil.
 func (c *Client) WaitNetmap(t testing.TB, what string, look func(*ClientMap) error) {
 	t.Helper()
 	Eventually(t, 30*time.Second, c.Name+": "+what, func() error {
@@ -420,13 +420,13 @@ func (nm *ClientMap) Peer(name string) (*tailcfg.Node, error) {
 	return nil, fmt.Errorf("no peer %s", name)
 }
 
-// Watch follows the daemon's own notifications and records when it first learned of each peer.
+// Watch follows the daemon's notifications and records when each peer first appeared.
 type Watch struct {
 	mu   sync.Mutex
 	seen map[key.NodePublic]time.Time
 }
 
-// Watch starts to follow the daemon; releases before 1.100 tell their peers in another form and are not followed.
+// Watch starts to follow the daemon. Releases before 1.100 report peers in another form and are not followed.
 func (c *Client) Watch(t testing.TB) *Watch {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -461,7 +461,7 @@ func (c *Client) Watch(t testing.TB) *Watch {
 	return w
 }
 
-// FirstSeen is when the daemon told of a peer with this key.
+// FirstSeen returns when the daemon first reported a peer with this key.
 func (w *Watch) FirstSeen(k key.NodePublic) (time.Time, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

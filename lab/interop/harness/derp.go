@@ -17,7 +17,7 @@ import (
 	"tailscale.com/types/logger"
 )
 
-// DERPMap is the map that the server gives to its nodes; a node is registered to ask for it.
+// DERPMap returns the DERP map that the server sends to nodes. It registers a node to get it.
 func (s *Server) DERPMap(t testing.TB) *tailcfg.DERPMap {
 	t.Helper()
 	n := s.NewNode(t, "derpmap")
@@ -29,7 +29,7 @@ func (s *Server) DERPMap(t testing.TB) *tailcfg.DERPMap {
 	return m
 }
 
-// RelayUpgrade sends GET /derp with these headers over a new connection, plain or TLS, and returns the head of the answer.
+// RelayUpgrade sends GET /derp with these headers over a new connection, plain or TLS, and returns the head of the response.
 func (s *Server) RelayUpgrade(secure bool, header map[string]string) (net.Conn, *bufio.Reader, *http.Response, error) {
 	conn, err := s.dialRelay(secure, header)
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *Server) dialRelay(secure bool, header map[string]string) (net.Conn, err
 	}
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if secure {
-		// The pin of the DERP map is checked by the tests that connect by the map.
+		// The certificate pin is checked by the tests that connect with the DERP map.
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
 	}
 	fmt.Fprintf(conn, "GET /derp HTTP/1.1\r\nHost: %s\r\n", addr)
@@ -66,12 +66,12 @@ func (s *Server) dialRelay(secure bool, header map[string]string) (net.Conn, err
 	return conn, err
 }
 
-// FastStart opens the relay over TLS without waiting for an HTTP answer, as clients do that know the server's key.
+// FastStart opens a relay connection over TLS without waiting for an HTTP response, as clients that know the server's key do.
 func (s *Server) FastStart() (net.Conn, error) {
 	return s.dialRelay(true, map[string]string{"Upgrade": "DERP", "Connection": "Upgrade", derp.FastStartHeader: "1"})
 }
 
-// RelayConn is a relay connection of the official frame-level client, with its socket at hand for frames that the client would not send.
+// RelayConn is a relay connection of the official frame-level client, with access to its socket for frames that the client would not send.
 type RelayConn struct {
 	*derp.Client
 	Key  key.NodePrivate
@@ -96,7 +96,7 @@ func (s *Server) Relay(t testing.TB, private key.NodePrivate) *RelayConn {
 	return r
 }
 
-// NewRelayConn does the relay handshake over an open connection and waits for the server's answer to it.
+// NewRelayConn performs the relay handshake over an open connection and waits for the server's reply.
 func NewRelayConn(private key.NodePrivate, conn net.Conn, reader *bufio.Reader) (*RelayConn, error) {
 	c, err := derp.NewClient(private, conn, bufio.NewReadWriter(reader, bufio.NewWriter(conn)), logger.Discard)
 	if err != nil {
@@ -119,7 +119,7 @@ func (r *RelayConn) Next(limit time.Duration) (derp.ReceivedMessage, error) {
 	return r.recv(limit)
 }
 
-// recv is [derp.Client.Recv] with a limit: the client sets a read deadline of its own, two minutes ahead.
+// recv is [derp.Client.Recv] with a time limit, because the client sets its own read deadline of two minutes.
 func (r *RelayConn) recv(limit time.Duration) (derp.ReceivedMessage, error) {
 	timer := time.AfterFunc(limit, func() { r.Conn.Close() })
 	defer timer.Stop()
@@ -140,7 +140,7 @@ func (r *RelayConn) NextPacket(limit time.Duration) (derp.ReceivedPacket, error)
 	}
 }
 
-// Frame writes one frame of any type, whatever the protocol says about it.
+// Frame writes one frame of any type, valid or not.
 func (r *RelayConn) Frame(kind byte, claimed uint32, payload []byte) error {
 	head := []byte{kind, byte(claimed >> 24), byte(claimed >> 16), byte(claimed >> 8), byte(claimed)}
 	r.Conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
@@ -148,7 +148,7 @@ func (r *RelayConn) Frame(kind byte, claimed uint32, payload []byte) error {
 	return err
 }
 
-// Ended wants the server to close the connection within limit.
+// Ended returns an error unless the server closes the connection within limit.
 func (r *RelayConn) Ended(limit time.Duration) error {
 	deadline := time.Now().Add(limit)
 	for {
@@ -161,22 +161,22 @@ func (r *RelayConn) Ended(limit time.Duration) error {
 	}
 }
 
-// Reaches sends a packet and wants it at the other side.
+// Reaches sends a packet and returns an error unless it arrives at the other side.
 func (r *RelayConn) Reaches(other *RelayConn, text string) error {
 	if err := r.Send(other.Key.Public(), []byte(text)); err != nil {
 		return err
 	}
 	p, err := other.NextPacket(5 * time.Second)
 	if err != nil {
-		return fmt.Errorf("%q does not arrive: %w", text, err)
+		return fmt.Errorf("%q did not arrive: %w", text, err)
 	}
 	if string(p.Data) != text || p.Source != r.Key.Public() {
-		return fmt.Errorf("%q arrives as %q from %v", text, p.Data, p.Source)
+		return fmt.Errorf("%q arrived as %q from %v", text, p.Data, p.Source)
 	}
 	return nil
 }
 
-// WithTimeout is a context for one request of a test.
+// WithTimeout returns a context for one request of a test.
 func WithTimeout(t testing.TB, limit time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)

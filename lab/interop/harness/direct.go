@@ -21,7 +21,7 @@ import (
 	"tailscale.com/util/eventbus"
 )
 
-// Direct is the control client of the official daemon without its engine: its login, its map session, its way of merging deltas.
+// Direct is the control client of the official daemon without its engine: login, map session and merging of deltas.
 type Direct struct {
 	C *controlclient.Direct
 
@@ -35,7 +35,7 @@ type Direct struct {
 	err     error
 }
 
-// NewDirect makes a client with fresh keys; it does not log in yet.
+// NewDirect creates a client with fresh keys that has not logged in yet.
 func (s *Server) NewDirect(t testing.TB, hostname, authKey string) *Direct {
 	t.Helper()
 	bus := eventbus.New()
@@ -63,7 +63,7 @@ func (s *Server) NewDirect(t testing.TB, hostname, authKey string) *Direct {
 	return d
 }
 
-// Login logs in with the auth key.
+// Login logs in with the pre-auth key.
 func (d *Direct) Login(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), requestLimit)
@@ -119,14 +119,14 @@ func (d *Direct) UpdateFullNetmap(nm *netmap.NetworkMap) {
 	d.changed = make(chan struct{})
 }
 
-// Netmap is the latest map, nil before the first.
+// Netmap is the latest netmap, or nil before the first one.
 func (d *Direct) Netmap() *netmap.NetworkMap {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.netmap
 }
 
-// Wait blocks until the netmap is as asked for.
+// Wait blocks until ok accepts the netmap.
 func (d *Direct) Wait(t testing.TB, what string, ok func(*netmap.NetworkMap) bool) {
 	t.Helper()
 	if err := d.await(15*time.Second, ok); err != nil {
@@ -164,7 +164,7 @@ func Peer(nm *netmap.NetworkMap, name string) (tailcfg.NodeView, bool) {
 	return tailcfg.NodeView{}, false
 }
 
-// Leave ends the stream but stays logged in.
+// Leave ends the stream without logging out.
 func (d *Direct) Leave() {
 	if d.cancel != nil {
 		d.cancel()
@@ -178,7 +178,7 @@ func (d *Direct) Close() {
 	d.C.Close()
 }
 
-// Twin is a raw node with the same keys, to fetch the map that the official client ought to have.
+// Twin is a raw node with the same keys. It fetches the full map that the official client should have.
 func (d *Direct) Twin(t testing.TB, s *Server) *Node {
 	t.Helper()
 	n := s.NodeOf(t, d.machine, d.name)
@@ -186,11 +186,11 @@ func (d *Direct) Twin(t testing.TB, s *Server) *Node {
 	return n
 }
 
-// SameAsFresh waits until the official client's netmap is what a fresh map says: told = ought for a client that merges deltas
-// in its own way. Fields that the client computes for itself are left out.
+// SameAsFresh waits until the official client's netmap, which it has built from deltas, equals a fresh full map. Fields that the
+// client computes itself are ignored.
 func (d *Direct) SameAsFresh(t testing.TB, twin *Node, when string) {
 	t.Helper()
-	Eventually(t, 5*time.Second, when+": told = ought for the official client", func() error {
+	Eventually(t, 5*time.Second, when+": the official client has the same netmap as a fresh map", func() error {
 		fresh, nm := twin.Fresh(), d.Netmap()
 		told := NewView()
 		told.Self = plain(nm.SelfNode.AsStruct())
@@ -209,7 +209,7 @@ func (d *Direct) SameAsFresh(t testing.TB, twin *Node, when string) {
 	})
 }
 
-// plain removes from a node what the official client adds to it or derives for itself.
+// plain removes the fields of a node that the official client adds or computes itself.
 func plain(n *tailcfg.Node) *tailcfg.Node {
 	c := n.Clone()
 	c.ComputedName, c.ComputedNameWithHost = "", ""

@@ -10,17 +10,18 @@ import (
 	"tailscale.com/wgengine/filter"
 )
 
-// Allows asks the official packet filter whether a node with this view takes a packet from src to port of its own address of the same family.
+// Allows asks the official packet filter whether a node with this view accepts a packet from src to port on its own address of the
+// same family.
 func (v *View) Allows(src netip.Addr, port uint16, proto ipproto.Proto) (bool, error) {
 	for _, own := range v.Self.Addresses {
 		if own.Addr().Is4() == src.Is4() {
 			return v.AllowsTo(src, own.Addr(), port, proto)
 		}
 	}
-	return false, Errorf("no address of the family of %v", src)
+	return false, Errorf("the node has no address of the same family as %v", src)
 }
 
-// AllowsTo is [View.Allows] for any destination behind the node, such as a route of its.
+// AllowsTo is [View.Allows] for another destination behind the node, such as an address of its subnet routes.
 func (v *View) AllowsTo(src, dst netip.Addr, port uint16, proto ipproto.Proto) (bool, error) {
 	return RulesAllow(v.Rules(), src, dst, port, proto)
 }

@@ -11,7 +11,7 @@ import (
 	"tailscale.com/types/netmap"
 )
 
-// attach makes a [Server] of the official in-memory control server: the raw node is checked against something that is known to be right.
+// attach wraps the official in-memory control server in a [Server], to check the harness against a server that is known to be right.
 func attach(t *testing.T) *Server {
 	control := &testcontrol.Server{DERPMap: &tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{}}, Logf: t.Logf}
 	web := httptest.NewServer(control)

@@ -1,7 +1,7 @@
 // Package harness runs a built headsail binary as a black box and gives tests the official clients to drive it with:
 // raw protocol nodes over the official Noise transport, the official map session, and tailscaled with its command line.
 //
-// Everything a test starts lives in the test's own temporary folder, listens on free loopback ports and is ended with the test.
+// Everything that a test starts uses the test's own temporary folder, listens on free loopback ports and is stopped when the test ends.
 package harness
 
 import (
@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Main runs the tests of a package. The tests wait far more than they compute, so more of them run at a time than there are cores.
+// Main runs the tests of a package. Tests mostly wait, so more of them run in parallel than there are cores.
 func Main(m *testing.M) {
 	flag.Parse()
 	chosen := false

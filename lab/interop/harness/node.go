@@ -29,30 +29,30 @@ var currentVersion = strconv.Itoa(int(tailcfg.CurrentCapabilityVersion))
 // requestLimit bounds one request of a raw node.
 const requestLimit = 20 * time.Second
 
-// Node is a client reduced to its protocol: it holds keys and what it would say about itself, speaks over the official Noise
-// transport, and sends exactly what a test tells it to.
+// Node is a client reduced to the protocol: it has keys and host info, uses the official Noise transport, and sends exactly what a
+// test asks for.
 type Node struct {
 	Server    *Server
 	Machine   key.MachinePrivate
 	Key       key.NodePrivate
-	OldKey    key.NodePublic // the key before a rotation, zero if none
+	OldKey    key.NodePublic // the key before a rotation; zero if there was none
 	Disco     key.DiscoPrivate
 	Host      *tailcfg.Hostinfo
 	Endpoints []netip.AddrPort
 	Version   tailcfg.CapabilityVersion
-	// Dial, if set, makes the node's connections: for tests that slow or cut them.
+	// Dial, if set, opens the node's connections, for tests that slow them down or cut them.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	t     testing.TB
 	noise *ts2021.Client
 }
 
-// NewNode makes a node with fresh keys. Nothing is sent before the first request.
+// NewNode creates a node with fresh keys. It sends nothing before the first request.
 func (s *Server) NewNode(t testing.TB, hostname string) *Node {
 	return s.NodeOf(t, key.NewMachine(), hostname)
 }
 
-// NodeOf makes a node of a given machine: the same computer with another node key, or under another profile.
+// NodeOf creates a node of a given machine: the same computer with another node key, or another profile.
 func (s *Server) NodeOf(t testing.TB, machine key.MachinePrivate, hostname string) *Node {
 	random := make([]byte, 32)
 	rand.Read(random)
@@ -78,7 +78,7 @@ func (s *Server) NodeOf(t testing.TB, machine key.MachinePrivate, hostname strin
 	return n
 }
 
-// Close ends the node's connections, as a crash would.
+// Close closes the node's connections, as a crash would.
 func (n *Node) Close() {
 	if n.noise != nil {
 		n.noise.Close()
@@ -86,7 +86,7 @@ func (n *Node) Close() {
 	}
 }
 
-// Noise returns the official client of the Noise transport, made on first use.
+// Noise returns the official client of the Noise transport, which is created on first use.
 func (n *Node) Noise(ctx context.Context) (*ts2021.Client, error) {
 	if n.noise != nil {
 		return n.noise, nil
@@ -114,7 +114,7 @@ func (n *Node) Noise(ctx context.Context) (*ts2021.Client, error) {
 	return c, nil
 }
 
-// Do sends one request inside Noise. A []byte body goes out as it is, anything else as JSON.
+// Do sends one request inside Noise. A []byte body is sent as it is, anything else as JSON.
 func (n *Node) Do(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	c, err := n.Noise(ctx)
 	if err != nil {
@@ -126,7 +126,7 @@ func (n *Node) Do(ctx context.Context, method, path string, body any) (*http.Res
 			return nil, err
 		}
 	}
-	// The host means nothing inside Noise.
+	// The host has no meaning inside Noise.
 	req, err := http.NewRequestWithContext(ctx, method, "https://control"+path, bytes.NewReader(data))
 	if err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (n *Node) Do(ctx context.Context, method, path string, body any) (*http.Res
 	return c.Do(req)
 }
 
-// Call sends one request and reads the whole answer.
+// Call sends one request and reads the whole response.
 func (n *Node) Call(method, path string, body any) (status int, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), requestLimit)
 	defer cancel()
@@ -147,7 +147,7 @@ func (n *Node) Call(method, path string, body any) (status int, answer []byte, e
 	return res.StatusCode, answer, err
 }
 
-// RegisterRequest is what the node would send to register without any credential.
+// RegisterRequest is the request that the node would send to register without credentials.
 func (n *Node) RegisterRequest() *tailcfg.RegisterRequest {
 	return &tailcfg.RegisterRequest{
 		Version:    n.Version,
@@ -158,7 +158,7 @@ func (n *Node) RegisterRequest() *tailcfg.RegisterRequest {
 	}
 }
 
-// Send sends a register request. A status other than 200 is an error, a refusal inside the answer is not.
+// Send sends a register request. A status other than 200 is an error, but a refusal inside the response is not.
 func (n *Node) Send(ctx context.Context, req *tailcfg.RegisterRequest) (*tailcfg.RegisterResponse, error) {
 	res, err := n.Do(ctx, "POST", "/machine/register", req)
 	if err != nil {
@@ -174,12 +174,12 @@ func (n *Node) Send(ctx context.Context, req *tailcfg.RegisterRequest) (*tailcfg
 	}
 	var out tailcfg.RegisterResponse
 	if err := json.Unmarshal(data, &out); err != nil {
-		return nil, fmt.Errorf("register answer: %w in %s", err, data)
+		return nil, fmt.Errorf("register response: %w in %s", err, data)
 	}
 	return &out, nil
 }
 
-// TryRegister registers with an auth key and returns an error for every kind of refusal.
+// TryRegister registers with a pre-auth key and returns an error for every kind of refusal.
 func (n *Node) TryRegister(authKey string) (*tailcfg.RegisterResponse, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), requestLimit)
 	defer cancel()
@@ -194,7 +194,7 @@ func (n *Node) TryRegister(authKey string) (*tailcfg.RegisterResponse, error) {
 	return res, Refusal(res)
 }
 
-// Refusal returns nil where a register answer means that the node is in, and else says what it means.
+// Refusal returns nil if a register response means that the node is registered, or else an error that explains the refusal.
 func Refusal(res *tailcfg.RegisterResponse) error {
 	switch {
 	case res.Error != "":
@@ -209,7 +209,7 @@ func Refusal(res *tailcfg.RegisterResponse) error {
 	return nil
 }
 
-// Register registers with an auth key; it must work.
+// Register registers with a pre-auth key, which must succeed.
 func (n *Node) Register(authKey string) *tailcfg.RegisterResponse {
 	n.t.Helper()
 	res, err := n.TryRegister(authKey)
@@ -237,7 +237,7 @@ func (n *Node) Logout() {
 	}
 }
 
-// MapRequest is what the node would send to open its stream.
+// MapRequest is the request that the node would send to open its stream.
 func (n *Node) MapRequest() *tailcfg.MapRequest {
 	return &tailcfg.MapRequest{
 		Version:       n.Version,
@@ -252,7 +252,7 @@ func (n *Node) MapRequest() *tailcfg.MapRequest {
 	}
 }
 
-// Update sends a lite update with the node's present host info and endpoints; it must work.
+// Update sends a lite update with the node's current host info and endpoints, which must succeed.
 func (n *Node) Update() {
 	n.t.Helper()
 	if err := n.TryUpdate(); err != nil {
@@ -274,13 +274,13 @@ func (n *Node) TryUpdate() error {
 	return nil
 }
 
-// APINode is the node as the admin API shows it now.
+// APINode is the node as the admin API currently shows it.
 func (n *Node) APINode() (APINode, bool) {
 	n.t.Helper()
 	return n.Server.NodeByKey(n.Key.Public().String())
 }
 
-// ID is the node's id in the admin API; the node must exist.
+// ID is the node's id in the admin API. The node must exist.
 func (n *Node) ID() string {
 	n.t.Helper()
 	found, ok := n.APINode()
@@ -290,7 +290,7 @@ func (n *Node) ID() string {
 	return found.ID
 }
 
-// Join registers with an auth key, sends a lite update and opens the stream, in the order of the official client.
+// Join registers with a pre-auth key, sends a lite update and opens the stream, in the same order as the official client.
 func (n *Node) Join(authKey string) *Stream {
 	n.t.Helper()
 	n.Register(authKey)
@@ -299,7 +299,7 @@ func (n *Node) Join(authKey string) *Stream {
 	return st
 }
 
-// AuthID takes the login id out of an AuthURL.
+// AuthID extracts the login id from an AuthURL.
 func AuthID(authURL string) string {
 	return authURL[strings.LastIndex(authURL, "/")+1:]
 }

@@ -18,7 +18,7 @@ type Output struct {
 	changed chan struct{}
 }
 
-// CaptureLines makes a command, not yet started, print into an [Output].
+// CaptureLines collects the output of a command in an [Output]. The command must not have been started.
 func CaptureLines(cmd *exec.Cmd) *Output {
 	o := &Output{changed: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = o, o
@@ -35,7 +35,7 @@ func (o *Output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// All is what was printed so far.
+// All is the output so far.
 func (o *Output) All() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -63,7 +63,7 @@ func (o *Output) Find(ctx context.Context, prefix string) (string, error) {
 	}
 }
 
-// Get fetches a page that must be there.
+// Get fetches a page that must exist.
 func Get(t testing.TB, url string) string {
 	t.Helper()
 	res, err := http.Get(url)
@@ -78,7 +78,7 @@ func Get(t testing.TB, url string) string {
 	return string(body)
 }
 
-// CaptureErrors is [CaptureLines] for what a command prints on standard error alone.
+// CaptureErrors is [CaptureLines] for standard error only.
 func CaptureErrors(cmd *exec.Cmd) *Output {
 	o := &Output{changed: make(chan struct{})}
 	cmd.Stderr = o

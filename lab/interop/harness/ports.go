@@ -10,23 +10,23 @@ import (
 	"testing"
 )
 
-// Ports for servers come from below the range that Linux gives to outgoing connections (32768 and up by default, see ip_local_port_range
-// in ip(7)): a port of that range can become the near end of anybody's connection before the server listens on it, or while it restarts.
+// Ports for servers are below the range that Linux assigns to outgoing connections (32768 and up by default, see ip_local_port_range in
+// ip(7)). A port of that range could be taken by any outgoing connection before the server listens on it, or while it restarts.
 const (
 	firstPort = 12000
 	portCount = 32768 - firstPort
 )
 
-// portCursor starts anywhere, so that packages tested at the same time rarely try the same ports.
+// portCursor starts at a random port, so that packages tested at the same time rarely try the same ports.
 var portCursor atomic.Uint32
 
 func init() {
 	portCursor.Store(rand.Uint32N(portCount))
-	// The first process handle makes Go try once how the kernel clones processes, without the lock that bindable holds: now, not later.
+	// The first process handle makes Go probe how the kernel clones processes, without the lock that bindable holds. Do that now.
 	os.FindProcess(os.Getpid())
 }
 
-// FreePort finds a port that nobody has for TCP or UDP, on any address. No two calls of a process return the same one.
+// FreePort finds a port that is unused for TCP and UDP on every address. No two calls in a process return the same port.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	for range portCount {
@@ -35,12 +35,12 @@ func FreePort(t testing.TB) string {
 			return port
 		}
 	}
-	t.Fatalf("no port between %d and %d is free", firstPort, firstPort+portCount-1)
+	t.Fatalf("no free port between %d and %d", firstPort, firstPort+portCount-1)
 	return ""
 }
 
-// bindable tries the port. While it does, no process may be started: until it executes its program, a child holds copies of all sockets
-// of this process, and the port would stay taken for as long after the trial is over.
+// bindable tries to bind the port. No process may be started meanwhile: until it executes its program, a child has copies of all sockets
+// of this process, so that the port would stay taken after the attempt.
 func bindable(port string) bool {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestFreePortWhileProcessesStart holds that a port found free is free, also when other tests start their clients at that moment.
+// TestFreePortWhileProcessesStart checks that a port from FreePort is free even while other tests start processes.
 func TestFreePortWhileProcessesStart(t *testing.T) {
 	var stop atomic.Bool
 	var starters sync.WaitGroup

@@ -22,24 +22,24 @@ import (
 	"tailscale.com/types/key"
 )
 
-// What every server of these tests is configured with; see [Start].
+// The configuration that all servers of these tests share; see [Start].
 const (
 	BaseDomain = "tail.test"
 	DERPRegion = 999
 	PrefixV4   = "100.64.0.0/10"
 	PrefixV6   = "fd7a:115c:a1e0::/48"
-	// EphemeralTimeout is how long an ephemeral node may be away.
+	// EphemeralTimeout is how long an ephemeral node may be offline before it is deleted.
 	EphemeralTimeout = 4 * time.Second
 )
 
-// startLimit is how long a server may take from its start to the first good answer of /health.
+// startLimit is how long a server may take from its start until /health succeeds.
 const startLimit = 20 * time.Second
 
-// Server is one headsail process with its own folder, ports and database. It may be killed and started again on the same folder.
+// Server is a headsail process with its own folder, ports and database. It may be killed and started again with the same folder.
 type Server struct {
-	Dir      string // everything of this server: config.yaml, database, keys, socket, log
+	Dir      string // all files of this server: config.yaml, database, keys, socket, log
 	URL      string // http://127.0.0.1:PORT, the login server of the clients
-	TLSAddr  string // 127.0.0.1:PORT of the TLS listener, which the DERP map names
+	TLSAddr  string // 127.0.0.1:PORT of the TLS listener, which is in the DERP map
 	STUNAddr string // 127.0.0.1:PORT, UDP
 	Metrics  string // 127.0.0.1:PORT of the metrics listener
 	Socket   string // unix socket of the admin API
@@ -81,13 +81,13 @@ func Env(pair string) Option { return func(o *options) { o.env = append(o.env, p
 // UnderLimit starts the server under a `prlimit` option such as "--fsize=1000000".
 func UnderLimit(arg string) Option { return func(o *options) { o.limits = append(o.limits, arg) } }
 
-// Held makes the server listen for plain HTTP on a socket that the test holds, as a service manager would.
+// Held makes the server use a listening socket of the test for plain HTTP, as with socket activation by a service manager.
 func Held(l net.Listener) Option { return func(o *options) { o.held = l } }
 
-// File writes a file into the server's folder before the start.
+// File writes a file into the server's folder before it starts.
 func File(name, content string) Option { return func(o *options) { o.files[name] = content } }
 
-// Start configures and starts a server and waits until it answers. The test ends it.
+// Start configures and starts a server and waits until it answers. It is stopped when the test ends.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	s := Prepare(t, opts...)
@@ -97,14 +97,14 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return s
 }
 
-// Prepare writes the folder and configuration of a server without starting it.
+// Prepare creates the folder and configuration of a server without starting it.
 func Prepare(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	binary, err := HeadsailBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Not t.TempDir: its long names would break the 104 bytes that a unix socket path may have.
+	// Not t.TempDir, whose long names would exceed the limit of 104 bytes for the path of a unix socket.
 	dir, err := os.MkdirTemp("", "hs")
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func (s *Server) defaults() map[string]any {
 	}
 }
 
-// Reconfigure changes one key of the configuration; it holds from the next start.
+// Reconfigure changes one key of the configuration, which takes effect at the next start.
 func (s *Server) Reconfigure(key string, value any) {
 	s.config[key] = value
 	s.WriteFile("config.yaml", yamlOf(s.config))
@@ -236,7 +236,7 @@ func (s *Server) Spawn() error {
 	return nil
 }
 
-// WaitHealthy waits until /health answers 200 and the socket listens, or returns why not: at once when the process has ended.
+// WaitHealthy waits until /health answers 200 and the unix socket accepts connections. It fails at once if the process has ended.
 func (s *Server) WaitHealthy(limit time.Duration) error {
 	exited := s.Exited()
 	ended := false
@@ -263,7 +263,7 @@ func (s *Server) WaitHealthy(limit time.Duration) error {
 		return conn.Close()
 	})
 	if ended {
-		return fmt.Errorf("server ended:\n%s", s.LogTail(30))
+		return fmt.Errorf("the server ended:\n%s", s.LogTail(30))
 	}
 	return err
 }
@@ -275,17 +275,17 @@ func (s *Server) Exited() <-chan struct{} {
 	return s.exited
 }
 
-// Kill ends the process as a power cut would (SIGKILL) and waits for its end.
+// Kill kills the process with SIGKILL, like a power failure, and waits until it has ended.
 func (s *Server) Kill() { s.signal(syscall.SIGKILL) }
 
-// Stop asks the process to end (SIGTERM) and returns how long that took.
+// Stop shuts the process down gracefully (SIGTERM) and returns how long that took.
 func (s *Server) Stop() time.Duration {
 	begin := time.Now()
 	s.signal(syscall.SIGTERM)
 	return time.Since(begin)
 }
 
-// Hangup sends SIGHUP: reload.
+// Hangup sends SIGHUP, which makes the server reload.
 func (s *Server) Hangup() { s.process().Signal(syscall.SIGHUP) }
 
 func (s *Server) process() *os.Process {
@@ -305,13 +305,13 @@ func (s *Server) signal(sig syscall.Signal) {
 	select {
 	case <-exited:
 	case <-time.After(15 * time.Second):
-		s.t.Errorf("server did not end within 15s of %v", sig)
+		s.t.Errorf("the server did not end within 15s of %v", sig)
 		cmd.Process.Kill()
 		<-exited
 	}
 }
 
-// Restart starts the server again on its folder, after [Server.Kill] or [Server.Stop].
+// Restart starts the server again with the same folder, after [Server.Kill] or [Server.Stop].
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	if err := s.Run(); err != nil {
@@ -319,13 +319,13 @@ func (s *Server) Restart(t testing.TB) {
 	}
 }
 
-// LogTail returns the last lines of what the server printed.
+// LogTail returns the last lines of the server's output.
 func (s *Server) LogTail(lines int) string {
 	all := strings.Split(strings.TrimRight(s.Log(), "\n"), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Log returns all that the server printed, over all its starts.
+// Log returns the server's output since its first start.
 func (s *Server) Log() string {
 	data, _ := os.ReadFile(filepath.Join(s.Dir, "server.log"))
 	return string(data)
@@ -353,7 +353,7 @@ func (s *Server) Memory() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// CPU is the processor time that the process has used.
+// CPU is the CPU time of the process.
 func (s *Server) CPU() time.Duration {
 	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process().Pid))
 	_, rest, _ := strings.Cut(string(data), ") ")
@@ -367,7 +367,7 @@ func (s *Server) CPU() time.Duration {
 	return time.Duration(user+system) * time.Second / ticksPerSecond
 }
 
-// NoiseKey is the public key that GET /key tells; it is asked for once.
+// NoiseKey is the public key from GET /key, which is requested only once.
 func (s *Server) NoiseKey(ctx context.Context) (key.MachinePublic, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -397,7 +397,7 @@ func fetchNoiseKey(ctx context.Context, url string) (key.MachinePublic, error) {
 	return body.PublicKey, err
 }
 
-// startLocked starts a child whose death signal follows this process: Linux ties it to the starting thread, so that thread must stay.
+// startLocked starts a child that gets a signal when this process dies. Linux ties that to the starting thread, which must not end.
 func startLocked(cmd *exec.Cmd) error {
 	done := make(chan error, 1)
 	starter.once.Do(starter.run)
@@ -448,7 +448,7 @@ func yamlOf(dotted map[string]any) string {
 	return out.String()
 }
 
-// ExitCode is the status of a process that has ended.
+// ExitCode is the exit status of a process that has ended.
 func (s *Server) ExitCode() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

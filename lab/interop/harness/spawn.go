@@ -2,7 +2,7 @@ package harness
 
 import "runtime"
 
-// run keeps one operating system thread for starting children.
+// run keeps one operating system thread, which starts all children.
 func (s *spawner) run() {
 	go func() {
 		runtime.LockOSThread()

@@ -16,12 +16,12 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-// maxFrame bounds one frame of a map response; the official tools use the same number.
+// maxFrame is the maximum length of a map response frame, the same as in the official tools.
 const maxFrame = 4 << 20
 
 // Frame is one message of a map stream.
 type Frame struct {
-	At   time.Time // when its last byte was there
+	At   time.Time // when its last byte had arrived
 	Wire []byte    // the payload as it was sent
 	JSON []byte    // the payload, decompressed
 	Resp *tailcfg.MapResponse
@@ -40,7 +40,7 @@ type Stream struct {
 	err     error
 }
 
-// Stream opens the node's map stream; it must be accepted, and the first full frame must arrive.
+// Stream opens the node's map stream, which must be accepted, and waits for the first full map.
 func (n *Node) Stream() *Stream {
 	n.t.Helper()
 	st, err := n.OpenStream(n.MapRequest())
@@ -51,7 +51,7 @@ func (n *Node) Stream() *Stream {
 	return st
 }
 
-// OpenStream sends any map request and reads its answer in the background. A status other than 200 is an *APIError.
+// OpenStream sends any map request and reads the response in the background. A status other than 200 is an *APIError.
 func (n *Node) OpenStream(req *tailcfg.MapRequest) (*Stream, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	res, err := n.Do(ctx, "POST", "/machine/map", req)
@@ -90,7 +90,7 @@ func (st *Stream) read(body io.ReadCloser, compressed bool) {
 	st.changed = make(chan struct{})
 }
 
-// ReadFrames reads length-prefixed frames until the body ends and hands each to take.
+// ReadFrames reads length-prefixed frames until the body ends and passes each to take.
 func ReadFrames(body io.Reader, compressed bool, take func(*Frame) error) error {
 	return ReadPayloads(body, compressed, func(wire, plain []byte) error {
 		f := &Frame{At: time.Now(), Wire: wire, JSON: plain, Resp: new(tailcfg.MapResponse)}
@@ -101,7 +101,7 @@ func ReadFrames(body io.Reader, compressed bool, take func(*Frame) error) error 
 	})
 }
 
-// ReadPayloads reads length-prefixed frames without looking into them.
+// ReadPayloads reads length-prefixed frames without decoding them.
 func ReadPayloads(body io.Reader, compressed bool, take func(wire, plain []byte) error) error {
 	for {
 		var head [4]byte
@@ -129,7 +129,7 @@ func ReadPayloads(body io.Reader, compressed bool, take func(wire, plain []byte)
 	}
 }
 
-// unpacker is one decoder for all streams: whole frames may be decoded side by side.
+// unpacker is shared by all streams; it may decode whole frames concurrently.
 var unpacker = sync.OnceValue(func() *zstd.Decoder {
 	decoder, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(64<<20))
 	if err != nil {
@@ -144,7 +144,7 @@ func (st *Stream) Close() {
 	<-st.done
 }
 
-// Done is closed when the stream has ended, from whichever side.
+// Done is closed when the stream has ended, from either side.
 func (st *Stream) Done() <-chan struct{} { return st.done }
 
 // Ended reports whether the stream has ended, and why.
@@ -166,21 +166,21 @@ func (st *Stream) Frames() []*Frame {
 	return st.frames[:len(st.frames):len(st.frames)]
 }
 
-// View returns a copy of the present view.
+// View returns a copy of the current view.
 func (st *Stream) View() *View {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.view.Clone()
 }
 
-// Look lets a test read the present view without copying it.
+// Look lets a test read the current view without copying it.
 func (st *Stream) Look(read func(*View)) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	read(st.view)
 }
 
-// Wait blocks until the view is as asked for and fails the test after limit or when the stream ends before.
+// Wait blocks until ok accepts the view. It fails the test after limit, or if the stream ends first.
 func (st *Stream) Wait(t testing.TB, what string, limit time.Duration, ok func(*View) bool) {
 	t.Helper()
 	if err := st.Await(limit, ok); err != nil {
@@ -190,7 +190,7 @@ func (st *Stream) Wait(t testing.TB, what string, limit time.Duration, ok func(*
 	}
 }
 
-// Await is [Stream.Wait] that returns an error.
+// Await is [Stream.Wait], but returns an error.
 func (st *Stream) Await(limit time.Duration, ok func(*View) bool) error {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
@@ -212,7 +212,7 @@ func (st *Stream) Await(limit time.Duration, ok func(*View) bool) error {
 	}
 }
 
-// WaitFrame blocks until a frame arrives (or has arrived) for which ok holds, and returns the first such frame.
+// WaitFrame blocks until a frame has arrived that ok accepts, and returns the first such frame.
 func (st *Stream) WaitFrame(t testing.TB, what string, limit time.Duration, ok func(*Frame) bool) *Frame {
 	t.Helper()
 	f, err := st.AwaitFrame(0, limit, ok)
@@ -222,7 +222,7 @@ func (st *Stream) WaitFrame(t testing.TB, what string, limit time.Duration, ok f
 	return f
 }
 
-// AwaitFrame looks for a frame from the given position on.
+// AwaitFrame is [Stream.WaitFrame] for frames from the given index on, but returns an error.
 func (st *Stream) AwaitFrame(from int, limit time.Duration, ok func(*Frame) bool) (*Frame, error) {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
@@ -247,8 +247,8 @@ func (st *Stream) AwaitFrame(from int, limit time.Duration, ok func(*Frame) bool
 	}
 }
 
-// Fresh opens a second connection's worth of truth: the full map that the server gives to this node right now.
-// It is a one-shot map, which disturbs no stream.
+// Fresh fetches the full map that the server has for this node right now.
+// It is a one-shot map, which does not disturb open streams.
 func (n *Node) Fresh() *View {
 	n.t.Helper()
 	req := n.MapRequest()
@@ -260,7 +260,7 @@ func (n *Node) Fresh() *View {
 	select {
 	case <-st.Done():
 	case <-time.After(requestLimit):
-		n.t.Fatalf("%s: one-shot map does not end", n.Host.Hostname)
+		n.t.Fatalf("%s: the one-shot map response does not end", n.Host.Hostname)
 	}
 	if err, _ := st.Ended(); !errors.Is(err, io.EOF) {
 		n.t.Fatalf("%s: one-shot map: %v", n.Host.Hostname, err)
@@ -272,10 +272,10 @@ func (n *Node) Fresh() *View {
 	return v
 }
 
-// SameAsFresh waits until what the stream has told is what a fresh map says: told = ought.
+// SameAsFresh waits until the view that the stream's frames have built equals a fresh full map.
 func (st *Stream) SameAsFresh(t testing.TB, when string) {
 	t.Helper()
-	Eventually(t, 5*time.Second, when+": told = ought for "+st.n.Host.Hostname, func() error {
+	Eventually(t, 5*time.Second, when+": the view of "+st.n.Host.Hostname+" equals a fresh map", func() error {
 		fresh := st.n.Fresh()
 		return st.View().Differs(fresh)
 	})

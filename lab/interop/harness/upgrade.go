@@ -15,19 +15,19 @@ import (
 	"tailscale.com/types/key"
 )
 
-// Upgraded is a connection after POST /ts2021: the socket and the Noise layer over it, for tests that break one of them.
+// Upgraded is a connection after POST /ts2021: the socket and the Noise layer on top of it, for tests that misuse one of them.
 type Upgraded struct {
 	Raw   net.Conn
 	Noise *controlbase.Conn
 }
 
-// Handshake makes the first message of a Noise handshake to serverKey, encoded for the header.
+// Handshake creates the first message of a Noise handshake with serverKey, encoded for the header.
 func Handshake(machine key.MachinePrivate, serverKey key.MachinePublic) (header string, finish controlbase.HandshakeContinuation, err error) {
 	first, finish, err := controlbase.ClientDeferred(machine, serverKey, uint16(tailcfg.CurrentCapabilityVersion))
 	return base64.StdEncoding.EncodeToString(first), finish, err
 }
 
-// PostUpgrade sends POST /ts2021 with exactly these headers and returns the connection and the answer's head.
+// PostUpgrade sends POST /ts2021 with exactly these headers and returns the connection and the head of the response.
 func (s *Server) PostUpgrade(header map[string]string) (net.Conn, *bufio.Reader, *http.Response, error) {
 	conn, err := net.DialTimeout("tcp", s.Host(), 5*time.Second)
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Server) PostUpgrade(header map[string]string) (net.Conn, *bufio.Reader,
 	return conn, reader, res, nil
 }
 
-// Upgrade does the whole upgrade by hand.
+// Upgrade performs the whole upgrade by hand.
 func (s *Server) Upgrade(machine key.MachinePrivate) (*Upgraded, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -78,7 +78,7 @@ func (s *Server) Upgrade(machine key.MachinePrivate) (*Upgraded, error) {
 	return &Upgraded{Raw: conn, Noise: noise}, nil
 }
 
-// bufferedConn reads through what a reader has taken in already.
+// bufferedConn first returns the bytes that a reader has already buffered.
 type bufferedConn struct {
 	net.Conn
 	reader *bufio.Reader
@@ -86,7 +86,7 @@ type bufferedConn struct {
 
 func (c *bufferedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
-// EndsSoon wants the other side to close the connection within limit. What it still sends is thrown away.
+// EndsSoon returns an error unless the other side closes the connection within limit. Anything it still sends is discarded.
 func EndsSoon(conn net.Conn, limit time.Duration) error {
 	conn.SetReadDeadline(time.Now().Add(limit))
 	_, err := io.Copy(io.Discard, conn)

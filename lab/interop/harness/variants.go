@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// StartInsecureRelay starts a server whose relay is told by a file of derp.paths, with InsecureForTests in place of the pin.
-// Clients of 1.80 and the Rust crate `tailscale` know no pins.
+// StartInsecureRelay starts a server that takes its relay from a file of derp.paths, with InsecureForTests instead of a certificate pin.
+// Clients of 1.80 and the Rust crate `tailscale` do not support pins.
 func StartInsecureRelay(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	opts = append([]Option{
@@ -39,8 +39,8 @@ func StartInsecureRelay(t testing.TB, opts ...Option) *Server {
 	return s
 }
 
-// StartZeroConfig starts a server without a configuration file, as `headsail serve --data-dir DIR`. Only the listeners are
-// moved to free loopback ports, by environment.
+// StartZeroConfig starts a server without a config file, as `headsail serve --data-dir DIR` does. Environment variables move its
+// listeners to free loopback ports.
 func StartZeroConfig(t testing.TB) *Server {
 	t.Helper()
 	s := Prepare(t)
@@ -62,5 +62,5 @@ func StartZeroConfig(t testing.TB) *Server {
 	return s
 }
 
-// DataDir is the data folder of a server without a configuration file.
+// DataDir is the data folder of a server without a config file.
 func (s *Server) DataDir() string { return filepath.Join(s.Dir, "data") }

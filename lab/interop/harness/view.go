@@ -13,8 +13,8 @@ import (
 	"tailscale.com/types/key"
 )
 
-// View is what a node knows after all frames so far, by the rules of the protocol and stricter than any client:
-// it refuses what a client would merely tolerate.
+// View is the state of a node after all frames so far. It follows the protocol more strictly than any client and rejects what a client
+// would merely tolerate.
 type View struct {
 	Self    *tailcfg.Node
 	Peers   map[tailcfg.NodeID]*tailcfg.Node
@@ -26,7 +26,7 @@ type View struct {
 	Domain  string
 }
 
-// NewView is what a node knows before the first frame.
+// NewView returns the empty view before the first frame.
 func NewView() *View {
 	return &View{
 		Peers:   map[tailcfg.NodeID]*tailcfg.Node{},
@@ -35,14 +35,14 @@ func NewView() *View {
 	}
 }
 
-// Clone copies the view; the nodes in it are shared and never written to after they were applied.
+// Clone copies the view. The nodes in it are shared, because they are never modified after they were applied.
 func (v *View) Clone() *View {
 	c := *v
 	c.Peers, c.Filters, c.Users = maps.Clone(v.Peers), maps.Clone(v.Filters), maps.Clone(v.Users)
 	return &c
 }
 
-// Apply takes one frame. An error means that the server broke the protocol.
+// Apply applies one frame. An error means that the server violated the protocol.
 func (v *View) Apply(r *tailcfg.MapResponse) error {
 	if r.KeepAlive {
 		return nil
@@ -128,7 +128,7 @@ func (v *View) applyPeers(r *tailcfg.MapResponse) error {
 	return nil
 }
 
-// edit changes a copy, since views share nodes.
+// edit modifies a copy of a peer, because views share nodes.
 func (v *View) edit(id tailcfg.NodeID, change func(*tailcfg.Node)) {
 	if p, ok := v.Peers[id]; ok {
 		c := *p
@@ -170,7 +170,7 @@ func patch(p *tailcfg.Node, c *tailcfg.PeerChange) {
 	}
 }
 
-// check holds the view to what must be true after every frame.
+// check verifies what must hold after every frame.
 func (v *View) check() error {
 	for id, p := range v.Peers {
 		switch {
@@ -210,7 +210,7 @@ func (v *View) PeerKey(k key.NodePublic) (*tailcfg.Node, bool) {
 	return nil, false
 }
 
-// Sees reports whether all the given nodes are peers, by their present keys.
+// Sees reports whether all the given nodes are peers, with their current keys.
 func (v *View) Sees(nodes ...*Node) bool {
 	return !slices.ContainsFunc(nodes, func(n *Node) bool {
 		_, ok := v.PeerKey(n.Key.Public())
@@ -245,7 +245,7 @@ func firstLabel(name string) string {
 // V4 is the node's IPv4 address in the tailnet.
 func (v *View) V4() netip.Addr { return v.Self.Addresses[0].Addr() }
 
-// Brief describes the view for messages of failed tests.
+// Brief describes the view in test failures.
 func (v *View) Brief() string {
 	self := "none"
 	if v.Self != nil {
@@ -254,8 +254,8 @@ func (v *View) Brief() string {
 	return fmt.Sprintf("self %s, peers %v, %d rules", self, v.PeerNames(), len(v.Rules()))
 }
 
-// Differs returns nil when this view, made of deltas, is what the fresh one says, and else names the differences.
-// Profiles of users who are no longer visible may linger, as they do in clients.
+// Differs returns an error that lists the differences between this view, built from deltas, and a fresh one.
+// Profiles of users who are no longer visible may remain, as they do in clients.
 func (v *View) Differs(fresh *View) error {
 	var diffs []string
 	compare := func(what string, told, ought any) {

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// pollEvery is the pause between two looks of [Eventually]: short beside every limit, long beside the cost of a look.
+// pollEvery is the pause between two calls of look in [Eventually]: much shorter than any limit, and much longer than a call.
 const pollEvery = 20 * time.Millisecond
 
-// Eventually calls look until it returns nil and fails the test with its last error after limit.
-// It is for facts that can only be asked for; where something announces itself, wait for that instead.
+// Eventually calls look until it returns nil. After limit it fails the test with the last error.
+// Use it only for state that must be polled; if there is an event, wait for that instead.
 func Eventually(t testing.TB, limit time.Duration, what string, look func() error) {
 	t.Helper()
 	if err := Poll(limit, look); err != nil {
@@ -18,7 +18,7 @@ func Eventually(t testing.TB, limit time.Duration, what string, look func() erro
 	}
 }
 
-// Poll calls look until it returns nil; after limit it returns the last error.
+// Poll calls look until it returns nil. After limit it returns the last error.
 func Poll(limit time.Duration, look func() error) error {
 	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(pollEvery)
@@ -35,7 +35,7 @@ func Poll(limit time.Duration, look func() error) error {
 	}
 }
 
-// Holds calls look for the whole of d and fails the test as soon as it returns an error: for what must not happen.
+// Holds calls look repeatedly for the duration d and fails the test as soon as it returns an error. It checks that something does not happen.
 func Holds(t testing.TB, d time.Duration, what string, look func() error) {
 	t.Helper()
 	deadline := time.Now().Add(d)
@@ -49,8 +49,8 @@ func Holds(t testing.TB, d time.Duration, what string, look func() error) {
 	}
 }
 
-// Bound is a time limit that was promised for a release build. A build without optimisation gets five times as much, so that
-// the same checks still find what is broken rather than slow.
+// Bound is a time limit for a release build. A build without optimisation gets five times as much, so that the tests fail only for what
+// is broken.
 func Bound(release time.Duration) time.Duration {
 	if IsDebugBuild() {
 		return 5 * release
@@ -58,5 +58,5 @@ func Bound(release time.Duration) time.Duration {
 	return release
 }
 
-// Errorf makes the error that a look returns; it exists to keep looks short.
+// Errorf creates an error for a look function to return. It exists to keep those functions short.
 func Errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }

@@ -11,8 +11,8 @@ import (
 	"headsail.invalid/interop/harness"
 )
 
-// TestDeletedWhileRunning deletes the node of a running client: it must ask for a login, wait for it in peace, and come back whole with
-// its next key, whether its stream stayed open or it had to connect anew meanwhile.
+// TestDeletedWhileRunning deletes the node of a running client. The client must ask for a login, wait without polling, and work again
+// after the next login, whether its stream stayed open or it had to reconnect meanwhile.
 func TestDeletedWhileRunning(t *testing.T) {
 	t.Parallel()
 	for _, anew := range []bool{false, true} {

@@ -12,8 +12,8 @@ import (
 	"headsail.invalid/interop/harness"
 )
 
-// TestLateJoinMeasured lets nodes join one after the other and measures when each of the watchers was told.
-// The median over the joins of the slowest watcher is what counts: a single stall of a shared machine proves nothing.
+// TestLateJoinMeasured lets nodes join one by one and measures when each watcher receives them.
+// It checks the median over all joins of the slowest watcher, because a single stall of a shared machine proves nothing.
 func TestLateJoinMeasured(t *testing.T) {
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -40,7 +40,7 @@ func TestLateJoinMeasured(t *testing.T) {
 	median := slowest[joins/2]
 	t.Logf("%d watchers, %d joins: seen by all after %v (median), %v to %v", watchers, joins, median, slowest[0], slowest[joins-1])
 	if median > 200*time.Millisecond {
-		t.Errorf("a late node is seen by all %v after its registration, want 200ms at most", median)
+		t.Errorf("all watchers see a late node %v after its registration, want at most 200ms", median)
 	}
 }
 
@@ -52,12 +52,12 @@ func TestEphemeralClient(t *testing.T) {
 	brief := s.JoinClient(t, "brief", s.CreateKey(harness.Key{User: alice, Ephemeral: true}).Key)
 	stays.WaitStatus(t, "the ephemeral peer", func(st *harness.Status) error {
 		if _, ok := st.PeerNamed("brief"); !ok {
-			return harness.Errorf("not there")
+			return harness.Errorf("missing")
 		}
 		return nil
 	})
 	brief.Kill()
-	stays.WaitStatus(t, "it is gone", func(st *harness.Status) error {
+	stays.WaitStatus(t, "the deletion of the ephemeral peer", func(st *harness.Status) error {
 		if _, ok := st.PeerNamed("brief"); ok {
 			return harness.Errorf("still there")
 		}
@@ -65,7 +65,7 @@ func TestEphemeralClient(t *testing.T) {
 	})
 }
 
-// TestVersions puts the oldest and the newest supported client into one mesh; with HEADSAIL_INTEROP_ALL=1 those between too.
+// TestVersions puts the oldest and the newest supported client into one mesh, and with HEADSAIL_INTEROP_ALL=1 also those between.
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	versions := []string{harness.OldestClient, harness.NewestClient}
@@ -83,7 +83,7 @@ func TestVersions(t *testing.T) {
 	eachPair(t, clients, func(from, to *harness.Client) error { return from.PingDirect(to.Name, pingLimit) })
 }
 
-// TestVersionsRelay does the same without UDP.
+// TestVersionsRelay is TestVersions without UDP.
 func TestVersionsRelay(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
@@ -96,7 +96,7 @@ func TestVersionsRelay(t *testing.T) {
 	pingAll(t, clients)
 }
 
-// TestZeroConfig starts the server without any configuration and uses the printed line as it is printed.
+// TestZeroConfig starts the server without any configuration and runs the command line that it prints.
 func TestZeroConfig(t *testing.T) {
 	t.Parallel()
 	s := harness.StartZeroConfig(t)
@@ -135,7 +135,7 @@ func netcheckRegion(t *testing.T, c *harness.Client) {
 	}
 }
 
-// printedUp returns the last command line for clients that the server printed.
+// printedUp returns the last `tailscale up` command that the server printed.
 func printedUp(t *testing.T, s *harness.Server) string {
 	t.Helper()
 	var line string
@@ -156,7 +156,7 @@ func printedUp(t *testing.T, s *harness.Server) string {
 	return line
 }
 
-// checkModes wants the data folder closed to others and the keys readable by their owner alone.
+// checkModes checks that only the owner may access the data folder and the key files.
 func checkModes(t *testing.T, dir string) {
 	t.Helper()
 	info, err := os.Stat(dir)

@@ -1,4 +1,4 @@
-// Package mesh holds networks of official clients: real tailscaled processes, driven by their own command line.
+// Package mesh tests networks of official clients: real tailscaled processes, driven by their own command line.
 package mesh
 
 import (
@@ -20,10 +20,10 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 var names = []string{"anna", "bert", "cleo", "dora", "emil"}
 
-// pingLimit is how long the first answer on a path may take. Clients that just learned of each other need up to five seconds.
+// pingLimit is how long the first reply on a path may take. Clients that have just learned of each other need up to five seconds.
 const pingLimit = 25 * time.Second
 
-// TestMesh is the life of one network of five clients that joined with one reusable key.
+// TestMesh takes a network of five clients, joined with one reusable key, through its life.
 func TestMesh(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -46,13 +46,13 @@ func TestMesh(t *testing.T) {
 	t.Run("delete", func(t *testing.T) { deletion(t, s, clients) })
 }
 
-// TestRelay is the same network with UDP forbidden: all traffic goes through the relay.
+// TestRelay tests the same network with UDP disabled, so that all traffic goes through the relay.
 func TestRelay(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	clients := s.JoinClients(t, s.ReusableKey("alice"), names, harness.ClientEnv("TS_DEBUG_ALWAYS_USE_DERP=1"))
 	t.Run("every pair pings by address and name", func(t *testing.T) { pingAll(t, clients) })
-	t.Run("by the relay", func(t *testing.T) {
+	t.Run("traffic through the relay", func(t *testing.T) {
 		out, err := clients[0].Ping(clients[1].Name, pingLimit)
 		if err != nil || !strings.Contains(out, "via DERP(headsail)") {
 			t.Errorf("%s %v", out, err)
@@ -73,7 +73,7 @@ func TestRelay(t *testing.T) {
 			t.Errorf("by name: %v", err)
 		}
 	})
-	t.Run("the relay comes back", func(t *testing.T) {
+	t.Run("recovery after the relay restarts", func(t *testing.T) {
 		s.Kill()
 		s.Restart(t)
 		if out, err := clients[0].Ping(clients[4].Name, 45*time.Second); err != nil {
@@ -89,7 +89,7 @@ func joinHostPort(addr netip.Addr, port string) string {
 	return addr.String() + ":" + port
 }
 
-// eachPair runs a check for every ordered pair, one pair of every client at a time.
+// eachPair runs a check for every ordered pair, with one check at a time for each client.
 func eachPair(t *testing.T, clients []*harness.Client, check func(from, to *harness.Client) error) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -125,7 +125,7 @@ func pingAll(t *testing.T, clients []*harness.Client) {
 	t.Logf("all %d pairs answered after %v", len(clients)*(len(clients)-1), time.Since(begin).Round(time.Millisecond))
 }
 
-// magicDNS asks a client's own resolver for a peer, by the full name.
+// magicDNS queries a client's own resolver for the full name of a peer.
 func magicDNS(t *testing.T, clients []*harness.Client) {
 	want := clients[1].Address(4).String()
 	for _, name := range []string{clients[1].Name, clients[1].Name + ".alice"} {
@@ -151,7 +151,7 @@ func netcheck(t *testing.T, c *harness.Client) {
 	}
 }
 
-// identity is what must survive a crash of the server.
+// identity contains the facts that must survive a crash of the server.
 type identity struct {
 	id, nodeKey, machineKey, name string
 	addresses                     string
@@ -174,22 +174,22 @@ func killAndRestart(t *testing.T, s *harness.Server, clients []*harness.Client, 
 	if !maps.Equal(before, after) {
 		t.Errorf("before the crash %v, after it %v", before, after)
 	}
-	// A node that joins now is seen by those whose streams are open again.
+	// Clients whose streams are open again see a node that joins now.
 	probe := s.NewNode(t, "probe")
 	probe.Register(authKey)
 	for _, c := range clients {
-		harness.Eventually(t, 45*time.Second, c.Name+" is back", func() error {
+		harness.Eventually(t, 45*time.Second, c.Name+" has reconnected", func() error {
 			st, err := c.Status()
 			if err != nil {
 				return err
 			}
 			if _, ok := st.PeerNamed("probe"); !ok {
-				return harness.Errorf("has not heard of the probe")
+				return harness.Errorf("does not see the probe")
 			}
 			return nil
 		})
 	}
-	t.Logf("all back %v after the restart", time.Since(begin).Round(time.Millisecond))
+	t.Logf("all clients reconnected %v after the restart", time.Since(begin).Round(time.Millisecond))
 	s.DeleteNode(probe.ID())
 	if again := identities(s); !maps.Equal(before, again) {
 		t.Errorf("a client had to log in again: before %v, now %v", before, again)
@@ -201,7 +201,7 @@ func killAndRestart(t *testing.T, s *harness.Server, clients []*harness.Client, 
 	}
 }
 
-// lateJoin measures with one clock: the server's creation time of the node, and the watchers' reading of what they are told.
+// lateJoin measures with one clock: from the creation time that the server records to the arrival at the watchers.
 func lateJoin(t *testing.T, s *harness.Server, clients []*harness.Client, authKey string) {
 	raw := s.NewNode(t, "watcher")
 	stream := raw.Join(authKey)
@@ -235,7 +235,7 @@ func lateJoin(t *testing.T, s *harness.Server, clients []*harness.Client, authKe
 		})
 		took := at.Sub(created)
 		t.Logf("%s saw it after %v", name, took.Round(time.Millisecond))
-		// The daemons' own work is part of it, and here they share two cores with everything else.
+		// This includes the daemons' own work, and they share few cores with everything else.
 		if took > 2*harness.Bound(200*time.Millisecond) {
 			t.Errorf("%s saw the late node %v after its registration", name, took)
 		}
@@ -274,7 +274,7 @@ func idOfClient(t *testing.T, s *harness.Server, c *harness.Client) string {
 func endpointChange(t *testing.T, clients []*harness.Client) {
 	mover := clients[1]
 	mover.Kill()
-	mover.Start() // on another port
+	mover.Start() // it now listens on another port
 	var port string
 	mover.WaitStatus(t, "its new endpoints", func(st *harness.Status) error {
 		if st.BackendState != "Running" || len(st.Self.Addrs) == 0 {
@@ -303,7 +303,7 @@ func endpointChange(t *testing.T, clients []*harness.Client) {
 	}
 }
 
-// othersSee polls every other client's status for what it says of one peer.
+// othersSee polls the status of every other client until look accepts it.
 func othersSee(t *testing.T, clients []*harness.Client, subject *harness.Client, what string, look func(*harness.Status) error) {
 	t.Helper()
 	for _, c := range clients {
@@ -338,7 +338,7 @@ func rename(t *testing.T, s *harness.Server, clients []*harness.Client) {
 	}
 }
 
-// downAndUp switches a client off and on again: the others see it go offline, with the time, and come back.
+// downAndUp takes a client offline and online again. The others must see both, and when it was last seen.
 func downAndUp(t *testing.T, clients []*harness.Client) {
 	subject := clients[1]
 	begin := time.Now()
@@ -418,9 +418,9 @@ func deletion(t *testing.T, s *harness.Server, clients []*harness.Client) {
 		}
 		return nil
 	})
-	subject.WaitStatus(t, "its own end", func(st *harness.Status) error {
+	subject.WaitStatus(t, "its own deletion", func(st *harness.Status) error {
 		if st.BackendState == "Running" && len(st.Peer) > 0 {
-			return harness.Errorf("runs on with %d peers", len(st.Peer))
+			return harness.Errorf("still runs with %d peers", len(st.Peer))
 		}
 		return nil
 	})

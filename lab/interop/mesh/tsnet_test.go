@@ -11,7 +11,7 @@ import (
 	"tailscale.com/types/logger"
 )
 
-// TestTsnet has a program with a client inside (tsnet) talk with a daemon, both ways.
+// TestTsnet lets a program with an embedded client (tsnet) and a daemon connect to each other.
 func TestTsnet(t *testing.T) {
 	t.Setenv("TS_NO_LOGS_NO_SUPPORT", "true")
 	t.Setenv("TS_PANIC_IF_HIT_MAIN_CONTROL", "1")

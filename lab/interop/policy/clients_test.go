@@ -19,12 +19,12 @@ import (
 
 const pingLimit = 25 * time.Second
 
-// loopbackAddress gives the loopback interface one more address for the time of the test, in 192.0.2.0/24: a place behind a
-// subnet router that is reached without leaving the machine. It needs root.
+// loopbackAddress adds an address in 192.0.2.0/24 to the loopback interface until the test ends. It stands for a host behind a subnet
+// router that can be reached without leaving the machine. It needs root.
 func loopbackAddress(t *testing.T) string {
 	t.Helper()
 	var failure error
-	for range 20 { // another run on this machine may have taken the same one
+	for range 20 { // a concurrent run may use the same address
 		addr := fmt.Sprintf("192.0.2.%d", 1+rand.IntN(254))
 		loopback, err := netlink.LinkByName("lo")
 		if err != nil {
@@ -46,7 +46,7 @@ func loopbackAddress(t *testing.T) string {
 	return ""
 }
 
-// sentTo is how many bytes a client has sent to a peer.
+// sentTo returns how many bytes a client has sent to a peer.
 func sentTo(t *testing.T, c *harness.Client, peer string) int64 {
 	t.Helper()
 	st, err := c.Status()
@@ -60,8 +60,8 @@ func sentTo(t *testing.T, c *harness.Client, peer string) int64 {
 	return p.TxBytes
 }
 
-// passes sends a megabyte and wants it to have gone by way of the router: a userspace client would dial what it has no
-// route for by itself.
+// passes sends a megabyte and checks that it went through the router, because a userspace client connects directly to addresses for
+// which it has no route.
 func passes(t *testing.T, c *harness.Client, router, addr string) error {
 	t.Helper()
 	const size = 1 << 20
@@ -148,8 +148,8 @@ func nodeNamed(t *testing.T, s *harness.Server, name string) harness.APINode {
 	return harness.APINode{}
 }
 
-// TestB30Taildrop sends files between official clients: to the user's own node, not to another's.
-func TestB30Taildrop(t *testing.T) {
+// TestTaildropReachesOwnNodesOnly sends files between official clients: to a node of the same user, but not to one of another user.
+func TestTaildropReachesOwnNodesOnly(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -169,7 +169,7 @@ func TestB30Taildrop(t *testing.T) {
 		return err
 	})
 	if strings.Contains(targets, "bobs") {
-		t.Errorf("another user's node is a target: %s", targets)
+		t.Errorf("another user's node is listed as a target: %s", targets)
 	}
 	file := filepath.Join(one.Dir, "letter.txt")
 	if err := os.WriteFile(file, []byte("dear two"), 0o600); err != nil {
@@ -182,27 +182,27 @@ func TestB30Taildrop(t *testing.T) {
 		t.Errorf("received %q %v", got, err)
 	}
 	if out, err := one.Run(20*time.Second, "file", "cp", file, "bobs:"); err == nil {
-		t.Errorf("sent to another user's node: %s", out)
+		t.Errorf("a file was sent to another user's node: %s", out)
 	}
 }
 
-// TestB30Off: `taildrop.enabled: false` withholds the capability.
-func TestB30Off(t *testing.T) {
+// TestTaildropCanBeDisabled checks that `taildrop.enabled: false` removes the capability.
+func TestTaildropCanBeDisabled(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("taildrop.enabled", false))
 	self := s.NewNode(t, "n").Join(s.ReusableKey("alice")).View().Self
 	if _, ok := self.CapMap[tailcfg.CapabilityFileSharing]; ok {
-		t.Error("file sharing although it is switched off")
+		t.Error("file sharing is enabled although it was disabled")
 	}
 	s2 := harness.Start(t)
 	self = s2.NewNode(t, "n").Join(s2.ReusableKey("alice")).View().Self
 	if _, ok := self.CapMap[tailcfg.CapabilityFileSharing]; !ok {
-		t.Error("no file sharing by default")
+		t.Error("file sharing is not enabled by default")
 	}
 }
 
-// TestB30Capabilities grants an application capability and Taildrive and asks the official client what a peer may do.
-func TestB30Capabilities(t *testing.T) {
+// TestGrantedCapabilitiesReachClients grants an application capability and Taildrive, and checks what the official client allows a peer.
+func TestGrantedCapabilitiesReachClients(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	alice := s.CreateUser("alice")

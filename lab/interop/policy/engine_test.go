@@ -12,7 +12,7 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-// evalInput and evalOutput are the language of `headsail debug policy-eval`.
+// evalInput and evalOutput are the input and output of `headsail debug policy-eval`.
 type evalInput struct {
 	ID     string              `json:"id"`
 	Policy string              `json:"policy"`
@@ -44,7 +44,7 @@ type evalOutput struct {
 	}
 }
 
-// TestEngine compares what official clients hold with what the policy engine says by itself, for every policy of the push test.
+// TestEngine compares what official clients received with the output of the policy engine, for every policy of the push test.
 func TestEngine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -54,7 +54,7 @@ func TestEngine(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			text := `{` + owners + `, ` + w.fill(p.policy) + `}`
 			w.s.MustSetPolicy(t, text)
-			w.allOught(t, p.name)
+			w.allFresh(t, p.name)
 			said := w.evaluate(t, text)
 			for name, st := range w.streams {
 				view := st.View()
@@ -64,15 +64,15 @@ func TestEngine(t *testing.T) {
 				}
 				slices.Sort(peers)
 				if told := view.PeerNames(); !slices.Equal(told, peers) {
-					t.Errorf("%s: told of %v, the engine says %v", name, told, peers)
+					t.Errorf("%s: has peers %v, the engine says %v", name, told, peers)
 				}
 				if told, says := ruleText(view.Rules()), ruleText(said.Nodes[name].Rules); told != says {
-					t.Errorf("%s: rules told\n%s\nthe engine says\n%s", name, told, says)
+					t.Errorf("%s: has rules\n%s\nthe engine says\n%s", name, told, says)
 				}
 			}
 			told := ruleText(official.Netmap().PacketFilterRules.AsSlice())
 			if says := ruleText(said.Nodes["watch"].Rules); told != says {
-				t.Errorf("official client: rules told\n%s\nthe engine says\n%s", told, says)
+				t.Errorf("official client: has rules\n%s\nthe engine says\n%s", told, says)
 			}
 		})
 	}
@@ -112,7 +112,7 @@ func (w *world) evaluate(t *testing.T, policy string) evalOutput {
 	return answer
 }
 
-// ruleText writes rules one per line with sorted parts, so that equal sets of sources and ports read the same.
+// ruleText writes one rule per line with sorted parts, so that equal sets of sources and ports give equal text.
 func ruleText(rules []tailcfg.FilterRule) string {
 	var lines []string
 	for _, r := range rules {

@@ -1,4 +1,4 @@
-// Package policy pushes policies to a running server and looks at what official clients are told: filters, peers, routes, tags, SSH.
+// Package policy sets policies on a running server and checks what official clients receive: filters, peers, routes, tags, SSH.
 package policy
 
 import (
@@ -11,10 +11,8 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-const (
-	seen = 10 * time.Second
-	gone = 30 * time.Second
-)
+// updateTimeout is how long a change may take to reach a node in tests that do not measure it.
+const updateTimeout = 10 * time.Second
 
 // world is a tailnet of six nodes: two of alice, one each of bob and carol, and two tagged servers.
 type world struct {
@@ -57,15 +55,15 @@ func (w *world) add(t *testing.T, name, authKey string) *harness.Node {
 	return n
 }
 
-// peers are the names that a node sees, sorted.
+// peers returns the sorted names of a node's peers.
 func (w *world) peers(name string) []string {
 	var names []string
 	w.streams[name].Look(func(v *harness.View) { names = v.PeerNames() })
 	return names
 }
 
-// allOught wants told = ought for every node.
-func (w *world) allOught(t *testing.T, when string) {
+// allFresh checks that the view of every node equals a fresh map.
+func (w *world) allFresh(t *testing.T, when string) {
 	t.Helper()
 	for name, st := range w.streams {
 		st.SameAsFresh(t, when+", "+name)
@@ -75,7 +73,7 @@ func (w *world) allOught(t *testing.T, when string) {
 	}
 }
 
-// others are all names but one, sorted.
+// others returns all names except one, sorted.
 func (w *world) others(name string) []string {
 	var names []string
 	for other := range w.nodes {

@@ -11,13 +11,13 @@ import (
 	"tailscale.com/types/ipproto"
 )
 
-// push is a policy and what it means for the six nodes. A probe is written `src dst port` and is TCP unless it says `src dst port udp`.
+// push is a policy and its expected effect on the six nodes. A probe is written `src dst port` for TCP, or `src dst port udp`.
 type push struct {
 	name   string
 	policy string
 	yes    []string
 	no     []string
-	peers  map[string]string // space separated, sorted; nodes that are left out see nobody
+	peers  map[string]string // separated by spaces, sorted; nodes that are not listed have no peers
 }
 
 const everyone = "all"
@@ -74,7 +74,7 @@ var pushes = []push{
 	},
 }
 
-func TestB15Push(t *testing.T) {
+func TestPolicyChangesReachNodes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, p := range pushes {
@@ -83,16 +83,16 @@ func TestB15Push(t *testing.T) {
 			begin := time.Now()
 			w.s.MustSetPolicy(t, text)
 			for name := range w.nodes {
-				w.streams[name].Wait(t, "the policy", seen, func(v *harness.View) bool {
+				w.streams[name].Wait(t, "the policy", updateTimeout, func(v *harness.View) bool {
 					return slices.Equal(v.PeerNames(), w.expectedPeers(p, name))
 				})
 			}
 			took := time.Since(begin)
-			t.Logf("told to all after %v", took)
+			t.Logf("received by all after %v", took)
 			if limit := harness.Bound(2 * time.Second); took > limit {
-				t.Errorf("told after %v, want %v", took, limit)
+				t.Errorf("received by all after %v, want %v", took, limit)
 			}
-			w.allOught(t, p.name)
+			w.allFresh(t, p.name)
 			for _, probe := range p.yes {
 				if ok, err := w.probe(probe); err != nil || !ok {
 					t.Errorf("%s is not allowed: %v", probe, err)
@@ -107,7 +107,7 @@ func TestB15Push(t *testing.T) {
 	}
 }
 
-// fill replaces %name% by the IPv4 address of a node.
+// fill replaces %name% with the IPv4 address of a node.
 func (w *world) fill(policy string) string {
 	for name, st := range w.streams {
 		policy = strings.ReplaceAll(policy, "%"+name+"%", st.View().V4().String())
@@ -125,7 +125,7 @@ func (w *world) expectedPeers(p push, name string) []string {
 	return strings.Fields(p.peers[name])
 }
 
-// probe asks the filter of the destination, by both address families.
+// probe asks the filter of the destination, for both address families.
 func (w *world) probe(text string) (bool, error) {
 	var src, dst, proto string
 	var port uint16
@@ -146,13 +146,13 @@ func (w *world) probe(text string) (bool, error) {
 	return four, err
 }
 
-func TestB15Rejected(t *testing.T) {
+func TestRejectedPolicyReplacesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	good := `{` + owners + `, "acls": [{"action": "accept", "src": ["alice@"], "dst": ["bob@:22"]}]}`
 	w.s.MustSetPolicy(t, good)
-	w.streams["bob"].Wait(t, "the good policy", seen, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
-	w.allOught(t, "good policy")
+	w.streams["bob"].Wait(t, "the good policy", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
+	w.allFresh(t, "good policy")
 	marks := map[string]int{}
 	for name, st := range w.streams {
 		marks[name] = len(st.Frames())
@@ -174,16 +174,16 @@ func TestB15Rejected(t *testing.T) {
 		if err := w.s.SetPolicy(policy); err == nil {
 			t.Errorf("%s: accepted", name)
 			w.s.MustSetPolicy(t, good)
-		} else if !harness.IsClientError(err) && name != "huge" { // that may be cut off before its end
+		} else if !harness.IsClientError(err) && name != "huge" { // the connection may be closed before the whole body was sent
 			t.Errorf("%s: %.200v, want a client error", name, err)
 		}
 	}
 	if got := w.s.Policy(); got != good {
-		t.Errorf("the policy in force is %s", got)
+		t.Errorf("the active policy is %s", got)
 	}
 	for name, st := range w.streams {
 		if frames := st.Frames()[marks[name]:]; len(frames) != 0 {
-			t.Errorf("%s was told %d frames of refused policies: %s", name, len(frames), frames[0].JSON)
+			t.Errorf("%s received %d frames after refused policies: %s", name, len(frames), frames[0].JSON)
 		}
 	}
 	s := w.s
@@ -194,27 +194,27 @@ func TestB15Rejected(t *testing.T) {
 	}
 }
 
-// TestUnknownUsers covers groups that name people who don't exist, do later, and don't any more: everyone else keeps working.
+// TestUnknownUsers covers groups with a user who does not exist yet, is created later and then deleted. Other users must not be affected.
 func TestUnknownUsers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.s.MustSetPolicy(t, `{"groups": {"group:g": ["alice@", "dave@", "nobody@example.com"]}, "acls": [{"action": "accept", "src": ["group:g"], "dst": ["bob@:22"]}], `+owners+`}`)
-	w.streams["bob"].Wait(t, "alice", seen, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
+	w.streams["bob"].Wait(t, "alice", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
 	dave := w.s.CreateUser("dave")
 	w.add(t, "dave", w.s.CreateKey(harness.Key{User: dave, Reusable: true}).Key)
-	w.streams["bob"].Wait(t, "dave", seen, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2", "dave"}) })
-	w.allOught(t, "dave is there")
+	w.streams["bob"].Wait(t, "dave", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2", "dave"}) })
+	w.allFresh(t, "dave was created")
 	w.s.DeleteNode(w.nodes["dave"].ID())
 	delete(w.nodes, "dave")
 	delete(w.streams, "dave")
 	if err := w.s.API("DELETE", "/api/v1/user/"+dave.ID, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.streams["bob"].Wait(t, "dave's end", seen, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
-	w.allOught(t, "dave is gone")
+	w.streams["bob"].Wait(t, "the deletion of dave", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.PeerNames(), []string{"alice1", "alice2"}) })
+	w.allFresh(t, "dave was deleted")
 }
 
-// TestFileMode covers the policy as a file: reload by SIGHUP and by itself, and a broken file that replaces nothing.
+// TestFileMode covers a policy file: it is reloaded on SIGHUP and automatically, and a broken file does not replace the active policy.
 func TestFileMode(t *testing.T) {
 	t.Parallel()
 	open := `{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}`
@@ -225,15 +225,15 @@ func TestFileMode(t *testing.T) {
 	sees := func(want bool) func(*harness.View) bool {
 		return func(v *harness.View) bool { return v.Sees(b) == want }
 	}
-	aStream.Wait(t, "b", seen, sees(true))
+	aStream.Wait(t, "b", updateTimeout, sees(true))
 	s.WriteFile("policy.hujson", `{"acls": []} // closed`)
 	s.Hangup()
-	aStream.Wait(t, "nobody after SIGHUP", seen, sees(false))
+	aStream.Wait(t, "no peers after SIGHUP", updateTimeout, sees(false))
 	s.WriteFile("policy.hujson", open)
-	aStream.Wait(t, "b by the file watch", seen, sees(true))
+	aStream.Wait(t, "b after the automatic reload", updateTimeout, sees(true))
 	s.WriteFile("policy.hujson", `{"acls": [`)
 	s.Hangup()
-	harness.Eventually(t, seen, "word of the broken file", func() error {
+	harness.Eventually(t, updateTimeout, "an error about the broken file", func() error {
 		if !strings.Contains(s.Log(), "policy.hujson") {
 			return harness.Errorf("not in the log")
 		}
@@ -241,7 +241,7 @@ func TestFileMode(t *testing.T) {
 	})
 	aStream.SameAsFresh(t, "broken file")
 	if !aStream.View().Sees(b) {
-		t.Error("a broken file took the policy away")
+		t.Error("a broken file replaced the policy")
 	}
 	if err := s.SetPolicy(open); !harness.IsClientError(err) {
 		t.Errorf("policy set in file mode: %v, want a client error", err)

@@ -19,7 +19,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// routes are the prefixes of AllowedIPs that are not the node's own addresses.
+// routes returns the prefixes of AllowedIPs that are not the node's own addresses.
 func routes(n *tailcfg.Node) []string {
 	var out []string
 	for _, p := range n.AllowedIPs {
@@ -31,7 +31,7 @@ func routes(n *tailcfg.Node) []string {
 	return out
 }
 
-// sees waits until a stream's peer has exactly these routes and these primaries.
+// sees waits until a peer has exactly these routes and these primary routes.
 func sees(t *testing.T, st *harness.Stream, peer, what string, wantRoutes, wantPrimary []string) {
 	t.Helper()
 	slices.Sort(wantRoutes)
@@ -50,7 +50,7 @@ func texts(list []netip.Prefix) []string {
 	return out
 }
 
-func TestB18Subnet(t *testing.T) {
+func TestApprovedSubnetRoutes(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -61,34 +61,34 @@ func TestB18Subnet(t *testing.T) {
 	id := router.ID()
 	sees(t, st, "router", "the router without routes", nil, nil)
 	if n := s.MustNode(id); len(n.AvailableRoutes) != 2 || len(n.ApprovedRoutes) != 0 || len(n.SubnetRoutes) != 0 {
-		t.Errorf("REST before approval: %+v", n)
+		t.Errorf("API before approval: %+v", n)
 	}
 	s.ApproveRoutes(id, "10.33.0.0/16")
 	sees(t, st, "router", "the approved route", []string{"10.33.0.0/16"}, []string{"10.33.0.0/16"})
-	rst.Wait(t, "its own approved route", seen, func(v *harness.View) bool {
+	rst.Wait(t, "its own approved route", updateTimeout, func(v *harness.View) bool {
 		return slices.Contains(texts(v.Self.AllowedIPs), "10.33.0.0/16") && slices.Contains(texts(v.Self.PrimaryRoutes), "10.33.0.0/16")
 	})
-	rst.Wait(t, "a filter for it", seen, func(v *harness.View) bool {
+	rst.Wait(t, "a filter for it", updateTimeout, func(v *harness.View) bool {
 		ok, _ := v.AllowsTo(st.View().V4(), netip.MustParseAddr("10.33.1.1"), 80, ipproto.TCP)
 		return ok
 	})
 	if n := s.MustNode(id); !slices.Equal(n.ApprovedRoutes, []string{"10.33.0.0/16"}) || !slices.Equal(n.SubnetRoutes, []string{"10.33.0.0/16"}) {
-		t.Errorf("REST after approval: %+v", n)
+		t.Errorf("API after approval: %+v", n)
 	}
 	s.ApproveRoutes(id, "10.33.0.0/16", "fd00:33::/64")
 	sees(t, st, "router", "both", []string{"10.33.0.0/16", "fd00:33::/64"}, []string{"10.33.0.0/16", "fd00:33::/64"})
-	// What is no longer advertised is no longer served, though still approved.
+	// A route that is no longer advertised is no longer served, although it is still approved.
 	router.Host.RoutableIPs = prefixes("fd00:33::/64")
 	router.Update()
-	sees(t, st, "router", "only what is advertised", []string{"fd00:33::/64"}, []string{"fd00:33::/64"})
+	sees(t, st, "router", "only the advertised route", []string{"fd00:33::/64"}, []string{"fd00:33::/64"})
 	s.ApproveRoutes(id)
 	sees(t, st, "router", "nothing after revocation", nil, nil)
-	rst.Wait(t, "its own revocation", seen, func(v *harness.View) bool { return len(routes(v.Self)) == 0 && len(v.Self.PrimaryRoutes) == 0 })
+	rst.Wait(t, "its own revocation", updateTimeout, func(v *harness.View) bool { return len(routes(v.Self)) == 0 && len(v.Self.PrimaryRoutes) == 0 })
 	st.SameAsFresh(t, "routes")
 	rst.SameAsFresh(t, "router")
 }
 
-func TestB18Exit(t *testing.T) {
+func TestApprovedExitNode(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -101,14 +101,14 @@ func TestB18Exit(t *testing.T) {
 	s.ApproveRoutes(id, "0.0.0.0/0")
 	sees(t, st, "exit", "both default routes", []string{"0.0.0.0/0", "::/0"}, nil)
 	if n := s.MustNode(id); len(n.ApprovedRoutes) != 2 {
-		t.Errorf("REST: %v", n.ApprovedRoutes)
+		t.Errorf("API: %v", n.ApprovedRoutes)
 	}
 	s.ApproveRoutes(id)
 	sees(t, st, "exit", "none after revocation", nil, nil)
 	st.SameAsFresh(t, "exit")
 }
 
-func TestB18Failover(t *testing.T) {
+func TestPrimaryFailover(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	authKey := s.ReusableKey("alice")
@@ -134,7 +134,7 @@ func TestB18Failover(t *testing.T) {
 	}
 	sees(t, st, "one", "the lost primary", nil, nil)
 	nodes["one"].Stream()
-	st.Wait(t, "the first is back", seen, func(v *harness.View) bool {
+	st.Wait(t, "the first is back", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("one")
 		return ok && p.Online != nil && *p.Online
 	})
@@ -148,7 +148,7 @@ func TestB18Failover(t *testing.T) {
 	st.SameAsFresh(t, "failover")
 }
 
-func TestB18Filtered(t *testing.T) {
+func TestSubnetRoutesFollowThePolicy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.s.MustSetPolicy(t, `{`+owners+`, "acls": [{"action": "accept", "src": ["alice@"], "dst": ["10.33.0.0/16:*", "web:*"]}, {"action": "accept", "src": ["bob@"], "dst": ["tag:web:22"]}], "hosts": {"web": "`+w.streams["web"].View().V4().String()+`"}}`)
@@ -157,14 +157,14 @@ func TestB18Filtered(t *testing.T) {
 	router.Update()
 	w.s.ApproveRoutes(router.ID(), "10.33.0.0/16")
 	sees(t, w.streams["alice1"], "web", "the route for alice", []string{"10.33.0.0/16"}, []string{"10.33.0.0/16"})
-	w.streams["bob"].Wait(t, "the router", seen, func(v *harness.View) bool { _, ok := v.Peer("web"); return ok })
-	w.allOught(t, "filtered routes")
+	w.streams["bob"].Wait(t, "the router", updateTimeout, func(v *harness.View) bool { _, ok := v.Peer("web"); return ok })
+	w.allFresh(t, "filtered routes")
 	if p, _ := w.streams["bob"].View().Peer("web"); len(routes(p)) != 0 {
-		t.Errorf("bob, whom the policy keeps out, has %v", routes(p))
+		t.Errorf("bob, who has no access by the policy, has %v", routes(p))
 	}
 }
 
-func TestB18Auto(t *testing.T) {
+func TestAutoApprovers(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	s.CreateUser("alice")
@@ -206,13 +206,13 @@ func TestB18Auto(t *testing.T) {
 		sees(t, st, "bypolicy", "not approved", nil, nil)
 		s.MustSetPolicy(t, `{`+base+`, "autoApprovers": {"routes": {"192.168.0.0/16": ["tag:router"]}}}`)
 		sees(t, st, "bypolicy", "auto-approved", []string{"192.168.7.0/24"}, []string{"192.168.7.0/24"})
-		// A narrower policy takes nothing away.
+		// A narrower policy does not revoke approvals.
 		sees(t, st, "later", "still approved", []string{"10.2.0.0/16"}, []string{"10.2.0.0/16"})
 	})
 	st.SameAsFresh(t, "auto approval")
 }
 
-// TestRoutesSurvive covers approval over logout, login and restart.
+// TestRoutesSurvive checks that approvals survive logout, login and restart.
 func TestRoutesSurvive(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)

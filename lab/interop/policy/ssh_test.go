@@ -40,11 +40,11 @@ func newSSHWorld(t *testing.T, rule string) *sshWorld {
 	w.serverStream = w.server.Join(w.s.CreateKey(harness.Key{Reusable: true, Tags: []string{"tag:server"}}).Key)
 	w.other.Join(w.s.ReusableKey("bob"))
 	w.laptopID, w.serverNodeID = st.View().Self.ID, w.serverStream.View().Self.ID
-	w.serverStream.Wait(t, "SSH rules", seen, func(v *harness.View) bool { return v.SSH != nil && len(v.SSH.Rules) > 0 })
+	w.serverStream.Wait(t, "SSH rules", updateTimeout, func(v *harness.View) bool { return v.SSH != nil && len(v.SSH.Rules) > 0 })
 	return w
 }
 
-func TestB29Rules(t *testing.T) {
+func TestSSHRulesReachTheServerOnly(t *testing.T) {
 	t.Parallel()
 	w := newSSHWorld(t, acceptRule)
 	rules := w.serverStream.View().SSH.Rules
@@ -72,7 +72,7 @@ func TestB29Rules(t *testing.T) {
 		t.Errorf("the laptop has SSH rules: %+v", laptop.SSH.Rules)
 	}
 	w.s.MustSetPolicy(t, sshPolicy(checkRule))
-	w.serverStream.Wait(t, "the check rule", seen, func(v *harness.View) bool {
+	w.serverStream.Wait(t, "the check rule", updateTimeout, func(v *harness.View) bool {
 		return v.SSH != nil && len(v.SSH.Rules) == 1 && v.SSH.Rules[0].Action.HoldAndDelegate != ""
 	})
 	if hold := w.serverStream.View().SSH.Rules[0].Action.HoldAndDelegate; !strings.HasPrefix(hold, "https://") {
@@ -80,11 +80,11 @@ func TestB29Rules(t *testing.T) {
 	}
 	w.serverStream.SameAsFresh(t, "ssh")
 	w.s.MustSetPolicy(t, sshPolicy(""))
-	w.serverStream.Wait(t, "no rules", seen, func(v *harness.View) bool { return v.SSH != nil && len(v.SSH.Rules) == 0 })
+	w.serverStream.Wait(t, "no rules", updateTimeout, func(v *harness.View) bool { return v.SSH != nil && len(v.SSH.Rules) == 0 })
 	w.serverStream.SameAsFresh(t, "no ssh")
 }
 
-// action asks the server what to do, as the destination would, at the URL of the rule.
+// action asks the server for a decision at the URL of the rule, as the destination would.
 func (w *sshWorld) action(t *testing.T, asker *harness.Node, url string) (int, *tailcfg.SSHAction) {
 	t.Helper()
 	_, rest, _ := strings.Cut(url, "://")
@@ -115,7 +115,7 @@ func (w *sshWorld) holdURL() string {
 
 var authID = regexp.MustCompile(`hskey-authreq-[A-Za-z0-9_-]+`)
 
-// hold starts a check and returns the URL to wait at and the id to decide about.
+// hold starts a check and returns the URL to wait at and the id to approve or deny.
 func (w *sshWorld) hold(t *testing.T) (next, id string) {
 	t.Helper()
 	status, a := w.action(t, w.server, w.holdURL())
@@ -162,7 +162,7 @@ func verdictOf(t *testing.T, out <-chan *tailcfg.SSHAction) *tailcfg.SSHAction {
 	}
 }
 
-func TestB29Approve(t *testing.T) {
+func TestApprovedSSHCheckIsRemembered(t *testing.T) {
 	t.Parallel()
 	w := newSSHWorld(t, checkRule)
 	next, id := w.hold(t)
@@ -176,27 +176,27 @@ func TestB29Approve(t *testing.T) {
 	if a := verdictOf(t, out); !a.Accept || a.Reject {
 		t.Fatalf("approved check: %+v", a)
 	}
-	// For the check period nothing more is asked.
+	// No further check is needed during the check period.
 	if _, a := w.action(t, w.server, w.holdURL()); a == nil || !a.Accept {
 		t.Errorf("again within the check period: %+v", a)
 	}
 }
 
-func TestB29Reject(t *testing.T) {
+func TestDeniedSSHCheck(t *testing.T) {
 	t.Parallel()
 	w := newSSHWorld(t, checkRule)
 	next, id := w.hold(t)
 	out := w.await(t, next)
 	w.decide(t, "reject", id)
 	if a := verdictOf(t, out); !a.Reject || a.Accept {
-		t.Errorf("rejected check: %+v", a)
+		t.Errorf("denied check: %+v", a)
 	}
 	if _, a := w.action(t, w.server, w.holdURL()); a == nil || a.Accept {
-		t.Errorf("again after a rejection: %+v", a)
+		t.Errorf("again after a denial: %+v", a)
 	}
 }
 
-func TestB29Foreign(t *testing.T) {
+func TestOnlyTheDestinationMayAskForSSHChecks(t *testing.T) {
 	t.Parallel()
 	w := newSSHWorld(t, checkRule)
 	if status, a := w.action(t, w.other, w.holdURL()); status/100 != 4 {
@@ -214,14 +214,14 @@ func TestB29Foreign(t *testing.T) {
 			t.Errorf("%s: %d %+v", path, status, a)
 		}
 	}
-	// A session that the server lost (here: one it never had) gets a fresh check, not an error.
+	// A session that the server does not know gets a new check, not an error.
 	lost := strings.ReplaceAll(next, id, "hskey-authreq-aaaaaaaaaaaaaaaaaaaaaaaa")
 	if status, a := w.action(t, w.server, lost); a == nil || a.HoldAndDelegate == "" || strings.Contains(a.HoldAndDelegate, "aaaaaaaaaaaa") {
-		t.Errorf("lost session: %d %+v", status, a)
+		t.Errorf("unknown session: %d %+v", status, a)
 	}
 }
 
-// shell opens an SSH session through the tailnet and runs a command. What the server shows before it lets the user in goes to banner.
+// shell opens an SSH session through the tailnet and runs a command. Messages that the server shows before the login go to banner.
 func shell(c *harness.Client, host, user, command string, banner func(string)) (string, error) {
 	conn, err := c.Dial(host + ":22")
 	if err != nil {
@@ -248,7 +248,7 @@ func shell(c *harness.Client, host, user, command string, banner func(string)) (
 
 func silent(string) {}
 
-// TestTailscaleSSH opens sessions between two official clients: accepted, refused, checked.
+// TestTailscaleSSH opens sessions between two official clients: accepted, refused, and with a check.
 func TestTailscaleSSH(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -307,7 +307,7 @@ func TestTailscaleSSH(t *testing.T) {
 		case err := <-checked:
 			t.Fatalf("the session ended before the check: %v", err)
 		case <-time.After(30 * time.Second):
-			t.Fatal("nobody was asked to check")
+			t.Fatal("no check was requested")
 		}
 	}
 	select {
@@ -316,6 +316,6 @@ func TestTailscaleSSH(t *testing.T) {
 			t.Errorf("approved session: %v", err)
 		}
 	case <-time.After(30 * time.Second):
-		t.Error("the approved session does not begin")
+		t.Error("the approved session did not start")
 	}
 }

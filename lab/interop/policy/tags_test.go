@@ -11,7 +11,7 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-// notPermitted is what clients show to their users; scripts look for it.
+// notPermitted is part of a message that clients show to users and scripts search for.
 const notPermitted = "are invalid or not permitted"
 
 const tagPolicy = `{
@@ -32,7 +32,7 @@ func tagsOf(t *testing.T, n *harness.Node) []string {
 	t.Helper()
 	found, ok := n.APINode()
 	if !ok {
-		t.Fatalf("%s is not there", n.Host.Hostname)
+		t.Fatalf("%s does not exist", n.Host.Hostname)
 	}
 	tags := slices.Clone(found.Tags)
 	slices.Sort(tags)
@@ -46,7 +46,7 @@ func wantTags(t *testing.T, n *harness.Node, when string, want ...string) {
 	}
 }
 
-func TestB14KeyTags(t *testing.T) {
+func TestTaggedKeyCreatesTaggedNodes(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
 	viewer := s.NewNode(t, "viewer")
@@ -62,23 +62,23 @@ func TestB14KeyTags(t *testing.T) {
 		if !slices.Equal(self.Tags, []string{"tag:owned"}) || !self.KeyExpiry.IsZero() {
 			t.Errorf("self: tags %v, expiry %v", self.Tags, self.KeyExpiry)
 		}
-		st.Wait(t, "the tagged peer", seen, func(v *harness.View) bool {
+		st.Wait(t, "the tagged peer", updateTimeout, func(v *harness.View) bool {
 			p, ok := v.Peer(name)
 			return ok && slices.Equal(p.Tags, []string{"tag:owned"}) && p.KeyExpiry.IsZero() && v.Users[p.User].LoginName == "tagged-devices"
 		})
 		shown, _ := n.APINode()
 		if shown.User == nil || shown.User.Name != "tagged-devices" || shown.Expiry != nil {
-			t.Errorf("REST: user %+v, expiry %v", shown.User, shown.Expiry)
+			t.Errorf("API: user %+v, expiry %v", shown.User, shown.Expiry)
 		}
 	}
 	wantTags(t, viewer, "key without tags")
 	if st.View().Self.KeyExpiry.IsZero() {
-		t.Error("a node of a user has no expiry although node.expiry is set")
+		t.Error("a node with a user has no expiry although node.expiry is set")
 	}
 }
 
-// TestB14KeyRequests: a key's tags are fixed; a client that asks for others is refused, and nothing is left of it.
-func TestB14KeyRequests(t *testing.T) {
+// TestKeyTagsAreFixed checks that a client that requests tags other than those of its key is refused and leaves no node.
+func TestKeyTagsAreFixed(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
 	tagged := s.CreateKey(harness.Key{User: alice, Reusable: true, Tags: []string{"tag:owned"}}).Key
@@ -115,16 +115,17 @@ func TestB14KeyRequests(t *testing.T) {
 			case !c.ok && err == nil:
 				t.Error("accepted")
 			case !c.ok && (!strings.Contains(err.Error(), "requested tags [") || !strings.Contains(err.Error(), c.request[len(c.request)-1]+"] "+notPermitted)):
-				t.Errorf("the refusal says %q", err)
+				t.Errorf("the error is %q", err)
 			case !c.ok && there:
-				t.Error("refused, but the node is there")
+				t.Error("refused, but the node exists")
 			}
 		})
 	}
 }
 
-// TestB14LaterRequests: what a registered node advertises later (`tailscale up --advertise-tags`, without a login) changes nothing.
-func TestB14LaterRequests(t *testing.T) {
+// TestTagsAdvertisedLaterChangeNothing covers tags that a registered node advertises later, by `tailscale up --advertise-tags` without a
+// login.
+func TestTagsAdvertisedLaterChangeNothing(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
 	tagged, plain, admin := s.NewNode(t, "tagged"), s.NewNode(t, "plain"), s.NewNode(t, "admin")
@@ -146,7 +147,7 @@ func TestB14LaterRequests(t *testing.T) {
 	}
 }
 
-// login goes through the browser's way and returns what stopped it, if anything.
+// login performs an interactive login and returns the error, if any.
 func login(t *testing.T, n *harness.Node, user string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -172,7 +173,7 @@ func login(t *testing.T, n *harness.Node, user string) error {
 	return harness.Refusal(res)
 }
 
-func TestB14Interactive(t *testing.T) {
+func TestInteractiveLoginWithTags(t *testing.T) {
 	t.Parallel()
 	s, _ := tagServer(t)
 	for name, c := range map[string]struct {
@@ -199,14 +200,14 @@ func TestB14Interactive(t *testing.T) {
 			case err == nil || there:
 				t.Errorf("accepted: %v", tagsOf(t, n))
 			case !strings.Contains(err.Error(), notPermitted):
-				t.Errorf("the refusal says %q", err)
+				t.Errorf("the error is %q", err)
 			}
 		})
 	}
 }
 
-// TestB14Relogin: a login by the browser sets the tags anew: more, fewer, none.
-func TestB14Relogin(t *testing.T) {
+// TestReloginReplacesTags checks that an interactive login replaces the tags: with more, with fewer, with none.
+func TestReloginReplacesTags(t *testing.T) {
 	t.Parallel()
 	s, _ := tagServer(t)
 	n := s.NewNode(t, "n")
@@ -228,14 +229,14 @@ func TestB14Relogin(t *testing.T) {
 	n.Host.RequestTags = []string{"tag:foreign"}
 	before := s.MustNode(id)
 	if err := login(t, n, "alice"); err == nil {
-		t.Error("a login that asks for a foreign tag works")
+		t.Error("a login that requests a tag of another owner succeeded")
 	}
 	if after := s.MustNode(id); !slices.Equal(after.Tags, before.Tags) || after.NodeKey != before.NodeKey {
 		t.Errorf("the refused login changed the node: before %+v, after %+v", before, after)
 	}
 }
 
-func TestB14Admin(t *testing.T) {
+func TestAdministratorSetsTags(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)
 	key := s.CreateKey(harness.Key{User: alice, Reusable: true}).Key
@@ -248,33 +249,33 @@ func TestB14Admin(t *testing.T) {
 		}
 	}
 	wantTags(t, n, "refused tags")
-	// An administrator may give a tag that the node's user does not own.
+	// An administrator may set a tag that the node's user does not own.
 	if err := s.TagNode(id, "tag:foreign"); err != nil {
 		t.Fatal(err)
 	}
-	st.Wait(t, "the tag", seen, func(v *harness.View) bool {
+	st.Wait(t, "the tag", updateTimeout, func(v *harness.View) bool {
 		p, ok := v.Peer("n")
 		return ok && slices.Equal(p.Tags, []string{"tag:foreign"}) && p.KeyExpiry.IsZero()
 	})
-	own.Wait(t, "its own tag", seen, func(v *harness.View) bool { return slices.Equal(v.Self.Tags, []string{"tag:foreign"}) })
+	own.Wait(t, "its own tag", updateTimeout, func(v *harness.View) bool { return slices.Equal(v.Self.Tags, []string{"tag:foreign"}) })
 	if err := s.TagNode(id, "tag:owned", "tag:second"); err != nil {
 		t.Fatal(err)
 	}
-	own.Wait(t, "the replaced tags", seen, func(v *harness.View) bool { return len(v.Self.Tags) == 2 })
+	own.Wait(t, "the replaced tags", updateTimeout, func(v *harness.View) bool { return len(v.Self.Tags) == 2 })
 	if err := s.TagNode(id); !harness.IsClientError(err) {
 		t.Errorf("all tags removed: %v, want a client error", err)
 	}
 	st.SameAsFresh(t, "admin tags")
 	own.SameAsFresh(t, "admin tags")
 
-	// The same key shown again leaves what the administrator decided.
+	// Registering again with the same key keeps the administrator's tags.
 	if _, err := n.TryRegister(key); err != nil {
 		t.Error(err)
 	}
 	wantTags(t, n, "registered again", "tag:owned", "tag:second")
 }
 
-// TestTagOwnsTag: tags that own tags, and what a tagged key's nodes may be to the policy.
+// TestTagOwnsTag covers tags that own tags, and nodes of a tagged key in a policy.
 func TestTagOwnsTag(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
@@ -283,14 +284,14 @@ func TestTagOwnsTag(t *testing.T) {
 	ci, deployed := s.NewNode(t, "ci"), s.NewNode(t, "deployed")
 	st := ci.Join(s.CreateKey(harness.Key{Reusable: true, Tags: []string{"tag:ci"}}).Key)
 	deployed.Join(s.CreateKey(harness.Key{Reusable: true, Tags: []string{"tag:deployed"}}).Key)
-	st.Wait(t, "the deployed node", seen, func(v *harness.View) bool { return v.Sees(deployed) })
+	st.Wait(t, "the deployed node", updateTimeout, func(v *harness.View) bool { return v.Sees(deployed) })
 	caps := st.View().Self.CapMap
 	if _, ok := caps[tailcfg.CapabilitySSH]; !ok {
 		t.Logf("self capabilities: %v", caps)
 	}
 }
 
-// TestTailscaleUpTags walks the command line of the official client through the refusals.
+// TestTailscaleUpTags checks what the official command line does when tags are refused.
 func TestTailscaleUpTags(t *testing.T) {
 	t.Parallel()
 	s, alice := tagServer(t)

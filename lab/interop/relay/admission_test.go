@@ -22,7 +22,7 @@ import (
 	"tailscale.com/types/logger"
 )
 
-// admitted reports whether the relay takes a client with this key.
+// admitted returns an error unless the relay admits a client with this key.
 func admitted(t *testing.T, s *harness.Server, private key.NodePrivate) error {
 	t.Helper()
 	conn, reader, res, err := s.RelayUpgrade(false, upgrade)
@@ -37,11 +37,11 @@ func admitted(t *testing.T, s *harness.Server, private key.NodePrivate) error {
 	return err
 }
 
-func TestB25VerifyClients(t *testing.T) {
+func TestRelayAdmitsRegisteredNodesOnly(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("derp.server.verify_clients", true))
 	if err := admitted(t, s, key.NewNode()); err == nil {
-		t.Error("an unknown key is admitted")
+		t.Error("an unknown key was admitted")
 	}
 	n := s.NewNode(t, "known")
 	n.Register(s.ReusableKey("alice"))
@@ -50,7 +50,7 @@ func TestB25VerifyClients(t *testing.T) {
 	}
 	r := s.Relay(t, n.Key)
 	s.DeleteNode(n.ID())
-	harness.Eventually(t, 5*time.Second, "a deleted node is refused", func() error {
+	harness.Eventually(t, 5*time.Second, "the refusal of a deleted node", func() error {
 		if admitted(t, s, n.Key) == nil {
 			return harness.Errorf("admitted")
 		}
@@ -77,7 +77,7 @@ func verify(t *testing.T, s *harness.Server, nodeKey string) bool {
 	return answer.Allow
 }
 
-func TestB25Verify(t *testing.T) {
+func TestVerifyEndpoint(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	n := s.NewNode(t, "known")
@@ -94,7 +94,7 @@ func TestB25Verify(t *testing.T) {
 	for name, body := range map[string]string{"malformed": "{", "oversized": `{"NodePublic":"` + strings.Repeat("a", 1<<20) + `"}`} {
 		res, err := http.Post(s.URL+"/verify", "application/json", strings.NewReader(body))
 		if err != nil {
-			continue // cut off in the middle of an oversized body
+			continue // the connection was closed during an oversized body
 		}
 		res.Body.Close()
 		if res.StatusCode/100 != 4 || (name == "oversized" && res.StatusCode != http.StatusRequestEntityTooLarge) {
@@ -103,7 +103,7 @@ func TestB25Verify(t *testing.T) {
 	}
 }
 
-func TestB25Derper(t *testing.T) {
+func TestDerperAsksTheServer(t *testing.T) {
 	t.Parallel()
 	if !harness.All() && os.Getenv("DERPER") == "" {
 		t.Skip("needs derper: HEADSAIL_INTEROP_ALL=1 builds it, DERPER names one")

@@ -15,7 +15,7 @@ import (
 	"tailscale.com/types/key"
 )
 
-func TestB26Duplicates(t *testing.T) {
+func TestTwoConnectionsWithOneKey(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	shared := key.NewNode()
@@ -32,7 +32,7 @@ func TestB26Duplicates(t *testing.T) {
 		t.Error(err)
 	}
 	first.Conn.Close()
-	// The server has to notice first, so the sender goes on until the other one has a packet.
+	// The server must first notice, so the sender repeats the packet until the other connection gets one.
 	arrived := make(chan struct{})
 	sending := make(chan error, 1)
 	go func() {
@@ -52,7 +52,7 @@ func TestB26Duplicates(t *testing.T) {
 		}
 	}()
 	if p, err := second.NextPacket(5 * time.Second); err != nil || string(p.Data) != "take over" {
-		t.Errorf("the other does not take over: %q %v", p.Data, err)
+		t.Errorf("the other connection did not take over: %q %v", p.Data, err)
 	}
 	close(arrived)
 	if err := <-sending; err != nil {
@@ -63,13 +63,13 @@ func TestB26Duplicates(t *testing.T) {
 	}
 }
 
-func TestB26SlowReader(t *testing.T) {
+func TestSlowRelayReaderDelaysNobody(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	slow, flooder := s.Relay(t, key.NewNode()), s.Relay(t, key.NewNode())
 	a, b := s.Relay(t, key.NewNode()), s.Relay(t, key.NewNode())
 	before := s.Memory()
-	// The flood: nobody reads what comes for slow.
+	// Flood slow, which does not read.
 	stop := make(chan struct{})
 	flooded := make(chan int, 1)
 	go func() {
@@ -106,17 +106,17 @@ func TestB26SlowReader(t *testing.T) {
 	select {
 	case sent = <-flooded:
 	case <-time.After(30 * time.Second):
-		t.Fatal("the sender to a slow reader is stuck")
+		t.Fatal("the sender to a slow reader is blocked")
 	}
 	close(stop)
 	if err := <-paired; err != nil {
-		t.Errorf("others while one does not read: %v", err)
+		t.Errorf("other clients while one does not read: %v", err)
 	}
 	if sent < 10000 {
 		t.Errorf("the sender was cut off after %d packets", sent)
 	}
 	if w := time.Duration(worst.Load()); w > harness.Bound(200*time.Millisecond) {
-		t.Errorf("the slowest exchange of others took %v", w)
+		t.Errorf("the slowest exchange of other clients took %v", w)
 	}
 	grew := (s.Memory() - before) >> 20
 	if grew > 24 {
@@ -125,7 +125,7 @@ func TestB26SlowReader(t *testing.T) {
 	t.Logf("%d exchanges, worst %v, grew %d MiB", exchanges.Load(), time.Duration(worst.Load()), grew)
 }
 
-// webSocketRelay connects the way that browsers do.
+// webSocketRelay connects to the relay as browsers do.
 func webSocketRelay(t *testing.T, s *harness.Server) *harness.RelayConn {
 	t.Helper()
 	ws, _, err := websocket.Dial(harness.WithTimeout(t, 10*time.Second), s.URL+"/derp", &websocket.DialOptions{Subprotocols: []string{"derp"}})
@@ -145,7 +145,7 @@ func webSocketRelay(t *testing.T, s *harness.Server) *harness.RelayConn {
 	return r
 }
 
-func TestB26WebSocket(t *testing.T) {
+func TestRelayOverWebSocket(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	web, other, plain := webSocketRelay(t, s), webSocketRelay(t, s), s.Relay(t, key.NewNode())

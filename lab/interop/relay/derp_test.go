@@ -24,7 +24,7 @@ import (
 
 var upgrade = map[string]string{"Upgrade": "DERP", "Connection": "Upgrade"}
 
-func TestB21Basics(t *testing.T) {
+func TestRelayDeliversPackets(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	a, b := s.Relay(t, key.NewNode()), s.Relay(t, key.NewNode())
@@ -63,7 +63,7 @@ func TestB21Basics(t *testing.T) {
 	})
 }
 
-func TestB21Order(t *testing.T) {
+func TestPacketsArriveInOrder(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	a, b := s.Relay(t, key.NewNode()), s.Relay(t, key.NewNode())
@@ -98,7 +98,7 @@ func TestB21Order(t *testing.T) {
 	}
 }
 
-func TestB21PeerGone(t *testing.T) {
+func TestSendersLearnThatAPeerIsGone(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	a, b := s.Relay(t, key.NewNode()), s.Relay(t, key.NewNode())
@@ -117,18 +117,18 @@ func TestB21PeerGone(t *testing.T) {
 	}
 	m, err = b.Next(5 * time.Second)
 	if gone, ok := m.(derp.PeerGoneMessage); !ok || gone.Peer != nobody || gone.Reason != derp.PeerGoneReasonNotHere {
-		t.Errorf("disco packet to nobody: %#v %v", m, err)
+		t.Errorf("disco packet to an unknown peer: %#v %v", m, err)
 	}
-	// Other packets to nobody are dropped without a word: the next thing to come is the answer to a ping.
+	// Other packets to unknown peers are dropped silently: the next message is the reply to a ping.
 	b.Send(nobody, []byte("data"))
 	ping := [8]byte{9}
 	b.SendPing(ping)
 	if m, err := b.Next(5 * time.Second); m != derp.PongMessage(ping) {
-		t.Errorf("plain packet to nobody: %#v %v", m, err)
+		t.Errorf("plain packet to an unknown peer: %#v %v", m, err)
 	}
 }
 
-func TestB21Violations(t *testing.T) {
+func TestProtocolViolationsEndTheConnection(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	cases := map[string]func(*harness.RelayConn) error{
@@ -154,7 +154,7 @@ func TestB21Violations(t *testing.T) {
 			limit := 5 * time.Second
 			if name == "unknown frame of 4 GiB" {
 				limit = 10 * time.Second
-				// Nothing says that it must be refused before its bytes come; it must not be stored.
+				// The server need not refuse it before its bytes arrive, but must not buffer it.
 				chunk := make([]byte, 1<<20)
 				before := s.Memory()
 				for range 64 {
@@ -175,7 +175,7 @@ func TestB21Violations(t *testing.T) {
 	}
 }
 
-func TestB21Handshake(t *testing.T) {
+func TestBadRelayHandshakesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	noise := make([]byte, 400)
@@ -203,7 +203,7 @@ func TestB21Handshake(t *testing.T) {
 	}
 }
 
-func TestB21HTTP(t *testing.T) {
+func TestRelayHTTPEndpoints(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	conn, _, res, err := s.RelayUpgrade(false, upgrade)
@@ -234,7 +234,7 @@ func TestB21HTTP(t *testing.T) {
 	if res := request("GET", "/derp"); res.StatusCode != http.StatusUpgradeRequired {
 		t.Errorf("GET /derp without upgrade: %s", res.Status)
 	}
-	// The official relay looks at no method, and the Rust crate sends POST.
+	// The official relay ignores the method, and the Rust crate sends POST.
 	if res := request("POST", "/derp", "Upgrade", "DERP", "Connection", "Upgrade"); res.StatusCode != http.StatusSwitchingProtocols {
 		t.Errorf("POST /derp: %s", res.Status)
 	}
@@ -259,7 +259,7 @@ func TestB21HTTP(t *testing.T) {
 	}
 }
 
-// TestRelayOnThePlainPort configures one port, as people publish it: the relay must be there, pinned, beside plain HTTP.
+// TestRelayOnThePlainPort configures a single published port, which must serve the relay with a pinned certificate beside plain HTTP.
 func TestRelayOnThePlainPort(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Set("tls_listen_addr", nil))
@@ -287,7 +287,7 @@ func regionClient(t *testing.T, m *tailcfg.DERPMap, private key.NodePrivate) *de
 	return c
 }
 
-// connect connects and waits until the server has taken the client in: before that, packets to it are lost.
+// connect connects and waits until the server has registered the client, because earlier packets to it are lost.
 func connect(t *testing.T, c *derphttp.Client) {
 	t.Helper()
 	if err := c.Connect(harness.WithTimeout(t, 15*time.Second)); err != nil {
@@ -314,7 +314,7 @@ func recvPacket(c *derphttp.Client, limit time.Duration) (derp.ReceivedPacket, e
 	}
 }
 
-func TestB22TLS(t *testing.T) {
+func TestRelayTLSWithPinnedCertificate(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	m := s.DERPMap(t)
@@ -357,7 +357,7 @@ func TestB22TLS(t *testing.T) {
 		forged := m.Clone()
 		forged.Regions[harness.DERPRegion].Nodes[0].CertName = "sha256-raw:" + strings.Repeat("00", 32)
 		if err := regionClient(t, forged, key.NewNode()).Connect(ctx); err == nil {
-			t.Error("a wrong pin is accepted: the check above proves nothing")
+			t.Error("a wrong pin is accepted, so the check above proves nothing")
 		}
 	})
 	t.Run("fast-start", func(t *testing.T) {
@@ -375,14 +375,14 @@ func TestB22TLS(t *testing.T) {
 		s.Kill()
 		s.Restart(t)
 		if err := regionClient(t, m, key.NewNode()).Connect(harness.WithTimeout(t, 15*time.Second)); err != nil {
-			t.Errorf("the pin of the earlier map no longer fits: %v", err)
+			t.Errorf("the pin of the earlier map no longer matches: %v", err)
 		}
 	})
 }
 
 func hexOf(k key.NodePublic) string { return strings.TrimPrefix(k.String(), "nodekey:") }
 
-func TestB22KeepAlive(t *testing.T) {
+func TestRelayKeepAlive(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	r := s.Relay(t, key.NewNode())
@@ -394,10 +394,10 @@ func TestB22KeepAlive(t *testing.T) {
 	t.Logf("keep-alive after %v", time.Since(begin))
 }
 
-func TestB24Mesh(t *testing.T) {
+func TestMeshFramesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
-	// A client that claims some mesh key is a regular client; only what it does without the right is punished.
+	// A client that claims a mesh key is a regular client. Only unauthorised actions end its connection.
 	c, err := derphttp.NewClient(key.NewNode(), s.URL+"/derp", logger.Discard, netmon.NewStatic())
 	if err != nil {
 		t.Fatal(err)
@@ -414,7 +414,7 @@ func TestB24Mesh(t *testing.T) {
 	}
 	if err := c.ForwardPacket(key.NewNode().Public(), r.Key.Public(), []byte("forged source")); err == nil {
 		if p, err := r.NextPacket(2 * time.Second); err == nil {
-			t.Errorf("a packet with a forged source passed: %v", p.Source)
+			t.Errorf("a packet with a forged source was delivered: %v", p.Source)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func dialSTUN(t *testing.T, addr string) *net.UDPConn {
 	return conn.(*net.UDPConn)
 }
 
-// exchange sends a binding request until it is answered; loopback may drop under load.
+// exchange repeats a binding request until it is answered, because loopback may drop packets under load.
 func exchange(conn *net.UDPConn) (netip.AddrPort, error) {
 	var addr netip.AddrPort
 	buf := make([]byte, 1500)
@@ -49,7 +49,7 @@ func exchange(conn *net.UDPConn) (netip.AddrPort, error) {
 	return addr, err
 }
 
-func TestB20STUN(t *testing.T) {
+func TestSTUN(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	conn := dialSTUN(t, s.STUNAddr)
@@ -68,7 +68,7 @@ func TestB20STUN(t *testing.T) {
 			port = 3478
 		}
 		if want := netip.MustParseAddrPort(s.STUNAddr).Port(); port != int(want) {
-			t.Errorf("the DERP map names STUN port %d, it is %d", port, want)
+			t.Errorf("the DERP map has STUN port %d, want %d", port, want)
 		}
 	})
 	t.Run("malformed", func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestB20STUN(t *testing.T) {
 			}
 		}
 		if _, err := exchange(dialSTUN(t, s.STUNAddr)); err != nil {
-			t.Errorf("a good request afterwards: %v", err)
+			t.Errorf("a valid request afterwards: %v", err)
 		}
 	})
 	t.Run("many", func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestB20STUN(t *testing.T) {
 
 func malformed() map[string][]byte {
 	good := func() []byte { return stun.Request(stun.NewTxID()) }
-	// sealed puts a right fingerprint under a packet whose other bytes were changed.
+	// sealed modifies a packet and then corrects its fingerprint.
 	sealed := func(change func([]byte)) []byte {
 		p := good()
 		change(p)
@@ -127,7 +127,7 @@ func malformed() map[string][]byte {
 	}
 }
 
-func TestB20STUNv6(t *testing.T) {
+func TestSTUNOverIPv6(t *testing.T) {
 	t.Parallel()
 	if l, err := net.ListenPacket("udp", "[::1]:0"); err != nil {
 		t.Skip("no IPv6 on loopback here")
@@ -165,7 +165,7 @@ func report(t *testing.T, m *tailcfg.DERPMap) *netcheck.Report {
 	return r
 }
 
-func TestB23Netcheck(t *testing.T) {
+func TestOfficialNetcheck(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
 	m := s.DERPMap(t)

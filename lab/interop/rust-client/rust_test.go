@@ -1,5 +1,5 @@
-// Package rustclient drives the Rust crate `tailscale`, a second implementation of the client, against the server.
-// Its build takes minutes, so these tests run only with HEADSAIL_INTEROP_ALL=1.
+// Package rustclient runs the Rust crate `tailscale`, a second implementation of the client, against the server.
+// The build takes minutes, so these tests run only with HEADSAIL_INTEROP_ALL=1.
 package rustclient
 
 import (
@@ -53,7 +53,7 @@ type rustNode struct {
 func start(t *testing.T, s *harness.Server, hostname string, authKey ...string) *rustNode {
 	t.Helper()
 	if !harness.All() {
-		t.Skip("needs minutes to build: set HEADSAIL_INTEROP_ALL=1")
+		t.Skip("the build takes minutes: set HEADSAIL_INTEROP_ALL=1")
 	}
 	binary, err := build()
 	if err != nil {
@@ -105,7 +105,7 @@ func (n *rustNode) next() map[string]any {
 		}
 		return line
 	case <-time.After(60 * time.Second):
-		n.t.Fatal("the Rust node says nothing for 60s")
+		n.t.Fatal("the Rust node printed nothing for 60s")
 	}
 	return nil
 }
@@ -118,7 +118,7 @@ func (n *rustNode) up() {
 	n.ipv4, err4 = netip.ParseAddr(fmt.Sprint(line["ipv4"]))
 	n.ipv6, err6 = netip.ParseAddr(fmt.Sprint(line["ipv6"]))
 	if err4 != nil || err6 != nil {
-		n.t.Fatalf("the Rust node says %v", line)
+		n.t.Fatalf("the Rust node printed %v", line)
 	}
 }
 
@@ -136,17 +136,17 @@ func joined(t *testing.T, s *harness.Server, hostname, authKey string) *rustNode
 	return n
 }
 
-func TestR1Join(t *testing.T) {
+func TestRustJoin(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	n := joined(t, s, "rusty", s.ReusableKey("alice"))
 	nodes := s.Nodes()
 	if len(nodes) != 1 || nodes[0].IPAddresses[0] != n.ipv4 || nodes[0].IPAddresses[1] != n.ipv6 || nodes[0].GivenName != "rusty" {
-		t.Errorf("REST %+v, the node %v %v", nodes, n.ipv4, n.ipv6)
+		t.Errorf("API %+v, node %v %v", nodes, n.ipv4, n.ipv6)
 	}
 }
 
-func TestR2Login(t *testing.T) {
+func TestRustLogin(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	s.CreateUser("alice")
@@ -161,8 +161,8 @@ func TestR2Login(t *testing.T) {
 	n.up()
 }
 
-// TestR3Echo sends text by TCP through the relay, from Rust to Go and from Go to Rust, in a mesh with every supported official release.
-func TestR3Echo(t *testing.T) {
+// TestRustEcho sends text over TCP through the relay, from Rust to Go and from Go to Rust, in a mesh with every supported official release.
+func TestRustEcho(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	authKey := s.ReusableKey("alice")
@@ -184,7 +184,7 @@ func TestR3Echo(t *testing.T) {
 	}
 }
 
-func TestR4PeersLive(t *testing.T) {
+func TestRustPeersUpdateLive(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	authKey := s.ReusableKey("alice")
@@ -204,7 +204,7 @@ func TestR4PeersLive(t *testing.T) {
 	harness.Eventually(t, 15*time.Second, "the peer disappears", knows(false))
 }
 
-func TestR5Routes(t *testing.T) {
+func TestRustRoutes(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	authKey := s.ReusableKey("alice")
@@ -228,8 +228,8 @@ func TestR5Routes(t *testing.T) {
 	harness.Eventually(t, 15*time.Second, "no route again", routed(0))
 }
 
-// TestR6Policy closes and opens the way between a Rust node and a Go node without a new connection.
-func TestR6Policy(t *testing.T) {
+// TestRustPolicyChange blocks and allows traffic between a Rust node and a Go node without a reconnect.
+func TestRustPolicyChange(t *testing.T) {
 	t.Parallel()
 	s := harness.StartInsecureRelay(t)
 	n := joined(t, s, "rusty", s.ReusableKey("alice"))
@@ -250,7 +250,7 @@ func TestR6Policy(t *testing.T) {
 		return nil
 	})
 	if err := echo(); err == nil {
-		t.Error("the policy is closed and the echo comes")
+		t.Error("the policy blocks the echo, but it arrived")
 	}
 	s.MustSetPolicy(t, `{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}`)
 	harness.Eventually(t, 60*time.Second, "open again", echo)

@@ -1,4 +1,4 @@
-//! `headsail-load`: puts a control server under load and says what it took.
+//! `headsail-load`: puts a control server under load and reports what that cost.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -13,7 +13,7 @@ use headsail_load::scenario::{self, Join, PATIENCE};
 use headsail_load::suite::{self, Plan};
 use headsail_load::{Error, Result};
 
-/// Puts a control server on this machine under load; results are lines of JSON, and text for people on stderr.
+/// Puts a control server on this machine under load. Results are printed as lines of JSON, and as text on standard error.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
@@ -23,21 +23,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Load {
-    /// Start a server, run all loads, print a table
+    /// Start a server, run all loads and print a table
     Suite(SuiteArgs),
-    /// Nodes join
+    /// Let nodes join
     Join(FleetArgs),
-    /// A small fleet joins, moves and is cut; every view is compared with a fresh map
+    /// Let a small fleet join, move and reconnect, and compare every view with a fresh map
     Check(FleetArgs),
-    /// Nodes join, then one more, again and again
+    /// Let nodes join, then more nodes one by one
     LateJoin {
         #[command(flatten)]
         fleet: FleetArgs,
-        /// How many come late
+        /// How many nodes join late
         #[arg(long, default_value_t = 20)]
         late: usize,
     },
-    /// Nodes join, then one of them changes its endpoints
+    /// Let nodes join, then change the endpoints of one of them
     Endpoints {
         #[command(flatten)]
         fleet: FleetArgs,
@@ -48,30 +48,30 @@ enum Load {
         #[arg(long, default_value_t = 20)]
         updates: u16,
     },
-    /// Nodes join, then are cut and come back at once
+    /// Let nodes join, then cut all of them and let them reconnect at once
     Reconnect {
         #[command(flatten)]
         fleet: FleetArgs,
-        /// How often
+        /// How many times to repeat it
         #[arg(long, default_value_t = 3)]
         repeats: usize,
-        /// Kill the server and start it again with this shell command, which runs on in the foreground
+        /// Kill the server and start it again with this shell command, which must stay in the foreground
         #[arg(long, requires = "pid", value_name = "COMMAND")]
         restart: Option<String>,
     },
-    /// Nodes join, then nothing happens
+    /// Let nodes join, then measure the idle server
     Idle {
         #[command(flatten)]
         fleet: FleetArgs,
-        /// For so many seconds
+        /// How many seconds to measure
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
-    /// Nodes join, then maps are asked for
+    /// Let nodes join, then request full maps
     FullMap {
         #[command(flatten)]
         fleet: FleetArgs,
-        /// How many
+        /// How many maps to request
         #[arg(long, default_value_t = 50)]
         maps: usize,
     },
@@ -79,48 +79,48 @@ enum Load {
 
 #[derive(Args)]
 struct FleetArgs {
-    /// The server, such as http://127.0.0.1:8080; other machines are refused
+    /// The server, such as http://127.0.0.1:8080; only loopback addresses are accepted
     #[arg(long, value_name = "URL")]
     server: String,
-    /// A reusable auth key
+    /// A reusable pre-auth key
     #[arg(long, env = "HEADSAIL_LOAD_AUTH_KEY", hide_env_values = true)]
     auth_key: String,
-    /// The server's process, for its CPU time and memory
+    /// Process id of the server, to measure its CPU time and memory
     #[arg(long)]
     pid: Option<u32>,
-    /// Nodes that join
+    /// How many nodes join
     #[arg(short = 'n', long = "n", default_value_t = 100)]
     nodes: usize,
-    /// Nodes that join at a time
+    /// How many nodes join concurrently
     #[arg(long, default_value_t = 64)]
     in_flight: usize,
 }
 
 #[derive(Args)]
 struct SuiteArgs {
-    /// The program to measure, as a release build
+    /// The server binary to measure, a release build
     #[arg(long, value_name = "FILE")]
     server_bin: PathBuf,
-    /// Sizes of the fleets
+    /// Fleet sizes
     #[arg(short = 'n', long = "n", value_delimiter = ',', default_value = "200,1000")]
     sizes: Vec<usize>,
-    /// Nodes that join at a time
+    /// How many nodes join concurrently
     #[arg(long, default_value_t = 64)]
     in_flight: usize,
-    /// How many come late
+    /// How many nodes join late
     #[arg(long, default_value_t = 20)]
     late: usize,
-    /// Leave both processes on all cores
+    /// Do not pin server and load generator to one core each
     #[arg(long)]
     unpinned: bool,
-    /// Seconds of the idle load
+    /// Duration of the idle load, in seconds
     #[arg(long, default_value_t = 20)]
     idle: u64,
 }
 
 fn main() -> ExitCode {
     raise_open_files();
-    // One thread: on a machine of two cores the server has the other one.
+    // One thread, so that on a machine with two cores the server has the other one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(run(Cli::parse().load)));
     match done {
@@ -169,7 +169,7 @@ async fn run(load: Load) -> Result<()> {
             }
         }
         Load::Idle { fleet: args, seconds } => {
-            let meter = args.meter().ok_or("say with --pid which process is to be watched")?;
+            let meter = args.meter().ok_or("the idle load needs `--pid`, the process id of the server")?;
             let empty = meter.memory();
             let fleet = args.fleet(0).await?;
             show(scenario::idle(&fleet, meter, empty, Duration::from_secs(seconds)).await)
@@ -186,7 +186,7 @@ impl FleetArgs {
         self.pid.map(Meter::of)
     }
 
-    /// The fleet after its join, with so many nodes more that have not joined.
+    /// A fleet that has joined, with `more` further nodes that have not.
     async fn fleet(&self, more: usize) -> Result<Fleet> {
         let mut fleet = self.empty_fleet(more).await?;
         show(scenario::join(&mut fleet, self.meter(), self.how()).await?)?;
@@ -209,11 +209,11 @@ fn show(report: Report) -> Result<()> {
     Ok(())
 }
 
-/// Kills a server, starts it with a shell command, and waits until it answers. The new one is left running.
+/// Kills a server, starts a new one with a shell command and waits until it answers. The new server is left running.
 async fn replace(pid: u32, command: &str, url: &str) -> Result<Option<Meter>> {
     let killed = Command::new("kill").args(["-9", &pid.to_string()]).status()?;
     if !killed.success() {
-        return Err(format!("the process `{pid}` can't be killed").into());
+        return Err(format!("could not kill process `{pid}`").into());
     }
     let child = Command::new("sh").args(["-c", &format!("exec {command}")]).spawn()?;
     let deadline = Instant::now() + PATIENCE;
@@ -223,11 +223,12 @@ async fn replace(pid: u32, command: &str, url: &str) -> Result<Option<Meter>> {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    eprintln!("the new server runs on as process {}", child.id());
+    eprintln!("the new server keeps running as process {}", child.id());
     Ok(Some(Meter::of(child.id())))
 }
 
-/// Every node is an open file. Where the system allows fewer, a large fleet says so by failing.
+/// Raises the limit on open files as far as the system allows: every node needs one. A fleet that is still too large fails when
+/// it connects.
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

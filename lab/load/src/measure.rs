@@ -1,9 +1,9 @@
-//! What a process costs, and how times spread.
+//! CPU time and memory of a process, and percentiles of durations.
 
 use std::fs;
 use std::time::Duration;
 
-/// Reads what the server's process has used, from `/proc`.
+/// Reads the CPU time and memory of a process from `/proc`.
 #[derive(Clone, Copy, Debug)]
 pub struct Meter {
     pid: u32,
@@ -12,24 +12,21 @@ pub struct Meter {
 /// Memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Resident.
     pub rss: u64,
-    /// Resident, shared pages counted in parts.
+    /// Proportional: resident, with each shared page divided among its users.
     pub pss: u64,
 }
 
 impl Meter {
-    /// Of the process with this number.
     pub fn of(pid: u32) -> Meter {
         Meter { pid }
     }
 
-    /// Of this process.
     pub fn own() -> Meter {
         Meter::of(std::process::id())
     }
 
-    /// CPU time of its threads. Threads that have ended are not counted; servers keep theirs.
+    /// CPU time of the threads that are still running. Those that have ended are not counted; servers rarely end any.
     pub fn cpu(&self) -> Option<Duration> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).ok()?;
         let on_cpu = |task: fs::DirEntry| -> Option<u64> {
@@ -39,7 +36,6 @@ impl Meter {
         Some(Duration::from_nanos(tasks.flatten().filter_map(on_cpu).sum()))
     }
 
-    /// Its memory.
     pub fn memory(&self) -> Option<Memory> {
         parse_rollup(&fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).ok()?)
     }
@@ -53,19 +49,17 @@ fn parse_rollup(text: &str) -> Option<Memory> {
     Some(Memory { rss: field("Rss:")?, pss: field("Pss:")? })
 }
 
-/// How times spread.
+/// Percentiles of a list of durations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spread {
-    /// The middle one.
     pub p50: Duration,
-    /// The one that 1 % exceed.
+    /// Exceeded by 1 % of them.
     pub p99: Duration,
-    /// The largest.
     pub max: Duration,
 }
 
 impl Spread {
-    /// Of these; all zero where there are none.
+    /// All zero for an empty list.
     pub fn of(mut times: Vec<Duration>) -> Spread {
         times.sort_unstable();
         let at = |percent: usize| {
@@ -76,7 +70,7 @@ impl Spread {
     }
 }
 
-/// The middle one of these.
+/// The median; zero for an empty list.
 pub fn median(times: Vec<Duration>) -> Duration {
     Spread::of(times).p50
 }
@@ -86,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spreads() {
+    fn percentiles_are_those_of_the_sorted_list() {
         let ms = Duration::from_millis;
         assert_eq!(
             Spread::of((1..=200).rev().map(ms).collect()),
@@ -98,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_can_read_its_own_costs() {
+    fn a_process_can_measure_itself() {
         let spent = (0..3_000_000u64).fold(0, |a, b| a ^ b.wrapping_mul(a | 1));
         assert!(Meter::own().cpu().unwrap() > Duration::ZERO, "{spent}");
         let memory = Meter::own().memory().unwrap();

@@ -1,25 +1,23 @@
-//! Results: a line of JSON for programs, a table for people.
+//! Results: a line of JSON for programs, text and a Markdown table for people.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-/// What one load of one size has measured.
+/// The measurements of one load with one fleet size.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The load.
     pub scenario: &'static str,
-    /// The size of the fleet.
     pub nodes: usize,
     figures: Vec<Figure>,
 }
 
 #[derive(Clone, Debug)]
 struct Figure {
-    /// For people.
+    /// Shown in text and tables.
     label: String,
-    /// For programs.
+    /// The key in JSON: the label with its unit.
     name: String,
     value: f64,
     unit: Unit,
@@ -34,27 +32,23 @@ enum Unit {
 }
 
 impl Report {
-    /// Nothing measured yet.
     pub fn new(scenario: &'static str, nodes: usize) -> Report {
         Report { scenario, nodes, figures: Vec::new() }
     }
 
-    /// Adds a time.
     pub fn time(&mut self, label: &str, value: Duration) -> &mut Report {
         self.add(label, value.as_secs_f64(), Unit::Time)
     }
 
-    /// Adds an amount of bytes.
     pub fn bytes(&mut self, label: &str, value: f64) -> &mut Report {
         self.add(label, value, Unit::Bytes)
     }
 
-    /// Adds a share, 1 being all.
+    /// Adds a share; 1 means all.
     pub fn share(&mut self, label: &str, value: f64) -> &mut Report {
         self.add(label, value * 100.0, Unit::Percent)
     }
 
-    /// Adds a number of things.
     pub fn count(&mut self, label: &str, value: usize) -> &mut Report {
         self.add(label, value as f64, Unit::Count)
     }
@@ -83,7 +77,7 @@ impl Report {
         Value::Object(line).to_string()
     }
 
-    /// Lines for people.
+    /// A heading and one line for each figure.
     pub fn to_text(&self) -> String {
         let mut out = format!("{}, {} nodes\n", self.scenario, self.nodes);
         for figure in &self.figures {
@@ -121,7 +115,7 @@ fn bytes(n: f64) -> String {
     }
 }
 
-/// A markdown table: a column for each size of fleet, a row for each figure.
+/// A Markdown table with a column for each fleet size and a row for each figure.
 pub fn markdown(reports: &[Report]) -> String {
     let mut sizes: Vec<usize> = reports.iter().map(|r| r.nodes).collect();
     sizes.sort_unstable();
@@ -155,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_and_people_are_told_the_same() {
+    fn json_text_and_tables_show_the_same_figures() {
         let mut small = Report::new("join", 2);
         small.time("all first maps", Duration::from_millis(1500)).bytes("map", 12_345.0).count("cut", 0);
         let mut large = Report::new("join", 10);

@@ -17,35 +17,35 @@ use crate::measure::Meter;
 use crate::report::{Report, markdown};
 use crate::scenario::{self, Join};
 
-/// Where files live in memory, on Linux.
+/// A file system in memory, on Linux.
 const MEMORY_DISK: &str = "/dev/shm";
 /// How long a server may take to answer its first request.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// The server gets this core where there are two, and this process the other one.
+/// On a machine with at least two cores the server runs on one of these and this process on the other.
 const SERVER_CORE: &str = "0";
 const OWN_CORE: &str = "1";
 
 /// How much to load.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The program to measure.
+    /// The server binary to measure.
     pub server: PathBuf,
-    /// Sizes of fleets, each with a fresh server.
+    /// Fleet sizes, each measured with a fresh server.
     pub sizes: Vec<usize>,
-    /// Joins in flight.
+    /// How many nodes join concurrently.
     pub in_flight: usize,
-    /// Late joins.
+    /// How many nodes join late.
     pub late: usize,
-    /// Whether server and generator get a core each.
+    /// Whether to pin server and load generator to one core each.
     pub pinned: bool,
-    /// How long nothing happens in the idle load.
+    /// Duration of the idle load.
     pub pause: Duration,
 }
 
-/// Runs all loads; prints a line of JSON for each as it ends, and a table at the end.
+/// Runs all loads. Prints a line of JSON as each one ends, and a table at the end.
 ///
 /// # Errors
-/// A server that doesn't start, or breaks under load.
+/// The server does not start, or a load fails.
 pub async fn run(plan: &Plan) -> Result<()> {
     let pinned = plan.pinned && std::thread::available_parallelism()?.get() > 1 && pin_self();
     let mut reports = Vec::new();
@@ -89,7 +89,7 @@ async fn one_size(plan: &Plan, size: usize, pinned: bool) -> Result<Vec<Report>>
         keep(report);
     }
     for error in fleet.board().errors() {
-        eprintln!("a node met: {error}");
+        eprintln!("error of a node: {error}");
     }
     Ok(reports)
 }
@@ -102,7 +102,7 @@ fn pin_self() -> bool {
     moved.is_ok_and(|status| status.success())
 }
 
-/// A server in a folder of its own; both go with it.
+/// A server in its own temporary folder. Dropping it kills the server and deletes the folder.
 struct Server {
     program: PathBuf,
     pinned: bool,
@@ -113,7 +113,7 @@ struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It is gone, or never was there.
+        // Fails only when the process has already ended.
         let _ = self.kill();
     }
 }
@@ -151,7 +151,7 @@ impl Server {
         Ok(std::fs::File::create(self.config())?.write_all(text.as_bytes())?)
     }
 
-    /// Starts the process and waits until it answers.
+    /// Starts the process and waits until it answers requests.
     async fn run(&mut self) -> Result<()> {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log"))?;
         let mut command = if self.pinned {
@@ -168,14 +168,14 @@ impl Server {
             let ended = self.child.as_mut().is_none_or(|c| !matches!(c.try_wait(), Ok(None)));
             if ended || Instant::now() > deadline {
                 let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-                return Err(format!("the server does not start: {error}\n{log}").into());
+                return Err(format!("the server did not start: {error}\n{log}").into());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
     }
 
-    /// Ends the process without a warning.
+    /// Kills the process with SIGKILL.
     fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.kill()?;
@@ -189,17 +189,17 @@ impl Server {
     }
 
     fn meter(&self) -> Meter {
-        // `taskset` becomes the program that it starts, so the number is the server's.
+        // `taskset` replaces itself with the program that it starts, so this is the server's process id.
         Meter::of(self.child.as_ref().map_or(0, Child::id))
     }
 
-    /// A reusable key, made with the program's own command line.
+    /// Creates a reusable pre-auth key with the server's own command line.
     fn auth_key(&self) -> Result<String> {
         self.command(&["users", "create", "load"])?;
         let key =
             self.command(&["preauthkeys", "create", "--user", "load", "--reusable", "--expiration", "24h"])?;
         let text = key.get("key").and_then(Value::as_str);
-        Ok(text.ok_or_else(|| format!("the command line gives no key: {key}"))?.to_owned())
+        Ok(text.ok_or_else(|| format!("`preauthkeys create` printed no key: {key}"))?.to_owned())
     }
 
     fn command(&self, words: &[&str]) -> Result<Value> {
@@ -213,8 +213,9 @@ impl Server {
     }
 }
 
-/// A port below those that Linux gives to outgoing connections (ip_local_port_range in ip(7)): the thousands of clients of a load would take
-/// one of those while the server restarts. The search begins elsewhere in every process, so that two of them rarely try the same ports.
+/// Finds a free port below those that Linux assigns to outgoing connections (`ip_local_port_range` in ip(7)): one of the load's
+/// thousands of clients could otherwise take the port while the server restarts. Each process starts the search at a different
+/// port, so that two of them rarely try the same one.
 fn free_port() -> Result<u16> {
     static TRIED: AtomicU32 = AtomicU32::new(0);
     const FIRST: u16 = 12_000;
@@ -227,5 +228,5 @@ fn free_port() -> Result<u16> {
             return Ok(port);
         }
     }
-    Err(format!("no port from {FIRST} on is free").into())
+    Err(format!("no free port between {FIRST} and 32767").into())
 }

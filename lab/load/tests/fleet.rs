@@ -1,4 +1,5 @@
-//! The fleet against a server that does what a test tells it: what is measured is what happens.
+//! The fleet against a scripted server: the loads report what that server does.
+#![allow(clippy::unwrap_used, reason = "the scripted server is part of the test")]
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -28,7 +29,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 const PATIENCE: Duration = Duration::from_secs(20);
 const SECRET: [u8; 32] = [7; 32];
 
-/// The nodes that registered, and the streams that are open.
+/// The registered nodes and the open streams.
 #[derive(Default)]
 struct World {
     keys: Vec<Value>,
@@ -37,7 +38,7 @@ struct World {
 
 type Shared = Arc<Mutex<World>>;
 
-/// A response: frames as they come, until the sender is gone.
+/// A response body: frames as they are sent, until the sender is dropped.
 struct Frames(UnboundedReceiver<Bytes>);
 
 impl hyper::body::Body for Frames {
@@ -91,7 +92,7 @@ async fn connection(mut socket: TcpStream, world: Shared) {
         let world = world.clone();
         async move { Ok::<_, Infallible>(Response::new(Frames(serve(request, &world).await))) }
     });
-    // Nodes that are cut end their connections as errors.
+    // A node that is cut ends its connection with an error.
     let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(io), service)
         .await;
@@ -124,7 +125,7 @@ async fn serve(request: Request<Incoming>, world: &Shared) -> UnboundedReceiver<
 
 fn tell(world: &World, content: &Value) {
     for stream in &world.streams {
-        // Streams of nodes that were cut are still in the list.
+        // The list still has the streams of nodes that were cut.
         let _ = stream.send(frame(content));
     }
 }
@@ -143,7 +144,7 @@ fn figures(report: &Report) -> Value {
 }
 
 #[tokio::test]
-async fn loads_notice_what_a_server_does() {
+async fn loads_report_what_the_server_does() {
     let (url, _) = start().await;
     let mut fleet = fleet(&url, 12).await;
     let joined = scenario::join(&mut fleet, None, Join { nodes: 8, in_flight: 3 }).await.unwrap();
@@ -168,7 +169,7 @@ async fn loads_notice_what_a_server_does() {
 }
 
 #[tokio::test]
-async fn a_stream_that_the_server_ends_is_noted_and_opened_again() {
+async fn a_stream_that_the_server_ends_is_recorded_and_reopened() {
     let (url, world) = start().await;
     let mut fleet = fleet(&url, 2).await;
     scenario::join(&mut fleet, None, Join { nodes: 2, in_flight: 1 }).await.unwrap();
@@ -179,7 +180,7 @@ async fn a_stream_that_the_server_ends_is_noted_and_opened_again() {
 }
 
 #[tokio::test]
-async fn what_was_not_told_is_not_noted() {
+async fn changes_that_were_not_sent_are_not_recorded() {
     let (url, world) = start().await;
     let mut fleet = fleet(&url, 3).await;
     scenario::join(&mut fleet, None, Join { nodes: 2, in_flight: 2 }).await.unwrap();
@@ -190,7 +191,7 @@ async fn what_was_not_told_is_not_noted() {
     assert!(arrivals.iter().all(Result::is_ok));
     let mut connection = fleet.connect(0).await.unwrap();
     connection.tell_endpoint(fleet.identity(0).unwrap(), &probe_endpoint(5)).await.unwrap();
-    // The newest node alone has an open stream in the server's list, so it alone is told.
+    // Only the newest node has a stream in the server's list, so only that node receives the update.
     let told = fleet.board().gather(1, PATIENCE, |w| w == What::Probe(5)).await;
     assert_eq!(told.iter().map(|n| n.viewer).collect::<Vec<_>>(), [2]);
     assert!(fleet.board().notes().iter().all(|n| n.what != What::Saw));
@@ -207,7 +208,7 @@ async fn a_refused_registration_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_check_does_not_accept_maps_that_no_client_could_use() {
+async fn a_check_rejects_maps_that_no_client_could_use() {
     let (url, _) = start().await;
     let mut fleet = fleet(&url, 2).await;
     let error = scenario::check(&mut fleet, Join { nodes: 2, in_flight: 2 }).await.unwrap_err();

@@ -318,9 +318,9 @@ fn the_log_reports_changes_to_nodes_and_the_servers_shutdown() {
     let log = std::fs::read_to_string(&file).unwrap();
     let mut lines = log.lines();
     for output in [
-        "user `alice` (1) was made by=\"cli\"",
-        "node `router` (1) of user `alice` (1) has joined",
-        "node `router` (1) is gone by=\"cli\"",
+        "user `alice` (1) was created by=unix:",
+        "node `router` (1) of user `alice` (1) joined",
+        "node `router` (1) was deleted by=unix:",
         "received SIGTERM, shutting down",
         "stopped",
     ] {

@@ -1,4 +1,4 @@
-//! Which of our crates may use which: the table of `ARCHITECTURE.md`, for ordinary, development and build dependencies alike.
+//! Which of our crates may depend on which: the table of arrows in `ARCHITECTURE.md`, for all kinds of dependencies.
 
 use super::Problem;
 use crate::metadata::Metadata;
@@ -12,7 +12,7 @@ const CORE: &[&str] = &[
     "headsail-tailnet",
 ];
 
-/// A crate and the crates it may use; `core` stands for all of [`CORE`].
+/// The crates that each crate may use. `core` stands for all of [`CORE`].
 const ALLOWED: &[(&str, &[&str])] = &[
     ("headsail-wire", &[]),
     ("headsail-noise", &["headsail-wire"]),
@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Looks at every direct dependency between crates of the workspace.
+/// Checks every direct dependency between crates of the workspace.
 pub fn check(metadata: &Metadata) -> Vec<Problem> {
     let ours: Vec<&str> = metadata.ours().map(|p| p.name.as_str()).collect();
     let mut problems = Vec::new();
@@ -40,16 +40,16 @@ pub fn check(metadata: &Metadata) -> Vec<Problem> {
     problems
 }
 
-/// The problem with `from` using `to`, if there is one.
+/// The problem if `from` may not use `to`.
 fn arrow(from: &str, to: &str) -> Option<Problem> {
     let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == from) else {
         return Some(Problem::at(
             from,
-            "is not in the table of arrows; say in xtask/src/tidy/arrows.rs what it may use",
+            "is not in the table of arrows: add what it may use to xtask/src/tidy/arrows.rs",
         ));
     };
     let fine = allowed.contains(&to) || (allowed.contains(&"core") && CORE.contains(&to));
-    (!fine).then(|| Problem::at(from, format!("may not use `{to}`; it may use {allowed:?} only")))
+    (!fine).then(|| Problem::at(from, format!("may not use `{to}`, only {allowed:?}")))
 }
 
 #[cfg(test)]
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrows_of_the_table_pass_and_others_do_not() {
+    fn only_arrows_of_the_table_are_allowed() {
         assert_eq!(arrow("headsail-tailnet", "headsail-policy"), None);
         assert_eq!(arrow("headsail-server", "headsail-noise"), None);
         assert_eq!(arrow("headsail-load", "headsail-derp"), None);
@@ -75,11 +75,11 @@ mod tests {
 
     #[test]
     fn the_table_has_no_cycle() {
-        // Every crate may use only crates above it in the table.
+        // Every crate may use only crates that are above it in the table.
         for (place, (name, allowed)) in ALLOWED.iter().enumerate() {
             for used in allowed.iter().filter(|used| **used != "core") {
                 let above = ALLOWED.iter().take(place).any(|(other, _)| other == used);
-                assert!(above, "{name} may use {used}, which stands below it");
+                assert!(above, "{name} may use {used}, which is below it");
             }
         }
     }

@@ -1,11 +1,11 @@
-//! Documents that cannot rot: links lead somewhere, and every invariant names tests that exist.
+//! Links in documents lead to existing files, and every invariant names tests that exist.
 
 use super::{Problem, SourceFile};
 use std::path::Path;
 
 const MAP: &str = "ARCHITECTURE.md";
 
-/// Looks at every Markdown file, and at the table of invariants in [`MAP`].
+/// Checks the links of every Markdown file, and the table of invariants in [`MAP`].
 pub fn check(root: &Path, files: &[SourceFile]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in files.iter().filter(|f| f.is("md")) {
@@ -17,7 +17,7 @@ pub fn check(root: &Path, files: &[SourceFile]) -> Vec<Problem> {
     problems
 }
 
-/// Relative links `[text](target)` whose target is not there. The target is resolved from the file's own folder.
+/// Relative links `[text](target)` whose target does not exist. Targets are relative to the file's folder.
 fn broken_links(file: &SourceFile, exists: impl Fn(&Path) -> bool) -> Vec<Problem> {
     let folder = Path::new(&file.path).parent().unwrap_or(Path::new(""));
     let mut problems = Vec::new();
@@ -30,7 +30,7 @@ fn broken_links(file: &SourceFile, exists: impl Fn(&Path) -> bool) -> Vec<Proble
                 problems.push(Problem::in_line(
                     file,
                     number,
-                    format!("the link to `{target}` leads nowhere"),
+                    format!("the link to `{target}` is broken: there is no such file"),
                 ));
             }
         }
@@ -38,7 +38,7 @@ fn broken_links(file: &SourceFile, exists: impl Fn(&Path) -> bool) -> Vec<Proble
     problems
 }
 
-/// Rows such as `| I3 | nothing is published … | `commit_then_publish` |`: the last cell names tests in backticks.
+/// Checks rows such as `| I3 | nothing is published … | `commit_then_publish` |`, whose last cell names tests in backticks.
 fn invariants(map: &SourceFile, is_test: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (number, line) in map.lines() {
@@ -55,14 +55,14 @@ fn invariants(map: &SourceFile, is_test: impl Fn(&str) -> bool) -> Vec<Problem> 
             problems.push(Problem::in_line(
                 map,
                 number,
-                format!("invariant {name} names `{test}`, which is no test here"),
+                format!("invariant {name} names `{test}`, but there is no such test"),
             ));
         }
     }
     problems
 }
 
-/// Whether a Rust or Go file defines a function of this name, `invariant!(name, …)` of the simulation among them.
+/// Whether a Rust or Go file defines a function of this name, or an `invariant!(name, …)` of the simulation.
 fn defines(file: &SourceFile, function: &str) -> bool {
     let marks = [format!("fn {function}("), format!("func {function}("), format!("invariant!({function},")];
     (file.is("rs") || file.is("go")) && marks.iter().any(|mark| file.text.contains(mark))
@@ -74,13 +74,16 @@ mod tests {
     use crate::tidy::file;
 
     #[test]
-    fn links_are_resolved_from_their_own_folder() {
+    fn links_are_resolved_relative_to_their_file() {
         let page = file(
             "docs/a.md",
             "[b](b.md#top) [up](../README.md) [web](https://example.com) [here](#x)\n[gone](c.md)",
         );
         let found = broken_links(&page, |path| path != Path::new("docs/c.md"));
-        assert_eq!(found, [Problem::at("docs/a.md:2", "the link to `c.md` leads nowhere")]);
+        assert_eq!(
+            found,
+            [Problem::at("docs/a.md:2", "the link to `c.md` is broken: there is no such file")]
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Licences of all dependencies: permissive ones only, so that the binary can be used and passed on by anyone.
+//! All dependencies have permissive licences, so that anyone may use and redistribute the binary.
 
 use super::Problem;
 use crate::metadata::Metadata;
 
-/// SPDX identifiers that we accept. With `WITH`, the whole of licence and exception has to be listed.
+/// SPDX identifiers that we accept. A licence `WITH` an exception is listed as a whole.
 const PERMISSIVE: &[&str] = &[
     "0BSD",
     "Apache-2.0",
@@ -23,16 +23,16 @@ const PERMISSIVE: &[&str] = &[
     "Zlib",
 ];
 
-/// Looks at every package, those of other platforms and of the tests included.
+/// Checks every package, including those for other platforms and for tests.
 pub fn check(metadata: &Metadata) -> Vec<Problem> {
     let mut problems = Vec::new();
     for package in &metadata.packages {
         let verdict = match &package.license {
-            None => Err("names no licence; look into its licence file".to_string()),
+            None => Err("names no licence: read its licence file".to_string()),
             Some(expression) => match acceptable(expression) {
                 Some(true) => Ok(()),
-                Some(false) => Err(format!("is under `{expression}`; permissive licences only")),
-                None => Err(format!("has a licence that is no SPDX expression: `{expression}`")),
+                Some(false) => Err(format!("is licensed under `{expression}`, which is not permissive")),
+                None => Err(format!("has a licence that is not an SPDX expression: `{expression}`")),
             },
         };
         if let Err(what) = verdict {
@@ -42,7 +42,7 @@ pub fn check(metadata: &Metadata) -> Vec<Problem> {
     problems
 }
 
-/// Whether an SPDX expression leaves us a permissive choice; `None` where it cannot be read. The old `/` means `OR`.
+/// Whether an SPDX expression allows a permissive choice, or `None` if it is invalid. The old `/` means `OR`.
 fn acceptable(expression: &str) -> Option<bool> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -69,7 +69,7 @@ fn all(words: &mut &[&str]) -> Option<bool> {
     Some(answer)
 }
 
-/// A licence, a licence with an exception, or an expression in brackets.
+/// A licence, a licence with an exception, or an expression in parentheses.
 fn one(words: &mut &[&str]) -> Option<bool> {
     if take(words, "(") {
         let answer = any(words)?;
@@ -102,7 +102,7 @@ mod tests {
     use super::acceptable;
 
     #[test]
-    fn permissive_choices_pass() {
+    fn expressions_with_a_permissive_choice_are_accepted() {
         for expression in [
             "MIT",
             "MIT/Apache-2.0",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn others_do_not() {
+    fn expressions_without_a_permissive_choice_are_refused() {
         for expression in [
             "MPL-2.0",
             "GPL-3.0-only",
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_not_taken_for_a_licence() {
+    fn invalid_expressions_are_not_accepted() {
         for expression in ["", "MIT OR", "(MIT", "MIT)", "MIT Apache-2.0", "AND MIT", "Apache-2.0 WITH"] {
             assert_eq!(acceptable(expression), None, "{expression}");
         }

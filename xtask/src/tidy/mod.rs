@@ -1,13 +1,15 @@
-//! `cargo xtask tidy`: the rules of this repository that neither the compiler nor clippy knows.
+//! `cargo xtask tidy`: the rules of this repository that neither the compiler nor clippy checks.
 //!
-//! Each rule is a pure function from what it looks at to the problems it found; this file gathers the input and prints the outcome.
+//! Each rule is a pure function from its input to a list of problems. This file collects the input and prints the problems.
 
 mod arrows;
+mod dependencies;
 mod docs;
 mod licences;
 mod purity;
 mod road;
 mod sizes;
+mod test_code;
 mod words;
 
 use crate::process::capture;
@@ -15,12 +17,12 @@ use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
-/// Something that is against a rule.
+/// A violation of a rule.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The file, with its line where there is one, or the package.
+    /// The file, with a line number if there is one, or the package.
     pub place: String,
-    /// What is wrong and what would be right.
+    /// What is wrong and how to fix it.
     pub what: String,
 }
 
@@ -40,11 +42,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A text file of the repository.
+/// A text file in the repository.
 pub struct SourceFile {
-    /// Path from the root of the repository, with `/`.
+    /// Path relative to the root of the repository, with `/`.
     pub path: String,
-    /// All of it.
     pub text: String,
 }
 
@@ -57,17 +58,18 @@ impl SourceFile {
         self.path.rsplit_once('/').map_or(self.path.as_str(), |(_, name)| name)
     }
 
-    /// The lines with their numbers, from 1.
+    /// The lines with their numbers, starting at 1.
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(i, line)| (i + 1, line))
     }
 }
 
-/// Applies every rule and prints each problem on a line of its own.
+/// Applies every rule and prints one line for each problem.
 pub fn tidy(root: &Path) -> Result<(), String> {
     let files = text_files(root)?;
     let metadata = crate::metadata::load(root)?;
     let mut problems = arrows::check(&metadata);
+    problems.extend(dependencies::check(root, &metadata, &files));
     problems.extend(purity::dependencies(&metadata));
     problems.extend(purity::sources(&files));
     problems.extend(licences::check(&metadata));
@@ -80,21 +82,21 @@ pub fn tidy(root: &Path) -> Result<(), String> {
     }
     match problems.len() {
         0 => {
-            println!("tidy: {} files and {} packages, no problem", files.len(), metadata.packages.len());
+            println!("tidy: no problems in {} files and {} packages", files.len(), metadata.packages.len());
             Ok(())
         }
         n => Err(format!("{n} problem{}", if n == 1 { "" } else { "s" })),
     }
 }
 
-/// Every text file that git knows or would take in. What is not UTF-8 is no text.
+/// Every file that git tracks or would add, except those that are not UTF-8.
 fn text_files(root: &Path) -> Result<Vec<SourceFile>, String> {
     let mut git = Command::new("git");
     git.current_dir(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let listed = capture(&mut git)?;
     let mut files = Vec::new();
     for path in listed.split('\0').filter(|p| !p.is_empty()) {
-        // A file that is deleted but not yet committed is still listed.
+        // A file whose deletion is not committed yet is still listed.
         let Ok(bytes) = std::fs::read(root.join(path)) else { continue };
         if let Ok(text) = String::from_utf8(bytes) {
             files.push(SourceFile { path: path.to_string(), text });

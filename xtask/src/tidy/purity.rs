@@ -1,12 +1,13 @@
-//! `core/` has no IO, no clock, no async, no locks, no logging and no chance (invariant I5).
+//! `core/` has no IO, no clock, no async, no locks, no logging and no randomness (invariant I5).
 //!
-//! Clippy's bans in `core/clippy.toml` cover part of that; here is what it cannot see: dependencies, macros and words of the language.
+//! The bans in `core/clippy.toml` cover part of this. The rules here cover what clippy cannot see: dependencies, macros and keywords.
 
+use super::test_code::production_lines;
 use super::{Problem, SourceFile};
 use crate::metadata::{Metadata, Package};
 use std::collections::BTreeSet;
 
-/// Packages that no core crate may reach, not even through others. A trailing `*` stands for any ending.
+/// Packages that no core crate may depend on, directly or indirectly. A trailing `*` matches any suffix.
 const BANNED_PACKAGES: &[&str] = &[
     "tokio*",
     "async-*",
@@ -21,32 +22,32 @@ const BANNED_PACKAGES: &[&str] = &[
     "rand_chacha",
 ];
 
-/// What the sources of core may not say outside of comments and tests, and why.
+/// Text that may not occur in the sources of core outside of comments and tests, and why.
 const BANNED_WORDS: &[(&str, &str)] = &[
-    ("async fn", "core is called and answers at once"),
-    (".await", "core is called and answers at once"),
-    ("Instant::now", "the time is handed in"),
-    ("SystemTime", "the time is handed in"),
-    ("SystemRandom", "chance is handed in"),
-    ("getrandom", "chance is handed in"),
-    ("OsRng", "chance is handed in"),
+    ("async fn", "core is synchronous"),
+    (".await", "core is synchronous"),
+    ("Instant::now", "callers pass the time in"),
+    ("SystemTime", "callers pass the time in"),
+    ("SystemRandom", "callers pass random bytes in"),
+    ("getrandom", "callers pass random bytes in"),
+    ("OsRng", "callers pass random bytes in"),
     ("std::fs", "core does no IO"),
     ("std::io::std", "core does no IO"),
     ("std::env", "core reads no environment"),
-    ("std::process", "core starts nothing"),
-    ("std::thread", "core has no threads"),
-    ("std::sync::atomic", "core shares nothing that changes"),
+    ("std::process", "core starts no processes"),
+    ("std::thread", "core starts no threads"),
+    ("std::sync::atomic", "core has no shared mutable state"),
     ("Mutex<", "core has no locks"),
     ("RwLock<", "core has no locks"),
-    ("HashMap", "its order is chance"),
-    ("HashSet", "its order is chance"),
+    ("HashMap", "its order is random"),
+    ("HashSet", "its order is random"),
     ("log::", "core does not log"),
     ("println!", "core does not print"),
     ("eprint", "core does not print"),
-    ("unsafe", "core is safe code"),
+    ("unsafe", "core has only safe code"),
 ];
 
-/// Looks at everything that core crates use in ordinary builds, directly or not.
+/// Checks the direct and indirect dependencies of core crates in ordinary builds.
 pub fn dependencies(metadata: &Metadata) -> Vec<Problem> {
     metadata.ours().filter(|p| is_core(p)).flat_map(|p| reached(metadata, p)).collect()
 }
@@ -56,12 +57,12 @@ fn is_core(package: &Package) -> bool {
     folder.and_then(|f| f.file_name()).is_some_and(|name| name == "core")
 }
 
-/// The banned packages in reach of a package, found by walking the resolved graph.
+/// The banned packages that a package depends on, found by walking the resolved graph.
 fn reached(metadata: &Metadata, from: &Package) -> Vec<Problem> {
     let mut seen = BTreeSet::new();
-    let mut waiting = vec![from.id.as_str()];
+    let mut queue = vec![from.id.as_str()];
     let mut problems = Vec::new();
-    while let Some(id) = waiting.pop() {
+    while let Some(id) = queue.pop() {
         if !seen.insert(id) {
             continue;
         }
@@ -72,10 +73,10 @@ fn reached(metadata: &Metadata, from: &Package) -> Vec<Problem> {
                 let by = metadata.package(id).map_or(id, |p| p.name.as_str());
                 problems.push(Problem::at(
                     &from.name,
-                    format!("reaches `{}` through `{by}`: core is pure", used.name),
+                    format!("depends on `{}` through `{by}`, but core is pure", used.name),
                 ));
             }
-            waiting.push(&edge.pkg);
+            queue.push(&edge.pkg);
         }
     }
     problems
@@ -88,19 +89,21 @@ fn banned(name: &str) -> bool {
     })
 }
 
-/// Looks for banned words in the sources of core crates; their tests may do as they like.
+/// Looks for banned text in the sources of core crates, except in their tests.
 pub fn sources(files: &[SourceFile]) -> Vec<Problem> {
+    let tests = super::test_code::test_files(files);
     let is_source = |f: &&SourceFile| {
-        f.is("rs") && f.path.starts_with("core/") && f.path.contains("/src/") && f.name() != "tests.rs"
+        f.is("rs")
+            && f.path.starts_with("core/")
+            && f.path.contains("/src/")
+            && !tests.contains(f.path.as_str())
     };
     files.iter().filter(is_source).flat_map(words_of).collect()
 }
 
 fn words_of(file: &SourceFile) -> Vec<Problem> {
-    let code = file.lines().take_while(|(_, line)| line.trim() != "#[cfg(test)]");
     let mut problems = Vec::new();
-    for (number, line) in code {
-        let code = line.split_once("//").map_or(line, |(code, _)| code);
+    for (number, code) in production_lines(file) {
         for (word, why) in BANNED_WORDS {
             if code.contains(word) {
                 problems.push(Problem::in_line(file, number, format!("`{word}` in core: {why}")));
@@ -116,7 +119,7 @@ mod tests {
     use crate::tidy::file;
 
     #[test]
-    fn patterns_of_packages() {
+    fn package_patterns_match_names_and_prefixes() {
         assert!(banned("tokio") && banned("tokio-util") && banned("async-trait") && banned("rand"));
         assert!(!banned("rand_core") && !banned("serde") && !banned("mio-like"));
     }
@@ -131,17 +134,18 @@ mod tests {
     }
 
     #[test]
-    fn words_count_in_code_only_and_in_core_only() {
+    fn banned_words_are_found_in_production_code_of_core_only() {
         let text = "//! No async fn here.\nfn f() { let _ = std::time::Instant::now(); }\n#[cfg(test)]\nmod tests { use std::fs; }\n";
         let found = sources(&[
             file("core/x/src/lib.rs", text),
-            file("core/x/src/tests.rs", text),
+            file("core/y/src/lib.rs", "#[cfg(test)]\nmod tests;\n"),
+            file("core/y/src/tests.rs", text),
             file("core/x/tests/law.rs", text),
             file("shell/x/src/lib.rs", text),
         ]);
         assert_eq!(
             found,
-            [Problem::at("core/x/src/lib.rs:2", "`Instant::now` in core: the time is handed in")]
+            [Problem::at("core/x/src/lib.rs:2", "`Instant::now` in core: callers pass the time in")]
         );
     }
 }

@@ -1,11 +1,11 @@
-//! The road of a request: files on it say so in their first line, `//! Road 3: …`, and `ARCHITECTURE.md` names them in order.
+//! The road of a request: files on it begin with `//! Road N: …`, and `ARCHITECTURE.md` names all of them.
 
 use super::{Problem, SourceFile};
 use std::collections::BTreeMap;
 
 const MAP: &str = "ARCHITECTURE.md";
 
-/// Looks for gaps in the numbering and for files that the map does not name. Several files may share a number.
+/// Finds gaps in the numbering and files that `ARCHITECTURE.md` does not name. Several files may share a number.
 pub fn check(files: &[SourceFile]) -> Vec<Problem> {
     let mut stations: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -16,7 +16,7 @@ pub fn check(files: &[SourceFile]) -> Vec<Problem> {
         match rest.trim_start().split_once(':').and_then(|(number, _)| number.parse().ok()) {
             Some(number) => stations.entry(number).or_default().push(&file.path),
             None => {
-                problems.push(Problem::in_line(file, 1, "a file on the road begins with `//! Road N: …`"))
+                problems.push(Problem::in_line(file, 1, "a file on the road must begin with `//! Road N: …`"))
             }
         }
     }
@@ -42,7 +42,7 @@ mod tests {
     use crate::tidy::file;
 
     #[test]
-    fn an_unbroken_road_that_is_on_the_map_passes() {
+    fn a_road_without_gaps_that_is_on_the_map_passes() {
         let map = file(MAP, "`s/a.rs` then `s/b.rs` or `s/c.rs`");
         let road = [
             file("s/a.rs", "//! Road 1: in."),

@@ -1,17 +1,17 @@
-//! Files stay short enough to be read in one go.
+//! Source files are short, or say why they are not.
 
 use super::{Problem, SourceFile};
 
-/// The longest source file without a stated reason.
-const MOST_LINES: usize = 600;
+/// The limit for source files that state no reason.
+const MAX_LINES: usize = 600;
 
-/// How a longer file states its reason, among its first lines: `// Long: it is one table.`
+/// Introduces the reason of a longer file, in a comment among its first lines: `// Long: it is one table.`
 const REASON: &str = "Long: ";
 
-/// The lines in which the reason is looked for.
+/// The reason must be within this many lines.
 const HEAD: usize = 10;
 
-/// Looks at hand-written sources.
+/// Checks Rust and Go files.
 pub fn check(files: &[SourceFile]) -> Vec<Problem> {
     files.iter().filter(|f| f.is("rs") || f.is("go")).filter_map(too_long).collect()
 }
@@ -21,10 +21,10 @@ fn too_long(file: &SourceFile) -> Option<Problem> {
     let excused = file.text.lines().take(HEAD).any(|line| line.starts_with("//") && line.contains(REASON));
     let what = || {
         format!(
-            "has {lines} lines; split it (most are {MOST_LINES}) or give the reason at its head as `// {REASON}…`"
+            "has {lines} lines, but the limit is {MAX_LINES}: split it, or give the reason at the top as `// {REASON}…`"
         )
     };
-    (lines > MOST_LINES && !excused).then(|| Problem::at(&file.path, what()))
+    (lines > MAX_LINES && !excused).then(|| Problem::at(&file.path, what()))
 }
 
 #[cfg(test)]
@@ -34,11 +34,11 @@ mod tests {
 
     #[test]
     fn long_files_need_a_reason() {
-        let long = "x\n".repeat(MOST_LINES + 1);
+        let long = "x\n".repeat(MAX_LINES + 1);
         assert_eq!(check(&[file("a.rs", &long)]).len(), 1);
         assert_eq!(check(&[file("a.go", &long)]).len(), 1);
         assert_eq!(check(&[file("a.json", &long)]), []);
-        assert_eq!(check(&[file("a.rs", &"x\n".repeat(MOST_LINES))]), []);
+        assert_eq!(check(&[file("a.rs", &"x\n".repeat(MAX_LINES))]), []);
         assert_eq!(check(&[file("a.rs", &format!("//! Long: it is one table.\n{long}"))]), []);
     }
 }

@@ -1,11 +1,11 @@
-//! Words that have no business in the repository: paths of somebody's machine, hosts of package registries, loose ends.
+//! Text that must not be committed: absolute paths of one machine, hosts of package registries, marks of unfinished work.
 
 use super::{Problem, SourceFile};
 
-/// Beginnings of absolute paths that exist on one machine only. They are put together here so that this file passes its own rule.
+/// Prefixes of absolute paths that exist on one machine only. They are concatenated so that this file passes its own check.
 const PLACES: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/runner")];
 
-/// Registries are a matter of each tool's own set-up; only lock files name them.
+/// Registries are configured in each tool. Only lock files name them.
 const REGISTRIES: &[&str] = &[
     concat!("index.", "crates.io"),
     concat!("static.", "crates.io"),
@@ -17,9 +17,9 @@ const REGISTRIES: &[&str] = &[
 ];
 
 /// Marks of unfinished work.
-const LOOSE_ENDS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
+const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
 
-/// Looks at every text file but lock files.
+/// Checks every text file except lock files.
 pub fn check(files: &[SourceFile]) -> Vec<Problem> {
     files.iter().filter(|f| !is_lock_file(f)).flat_map(words_of).collect()
 }
@@ -32,23 +32,27 @@ fn words_of(file: &SourceFile) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (number, line) in file.lines() {
         if let Some(place) = PLACES.iter().find(|p| begins_path(line, p)) {
-            problems.push(Problem::in_line(file, number, format!("`{place}…` is a path of one machine")));
+            problems.push(Problem::in_line(file, number, format!("`{place}…` is a path on one machine")));
         }
         if let Some(host) = REGISTRIES.iter().find(|host| line.contains(*host)) {
             problems.push(Problem::in_line(
                 file,
                 number,
-                format!("`{host}` is a registry's host; leave it to the tool's set-up"),
+                format!("`{host}` is the host of a registry, which belongs in the tool's own configuration"),
             ));
         }
-        if let Some(word) = LOOSE_ENDS.iter().find(|word| stands_alone(line, word)) {
-            problems.push(Problem::in_line(file, number, format!("`{word}`: finish it or file an issue")));
+        if let Some(word) = UNFINISHED.iter().find(|word| stands_alone(line, word)) {
+            problems.push(Problem::in_line(
+                file,
+                number,
+                format!("`{word}`: finish the work or file an issue"),
+            ));
         }
     }
     problems
 }
 
-/// Whether the line holds the absolute path itself, not the middle of a longer path such as `net/work/`.
+/// Whether the line contains the absolute path itself, not the middle of a longer path such as `net/work/`.
 fn begins_path(line: &str, place: &str) -> bool {
     line.match_indices(place).any(|(at, _)| {
         let before = line.get(..at).and_then(|start| start.chars().next_back());
@@ -56,7 +60,7 @@ fn begins_path(line: &str, place: &str) -> bool {
     })
 }
 
-/// Whether the word occurs without letters or digits around it.
+/// Whether the word occurs without letters or digits next to it.
 fn stands_alone(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line.get(..at).and_then(|start| start.chars().next_back());
@@ -75,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_a_machine() {
+    fn absolute_paths_of_one_machine_are_found() {
         assert_eq!(count(concat!("see /wo", "rk/notes")), 1);
         assert_eq!(count(concat!("open(\"/ro", "ot/.cache\")")), 1);
         assert_eq!(count(concat!("the net/wo", "rk/ folder, ${HERE}/wo", "rk/x")), 0);
@@ -83,14 +87,14 @@ mod tests {
     }
 
     #[test]
-    fn registries_outside_lock_files() {
+    fn registry_hosts_are_found_outside_lock_files() {
         let text = concat!("registry+https://index.", "crates.io/x");
         assert_eq!(count(text), 1);
         assert_eq!(check(&[file("Cargo.lock", text), file("lab/interop/go.sum", text)]), []);
     }
 
     #[test]
-    fn loose_ends() {
+    fn unfinished_work_is_found() {
         assert_eq!(count(concat!("// TO", "DO: later")), 1);
         assert_eq!(count(concat!("MAS", "TO", "DON")), 0);
     }

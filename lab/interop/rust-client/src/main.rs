@@ -1,9 +1,9 @@
-//! A node of the Rust crate `tailscale`, driven by lines: the tests' second opinion on the server.
+//! A node of the Rust crate `tailscale`, controlled through standard input, as a second implementation for the tests.
 //!
-//! Usage: `headsail-interop-rust-client CONTROL_URL KEY_FILE HOSTNAME [AUTH_KEY]`. It prints one JSON object a line: first
-//! `{"auth_url": URL}` where somebody has to log in, then `{"ipv4": A, "ipv6": A}` once the node is in. After that each line of
-//! standard input is a command and gets one line back:
-//! `peer NAME`, `route IP`, `listen PORT` (an echo server), `dial IP:PORT TEXT` (wants TEXT back).
+//! Usage: `headsail-interop-rust-client CONTROL_URL KEY_FILE HOSTNAME [AUTH_KEY]`. It prints one JSON object per line: first
+//! `{"auth_url": URL}` if a login is needed, then `{"ipv4": A, "ipv6": A}` when the node is registered. After that each line of standard
+//! input is a command, answered with one line:
+//! `peer NAME`, `route IP`, `listen PORT` (an echo server), `dial IP:PORT TEXT` (expects TEXT back).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// The crate retries for ever where it should fail, so every step has an end of its own.
+/// A time limit for every step, because the crate retries forever instead of failing.
 const STEP: Duration = Duration::from_secs(30);
 
 #[tokio::main]
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The node's address, as soon as there is one.
+/// Waits for the node's address.
 async fn address(device: &Device) -> String {
     loop {
         match device.ipv4_addr().await {

@@ -1,4 +1,4 @@
-//! A control connection: the upgrade, the handshake, HTTP/2 inside, and requests over it.
+//! A control connection: the upgrade, the Noise handshake, and HTTP/2 requests inside.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -24,17 +24,17 @@ use crate::client::noise_io::NoiseIo;
 use crate::client::{Identity, StreamReader, Target};
 use crate::{Error, Result};
 
-/// Longest head of the server's answer to the upgrade.
+/// Maximum length of the HTTP head that answers the upgrade.
 const MAX_HEAD: usize = 8 * 1024;
-/// Longest answer that is read whole.
+/// Maximum length of a response body that is read whole.
 const MAX_ANSWER: usize = 1024 * 1024;
-/// The windows of Go's HTTP/2 client, so that a server is held back no sooner than by a real one.
+/// The windows of Go's HTTP/2 client, so that flow control stops the server no sooner than a real client would.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 30;
-/// How long one step may take before the node gives up: a server under load is slow, a broken one is silent.
+/// How long one step may take before the node gives up. It is long, because a server under load is slow.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// One node's connection. Dropping it cuts it, as a pulled cable would, but so that the server notices at once.
+/// One node's connection. Dropping it resets the TCP connection, so that the server notices at once.
 pub struct Connection {
     requests: SendRequest<Full<Bytes>>,
     authority: String,
@@ -45,14 +45,14 @@ impl Connection {
     /// Connects as a node.
     ///
     /// # Errors
-    /// A server that refuses the connection, the upgrade or the handshake.
+    /// The server refuses the connection, the upgrade or the handshake.
     pub async fn open(target: &Target, identity: &Identity) -> Result<Connection> {
         tokio::time::timeout(PATIENCE, Connection::try_open(target, identity)).await?
     }
 
     async fn try_open(target: &Target, identity: &Identity) -> Result<Connection> {
         let mut ephemeral = [0; 32];
-        rand::fill(&mut ephemeral).map_err(|_| "the system gives no randomness")?;
+        rand::fill(&mut ephemeral).map_err(|_| "could not get random bytes from the system")?;
         let (initiator, initiation) =
             Initiator::new(&target.key, &identity.machine_secret, &ephemeral, CAPABILITY)?;
         let mut socket = TcpStream::connect(target.addr).await?;
@@ -74,7 +74,7 @@ impl Connection {
             .handshake(TokioIo::new(io))
             .await?;
         hyper::rt::Executor::execute(&tasks, async move {
-            // How the connection ended shows at its requests.
+            // Requests report how the connection ended.
             let _ = driver.await;
         });
         Ok(Connection { requests, authority: target.addr.to_string(), tasks })
@@ -83,20 +83,20 @@ impl Connection {
     /// Registers the node with an auth key.
     ///
     /// # Errors
-    /// The server's refusal.
+    /// The server refuses the request.
     pub async fn register(&mut self, identity: &Identity, auth_key: &str) -> Result<()> {
         let answer = self.whole("/machine/register", identity.register_body(auth_key)).await?;
         let answer: serde_json::Value = serde_json::from_slice(&answer)?;
         match answer.get("Error").and_then(|e| e.as_str()) {
             Some("") | None if answer["MachineAuthorized"] == true => Ok(()),
-            _ => Err(format!("the server refused a registration: {answer}").into()),
+            _ => Err(format!("the server refused the registration: {answer}").into()),
         }
     }
 
-    /// Tells the server the node's endpoints, one more than usual.
+    /// Sends a lite update with the node's usual endpoints and one more.
     ///
     /// # Errors
-    /// The server's refusal.
+    /// The server refuses the request.
     pub async fn tell_endpoint(&mut self, identity: &Identity, further: &str) -> Result<()> {
         self.whole("/machine/map", identity.lite_body(further)).await.map(|_| ())
     }
@@ -104,7 +104,7 @@ impl Connection {
     /// Opens a map stream.
     ///
     /// # Errors
-    /// The server's refusal.
+    /// The server refuses the request.
     pub async fn open_stream(&mut self, identity: &Identity, read_only: bool) -> Result<StreamReader> {
         let response = self.post("/machine/map", identity.stream_body(read_only)).await?;
         Ok(StreamReader::new(response.into_body()))
@@ -128,7 +128,7 @@ impl Connection {
         }
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes();
-        Err(format!("`{path}` answers {status}: {}", String::from_utf8_lossy(&body).trim()).into())
+        Err(format!("`{path}` was answered with {status}: {}", String::from_utf8_lossy(&body).trim()).into())
     }
 }
 
@@ -138,7 +138,7 @@ impl Drop for Connection {
     }
 }
 
-/// Reads the answer to the upgrade and the handshake message behind it; gives it and what came with it.
+/// Reads the response to the upgrade and the handshake message after it. Returns that message, and any bytes received after it.
 async fn read_answer(socket: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>)> {
     let mut received = Vec::with_capacity(1024);
     let body = loop {
@@ -167,10 +167,10 @@ async fn read_answer(socket: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>)> {
 }
 
 fn refused(answer: &[u8]) -> Error {
-    format!("the server refuses the upgrade: `{}`", String::from_utf8_lossy(answer).trim()).into()
+    format!("the server refused the upgrade: `{}`", String::from_utf8_lossy(answer).trim()).into()
 }
 
-/// Runs hyper's tasks and remembers them: a connection is cut by aborting them, which closes the socket.
+/// Runs hyper's tasks and remembers them. Aborting them closes the socket.
 #[derive(Clone, Default)]
 struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
 

@@ -1,5 +1,5 @@
-//! The keys of a node, and what it says of itself. The bodies are as long and as varied as those of real clients, since
-//! their size is part of what is measured.
+//! The keys of a node, and the bodies of its requests. They are as long and as varied as those of real clients, because their
+//! size affects the measurements.
 
 use std::net::Ipv4Addr;
 
@@ -10,31 +10,30 @@ use serde_json::{Value, json};
 
 use crate::Result;
 
-/// The capability version that our nodes claim: client 1.98.
+/// The capability version that the nodes claim: that of client 1.98.
 pub const CAPABILITY: u16 = 138;
 
 /// A node that may or may not have registered yet.
 pub struct Identity {
     /// Its place in the fleet.
     pub index: usize,
-    /// The secret of its Noise connections.
+    /// The private key of its Noise connections.
     pub machine_secret: [u8; 32],
-    /// Its WireGuard key; random bytes, since nobody computes with it here.
+    /// Random bytes rather than a point of the curve, because nothing here computes with it.
     pub node_key: NodeKey,
     disco_key: DiscoKey,
     log_id: String,
 }
 
-/// The endpoint that says "this is update `number`": an address of the documentation range that no other node has.
+/// An endpoint that marks update `number`: an address from a documentation range that no other node has.
 pub fn probe_endpoint(number: u16) -> String {
     format!("198.51.100.7:{number}")
 }
 
 impl Identity {
-    /// A new node with fresh keys.
     ///
     /// # Errors
-    /// A system without randomness.
+    /// The system provides no random bytes.
     pub fn new(index: usize) -> Result<Identity> {
         let random = || -> Result<[u8; 32]> {
             let mut bytes = [0; 32];
@@ -64,7 +63,7 @@ impl Identity {
         }))
     }
 
-    /// The body that opens a map stream; one that is `read_only` leaves no trace on a server that honours it.
+    /// The body that opens a map stream. With `read_only` it changes nothing on a server that honours it.
     pub fn stream_body(&self, read_only: bool) -> Bytes {
         let mut request = self.map_request(&[]);
         request["Stream"] = true.into();
@@ -74,7 +73,7 @@ impl Identity {
         body(request)
     }
 
-    /// The body of a lite update: the usual endpoints, and the one more.
+    /// The body of a lite update with the usual endpoints and one more.
     pub fn lite_body(&self, further: &str) -> Bytes {
         let mut request = self.map_request(&[further]);
         request["OmitPeers"] = true.into();
@@ -95,7 +94,7 @@ impl Identity {
         })
     }
 
-    /// A public address, a private one and an IPv6 one.
+    /// A public IPv4 address, a private one and an IPv6 address.
     fn endpoints(&self) -> Vec<String> {
         let n = u32::try_from(self.index).unwrap_or(u32::MAX);
         let (public, private) =

@@ -1,4 +1,4 @@
-//! One node, as far as a control server can tell.
+//! One node, as the control server sees it.
 
 mod connection;
 mod identity;

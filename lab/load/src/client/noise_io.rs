@@ -1,4 +1,4 @@
-//! A Noise connection as a stream of bytes, as a client sees it: without an early payload.
+//! The client's side of a Noise connection as a byte stream. The early payload is skipped.
 
 use std::io;
 use std::pin::Pin;
@@ -9,33 +9,33 @@ use headsail_noise::{Opener, Sealer, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Bytes that are read from the socket at once.
+/// Maximum number of bytes read from the socket at once.
 const READ_CHUNK: usize = 32 * 1024;
-/// Sealed bytes that may wait for the socket.
+/// Limit on encrypted bytes that wait for the socket.
 const MAX_UNSENT: usize = 64 * 1024;
 
-/// Seals what is written and opens what is read.
+/// Encrypts what is written and decrypts what is read.
 pub struct NoiseIo {
     socket: TcpStream,
     sealer: Sealer,
     opener: Opener,
-    /// Read, and not a whole record yet.
+    /// Received, but not a whole record yet.
     sealed: Vec<u8>,
-    /// Opened, and not taken yet.
+    /// Decrypted; the first `taken` bytes have been read by the caller.
     opened: Vec<u8>,
     taken: usize,
-    /// Sealed, and not sent yet.
+    /// Encrypted; the first `sent` bytes have been written to the socket.
     unsent: Vec<u8>,
     sent: usize,
-    /// Whether the early payload, if there is one, is behind us.
+    /// Whether the early payload was skipped, or there is none.
     past_early: bool,
 }
 
 impl NoiseIo {
-    /// `received` came behind the handshake.
+    /// `received` holds the bytes that arrived after the handshake.
     ///
     /// # Errors
-    /// Bytes behind the handshake that are no records.
+    /// The bytes after the handshake are not valid records.
     pub fn new(socket: TcpStream, transport: Transport, received: Vec<u8>) -> io::Result<NoiseIo> {
         let Transport { sealer, opener } = transport;
         let (opened, unsent) = (Vec::new(), Vec::new());
@@ -54,7 +54,7 @@ impl NoiseIo {
         Ok(io)
     }
 
-    /// Opens what is complete, and drops an early payload.
+    /// Decrypts complete records and removes an early payload.
     fn open(&mut self) -> io::Result<()> {
         self.opener.drain(&mut self.sealed, &mut self.opened).map_err(io::Error::other)?;
         if self.past_early || self.opened.is_empty() {

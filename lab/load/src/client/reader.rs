@@ -8,10 +8,10 @@ use hyper::body::Incoming;
 
 use crate::Result;
 
-/// Largest frame.
+/// Maximum length of a frame.
 const MAX_FRAME: usize = 64 << 20;
 
-/// Cuts a response body into frames.
+/// Splits a response body into frames.
 pub struct StreamReader {
     body: Incoming,
     pending: BytesMut,
@@ -21,20 +21,18 @@ pub struct StreamReader {
 pub struct Received {
     /// When its last byte arrived.
     pub at: Instant,
-    /// Its content.
     pub payload: Bytes,
 }
 
 impl StreamReader {
-    /// Reads a response.
     pub fn new(body: Incoming) -> StreamReader {
         StreamReader { body, pending: BytesMut::new() }
     }
 
-    /// The next frame; `None` when the server has ended the stream.
+    /// Waits for the next frame; `None` when the server has ended the stream.
     ///
     /// # Errors
-    /// A broken connection, and a frame that is too large.
+    /// The connection broke, or a frame is too large.
     pub async fn next(&mut self) -> Result<Option<Received>> {
         loop {
             if let Some(payload) = self.complete()? {
@@ -55,7 +53,7 @@ impl StreamReader {
         let Some(header) = self.pending.first_chunk::<4>() else { return Ok(None) };
         let len = u32::from_le_bytes(*header) as usize;
         if len > MAX_FRAME {
-            return Err(format!("a frame of `{len}` bytes is too large").into());
+            return Err(format!("a frame of {len} bytes is too large").into());
         }
         if self.pending.len() < 4 + len {
             return Ok(None);

@@ -1,6 +1,6 @@
-//! Cheap decoding: which nodes a frame speaks of, and which probe endpoint it has.
+//! Cheap decoding: which nodes a frame mentions, and which probe endpoint it contains.
 //!
-//! A thousand viewers get the same frame, so what the last few small frames were found to say is remembered by their bytes.
+//! Thousands of viewers receive the same frame, so the results for the last few small frames are cached by their bytes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -14,24 +14,24 @@ use memchr::memmem::Finder;
 use crate::Result;
 use crate::client::Identity;
 
-/// Frames up to this many bytes are remembered, and this many of them.
+/// Results are cached for frames of up to this many bytes, and for this many of them.
 const SMALL: usize = 4096;
 const REMEMBERED: usize = 32;
-/// Largest decoded frame.
+/// Maximum length of a decompressed frame.
 const MAX_DECODED: usize = 256 << 20;
 
-/// What a frame says, as far as a load needs it.
+/// The facts in a frame that loads need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Whether it is but a sign of life.
+    /// Whether it is only a keep-alive.
     pub keep_alive: bool,
-    /// The nodes of the fleet whose keys are in it.
+    /// The nodes of the fleet whose keys it contains.
     pub nodes: Vec<u32>,
-    /// The number of the newest probe endpoint in it.
+    /// The highest number of a probe endpoint in it.
     pub probe: Option<u16>,
 }
 
-/// Knows the fleet's keys, and decodes frames.
+/// Decodes frames and finds the fleet's keys in them.
 pub struct Directory {
     index: HashMap<[u8; 32], u32>,
     key: Finder<'static>,
@@ -47,7 +47,6 @@ struct State {
 }
 
 impl Directory {
-    /// Of these nodes.
     pub fn new(identities: &[Identity]) -> Directory {
         let index = identities.iter().zip(0u32..).map(|(i, n)| (*i.node_key.bytes(), n)).collect();
         Directory {
@@ -58,10 +57,10 @@ impl Directory {
         }
     }
 
-    /// What one frame of a map stream says.
+    /// Scans one frame of a map stream.
     ///
     /// # Errors
-    /// A frame that is no zstd, or too large.
+    /// The frame is not zstd, or too large.
     pub fn scan(&self, frame: &[u8]) -> Result<Arc<Scan>> {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if let Some((_, scan)) = state.recent.iter().rev().find(|(bytes, _)| **bytes == *frame) {
@@ -69,7 +68,7 @@ impl Directory {
         }
         let state = &mut *state;
         let json = decode(&mut state.decoder, &mut state.decoded, frame)?;
-        let scan = Arc::new(self.look_through(json));
+        let scan = Arc::new(self.search(json));
         if frame.len() <= SMALL {
             if state.recent.len() >= REMEMBERED {
                 state.recent.pop_front();
@@ -79,10 +78,10 @@ impl Directory {
         Ok(scan)
     }
 
-    /// The length of a frame's text.
+    /// The decompressed length of a frame.
     ///
     /// # Errors
-    /// A frame that is no zstd, or too large.
+    /// The frame is not zstd, or too large.
     pub fn text_len(&self, frame: &[u8]) -> Result<usize> {
         self.with_text(frame, |text| Ok(text.len()))
     }
@@ -90,11 +89,11 @@ impl Directory {
     /// Applies a frame to a view, as a client does.
     ///
     /// # Errors
-    /// A frame that no client could read.
+    /// The frame is invalid, or does not fit the view.
     pub fn apply(&self, view: &mut Option<NetMap>, frame: &[u8]) -> Result<()> {
         self.with_text(frame, |text| {
             let response: MapResponse = serde_json::from_slice(text)?;
-            apply(view, response).map_err(|unfit| format!("a frame does not fit: {unfit:?}").into())
+            apply(view, response).map_err(|unfit| format!("a frame does not fit the view: {unfit:?}").into())
         })
     }
 
@@ -104,7 +103,7 @@ impl Directory {
         read(decode(&mut state.decoder, &mut state.decoded, frame)?)
     }
 
-    fn look_through(&self, json: &[u8]) -> Scan {
+    fn search(&self, json: &[u8]) -> Scan {
         let key_at = |at: usize| {
             let text = std::str::from_utf8(json.get(at + NodeKey::PREFIX.len()..)?.get(..64)?).ok()?;
             self.index.get(&unhex32(text)?).copied()
@@ -121,7 +120,7 @@ impl Directory {
     }
 }
 
-/// Decodes into a buffer that grows as needed and is kept; a frame need not say how long it gets.
+/// Decompresses into a buffer that is reused and grows as needed, because a frame need not state its decompressed length.
 fn decode<'a>(
     decoder: &mut Option<zstd::bulk::Decompressor<'static>>,
     decoded: &'a mut Vec<u8>,
@@ -143,7 +142,7 @@ fn decode<'a>(
     }
 }
 
-/// Whether a larger buffer would do; the library tells by its text alone.
+/// Whether a larger buffer would help. The library reports this only in the text of its error.
 fn is_too_small(error: &std::io::Error) -> bool {
     error.to_string().contains("too small")
 }
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_grow_beyond_the_buffer_are_decoded() {
+    fn frames_larger_than_the_buffer_are_decoded() {
         let (identities, directory) = directory(1);
         let json = format!("{}{}", " ".repeat(5 << 20), identities[0].node_key);
         let frame = zstd::bulk::compress(json.as_bytes(), 1).unwrap();
@@ -187,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn signs_of_life_and_garbage_are_told_apart() {
+    fn keep_alives_are_recognised_and_garbage_is_an_error() {
         let (_, directory) = directory(1);
         let frame = zstd::bulk::compress(br#"{"KeepAlive":true}"#, 1).unwrap();
         assert!(directory.scan(&frame).unwrap().keep_alive);
-        assert!(directory.scan(b"no zstd").is_err());
+        assert!(directory.scan(b"not zstd").is_err());
     }
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::Result;
 use crate::client::identity::CAPABILITY;
 
-/// Longest answer to `GET /key` that is read.
+/// Maximum length of the answer to `GET /key`.
 const MAX_ANSWER: u64 = 64 * 1024;
 
 /// A control server on a loopback address, and its Noise key.
@@ -26,11 +26,11 @@ impl Target {
     /// Asks the server at a URL of the form `http://127.0.0.1:8080` for its key.
     ///
     /// # Errors
-    /// Other addresses than loopback ones, and servers that don't answer `GET /key`.
+    /// The address is not a loopback address, or the server does not answer `GET /key`.
     pub async fn find(url: &str) -> Result<Target> {
         let addr = loopback(url)?;
         let mut socket =
-            TcpStream::connect(addr).await.map_err(|e| format!("no server answers at `{addr}`: {e}"))?;
+            TcpStream::connect(addr).await.map_err(|e| format!("could not connect to `{addr}`: {e}"))?;
         let request =
             format!("GET /key?v={CAPABILITY} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await?;
@@ -39,16 +39,16 @@ impl Target {
         let text = String::from_utf8_lossy(&answer);
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         let json = body.get(body.find('{').unwrap_or(0)..=body.rfind('}').unwrap_or(0)).unwrap_or_default();
-        let value: Value =
-            serde_json::from_str(json).map_err(|_| format!("`{addr}` gives no key: {text}"))?;
+        let value: Value = serde_json::from_str(json)
+            .map_err(|_| format!("`{addr}` did not answer `GET /key` with a key: {text}"))?;
         let key: MachineKey = value.get("publicKey").and_then(Value::as_str).unwrap_or_default().parse()?;
         Ok(Target { addr, key: *key.bytes() })
     }
 }
 
-/// The address in a URL. A load generator is a weapon: it points at this machine only.
+/// The address in a URL. Only loopback is accepted, so that the load generator cannot be turned against other machines.
 fn loopback(url: &str) -> Result<SocketAddr> {
-    let wrong = || format!("`{url}` is no address of this machine; give one like http://127.0.0.1:8080");
+    let wrong = || format!("`{url}` is not a loopback URL; use one like http://127.0.0.1:8080");
     let host = url.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
     let addr: SocketAddr = host.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
     if !addr.ip().is_loopback() {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_a_target() {
+    fn only_loopback_addresses_are_targets() {
         for good in
             ["http://127.0.0.1:80", "http://127.3.2.1:8080/", "http://[::1]:1", "http://localhost:8080"]
         {

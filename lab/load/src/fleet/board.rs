@@ -1,4 +1,4 @@
-//! What all viewers note down while a load runs.
+//! What the viewers record while a load runs.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
@@ -10,43 +10,41 @@ use headsail_netmap::NetMap;
 use crate::client::{Directory, Received};
 use crate::{Error, Result};
 
-/// How often a waiting load looks at the board.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// Notes and errors that are kept at most.
+/// How often a waiting load checks the board.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// Limits on the notes and errors that are kept.
 const MAX_NOTES: usize = 4_000_000;
 const MAX_ERRORS: usize = 8;
-/// No node and no number is watched for.
+/// No node is watched, or no number of nodes is expected.
 const NOTHING: u64 = u64::MAX;
 
-/// Something that a viewer noticed.
+/// An event on a viewer's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Its stream began with a map.
+    /// The first map arrived.
     FirstMap,
-    /// Its stream has told of every node that is expected.
+    /// The stream has now mentioned the expected number of nodes.
     Complete,
-    /// Its stream told of the watched node for the first time.
+    /// The stream mentioned the watched node for the first time.
     Saw,
-    /// Its stream told of a newer probe endpoint, of this number.
+    /// The stream mentioned a newer probe endpoint, with this number.
     Probe(u16),
-    /// Its stream ended, and not by our hand.
+    /// The stream ended without having been cut by the load.
     Ended,
 }
 
-/// What was noticed, by whom and when.
+/// An event, with its viewer and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Note {
-    /// The viewer's place in the fleet.
+    /// The viewer's index in the fleet.
     pub viewer: usize,
-    /// What it noticed.
     pub what: What,
-    /// When the frame was there.
+    /// When the last byte of the frame had arrived.
     pub at: Instant,
 }
 
-/// The notes of all viewers, and how much they were sent.
+/// The notes of all viewers, and how much data they received.
 pub struct Board {
-    /// Decodes for all of them.
     pub directory: Directory,
     notes: Mutex<Vec<Note>>,
     errors: Mutex<Vec<String>>,
@@ -65,12 +63,11 @@ struct Counter {
     bytes: AtomicU64,
 }
 
-/// How many frames of a kind there were, and their compressed bytes.
+/// Frames of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Number of frames.
     pub frames: u64,
-    /// Bytes, lengths among them.
+    /// Compressed bytes, including the length prefixes.
     pub bytes: u64,
 }
 
@@ -91,7 +88,6 @@ impl Counter {
 }
 
 impl Board {
-    /// An empty board.
     pub fn new(directory: Directory) -> Board {
         Board {
             directory,
@@ -107,24 +103,24 @@ impl Board {
         }
     }
 
-    /// Forgets all notes, and counts bytes and frames from zero.
+    /// Deletes all notes and resets the counters of frames and bytes.
     pub fn wipe(&self) {
         self.notes().clear();
         self.maps.wipe();
         self.deltas.wipe();
     }
 
-    /// A viewer that has been told of this many nodes besides itself is complete.
+    /// Makes a viewer complete once its stream has mentioned this many other nodes.
     pub fn expect(&self, others: usize) {
         self.expected.store(others as u64, Relaxed);
     }
 
-    /// Has every viewer note when it first sees this node.
+    /// Makes every viewer note when its stream first mentions this node.
     pub fn watch(&self, node: usize) {
         self.watched.store(node as u64, Relaxed);
     }
 
-    /// The first maps of streams since the last wipe.
+    /// The first frames of streams since the last wipe.
     pub fn maps(&self) -> Traffic {
         self.maps.traffic()
     }
@@ -134,17 +130,17 @@ impl Board {
         self.deltas.traffic()
     }
 
-    /// The number of the newest probe endpoint that any viewer was ever told of; 0 before the first.
+    /// The number of the newest probe endpoint that any stream has ever mentioned; 0 before the first.
     pub fn newest_probe(&self) -> u16 {
         self.newest_probe.load(Relaxed)
     }
 
-    /// From now on every stream is decoded whole and applied as a client does: for small fleets.
+    /// From now on, decodes every frame fully and applies it as a client would. Meant for small fleets.
     pub fn keep_views(&self) {
         self.keeps_views.store(true, Relaxed);
     }
 
-    /// What a node's stream has made of its map, where views are kept.
+    /// The map that a node's stream has built so far, if views are kept.
     pub fn view(&self, viewer: usize) -> Option<NetMap> {
         self.views.lock().unwrap_or_else(|e| e.into_inner()).get(&viewer).cloned()
     }
@@ -157,17 +153,16 @@ impl Board {
         Ok(())
     }
 
-    /// The notes so far.
     pub fn notes(&self) -> MutexGuard<'_, Vec<Note>> {
         self.notes.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The first errors that viewers met.
+    /// The first few errors of viewers.
     pub fn errors(&self) -> Vec<String> {
         self.errors.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Remembers an error, if it is one of the first.
+    /// Keeps an error if it is one of the first few.
     pub fn complain(&self, error: &Error) {
         let mut errors = self.errors.lock().unwrap_or_else(|e| e.into_inner());
         if errors.len() < MAX_ERRORS {
@@ -175,7 +170,6 @@ impl Board {
         }
     }
 
-    /// Notes something.
     pub fn note(&self, viewer: usize, what: What, at: Instant) {
         let mut notes = self.notes();
         if notes.len() < MAX_NOTES {
@@ -183,26 +177,26 @@ impl Board {
         }
     }
 
-    /// Waits until `wanted` notes are of the kind that is asked for, or `patience` is over; gives those there are.
+    /// Waits until there are `wanted` notes that `pick` accepts, or until `patience` is over. Returns those found.
     pub async fn gather(&self, wanted: usize, patience: Duration, pick: impl Fn(What) -> bool) -> Vec<Note> {
         let deadline = Instant::now() + patience;
         let mut found = Vec::new();
-        let mut looked_at = 0;
+        let mut checked = 0;
         loop {
             {
                 let notes = self.notes();
-                found.extend(notes.iter().skip(looked_at).filter(|n| pick(n.what)));
-                looked_at = notes.len();
+                found.extend(notes.iter().skip(checked).filter(|n| pick(n.what)));
+                checked = notes.len();
             }
             if found.len() >= wanted || Instant::now() >= deadline {
                 return found;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-/// What one stream has told so far.
+/// What one stream has mentioned so far.
 pub struct Viewer<'a> {
     board: &'a Board,
     viewer: usize,
@@ -213,15 +207,15 @@ pub struct Viewer<'a> {
 }
 
 impl<'a> Viewer<'a> {
-    /// A stream that has told nothing yet, of a fleet of `size` nodes.
+    /// A new stream, in a fleet of `size` nodes.
     pub fn new(board: &'a Board, viewer: usize, size: usize) -> Viewer<'a> {
         Viewer { board, viewer, seen: vec![false; size], count: 0, newest_probe: None, began: false }
     }
 
-    /// Reads one frame; says whether it was the first map.
+    /// Reads one frame and returns whether it was the first map.
     ///
     /// # Errors
-    /// A frame that can't be decoded.
+    /// The frame cannot be decoded.
     pub fn read(&mut self, frame: &Received) -> Result<bool> {
         let scan = self.board.directory.scan(&frame.payload)?;
         if scan.keep_alive {
@@ -250,7 +244,7 @@ impl<'a> Viewer<'a> {
         Ok(first)
     }
 
-    /// Notes a node that the stream speaks of; speaking of the viewer itself means nothing.
+    /// Records that the stream mentioned a node. The viewer itself does not count.
     fn saw(&mut self, node: usize, at: Instant) {
         if node == self.viewer {
             return;

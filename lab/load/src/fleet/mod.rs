@@ -15,12 +15,12 @@ pub use board::{Board, Note, Viewer, What};
 use crate::Result;
 use crate::client::{Connection, Directory, Identity, Target};
 
-/// A stream that the server ended is opened again after this long.
+/// How long a node waits before it reopens a stream that the server ended.
 const RETURN_AFTER: Duration = Duration::from_millis(250);
-/// Nodes in one process at most: each is an open file here and one in the server.
+/// Maximum number of nodes: each needs an open file here and another in the server.
 pub const MAX_NODES: usize = 10_000;
 
-/// The nodes of a load. Dropping it cuts them all.
+/// The nodes of a load. Dropping it cuts all their connections.
 pub struct Fleet {
     shared: Arc<Shared>,
     online: BTreeMap<usize, Member>,
@@ -33,29 +33,28 @@ struct Shared {
     board: Board,
 }
 
-/// How a node comes in.
+/// How a node comes online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// It registers first.
     New,
-    /// The server knows it.
+    /// It is already registered.
     Known,
 }
 
-/// When a node got where.
+/// The times of a node's steps to its first map.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// It began to connect.
     pub started: Instant,
-    /// Its Noise connection stood, and it asked to be registered.
+    /// Its Noise connection was ready, and it sent its registration.
     pub connected: Instant,
-    /// It was registered.
     pub registered: Instant,
-    /// Its first map was there.
+    /// Its first map had arrived.
     pub first_map: Instant,
 }
 
-/// A node that is online as long as this lives.
+/// A node that stays online until this is dropped.
 struct Member(AbortHandle);
 
 impl Drop for Member {
@@ -65,13 +64,13 @@ impl Drop for Member {
 }
 
 impl Fleet {
-    /// `size` nodes with fresh keys, none of them online.
+    /// Creates `size` nodes with fresh keys, all offline.
     ///
     /// # Errors
-    /// More nodes than one process can hold.
+    /// `size` exceeds [`MAX_NODES`], or the system provides no random bytes.
     pub fn new(target: Target, auth_key: &str, size: usize) -> Result<Fleet> {
         if size > MAX_NODES {
-            return Err(format!("`{size}` nodes are too many for one process; it holds {MAX_NODES}").into());
+            return Err(format!("`{size}` nodes are too many; the limit is {MAX_NODES}").into());
         }
         let identities = (0..size).map(Identity::new).collect::<Result<Vec<_>>>()?;
         let board = Board::new(Directory::new(&identities));
@@ -79,7 +78,6 @@ impl Fleet {
         Ok(Fleet { shared: Arc::new(shared), online: BTreeMap::new() })
     }
 
-    /// What the nodes note down.
     pub fn board(&self) -> &Board {
         &self.shared.board
     }
@@ -87,30 +85,29 @@ impl Fleet {
     /// A node's keys.
     ///
     /// # Errors
-    /// A place outside the fleet.
+    /// There is no such node.
     pub fn identity(&self, node: usize) -> Result<&Identity> {
         self.shared.identities.get(node).ok_or_else(|| format!("the fleet has no node `{node}`").into())
     }
 
-    /// How many nodes there are, online or not.
+    /// The number of nodes, online or not.
     pub fn size(&self) -> usize {
         self.shared.identities.len()
     }
 
-    /// How many nodes are online.
     pub fn online(&self) -> usize {
         self.online.len()
     }
 
-    /// One more connection of a node, beside that of its stream.
+    /// Opens another connection of a node, besides that of its stream.
     ///
     /// # Errors
-    /// A server that refuses it.
+    /// The server refuses it.
     pub async fn connect(&self, node: usize) -> Result<Connection> {
         Connection::open(&self.shared.target, self.identity(node)?).await
     }
 
-    /// Brings nodes online, this many at a time, and waits until each has its first map or has failed.
+    /// Brings nodes online, `in_flight` at a time, and waits until each has its first map or has failed.
     pub async fn enter(
         &mut self,
         nodes: Range<usize>,
@@ -120,8 +117,8 @@ impl Fleet {
         let gate = Arc::new(Semaphore::new(in_flight.max(1)));
         let mut entering = JoinSet::new();
         for node in nodes {
-            let (tell, arrived) = oneshot::channel();
-            let life = live(self.shared.clone(), node, entry, gate.clone(), tell);
+            let (report, arrived) = oneshot::channel();
+            let life = live(self.shared.clone(), node, entry, gate.clone(), report);
             self.online.insert(node, Member(tokio::spawn(life).abort_handle()));
             entering.spawn(async move { arrived.await? });
         }
@@ -132,27 +129,27 @@ impl Fleet {
         arrivals
     }
 
-    /// Cuts the streams of nodes, as if their machines had lost power.
+    /// Cuts the connections of nodes, as if their machines had lost power.
     pub fn cut(&mut self, nodes: Range<usize>) {
         self.online.retain(|node, _| !nodes.contains(node));
     }
 }
 
-/// The life of a node: it comes in, follows its stream, and comes back when the server ends it.
+/// Runs one node: it comes online, follows its stream, and reconnects when the server ends it.
 async fn live(
     shared: Arc<Shared>,
     node: usize,
     entry: Entry,
     gate: Arc<Semaphore>,
-    tell: oneshot::Sender<Result<Arrival>>,
+    report: oneshot::Sender<Result<Arrival>>,
 ) {
-    let mut entry = Some((entry, gate, tell));
+    let mut entry = Some((entry, gate, report));
     loop {
         if let Err(error) = shared.session(node, &mut entry).await {
             shared.board.complain(&error);
-            if let Some((_, _, tell)) = entry.take() {
-                // Nobody waits any more where the load was given up.
-                let _ = tell.send(Err(error));
+            if let Some((_, _, report)) = entry.take() {
+                // The receiver is gone if the load was aborted.
+                let _ = report.send(Err(error));
                 return;
             }
         }
@@ -184,9 +181,9 @@ impl Shared {
         while let Some(frame) = stream.next().await? {
             if viewer.read(&frame)? {
                 permit = None;
-                if let Some((_, _, tell)) = entering.take() {
-                    // Nobody waits any more where the load was given up.
-                    let _ = tell.send(Ok(Arrival { started, connected, registered, first_map: frame.at }));
+                if let Some((_, _, report)) = entering.take() {
+                    // The receiver is gone if the load was aborted.
+                    let _ = report.send(Ok(Arrival { started, connected, registered, first_map: frame.at }));
                 }
             }
         }

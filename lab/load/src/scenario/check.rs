@@ -1,4 +1,4 @@
-//! Told = ought over real sockets: what streams have told makes the map that a fresh stream begins with.
+//! Correctness over real sockets: the frames of each stream add up to the map that a fresh stream begins with.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use crate::Result;
 use crate::fleet::Fleet;
 use crate::report::Report;
 
-/// How often a view that is not yet what it ought to be is looked at again.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a view that differs is compared again.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Joins, moves and cuts nodes, decodes everything whole, and compares every node's view with a fresh map.
+/// Lets nodes join, move and reconnect, decodes every frame fully, and compares every node's view with a fresh map.
 ///
 /// # Errors
-/// A node whose view stays another one, with what differs.
+/// A view still differs after the timeout; the error names the part that differs.
 pub async fn check(fleet: &mut Fleet, how: Join) -> Result<Report> {
     fleet.board().keep_views();
     join(fleet, None, how).await?;
@@ -36,34 +36,33 @@ async fn compare(fleet: &Fleet, after: &str) -> Result<()> {
             let ought = fresh(fleet, node).await?;
             let told = fleet.board().view(node).ok_or("a node has no view")?;
             let Some(what) = difference(&told, &ought) else { break };
-            // What was decided a moment ago may still be under way.
+            // A change from a moment ago may still be on its way.
             if Instant::now() > deadline {
-                return Err(format!(
-                    "after {after}, node `{node}` was told of other {what} than it ought to be"
-                )
-                .into());
+                return Err(
+                    format!("after {after}, the {what} of node `{node}` differ from a fresh map").into()
+                );
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     Ok(())
 }
 
-/// What a stream that changes nothing begins with.
+/// The first map of a new read-only stream.
 async fn fresh(fleet: &Fleet, node: usize) -> Result<NetMap> {
     let mut connection = fleet.connect(node).await?;
     let mut stream = connection.open_stream(fleet.identity(node)?, true).await?;
-    let frame = stream.next().await?.ok_or("the server ended the stream before the map")?;
+    let frame = stream.next().await?.ok_or("the server ended the stream before the first map")?;
     let mut view = None;
     fleet.board().directory.apply(&mut view, &frame.payload)?;
-    Ok(view.ok_or("the first frame is no map")?)
+    Ok(view.ok_or("the first frame is not a map")?)
 }
 
-/// The first part in which two views differ. Of profiles a client may hold more than it ought to.
+/// The first part in which two views differ. A client may keep profiles that it no longer needs.
 fn difference(told: &NetMap, ought: &NetMap) -> Option<&'static str> {
     let profiles = ought.profiles.iter().all(|(id, profile)| told.profiles.get(id) == Some(profile));
     [
-        ("facts about itself", told.me == ought.me),
+        ("facts about the node itself", told.me == ought.me),
         ("peers", told.peers == ought.peers),
         ("filters", told.filters == ought.filters),
         ("DNS settings", told.dns == ought.dns),

@@ -1,4 +1,4 @@
-//! C5: one node's endpoints change, so many times a second.
+//! One node changes its endpoints at a fixed rate.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::report::Report;
 /// The node whose endpoints change.
 const MOVER: usize = 0;
 
-/// Sends `updates` lite updates at each of these rates per second, each with an endpoint that was never told before.
+/// Sends `updates` lite updates at each of these rates per second, each with a new endpoint.
 ///
-/// A viewer that is told of a newer update has been told of the older ones too. Numbers go on where earlier loads on the
-/// same server have left off.
+/// A viewer that has seen an update counts as having seen all older ones. Numbers continue where earlier loads on the same
+/// server stopped.
 ///
 /// # Errors
-/// A server that refuses an update.
+/// The server refuses an update.
 pub async fn endpoints(
     fleet: &mut Fleet,
     server: Option<Meter>,
@@ -32,7 +32,7 @@ pub async fn endpoints(
         fleet.board().wipe();
         let cost = Cost::begin(server);
         let before = fleet.board().newest_probe();
-        let newest = before.checked_add(updates).ok_or("there are no numbers left for endpoints")?;
+        let newest = before.checked_add(updates).ok_or("no numbers are left for new endpoints")?;
         let sent = send(fleet, *rate, before + 1..=newest).await?;
         let done = fleet.board().gather(viewers, PATIENCE, |w| w == What::Probe(newest)).await;
         cost.settle().await;
@@ -58,7 +58,7 @@ pub async fn endpoints(
     Ok(report)
 }
 
-/// Sends updates at their times; gives each one's number and when it was sent.
+/// Sends updates at a steady rate; returns their numbers and when each was sent.
 async fn send(fleet: &Fleet, rate: u32, numbers: RangeInclusive<u16>) -> Result<Vec<(u16, Instant)>> {
     let identity = fleet.identity(MOVER)?;
     let mut connection = fleet.connect(MOVER).await?;
@@ -72,7 +72,7 @@ async fn send(fleet: &Fleet, rate: u32, numbers: RangeInclusive<u16>) -> Result<
     Ok(sent)
 }
 
-/// How long each update took to each viewer, and to the last one.
+/// How long each update took to reach each viewer, and to reach the last one.
 fn latencies(notes: &[Note], sent: &[(u16, Instant)], size: usize) -> (Spread, Spread) {
     let (mut all, mut lasts) = (Vec::new(), Vec::new());
     for (number, at) in sent {

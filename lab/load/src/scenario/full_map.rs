@@ -1,4 +1,4 @@
-//! C9: whole maps, one after the other, over new connections and over one.
+//! Full maps, one after the other: each over a new connection, then all over one connection.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::fleet::Fleet;
 use crate::measure::{Meter, median};
 use crate::report::Report;
 
-/// Asks for `maps` maps in each way, in the name of a node that is online and without changing anything.
+/// Requests `maps` maps in each way, with the keys of online nodes and without changing anything.
 ///
 /// # Errors
-/// A server that gives no map.
+/// The server sends no map.
 pub async fn full_map(fleet: &Fleet, server: Option<Meter>, maps: usize) -> Result<Report> {
     let mut report = Report::new("full map", fleet.online());
     let cost = Cost::begin(server);
@@ -49,9 +49,9 @@ fn note(report: &mut Report, way: &str, cost: &Cost, took: Vec<Duration>) {
     }
 }
 
-/// Gets one map; gives its size as sent, and decoded.
+/// Requests one map; returns its compressed and decompressed size.
 async fn one(fleet: &Fleet, node: usize, connection: &mut Connection) -> Result<(usize, usize)> {
     let mut stream = connection.open_stream(fleet.identity(node)?, true).await?;
-    let map = stream.next().await?.ok_or("the server ended the stream before the map")?;
+    let map = stream.next().await?.ok_or("the server ended the stream before the first map")?;
     Ok((map.payload.len(), fleet.board().directory.text_len(&map.payload)?))
 }

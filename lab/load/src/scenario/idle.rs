@@ -1,4 +1,4 @@
-//! C4: what the server costs while nothing happens.
+//! What the server costs while nothing happens.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::fleet::Fleet;
 use crate::measure::{Memory, Meter};
 use crate::report::Report;
 
-/// Leaves the fleet alone for a while. `empty` is what the server used before any node came.
+/// Measures the server for a while with the fleet idle. `empty` is its memory before the first node joined.
 pub async fn idle(fleet: &Fleet, server: Meter, empty: Option<Memory>, pause: Duration) -> Report {
     let nodes = fleet.online();
     let cost = Cost::begin(Some(server));

@@ -1,4 +1,4 @@
-//! C1 and C2: nodes register and open their streams, so many at a time.
+//! Nodes register and open their streams, a bounded number at a time.
 
 use std::time::Instant;
 
@@ -8,19 +8,18 @@ use crate::fleet::{Entry, Fleet, What};
 use crate::measure::{Meter, Spread};
 use crate::report::Report;
 
-/// How many join, and how many of them at a time.
+/// How many nodes join, and how many of them at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
-    /// Nodes.
     pub nodes: usize,
-    /// Nodes that have begun and have no first map yet.
+    /// How many may have begun and not have their first map yet.
     pub in_flight: usize,
 }
 
-/// Brings the fleet in, and waits until every node has been told of every other.
+/// Brings the fleet online and waits until every stream has mentioned every other node.
 ///
 /// # Errors
-/// Nodes that could not come in.
+/// A node could not join.
 pub async fn join(fleet: &mut Fleet, server: Option<Meter>, how: Join) -> Result<Report> {
     let board_expects = how.nodes.saturating_sub(1);
     fleet.board().wipe();

@@ -1,4 +1,4 @@
-//! C3: one more node joins a mesh that is at rest, again and again.
+//! More nodes join a quiet mesh, one by one.
 
 use super::{Cost, PATIENCE, each};
 use crate::Result;
@@ -6,12 +6,12 @@ use crate::fleet::{Entry, Fleet, What};
 use crate::measure::{Meter, Spread, median};
 use crate::report::Report;
 
-/// Brings in the nodes of the fleet that are not online yet, one by one.
+/// Brings the remaining nodes of the fleet online, one by one.
 ///
-/// All times count from the moment at which the node asks to be registered.
+/// All times count from the moment when the node sends its registration.
 ///
 /// # Errors
-/// A node that could not come in.
+/// A node could not join.
 pub async fn late_join(fleet: &mut Fleet, server: Option<Meter>) -> Result<Report> {
     let nodes = fleet.online();
     let (mut registered, mut first_map, mut seen, mut last) =

@@ -1,4 +1,4 @@
-//! The loads. Each is bounded, ends by itself, and gives a report.
+//! The loads. Each is bounded in time and returns a report.
 
 mod check;
 mod endpoints;
@@ -20,14 +20,14 @@ pub use reconnect::{after_restart, reconnect};
 
 use crate::measure::Meter;
 
-/// How long a load waits for what it has caused.
+/// How long a load waits for its effects to arrive.
 pub const PATIENCE: Duration = Duration::from_secs(120);
-/// A server is quiet when it used less than this share of a core for [`QUIET_FOR`] looks.
+/// A server is quiet once it has used less than this share of a core in [`QUIET_FOR`] consecutive intervals.
 const QUIET_SHARE: f64 = 0.05;
 const QUIET_FOR: u32 = 3;
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// CPU time of the server between two moments, where it can be told.
+/// CPU time used since a moment, by the server (if its process is known) and by this process.
 struct Cost {
     server: Option<Meter>,
     server_before: Option<Duration>,
@@ -39,32 +39,32 @@ impl Cost {
         Cost { server, server_before: server.and_then(|m| m.cpu()), own_before: Meter::own().cpu() }
     }
 
-    /// What the server has used since.
+    /// CPU time of the server.
     fn server(&self) -> Option<Duration> {
         Some(self.server?.cpu()?.saturating_sub(self.server_before?))
     }
 
-    /// What this process has used since: near the elapsed time, it was the bottleneck itself.
+    /// CPU time of this process. If it is close to the elapsed time, the load generator was the bottleneck.
     fn own(&self) -> Duration {
         Meter::own().cpu().unwrap_or_default().saturating_sub(self.own_before.unwrap_or_default())
     }
 
-    /// Waits until the server has nothing to do any more, within reason.
+    /// Waits until the server is quiet, but no longer than [`PATIENCE`].
     async fn settle(&self) {
         let Some(server) = self.server else { return };
         let deadline = Instant::now() + PATIENCE;
         let (mut before, mut quiet) = (server.cpu().unwrap_or_default(), 0);
         while quiet < QUIET_FOR && Instant::now() < deadline {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now = server.cpu().unwrap_or_default();
-            let share = now.saturating_sub(before).as_secs_f64() / LOOK_EVERY.as_secs_f64();
+            let share = now.saturating_sub(before).as_secs_f64() / POLL_INTERVAL.as_secs_f64();
             quiet = if share < QUIET_SHARE { quiet + 1 } else { 0 };
             before = now;
         }
     }
 }
 
-/// A time divided among so many; all of it where there are none.
+/// `total` divided by `count`; all of it if `count` is zero.
 fn each(total: Duration, count: usize) -> Duration {
     total.div_f64(count.max(1) as f64)
 }

@@ -1,4 +1,4 @@
-//! C7: every stream is cut, and all nodes come back at once.
+//! All nodes are cut and reconnect at once.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::fleet::{Arrival, Entry, Fleet, What};
 use crate::measure::{Meter, Spread, median};
 use crate::report::Report;
 
-/// Cuts all streams and brings all nodes back, `repeats` times.
+/// Cuts all nodes and lets them reconnect, `repeats` times.
 ///
 /// # Errors
-/// Nodes that could not come back.
+/// A node could not reconnect.
 pub async fn reconnect(fleet: &mut Fleet, server: Option<Meter>, repeats: usize) -> Result<Report> {
     let nodes = fleet.online();
     let (mut p50, mut last, mut complete, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -39,10 +39,10 @@ pub async fn reconnect(fleet: &mut Fleet, server: Option<Meter>, repeats: usize)
     Ok(report)
 }
 
-/// The same after the server was killed and started again; `restart` does both and says who the new process is.
+/// The same with a restart of the server: `restart` kills it, starts it again and returns a meter for the new process.
 ///
 /// # Errors
-/// A server that doesn't come back, or nodes that don't.
+/// The server does not start again, or a node could not reconnect.
 pub async fn after_restart<R>(fleet: &mut Fleet, restart: R) -> Result<Report>
 where
     R: AsyncFnOnce() -> Result<Option<Meter>>,
@@ -69,7 +69,7 @@ where
     Ok(report)
 }
 
-struct Back {
+struct Reconnected {
     maps: Spread,
     complete: Duration,
 }
@@ -79,7 +79,7 @@ fn prepare(fleet: &Fleet, nodes: usize) {
     fleet.board().expect(nodes.saturating_sub(1));
 }
 
-async fn come_back(fleet: &mut Fleet, nodes: usize, begin: Instant) -> Result<Back> {
+async fn come_back(fleet: &mut Fleet, nodes: usize, begin: Instant) -> Result<Reconnected> {
     let arrivals = fleet.enter(0..nodes, nodes, Entry::Known).await;
     let arrivals: Vec<Arrival> = arrivals.into_iter().collect::<Result<_>>()?;
     let complete = fleet.board().gather(nodes, PATIENCE, |w| w == What::Complete).await;
@@ -88,5 +88,5 @@ async fn come_back(fleet: &mut Fleet, nodes: usize, begin: Instant) -> Result<Ba
     }
     let maps = Spread::of(arrivals.iter().map(|a| a.first_map - begin).collect());
     let complete = complete.iter().map(|n| n.at).max().unwrap_or(begin) - begin;
-    Ok(Back { maps, complete })
+    Ok(Reconnected { maps, complete })
 }
