@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use headsail_noise::{Opener, Sealer, Transport};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::listen::HTTP2_PREFACE;
+use crate::listen::classify::HTTP2_PREFACE;
 
 /// Sealed bytes that may wait for the socket; more is not taken until they have gone.
 const MAX_UNSENT: usize = 64 * 1024;
@@ -64,7 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> NoiseIo<S> {
     /// # Errors
     /// The connection ended, or what came is no record.
     pub async fn first_words(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_send(cx)).await?;
+        self.flush().await?;
         std::future::poll_fn(|cx| self.poll_fill(cx, HTTP2_PREFACE.len())).await
     }
 }

@@ -1,16 +1,16 @@
 //! The DERP relay and STUN on real sockets. All rules of the protocol are in `headsail_derp`.
 //!
-//! A connection enters through [`http`], which decides how it begins, and is then one task in [`socket`]. All tasks
-//! share one state behind one lock, which is held for as long as it takes to copy a piece of input, some microseconds.
+//! Each connection is one task in [`socket`]. All tasks share one state behind one lock, which is held for as long as it
+//! takes to copy a piece of input, some microseconds. `listen` and `http` hand connections over; what they answer before is in
+//! [`responses`].
 
 mod end;
 mod handshake;
-pub mod http;
+pub mod responses;
 mod socket;
 pub mod stun;
 #[cfg(test)]
 mod tests;
-mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,7 +94,7 @@ impl Relay {
 
     /// Serves one client whose HTTP request has been answered, until its connection ends; says how it did.
     ///
-    /// `io` yields what follows the request's head, WebSocket framing taken off; see [`http::entry`].
+    /// `io` yields what follows the head of the request, with any WebSocket framing taken off.
     pub async fn serve_stream<S>(&self, io: S, remote: SocketAddr) -> End
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,

@@ -1,61 +1,26 @@
-//! The ways in over HTTP, and the small pages.
+//! How relay connections begin over HTTP, and the small pages.
 
 use std::collections::BTreeMap;
 
-use ::http::{HeaderMap, Method, Response, StatusCode};
+use ::http::{HeaderMap, Method, StatusCode};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::super::http::{Entry, bootstrap_dns, entry, generate_204, probe, serve_websocket};
+use super::super::responses::{bootstrap_dns, generate_204, probe};
 use super::*;
+use crate::http::public;
+use crate::listen::{self, Service, Tls};
+use crate::testing;
 
-/// A listener that answers requests as the relay says, by hand.
+/// A listener of a whole server with this relay.
 async fn listen_http(relay: &Relay) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let relay = relay.clone();
-    tokio::spawn(async move {
-        while let Ok((io, remote)) = listener.accept().await {
-            let relay = relay.clone();
-            tokio::spawn(async move { serve(&relay, io, remote).await });
-        }
-    });
+    let router = public(testing::app_with(Some(relay.clone())));
+    tokio::spawn(listen::accept(listener, Tls::No, Service::new(router, Some(relay.clone()), 100)));
     addr
-}
-
-async fn serve(relay: &Relay, mut io: TcpStream, remote: SocketAddr) {
-    let head = read_head(&mut io).await;
-    let mut fields = [httparse::EMPTY_HEADER; 32];
-    let mut request = httparse::Request::new(&mut fields);
-    request.parse(&head).unwrap();
-    let method = request.method.unwrap().parse::<Method>().unwrap();
-    let mut headers = HeaderMap::new();
-    for field in request.headers.iter() {
-        let name = field.name.parse::<::http::HeaderName>().unwrap();
-        headers.insert(name, ::http::HeaderValue::from_bytes(field.value).unwrap());
-    }
-    match entry(relay, &method, &headers) {
-        Entry::FastStart => drop(relay.serve_stream(io, remote).await),
-        Entry::Upgrade(answer) => {
-            io.write_all(&to_bytes(&answer)).await.unwrap();
-            relay.serve_stream(io, remote).await;
-        }
-        Entry::WebSocket(answer) => {
-            io.write_all(&to_bytes(&answer)).await.unwrap();
-            serve_websocket(relay, io, remote).await;
-        }
-        Entry::Refuse(answer) => io.write_all(&to_bytes(&answer)).await.unwrap(),
-    }
-}
-
-fn to_bytes(answer: &Response<String>) -> Vec<u8> {
-    let mut out = format!("HTTP/1.1 {}\r\n", answer.status());
-    for (name, value) in answer.headers() {
-        out += &format!("{name}: {}\r\n", value.to_str().unwrap());
-    }
-    (out + "\r\n" + answer.body()).into_bytes()
 }
 
 async fn ask(addr: SocketAddr, head: &str) -> TcpStream {
@@ -92,12 +57,29 @@ async fn an_upgrade_is_answered_with_version_and_bare_key() {
 }
 
 #[tokio::test]
-async fn a_fast_start_has_no_http_answer() {
+async fn a_fast_start_has_no_http_response() {
     let relay = open_relay();
     let addr = listen_http(&relay).await;
-    let head = "GET /derp HTTP/1.1\nHost: x\nUpgrade: DERP\nConnection: Upgrade\nDerp-Fast-Start: 1\n\n";
-    let mut a = Client::join(ask(addr, head).await, 1).await;
-    assert_eq!(a.settle().await, []);
+    for (n, method) in [(1, "GET"), (2, "POST")] {
+        let head = format!(
+            "{method} /derp HTTP/1.1\nHost: x\nUpgrade: DERP\nConnection: Upgrade\nDerp-Fast-Start: 1\n\n"
+        );
+        let mut client = Client::join(ask(addr, &head).await, n).await;
+        assert_eq!(client.settle().await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_fast_start_behind_another_request_is_answered() {
+    let relay = open_relay();
+    let addr = listen_http(&relay).await;
+    let mut io = ask(addr, "GET /derp/probe HTTP/1.1\nHost: x\n\n").await;
+    assert!(read_head(&mut io).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    let head =
+        "GET /derp HTTP/1.1\r\nHost: x\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nDerp-Fast-Start: 1\r\n\r\n";
+    io.write_all(head.as_bytes()).await.unwrap();
+    assert!(read_head(&mut io).await.starts_with(b"HTTP/1.1 101 "));
+    assert_eq!(Client::join(io, 1).await.settle().await, []);
 }
 
 #[tokio::test]
@@ -105,13 +87,12 @@ async fn other_requests_are_told_to_upgrade() {
     let relay = open_relay();
     let addr = listen_http(&relay).await;
     for head in [
-        "GET /derp HTTP/1.1\nHost: x\n\n",
-        "GET /derp HTTP/1.1\nHost: x\nUpgrade: tea\n\n",
-        "GET /derp HTTP/1.1\nHost: x\nDerp-Fast-Start: 1\n\n",
-        "POST /derp HTTP/1.1\nHost: x\nUpgrade: websocket\n\n",
+        "GET /derp HTTP/1.1\n\n",
+        "GET /derp HTTP/1.1\nUpgrade: tea\n\n",
+        "GET /derp HTTP/1.1\nDerp-Fast-Start: 1\n\n",
+        "POST /derp HTTP/1.1\nUpgrade: websocket\n\n",
     ] {
-        let mut answer = String::new();
-        ask(addr, head).await.read_to_string(&mut answer).await.unwrap();
+        let answer = answer(addr, head).await;
         assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
         assert!(answer.ends_with("\r\n\r\nDERP requires connection upgrade\n"), "{answer}");
     }
@@ -119,10 +100,17 @@ async fn other_requests_are_told_to_upgrade() {
         "GET /derp HTTP/1.1\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: eA==\n\n",
         "GET /derp HTTP/1.1\nUpgrade: websocket\nSec-WebSocket-Protocol: derp\nSec-WebSocket-Version: 13\n\n",
     ] {
-        let mut answer = String::new();
-        ask(addr, head).await.read_to_string(&mut answer).await.unwrap();
+        let answer = answer(addr, head).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
+}
+
+/// The whole response to a request, after which the server closes the connection.
+async fn answer(addr: SocketAddr, head: &str) -> String {
+    let head = head.replacen('\n', "\nHost: x\nConnection: close\n", 1);
+    let mut answer = String::new();
+    ask(addr, &head).await.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 /// Frames over a WebSocket client: what is sent is one message, what comes is a stream of bytes.
