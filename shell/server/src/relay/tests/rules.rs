@@ -160,8 +160,10 @@ async fn a_stalled_reader_is_cut_after_its_time_and_a_slow_one_is_not() {
         a.packet(slow.key, &[1; 60_000]).await;
     }
     let reading = tokio::spawn(async move {
+        let mut every_two_seconds = tokio::time::interval(Duration::from_secs(2));
+        every_two_seconds.tick().await;
         for _ in 0..10 {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            every_two_seconds.tick().await;
             assert!(matches!(slow.got().await, Got::Packet(..)));
         }
     });
