@@ -71,15 +71,7 @@ fn switch(app: App, mut request: Request<Body>, initiation: Vec<u8>) -> Response
 }
 
 fn switch_to_websocket(app: App, mut request: Request<Body>, initiation: Vec<u8>) -> Response {
-    match websocket::accept(request.headers(), CONTROL_PROTOCOL) {
-        Ok(response) => {
-            take_over(&mut request, async move |io| {
-                serve(app, websocket::ByteStream::new(io).await, &initiation).await;
-            });
-            response.into_response()
-        }
-        Err(refusal) => refusal.into_response(),
-    }
+    websocket::open(&mut request, CONTROL_PROTOCOL, async move |io| serve(app, io, &initiation).await)
 }
 
 /// Makes the connection a Noise connection and serves HTTP/2 in it until it ends.

@@ -49,15 +49,9 @@ async fn derp(
         Some(Upgrade::DerpWebSocket) if !websocket::offers(request.headers(), SUBPROTOCOL) => {
             responses::wrong_subprotocol().into_response()
         }
-        Some(Upgrade::DerpWebSocket) => match websocket::accept(request.headers(), SUBPROTOCOL) {
-            Ok(response) => {
-                take_over(&mut request, async move |io| {
-                    relay.serve_stream(websocket::ByteStream::new(io).await, remote).await;
-                });
-                response.into_response()
-            }
-            Err(refusal) => refusal.into_response(),
-        },
+        Some(Upgrade::DerpWebSocket) => websocket::open(&mut request, SUBPROTOCOL, async move |io| {
+            relay.serve_stream(io, remote).await;
+        }),
         Some(Upgrade::Control | Upgrade::ControlWebSocket) | None => {
             responses::upgrade_required().into_response()
         }

@@ -4,18 +4,24 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use axum::body::Body;
+use axum::http::header::{
+    CONNECTION, HeaderMap, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
+use axum::response::IntoResponse;
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
-use http::header::{
-    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
-use http::{HeaderValue, Response, StatusCode};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::take_over;
 
 /// The version of RFC 6455.
 const VERSION: &str = "13";
@@ -32,32 +38,38 @@ pub fn offers(headers: &HeaderMap, subprotocol: &str) -> bool {
     offered.any(|names| names.split(',').any(|name| name.trim() == subprotocol))
 }
 
-/// The response that opens a WebSocket (RFC 6455, 4.2), with this subprotocol if the client offers it.
-///
-/// # Errors
-/// The response to a request that does not ask for a WebSocket of this version.
-pub fn accept(headers: &HeaderMap, subprotocol: &'static str) -> Result<Response<String>, Response<String>> {
-    let first = |name: &HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let key = first(&SEC_WEBSOCKET_KEY);
-    if key.is_empty() || first(&SEC_WEBSOCKET_VERSION) != VERSION {
-        let mut response = Response::new("this is not a WebSocket request of version 13\n".to_owned());
-        *response.status_mut() = StatusCode::BAD_REQUEST;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
-        return Err(response);
-    }
-    let mut response = Response::new(String::new());
+/// Answers a request for a WebSocket (RFC 6455, 4.2) with this subprotocol if the client offers it, and serves the bytes
+/// that it carries. A request that is not for a WebSocket of this version is refused.
+pub fn open<F>(
+    request: &mut Request<Body>,
+    subprotocol: &'static str,
+    serve: impl FnOnce(ByteStream<TokioIo<Upgraded>>) -> F + Send + 'static,
+) -> Response<Body>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Some(response) = switch(request.headers(), subprotocol) else {
+        let text = "this is not a WebSocket request of version 13\n";
+        return (StatusCode::BAD_REQUEST, [(SEC_WEBSOCKET_VERSION, VERSION)], text).into_response();
+    };
+    take_over(request, async move |io| serve(ByteStream::new(io).await).await);
+    response
+}
+
+fn switch(headers: &HeaderMap, subprotocol: &'static str) -> Option<Response<Body>> {
+    let first = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
+    let key = first(SEC_WEBSOCKET_KEY).filter(|key| !key.is_empty())?;
+    first(SEC_WEBSOCKET_VERSION).filter(|version| *version == VERSION)?;
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let out = response.headers_mut();
     out.insert(UPGRADE, HeaderValue::from_static("websocket"));
     out.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
-        out.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    }
+    out.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()?);
     if offers(headers, subprotocol) {
         out.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
-    Ok(response)
+    Some(response)
 }
 
 /// The server's end of a WebSocket, as a stream of bytes: where messages begin and end means nothing.
@@ -69,7 +81,7 @@ pub struct ByteStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
     /// Takes over a connection after the response that made it a WebSocket.
-    pub async fn new(io: S) -> Self {
+    async fn new(io: S) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
