@@ -23,7 +23,7 @@ const HANDSHAKE_HEADER: &str = "x-tailscale-handshake";
 /// How long a new Noise connection may stay silent.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads a handshake and, once the connection is ours, serves the control protocol over it.
+/// Reads the first Noise message and, once HTTP has given up the connection, serves the control protocol on it.
 pub async fn ts2021(State(app): State<App>, request: Request<Body>) -> Response {
     let headers = request.headers();
     let answered = match classify::upgrade(request.method(), request.uri().path(), headers) {
@@ -38,9 +38,9 @@ pub async fn ts2021(State(app): State<App>, request: Request<Body>) -> Response 
         Some(Upgrade::Derp | Upgrade::DerpWebSocket) | None => Err(match headers.get(header::UPGRADE) {
             Some(other) => {
                 let other = String::from_utf8_lossy(other.as_bytes());
-                format!("`{other}` is not spoken here; ask for `{CONTROL_PROTOCOL}` with POST")
+                format!("cannot switch to `{other}`; use POST and `Upgrade: {CONTROL_PROTOCOL}`")
             }
-            None => format!("the Upgrade header is missing; ask for `{CONTROL_PROTOCOL}`"),
+            None => format!("the Upgrade header is missing; use POST and `Upgrade: {CONTROL_PROTOCOL}`"),
         }),
     };
     answered.unwrap_or_else(|why| (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response())
@@ -56,7 +56,7 @@ fn header_of(headers: &HeaderMap) -> Option<&str> {
     headers.get(HANDSHAKE_HEADER)?.to_str().ok()
 }
 
-/// The first Noise message, or what is wrong with it.
+/// Decodes the first Noise message.
 fn handshake(text: Option<&str>) -> Result<Vec<u8>, String> {
     let text = text.ok_or("the handshake is missing; send it in X-Tailscale-Handshake")?;
     STANDARD.decode(text).map_err(|_| "the handshake is not base64".to_owned())
@@ -74,7 +74,7 @@ fn switch_to_websocket(app: App, mut request: Request<Body>, initiation: Vec<u8>
     websocket::open(&mut request, CONTROL_PROTOCOL, async move |io| serve(app, io, &initiation).await)
 }
 
-/// Makes the connection a Noise connection and serves HTTP/2 in it until it ends.
+/// Completes the Noise handshake and serves HTTP/2 over the connection until it ends.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: App,
     mut socket: S,
@@ -102,14 +102,14 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     match NoiseIo::new(socket, transport, &response, &early_payload()) {
         Ok(mut io) => match tokio::time::timeout(SILENCE_TIMEOUT, io.first_words()).await {
             Ok(Ok(())) => inner::serve(app.tailnet, machine, io).await,
-            Ok(Err(error)) => tracing::debug!("a Noise connection broke at its start: {error}"),
-            Err(_) => tracing::debug!("a Noise connection of {machine:?} said nothing"),
+            Ok(Err(error)) => tracing::debug!("a Noise connection failed at its start: {error}"),
+            Err(_) => tracing::debug!("a Noise connection of {machine:?} stayed silent"),
         },
-        Err(error) => tracing::debug!("a Noise connection broke at its start: {error}"),
+        Err(error) => tracing::debug!("a Noise connection failed at its start: {error}"),
     }
 }
 
-/// The early payload carries a challenge that no client answers yet; a fresh key costs nothing.
+/// The early payload has a challenge that no client answers yet; a fresh key costs nothing.
 fn early_payload() -> Vec<u8> {
     let key = ChallengeKey::from_bytes(random::bytes());
     early::encode(format!(r#"{{"nodeKeyChallenge":"{key}"}}"#).as_bytes())

@@ -66,11 +66,15 @@ mod tests {
         let request = Request::get("/version").body(Body::empty()).unwrap();
         let response = public(testing::app()).oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        let told = testing::read(response).await;
-        assert_eq!(told["product"], "headsail");
-        assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
-        assert!(told["commit"].is_string() && told["buildTime"].is_string() && told["dirty"].is_boolean());
-        assert_eq!(told["rust"]["os"], std::env::consts::OS);
-        assert_eq!(told["rust"]["arch"], std::env::consts::ARCH);
+        let version = testing::read(response).await;
+        assert_eq!(version["product"], "headsail");
+        assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+        assert!(
+            version["commit"].is_string()
+                && version["buildTime"].is_string()
+                && version["dirty"].is_boolean()
+        );
+        assert_eq!(version["rust"]["os"], std::env::consts::OS);
+        assert_eq!(version["rust"]["arch"], std::env::consts::ARCH);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the first bytes of a connection without taking them away from whoever serves it.
+//! Reads the first bytes of a connection, and gives them back to the part that serves it.
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Handshakes over loopback with a client that looks at what it is shown.
+//! Handshakes in memory with a client that inspects the chain.
 
 use std::fs;
 
@@ -11,11 +11,11 @@ use rustls::{
 
 use super::*;
 
-/// Accepts everything.
+/// Accepts any certificate.
 #[derive(Debug)]
-struct Anybody;
+struct AcceptAll;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAll {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -56,7 +56,7 @@ fn handshake(
         .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_custom_certificate_verifier(Arc::new(AcceptAll))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let name = ServerName::try_from("localhost").unwrap();
@@ -87,7 +87,7 @@ fn handshake(
     (chain, client.alpn_protocol().map(<[u8]>::to_vec))
 }
 
-fn made_in(dir: &Path) -> Certificate {
+fn self_signed_in(dir: &Path) -> Certificate {
     Certificate::SelfSigned { cert: dir.join("s.crt"), key: dir.join("s.key") }
 }
 
@@ -96,14 +96,14 @@ fn names() -> Vec<String> {
 }
 
 #[test]
-fn names_come_once_and_the_host_first() {
+fn certificate_names_are_unique_and_begin_with_the_host() {
     assert_eq!(names(), ["192.168.1.5", "fd00::5", "localhost", "127.0.0.1", "::1"]);
 }
 
 #[test]
-fn a_self_signed_certificate_is_shown_with_the_relay_key() {
+fn the_chain_of_a_self_signed_certificate_has_the_relay_key() {
     let dir = tempfile::tempdir().unwrap();
-    let certificates = Certificates::open(&made_in(dir.path()), &names(), Some(&[7; 32])).unwrap();
+    let certificates = Certificates::open(&self_signed_in(dir.path()), &names(), Some(&[7; 32])).unwrap();
     let (chain, alpn) = handshake(&certificates, &rustls::version::TLS13);
     assert_eq!((chain.len(), alpn.as_deref()), (2, Some(&b"http/1.1"[..])));
     let wanted = format!("derpkey{}", "07".repeat(32));
@@ -112,19 +112,19 @@ fn a_self_signed_certificate_is_shown_with_the_relay_key() {
     assert_eq!(certificates.pin(), Some(format!("sha256-raw:{}", hex(digest.as_ref()))));
     assert_eq!(handshake(&certificates, &rustls::version::TLS12).0, chain);
     // The next start shows the same certificate, so that pins stay good.
-    let again = Certificates::open(&made_in(dir.path()), &names(), None).unwrap();
+    let again = Certificates::open(&self_signed_in(dir.path()), &names(), None).unwrap();
     assert_eq!(again.pin(), certificates.pin());
     assert_eq!(handshake(&again, &rustls::version::TLS13).0, chain[..1]);
 }
 
 #[test]
-fn a_damaged_self_signed_pair_is_made_anew() {
+fn a_damaged_self_signed_pair_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Certificates::open(&made_in(dir.path()), &names(), None).unwrap();
+    let first = Certificates::open(&self_signed_in(dir.path()), &names(), None).unwrap();
     let other = tempfile::tempdir().unwrap();
-    Certificates::open(&made_in(other.path()), &names(), None).unwrap();
+    Certificates::open(&self_signed_in(other.path()), &names(), None).unwrap();
     fs::copy(other.path().join("s.key"), dir.path().join("s.key")).unwrap();
-    let second = Certificates::open(&made_in(dir.path()), &names(), None).unwrap();
+    let second = Certificates::open(&self_signed_in(dir.path()), &names(), None).unwrap();
     assert!(second.pin() != first.pin());
 }
 
@@ -136,11 +136,11 @@ fn own_files(dir: &Path, from: &Path) -> Certificate {
 }
 
 #[tokio::test(start_paused = true)]
-async fn own_files_are_never_pinned_and_are_loaded_again_when_they_change() {
+async fn certificate_files_are_never_pinned_and_are_reloaded_when_they_change() {
     let (dir, one, two) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    Certificates::open(&made_in(one.path()), &names(), None).unwrap();
-    Certificates::open(&made_in(two.path()), &names(), None).unwrap();
+    Certificates::open(&self_signed_in(one.path()), &names(), None).unwrap();
+    Certificates::open(&self_signed_in(two.path()), &names(), None).unwrap();
     let certificates = Certificates::open(&own_files(dir.path(), one.path()), &[], None).unwrap();
     assert_eq!(certificates.pin(), None);
     let (first, _) = handshake(&certificates, &rustls::version::TLS13);
@@ -162,11 +162,11 @@ async fn own_files_are_never_pinned_and_are_loaded_again_when_they_change() {
 }
 
 #[test]
-fn unusable_files_are_named() {
+fn errors_name_the_unusable_file() {
     let (dir, one, two) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    Certificates::open(&made_in(one.path()), &names(), None).unwrap();
-    Certificates::open(&made_in(two.path()), &names(), None).unwrap();
+    Certificates::open(&self_signed_in(one.path()), &names(), None).unwrap();
+    Certificates::open(&self_signed_in(two.path()), &names(), None).unwrap();
     let own = own_files(dir.path(), one.path());
     let error =
         || Certificates::open(&own, &[], None).err().map(|error| error.to_string()).unwrap_or_default();
@@ -175,7 +175,7 @@ fn unusable_files_are_named() {
     assert_eq!(
         error(),
         format!(
-            "cannot use the TLS file `{}`: it is not the key of the certificate `{}`",
+            "cannot use the TLS file `{}`: it is not the private key of the certificate `{}`",
             key.display(),
             cert.display()
         )
@@ -183,12 +183,12 @@ fn unusable_files_are_named() {
     fs::write(&key, "nothing").unwrap();
     assert_eq!(
         error(),
-        format!("cannot use the TLS file `{}`: it holds no private key in PEM", key.display())
+        format!("cannot use the TLS file `{}`: it contains no private key in PEM format", key.display())
     );
     fs::write(&cert, "nothing").unwrap();
     assert_eq!(
         error(),
-        format!("cannot use the TLS file `{}`: it holds no certificate in PEM", cert.display())
+        format!("cannot use the TLS file `{}`: it contains no certificate in PEM format", cert.display())
     );
     fs::remove_file(&cert).unwrap();
     assert!(error().contains("it does not exist; correct `tls_cert_path`"));

@@ -32,13 +32,12 @@ async fn listen() -> (SocketAddr, Initiator, String) {
     (addr, initiator, STANDARD.encode(message))
 }
 
-/// What a client makes of the server's bytes, which may be cut anywhere.
 enum Client {
     Shaking(Option<Initiator>),
     Open(Transport),
 }
 
-/// Feeds the server's bytes to a client until HTTP/2 begins; `ask` gives more, and takes what the client sends.
+/// The client's half of a connection, without IO.
 struct Session {
     client: Client,
     received: Vec<u8>,
@@ -50,7 +49,7 @@ impl Session {
         Session { client: Client::Shaking(Some(initiator)), received: Vec::new(), opened: Vec::new() }
     }
 
-    /// Takes bytes in, and gives those to send.
+    /// Takes bytes of the server, which may be cut anywhere, and returns those to send.
     fn receive(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.received.extend_from_slice(bytes);
         let mut to_send = Vec::new();
@@ -134,11 +133,11 @@ async fn a_websocket_carries_http2_in_noise() {
 }
 
 #[tokio::test]
-async fn requests_that_cannot_be_upgraded_are_told_why() {
+async fn requests_that_cannot_be_upgraded_are_refused_with_the_reason() {
     let (addr, _, handshake) = listen().await;
-    for (line, told) in [
+    for (line, text) in [
         ("POST /ts2021", "the Upgrade header is missing"),
-        ("POST /ts2021 Upgrade:gopher", "`gopher` is not spoken here"),
+        ("POST /ts2021 Upgrade:gopher", "cannot switch to `gopher`"),
         ("POST /ts2021 Upgrade:tailscale-control-protocol", "the handshake is missing"),
         (
             "POST /ts2021 Upgrade:tailscale-control-protocol X-Tailscale-Handshake:???",
@@ -155,6 +154,6 @@ async fn requests_that_cannot_be_upgraded_are_told_why() {
         io.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
         io.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(told), "{line}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(text), "{line}: {answer}");
     }
 }

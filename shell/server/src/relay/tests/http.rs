@@ -38,7 +38,7 @@ async fn read_head(io: &mut TcpStream) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_upgrade_is_answered_with_version_and_bare_key() {
+async fn the_response_to_an_upgrade_has_the_version_and_the_bare_key() {
     let relay = open_relay();
     let addr = listen_http(&relay).await;
     let public = headsail_wire::keys::hex(Identity::new(SECRET).public().bytes());
@@ -83,7 +83,7 @@ async fn a_fast_start_behind_another_request_is_answered() {
 }
 
 #[tokio::test]
-async fn other_requests_are_told_to_upgrade() {
+async fn requests_without_an_upgrade_are_refused() {
     let relay = open_relay();
     let addr = listen_http(&relay).await;
     for head in [
@@ -113,7 +113,7 @@ async fn answer(addr: SocketAddr, head: &str) -> String {
     answer
 }
 
-/// Frames over a WebSocket client: what is sent is one message, what comes is a stream of bytes.
+/// A client over a WebSocket: it sends each piece as one message, and reads messages as a stream of bytes.
 struct WebClient {
     socket: WebSocketStream<TcpStream>,
     held: Vec<u8>,
@@ -148,7 +148,7 @@ impl WebClient {
         while Frame::decode(&self.held).unwrap().is_none() {
             match self.socket.next().await.unwrap().unwrap() {
                 Message::Binary(bytes) => {
-                    assert!(bytes.len() <= 32 * 1024, "the Go client takes no longer message");
+                    assert!(bytes.len() <= 32 * 1024, "the Go client refuses longer messages");
                     self.held.extend_from_slice(&bytes);
                 }
                 other => panic!("{other:?} is not binary"),
@@ -157,7 +157,7 @@ impl WebClient {
         Frame::decode(&self.held).unwrap().unwrap().0
     }
 
-    /// Done with the frame that [`WebClient::next`] gave.
+    /// Drops the frame that [`WebClient::next`] returned.
     fn skip(&mut self) {
         let (_, len) = Frame::decode(&self.held).unwrap().unwrap();
         self.held.drain(..len);
@@ -178,7 +178,7 @@ async fn a_websocket_carries_the_largest_packets_both_ways() {
         assert_eq!(b.next().await, Frame::RecvPacket(key(1), &packet));
         b.skip();
     }
-    // Many frames in a message, and a frame in many messages.
+    // Many frames in one message, and one frame in many messages.
     let mut bytes = Vec::new();
     for n in 0..50u8 {
         Frame::SendPacket(a.key, &[n; 1000]).write(&mut bytes);
@@ -195,12 +195,12 @@ async fn a_websocket_carries_the_largest_packets_both_ways() {
 }
 
 #[tokio::test]
-async fn a_websocket_that_sends_text_or_too_much_is_closed() {
+async fn a_websocket_is_closed_after_text_or_a_message_that_is_too_long() {
     let relay = open_relay();
     let web = listen_http(&relay).await;
     for message in [Message::Text("hello".into()), Message::Binary(vec![0x55; 300_000].into())] {
         let mut a = WebClient::join(web, 1).await;
-        // The server may close before it has all.
+        // The server may close the connection before it has read everything.
         let _ = a.socket.send(message).await;
         while let Some(Ok(message)) = a.socket.next().await {
             assert!(message.is_close(), "{message:?}");
@@ -209,7 +209,7 @@ async fn a_websocket_that_sends_text_or_too_much_is_closed() {
 }
 
 #[test]
-fn probes_are_for_any_origin_and_only_read() {
+fn probes_allow_any_origin_and_only_get_and_head() {
     for method in [Method::GET, Method::HEAD] {
         let answer = probe(&method);
         assert_eq!((answer.status(), answer.body().as_str()), (StatusCode::OK, ""));
@@ -219,7 +219,7 @@ fn probes_are_for_any_origin_and_only_read() {
 }
 
 #[test]
-fn a_challenge_is_echoed_if_it_is_harmless() {
+fn a_challenge_is_echoed_only_if_it_is_harmless() {
     let long = "a".repeat(65);
     for (challenge, response) in [
         ("ts_relay.example:80", Some("response ts_relay.example:80")),
@@ -240,7 +240,7 @@ fn a_challenge_is_echoed_if_it_is_harmless() {
 }
 
 #[test]
-fn bootstrap_dns_names_our_hosts() {
+fn bootstrap_dns_lists_our_hosts() {
     let hosts = BTreeMap::from([
         ("a.example".to_owned(), vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]),
         ("b.example".to_owned(), vec!["192.0.2.2".parse().unwrap()]),
