@@ -47,11 +47,8 @@ impl ServerCertVerifier for AcceptAll {
     }
 }
 
-/// The chain that a client of this version sees, and the protocol that was chosen.
-fn handshake(
-    certificates: &Arc<Certificates>,
-    version: &'static SupportedProtocolVersion,
-) -> (Vec<CertificateDer<'static>>, Option<Vec<u8>>) {
+/// A client of this version that accepts any certificate.
+fn client_config(version: &'static SupportedProtocolVersion) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[version])
         .unwrap()
@@ -59,6 +56,15 @@ fn handshake(
         .with_custom_certificate_verifier(Arc::new(AcceptAll))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+/// The chain that a client of this version sees, and the protocol that was chosen.
+fn handshake(
+    certificates: &Arc<Certificates>,
+    version: &'static SupportedProtocolVersion,
+) -> (Vec<CertificateDer<'static>>, Option<Vec<u8>>) {
+    let config = client_config(version);
     let name = ServerName::try_from("localhost").unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut server = ServerConnection::new(server_config(certificates.clone()).unwrap()).unwrap();
@@ -192,4 +198,39 @@ fn errors_name_the_unusable_file() {
     );
     fs::remove_file(&cert).unwrap();
     assert!(error().contains("it does not exist; correct `tls_cert_path`"));
+}
+
+#[tokio::test]
+async fn a_plain_port_takes_tls_too() {
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use crate::listen::{Service, Tls, accept};
+
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = Certificates::open(&self_signed_in(dir.path()), &names(), None).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let acceptor = TlsAcceptor::from(server_config(certificates).unwrap());
+    tokio::spawn(accept(listener, Tls::Offered(acceptor), Service::new(router, None, 10)));
+
+    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut plain = TcpStream::connect(addr).await.unwrap();
+    plain.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    plain.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("hello"), "{answer}");
+
+    let connector = TlsConnector::from(Arc::new(client_config(&rustls::version::TLS13)));
+    let io = TcpStream::connect(addr).await.unwrap();
+    let mut tls = connector.connect(ServerName::try_from("localhost").unwrap(), io).await.unwrap();
+    tls.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    // The server may end without a TLS goodbye.
+    let _ = tls.read_to_end(&mut answer).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(b"hello"), "{answer:?}");
 }
