@@ -1,4 +1,4 @@
-//! What tests of several parts need: a server without sockets, and clients that join it.
+//! Fixtures for tests: a server without sockets, and clients that join it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,12 +63,12 @@ pub async fn read(response: Response<Body>) -> Value {
     serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("{bytes:?}"))
 }
 
-/// The machine and the node key of a client.
+/// The machine key and the node key of a client.
 pub fn keys(number: u8) -> (MachineKey, NodeKey) {
     (MachineKey::from_bytes([number; 32]), NodeKey::from_bytes([number; 32]))
 }
 
-/// What a client is told that registers with these fields besides its key.
+/// The response to a registration with these fields besides the key.
 pub async fn registers(tailnet: &Arc<TailnetService>, number: u8, more: Value) -> Value {
     let (machine, node_key) = keys(number);
     let mut request = json!({ "Version": 130, "NodeKey": node_key });
@@ -76,11 +76,11 @@ pub async fn registers(tailnet: &Arc<TailnetService>, number: u8, more: Value) -
     read(register::post(tailnet.clone(), machine, request.to_string().as_bytes()).await).await
 }
 
-/// A node that a person let in, by hand; and the URL that its client waits at.
+/// A node whose registration was approved by an administrator, and the URL that its client waited at.
 pub async fn let_in(tailnet: &Arc<TailnetService>, number: u8, user: UserId) -> (Arc<Node>, String) {
     let host = Hostinfo { hostname: "web".into(), os: "linux".into(), ..Hostinfo::default() };
-    let told = registers(tailnet, number, json!({ "Hostinfo": host })).await;
-    let url = told["AuthURL"].as_str().unwrap().to_owned();
+    let response = registers(tailnet, number, json!({ "Hostinfo": host })).await;
+    let url = response["AuthURL"].as_str().unwrap().to_owned();
     let ticket = url.rsplit('/').next().unwrap().to_owned();
     let t = submit(tailnet, Command::GrantTicket { ticket, user }).await;
     (t.node_by_key(&keys(number).1).unwrap().clone(), url)

@@ -19,15 +19,15 @@ use crate::control::reply::text;
 use crate::control::{map, register, ssh_action};
 use crate::listen::{BODY_TIMEOUT, TooSlow};
 
-/// Largest request body.
+/// Largest request body, in bytes. The refusal below names it.
 const MAX_BODY: usize = 1024 * 1024;
 /// Requests that a connection may have open at once.
 const MAX_STREAMS: u32 = 256;
-/// A connection that sends nothing is asked for a sign of life this often.
+/// A connection that sends nothing is pinged this often.
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// How long it may take to give it.
+/// How long it may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a stream may have unsent.
+/// Bytes that a stream may have queued for sending.
 const SEND_BUFFER: usize = 256 * 1024;
 
 /// Serves requests until the connection ends.
@@ -87,8 +87,8 @@ async fn route(
             | "/machine/set-device-attr"
             | "/machine/whoami"
             | "/machine/c2n",
-        ) => text(StatusCode::NOT_IMPLEMENTED, "this server does not offer that"),
-        _ => text(StatusCode::NOT_FOUND, "there is no such page"),
+        ) => text(StatusCode::NOT_IMPLEMENTED, "this server does not support this request"),
+        _ => text(StatusCode::NOT_FOUND, "there is no such endpoint"),
     }
 }
 
@@ -99,7 +99,7 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Response<Body>> {
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             Err(text(StatusCode::PAYLOAD_TOO_LARGE, "the request is larger than 1 MiB"))
         }
-        Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "the request broke off")),
+        Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "the connection ended in the middle of the request")),
         Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, TooSlow.to_string())),
     }
 }

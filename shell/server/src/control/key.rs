@@ -1,4 +1,4 @@
-//! `GET /key`: our public keys, the first thing that a client asks for.
+//! `GET /key`: the public keys of this server, the first request of every client.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::app::Process;
 use crate::clerk::Failure;
 use crate::control::reply::{refuse, text};
 
-/// Both keys are always written: tailscale-rs insists on them.
+/// Both keys are always present: tailscale-rs requires them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Keys {
@@ -24,14 +24,17 @@ struct Keys {
     public_key: MachineKey,
 }
 
-/// Answers with the Noise public key. The client says its capability version with `v`.
+/// Answers with the Noise public key. `v` is the capability version of the client.
 pub async fn get(
     State(process): State<Arc<Process>>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Response {
     let version = query.get("v").and_then(|v| v.parse().ok()).map(CapVer);
     match version {
-        None => text(StatusCode::BAD_REQUEST, "the capability version `v` of the client is missing"),
+        None => text(
+            StatusCode::BAD_REQUEST,
+            "the query parameter `v`, the capability version of the client, is missing",
+        ),
         Some(v) if !v.is_supported() => refuse(Failure::Rejected(Rejection::TooOld(v))),
         Some(_) => {
             let public_key = MachineKey::from_bytes(*process.noise.public_key());

@@ -1,4 +1,4 @@
-//! Road 3: `POST /machine/map`: a stream of maps, one map, or an update of what the client tells of itself.
+//! Road 3: `POST /machine/map`: opens a stream of maps, asks for one map, or updates what the client reports about itself.
 
 use std::sync::Arc;
 
@@ -18,12 +18,11 @@ use crate::control::reply::{fault, refuse, text};
 use crate::control::stream;
 use crate::frames::encode::{CannotEncode, Compression};
 
-/// Answers a map request.
 pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]) -> Response<Body> {
     let request: MapRequest = match json::decode(body) {
         Ok(request) => request,
         Err(error) => {
-            return text(StatusCode::BAD_REQUEST, format!("the map request can't be read: {error}"));
+            return text(StatusCode::BAD_REQUEST, format!("invalid map request: {error}"));
         }
     };
     if !request.version.is_supported() {

@@ -1,4 +1,4 @@
-//! A Noise connection as a stream of bytes. Idle, it owns no buffers.
+//! A Noise connection as a stream of bytes. An idle connection owns no buffers.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use headsail_noise::{Opener, Sealer, Transport};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::listen::HTTP2_PREFACE;
+use crate::listen::classify::HTTP2_PREFACE;
 
-/// Sealed bytes that may wait for the socket; more is not taken until they have gone.
+/// Sealed bytes that may wait for the socket; no more is accepted until they are sent.
 const MAX_UNSENT: usize = 64 * 1024;
 /// Bytes that are read from the socket at once.
 const READ_CHUNK: usize = 16 * 1024;
@@ -59,18 +59,18 @@ impl<S> NoiseIo<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> NoiseIo<S> {
-    /// Sends what waits and comes back when the other side has begun to speak HTTP/2.
+    /// Sends what is queued, and returns when the client has begun to speak HTTP/2.
     ///
     /// # Errors
-    /// The connection ended, or what came is no record.
+    /// The connection ended, or what was received is not a record.
     pub async fn first_words(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_send(cx)).await?;
+        self.flush().await?;
         std::future::poll_fn(|cx| self.poll_fill(cx, HTTP2_PREFACE.len())).await
     }
 }
 
 impl<S: AsyncRead + Unpin> NoiseIo<S> {
-    /// Reads until this many bytes are decrypted; with fewer the stream has ended.
+    /// Reads until this many bytes are decrypted; fewer if the stream has ended.
     fn poll_fill(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<()>> {
         while self.opened.len() - self.taken < wanted {
             // Not filled with zeros first: most polls read little, or find nothing.

@@ -1,4 +1,4 @@
-//! Road 3: `POST /machine/register`: a login, or waiting for one.
+//! Road 3: `POST /machine/register`: registers a machine, or waits for a pending registration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,14 @@ use headsail_wire::register::{RegisterLogin, RegisterRequest, RegisterResponse, 
 use crate::app::TailnetService;
 use crate::control::reply::{refuse_registration, text};
 
-/// A waiting follow-up is answered at the latest then; the client asks again.
+/// A follow-up waits this long at most; the client then sends it again.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 
-/// Answers a registration.
 pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]) -> Response<Body> {
     let request: RegisterRequest = match json::decode(body) {
         Ok(request) => request,
         Err(error) => {
-            return text(StatusCode::BAD_REQUEST, format!("the registration can't be read: {error}"));
+            return text(StatusCode::BAD_REQUEST, format!("invalid registration: {error}"));
         }
     };
     let followup = request.followup.clone();
@@ -39,7 +38,7 @@ pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]
         match wait(&tailnet, &ticket).await {
             Settled::Granted => {
                 let snapshot = tailnet.clerk.snapshot();
-                // Whoever asks late may find the node deleted since: that takes another login.
+                // By the time a late follow-up arrives, the node may have been deleted: that takes another login.
                 if own_node(&snapshot, &machine, &node_key).is_some() {
                     return answer(&tailnet, &snapshot, &machine, &node_key);
                 }
@@ -61,7 +60,7 @@ async fn register(tailnet: &TailnetService, machine: MachineKey, request: Regist
         old_node_key: request.old_node_key,
         auth_key: request.auth.map_or(ShownKey::None, |auth| ShownKey::of(&auth.auth_key)),
         expiry: request.expiry,
-        // A host that is missing tells as little as an empty one.
+        // A missing Hostinfo says as little as an empty one.
         hostinfo: request.hostinfo.unwrap_or_default(),
         ephemeral: request.ephemeral,
     };
@@ -76,7 +75,8 @@ fn own_node<'a>(t: &'a Tailnet, machine: &MachineKey, node_key: &NodeKey) -> Opt
     t.node_by_key(node_key).filter(|n| n.machine_key == *machine)
 }
 
-/// What a snapshot says of a machine that has registered: it is in, was in, or has to visit a page.
+/// The answer to a registration according to a snapshot: the machine is authorised, its key has expired, or its user has to
+/// visit a page.
 fn answer(
     tailnet: &TailnetService,
     snapshot: &Tailnet,
@@ -107,11 +107,11 @@ fn answer(
     });
     match ticket {
         Some(ticket) => respond(RegisterResponse::visit(tailnet.register_url(&ticket.id))),
-        None => respond(RegisterResponse::refused("the login is gone; log in again")),
+        None => respond(RegisterResponse::refused("this login no longer exists; log in again")),
     }
 }
 
-/// The ticket of an AuthURL, if it is this machine's and for this key.
+/// The ticket of an AuthURL, if it belongs to this machine and this key.
 fn rightful_ticket(
     tailnet: &TailnetService,
     url: &str,
@@ -129,7 +129,7 @@ enum Settled {
     Lapsed,
 }
 
-/// Waits until somebody has decided.
+/// Waits until the registration is approved or denied, or no longer exists.
 async fn wait(tailnet: &TailnetService, ticket: &Ticket) -> Settled {
     let mut snapshots = tailnet.clerk.follow();
     let settled = async {
@@ -162,27 +162,33 @@ mod tests {
     use crate::testing::{let_in, registers, submit, tailnet, user};
 
     #[tokio::test]
-    async fn a_followup_that_comes_late_is_told_what_is_true_by_then() {
+    async fn a_late_followup_is_answered_from_the_current_snapshot() {
         let tailnet = tailnet();
         let alice = user(&tailnet, "alice").await;
         let (node, url) = let_in(&tailnet, 1, alice).await;
         let followup = json!({ "Followup": url });
-        let told = registers(&tailnet, 1, followup.clone()).await;
-        assert_eq!((&told["MachineAuthorized"], &told["NodeKeyExpired"]), (&json!(true), &json!(false)));
+        let response = registers(&tailnet, 1, followup.clone()).await;
+        assert_eq!(
+            (&response["MachineAuthorized"], &response["NodeKeyExpired"]),
+            (&json!(true), &json!(false))
+        );
 
         submit(&tailnet, Command::ExpireNode { node: node.id, at: Some(clock::now()) }).await;
-        let told = registers(&tailnet, 1, followup.clone()).await;
-        assert_eq!((&told["NodeKeyExpired"], &told["MachineAuthorized"]), (&json!(true), &json!(false)));
+        let response = registers(&tailnet, 1, followup.clone()).await;
+        assert_eq!(
+            (&response["NodeKeyExpired"], &response["MachineAuthorized"]),
+            (&json!(true), &json!(false))
+        );
 
         submit(&tailnet, Command::DeleteNode(node.id)).await;
-        let told = registers(&tailnet, 1, followup).await;
-        assert_eq!(told["Error"], "", "{told}");
-        let other = told["AuthURL"].as_str().unwrap();
-        assert!(!other.is_empty() && other != url, "the client has another login to wait for: {told}");
+        let response = registers(&tailnet, 1, followup).await;
+        assert_eq!(response["Error"], "", "{response}");
+        let other = response["AuthURL"].as_str().unwrap();
+        assert!(!other.is_empty() && other != url, "the client gets another login to wait for: {response}");
     }
 
     #[tokio::test]
-    async fn a_registration_without_a_host_leaves_the_known_one() {
+    async fn a_registration_without_hostinfo_keeps_the_known_one() {
         let tailnet = tailnet();
         let alice = user(&tailnet, "alice").await;
         let (before, _) = let_in(&tailnet, 1, alice).await;

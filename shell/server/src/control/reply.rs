@@ -1,4 +1,4 @@
-//! Short answers of the control protocol, and the status of each refusal and fault.
+//! Short responses of the control protocol, and the status of each rejection and fault.
 
 use axum::Json;
 use axum::body::Body;
@@ -9,14 +9,14 @@ use headsail_wire::register::RegisterResponse;
 
 use crate::clerk::Failure;
 
-/// A short answer for people.
+/// A short plain-text response.
 pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     let mut response = Response::new(Body::from(format!("{}\n", text.into())));
     *response.status_mut() = status;
     response
 }
 
-/// What a machine is told whose question failed.
+/// The response to a failed request.
 pub(super) fn refuse(failure: Failure) -> Response<Body> {
     match failure {
         Failure::Rejected(rejection) => text(status(&rejection), rejection.text()),
@@ -24,8 +24,8 @@ pub(super) fn refuse(failure: Failure) -> Response<Body> {
     }
 }
 
-/// What a machine is told whose registration failed. Clients show the text of a refusal to their user only where it is
-/// the answer of a registration, with the status 200.
+/// The response to a failed registration. Clients show the text of a refusal to their user only if it is in the body of a
+/// registration response with status 200.
 pub(super) fn refuse_registration(failure: Failure) -> Response<Body> {
     match failure {
         Failure::Rejected(Rejection::Invalid(why)) => text(StatusCode::BAD_REQUEST, why),
@@ -35,9 +35,9 @@ pub(super) fn refuse_registration(failure: Failure) -> Response<Body> {
     }
 }
 
-/// A failure of ours, in no detail: that is in the log, and is of no use to strangers.
+/// An internal failure, without details: those are in the log, and are not for clients.
 pub(super) fn fault() -> Response<Body> {
-    text(StatusCode::INTERNAL_SERVER_ERROR, "the server could not do this now; try again later")
+    text(StatusCode::INTERNAL_SERVER_ERROR, "the server could not process this request; try again later")
 }
 
 fn status(rejection: &Rejection) -> StatusCode {
@@ -57,12 +57,12 @@ mod tests {
     use http_body_util::BodyExt;
 
     #[tokio::test]
-    async fn machines_are_told_nothing_of_our_disk() {
+    async fn responses_do_not_reveal_internal_faults() {
         let failure = || Failure::Fault("cannot write `/var/lib/headsail/db.sqlite`".into());
         for answer in [refuse(failure()), refuse_registration(failure())] {
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-            let told = answer.into_body().collect().await.unwrap().to_bytes();
-            assert_eq!(told, "the server could not do this now; try again later\n");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, "the server could not process this request; try again later\n");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! `GET /machine/ssh/action/{src}/to/{dst}`: a node asks what becomes of an SSH session to it (`action: check`).
+//! `GET /machine/ssh/action/{src}/to/{dst}`: a node asks whether to accept an SSH session to it (`action: check`).
 //!
-//! The first question is answered with a message for the user and a second URL; asking that one waits for a person.
+//! The first request is answered with a message for the user and a second URL. A request for that one waits until the session
+//! is approved or denied.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::clerk::Failure;
 use crate::control::reply::{refuse, text};
 use crate::system::clock;
 
-/// A waiting question is answered at the latest then; the node asks again.
+/// A request waits this long at most; the node then sends it again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 
 struct Session {
@@ -32,28 +33,27 @@ struct Session {
     account: String,
 }
 
-/// Answers a node's question.
 pub async fn get(tailnet: Arc<TailnetService>, machine: MachineKey, uri: &Uri) -> Response<Body> {
     let query: BTreeMap<String, String> = Query::try_from_uri(uri).map(|Query(q)| q).unwrap_or_default();
     let Some((src, dst)) = ids(uri.path()) else {
-        return text(StatusCode::NOT_FOUND, "the path must read /machine/ssh/action/SOURCE/to/DESTINATION");
+        return text(StatusCode::NOT_FOUND, "the path must be /machine/ssh/action/SOURCE/to/DESTINATION");
     };
     let snapshot = tailnet.clerk.snapshot();
     let Some(node) = snapshot.node(dst) else {
-        return text(StatusCode::NOT_FOUND, "there is no such destination");
+        return text(StatusCode::NOT_FOUND, "the destination node does not exist");
     };
     if node.machine_key != machine {
-        return text(StatusCode::UNAUTHORIZED, "only the destination may ask");
+        return text(StatusCode::UNAUTHORIZED, "only the destination node may send this request");
     }
     if snapshot.node(src).is_none() {
-        return text(StatusCode::NOT_FOUND, "there is no such source");
+        return text(StatusCode::NOT_FOUND, "the source node does not exist");
     }
     let account = query.get("local_user").cloned().unwrap_or_default();
     let session = Session { src, dst, account };
     match query.get("auth_id") {
         Some(id) => match snapshot.ssh_check(id) {
             Some(check) if (check.src, check.dst, &check.account) != (src, dst, &session.account) => {
-                text(StatusCode::UNAUTHORIZED, "this check is of another session")
+                text(StatusCode::UNAUTHORIZED, "this check belongs to another session")
             }
             Some(_) => wait(&tailnet, id, session).await,
             None => delegate(&tailnet, session).await,
@@ -71,7 +71,7 @@ fn accept() -> Response<Body> {
     Json(SshAction::accept()).into_response()
 }
 
-/// Lets the session in if a person has allowed its like before; else says whom to ask, and where to wait.
+/// Accepts the session if one like it was approved before; otherwise says how to have it approved, and where to wait.
 async fn delegate(tailnet: &TailnetService, session: Session) -> Response<Body> {
     let Session { src, dst, account } = session;
     let ask = Command::AskSsh { src, dst, account: account.clone() };
@@ -84,24 +84,24 @@ async fn delegate(tailnet: &TailnetService, session: Session) -> Response<Body> 
         return accept();
     }
     let Some(check) = waiting_check(&snapshot, src, dst, &account) else {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "the check was decided meanwhile; ask again");
+        return text(StatusCode::SERVICE_UNAVAILABLE, "the check was settled in the meantime; try again");
     };
     let id = &check.id;
     let account: String = headsail_api::paths::encode(&account);
     let message = format!(
-        "# This session needs a check. An administrator allows it at {}\n# or with: headsail auth approve --auth-id {id}\n",
+        "# This session has to be approved. An administrator can do so at {}\n# or with: headsail auth approve --auth-id {id}\n",
         tailnet.check_url(id)
     );
     let which = format!("{src}/to/{dst}?auth_id={id}&local_user={account}");
     Json(SshAction::ask(message, &which)).into_response()
 }
 
-/// Turns the session away. Clients repeat a question for half an hour that is answered with anything but 200.
+/// Rejects the session. The status is 200 all the same: on any other, clients retry for half an hour.
 fn reject(why: &str) -> Response<Body> {
     Json(SshAction::reject(format!("# {why}\n"))).into_response()
 }
 
-/// Waits until a person has decided, or the policy makes that needless.
+/// Waits until the session is approved or denied, or the policy no longer asks for that.
 async fn wait(tailnet: &TailnetService, id: &str, session: Session) -> Response<Body> {
     let mut snapshots = tailnet.clerk.follow();
     let settled = async {
@@ -138,8 +138,8 @@ mod tests {
         submit(tailnet, Command::SetPolicy { text, kept: true }).await;
     }
 
-    /// A server with two nodes, and the question of the second for an account.
-    async fn two() -> (Arc<TailnetService>, impl Fn(&str) -> String) {
+    /// A tailnet with two nodes, and the path with which the second asks about a session for an account.
+    async fn two_nodes() -> (Arc<TailnetService>, impl Fn(&str) -> String) {
         let tailnet = tailnet();
         let alice = user(&tailnet, "alice").await;
         let (src, dst) = (let_in(&tailnet, 1, alice).await.0.id, let_in(&tailnet, 2, alice).await.0.id);
@@ -151,22 +151,23 @@ mod tests {
         get(tailnet.clone(), keys(2).0, &path.parse().unwrap()).await
     }
 
-    /// The path to wait at, of a check that was granted.
+    /// The path to wait at, of a check that was approved.
     async fn granted(tailnet: &Arc<TailnetService>, path: &str) -> String {
-        let told = read(ask(tailnet, path).await).await;
-        let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches(NOISE_BASE_URL).to_owned();
+        let response = read(ask(tailnet, path).await).await;
+        let hold =
+            response["holdAndDelegate"].as_str().unwrap().trim_start_matches(NOISE_BASE_URL).to_owned();
         let check = tailnet.clerk.snapshot().ssh_checks().next().unwrap().id.clone();
         submit(tailnet, Command::GrantSsh { check }).await;
         hold
     }
 
-    fn accepts(told: &Value) -> bool {
-        told["accept"] == json!(true)
+    fn accepts(response: &Value) -> bool {
+        response["accept"] == json!(true)
     }
 
     #[tokio::test]
-    async fn b29_consent_for_one_account_lets_no_other_in() {
-        let (tailnet, path) = two().await;
+    async fn an_approval_for_one_account_is_not_valid_for_another() {
+        let (tailnet, path) = two_nodes().await;
         let hold = granted(&tailnet, &path("alice")).await;
         assert!(accepts(&read(ask(&tailnet, &hold).await).await));
         let other = hold.replace("local_user=alice", "local_user=root");
@@ -175,21 +176,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn b29_consent_lets_nobody_in_whom_the_policy_does_not() {
-        let (tailnet, path) = two().await;
+    async fn an_approval_does_not_override_the_policy() {
+        let (tailnet, path) = two_nodes().await;
         let hold = granted(&tailnet, &path("alice")).await;
         policy(&tailnet, "check", r#""root""#).await;
         for url in [hold, path("alice")] {
-            let told = read(ask(&tailnet, &url).await).await;
-            assert!(!accepts(&told) && told["reject"] == json!(true), "{url}: {told}");
+            let response = read(ask(&tailnet, &url).await).await;
+            assert!(!accepts(&response) && response["reject"] == json!(true), "{url}: {response}");
         }
     }
 
     #[tokio::test]
-    async fn b29_who_waits_is_turned_away_when_the_rule_goes() {
-        let (tailnet, path) = two().await;
-        let told = read(ask(&tailnet, &path("alice")).await).await;
-        let hold = told["holdAndDelegate"].as_str().unwrap().trim_start_matches(NOISE_BASE_URL).to_owned();
+    async fn a_waiting_session_is_rejected_when_its_rule_is_deleted() {
+        let (tailnet, path) = two_nodes().await;
+        let response = read(ask(&tailnet, &path("alice")).await).await;
+        let hold =
+            response["holdAndDelegate"].as_str().unwrap().trim_start_matches(NOISE_BASE_URL).to_owned();
         let (answer, ()) = tokio::join!(ask(&tailnet, &hold), policy(&tailnet, "check", r#""root""#));
         assert_eq!(read(answer).await["reject"], true);
     }

@@ -1,7 +1,7 @@
-//! Road 5: an open map stream: the full map first, then what changes, and a sign of life where nothing does.
+//! Road 5: an open map stream: the full map first, then what changes, and keep-alives while nothing does.
 //!
-//! A stream remembers only the snapshot that it last told. Its first frame and every later one come from the same place,
-//! so nothing can overtake the first. A reader that is slow gets fewer and larger frames; one that stands still is cut.
+//! A stream remembers only the snapshot that it sent last. Its first frame and every later one come from the same place, so
+//! nothing can overtake the first. A slow reader gets fewer and larger frames; a stalled one is disconnected.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -29,13 +29,13 @@ use crate::app::TailnetService;
 use crate::control::reply::refuse;
 use crate::frames::encode::{CannotEncode, Compression, ShareKey, frame, keep_alive};
 
-/// A quiet stream gives a sign of life after this long, and up to [`KEEP_ALIVE_SPREAD`] more; clients give up after 120 s.
+/// A quiet stream sends a keep-alive after this long, and up to [`KEEP_ALIVE_SPREAD_SECS`] more; clients give up after 120 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(50);
 const KEEP_ALIVE_SPREAD_SECS: u64 = 9;
-/// A reader that takes nothing for this long is cut off.
+/// A reader that takes nothing for this long is disconnected.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// Opens a stream for the node that has a key: it is online from now on, and an older stream of it ends.
+/// Opens a stream for the node with this key: the node is online from now on, and an older stream of it ends.
 pub async fn open(
     tailnet: Arc<TailnetService>,
     (node, key): (NodeId, NodeKey),
@@ -48,30 +48,31 @@ pub async fn open(
         Ok(snapshot) => snapshot,
         Err(failure) => return refuse(failure),
     };
-    // Deleted in the same moment, for example by the next command of the same commit.
+    // The node was deleted at the same moment, for example by the next command of the same commit.
     if let Some(stone) = snapshot.tombstone(&key).filter(|_| snapshot.node(node).is_none()) {
         return farewell(tailnet, stone, compression);
     }
     let (frames, body) = channel();
     tokio::spawn(async move {
-        let teller = Teller { tailnet: tailnet.clone(), node, stream: Some(stream), compression, frames };
-        teller.run(snapshot).await;
+        let map_stream =
+            MapStream { tailnet: tailnet.clone(), node, stream: Some(stream), compression, frames };
+        map_stream.run(snapshot).await;
         tailnet.clerk.notify(Actor::Node(node), Command::StreamClosed { node, stream }).await;
     });
     Response::new(body)
 }
 
-/// Opens a stream that only looks: the node does not count as online for it.
+/// Opens a read-only stream, which does not make the node online.
 pub fn watch(tailnet: Arc<TailnetService>, node: NodeId, compression: Compression) -> Response<Body> {
     let (frames, body) = channel();
     let snapshot = tailnet.clerk.snapshot();
-    tokio::spawn(Teller { tailnet, node, stream: None, compression, frames }.run(snapshot));
+    tokio::spawn(MapStream { tailnet, node, stream: None, compression, frames }.run(snapshot));
     Response::new(body)
 }
 
-/// The stream of a client whose node was deleted: it is told that its key has expired, so that it asks for a login. The
-/// map has all that a first one has, because clients go on with what it says of relays; and the stream stays open, because
-/// they would come back at once.
+/// The stream of a client whose node was deleted: it says that the key has expired, so that the client asks for a login. The
+/// map has everything that a first map has, because clients keep using its relays; and the stream stays open, because clients
+/// would reconnect at once.
 pub fn farewell(tailnet: Arc<TailnetService>, stone: &Tombstone, compression: Compression) -> Response<Body> {
     let (frames, body) = channel();
     let settings = tailnet.clerk.snapshot().settings().clone();
@@ -84,17 +85,17 @@ pub fn farewell(tailnet: Arc<TailnetService>, stone: &Tombstone, compression: Co
     };
     let (node, node_key) = (stone.node, stone.node_key);
     tokio::spawn(async move {
-        let teller = Teller { tailnet, node, stream: None, compression, frames };
+        let map_stream = MapStream { tailnet, node, stream: None, compression, frames };
         if let Ok(first) = frame(&first, compression)
-            && let Next::Go = teller.send(first).await
+            && let Next::Go = map_stream.send(first).await
         {
-            teller.linger(&node_key).await;
+            map_stream.linger(&node_key).await;
         }
     });
     Response::new(body)
 }
 
-/// The deleted node as its client is told of it.
+/// The deleted node as its own client sees it.
 fn expired_self(stone: &Tombstone) -> MapResponse {
     let node = Node {
         id: stone.node,
@@ -124,7 +125,7 @@ fn expired_self(stone: &Tombstone) -> MapResponse {
 }
 
 fn channel() -> (mpsc::Sender<Bytes>, Body) {
-    // One frame may wait; the next is made only when there is room, and then says everything that came in between.
+    // One frame may wait. The next is rendered only when there is room, and then covers everything that happened in between.
     let (frames, queue) = mpsc::channel::<Bytes>(1);
     (frames, Body::new(Frames(queue)))
 }
@@ -143,25 +144,24 @@ impl hyper::body::Body for Frames {
     }
 }
 
-struct Teller {
+struct MapStream {
     tailnet: Arc<TailnetService>,
     node: NodeId,
-    /// `None` for a stream that only looks.
+    /// `None` for a read-only stream.
     stream: Option<StreamNo>,
     compression: Compression,
     frames: mpsc::Sender<Bytes>,
 }
 
-/// Why a stream goes on or ends.
 enum Next {
     Go,
     End,
 }
 
-impl Teller {
-    async fn run(self, mut told: Arc<Tailnet>) {
+impl MapStream {
+    async fn run(self, mut sent: Arc<Tailnet>) {
         let mut snapshots = self.tailnet.clerk.follow();
-        let Ok(Some(first)) = self.tailnet.full_maps.frame(&told, self.node, self.compression) else {
+        let Ok(Some(first)) = self.tailnet.full_maps.frame(&sent, self.node, self.compression) else {
             return;
         };
         if let Next::End = self.send(first).await {
@@ -174,28 +174,28 @@ impl Teller {
                     if changed.is_err() {
                         return;
                     }
-                    // Room first, and then the newest snapshot: what came in while we waited travels along.
+                    // Room first, then the newest snapshot: it includes what was published in the meantime.
                     let Ok(Ok(permit)) = tokio::time::timeout(STALLED, self.frames.reserve()).await else { return };
                     let now = snapshots.borrow_and_update().tailnet().clone();
                     if self.is_superseded(&now) {
                         return;
                     }
-                    match self.tell(&told, &now) {
-                        Told::Nothing => drop(permit),
-                        Told::Frame(bytes) => {
+                    match self.output(&sent, &now) {
+                        Output::Nothing => drop(permit),
+                        Output::Frame(bytes) => {
                             permit.send(bytes);
                             quiet_until = Instant::now() + self.keep_alive_after();
                         }
-                        Told::Last(bytes, key) => {
+                        Output::Last(bytes, key) => {
                             permit.send(bytes);
                             return self.linger(&key).await;
                         }
-                        Told::End => return,
+                        Output::End => return,
                     }
-                    told = now;
+                    sent = now;
                 }
                 () = tokio::time::sleep_until(quiet_until) => {
-                    if let Next::End = self.give_sign_of_life().await {
+                    if let Next::End = self.send_keep_alive().await {
                         return;
                     }
                     quiet_until = Instant::now() + self.keep_alive_after();
@@ -205,8 +205,8 @@ impl Teller {
         }
     }
 
-    /// Keeps the stream of a deleted node alive for as long as its key is remembered, so that its client waits for a login
-    /// instead of asking again and again.
+    /// Keeps the stream of a deleted node alive for as long as its tombstone exists, so that the client waits for a login
+    /// instead of reconnecting again and again.
     async fn linger(&self, deleted: &NodeKey) {
         let mut snapshots = self.tailnet.clerk.follow();
         let mut quiet_until = Instant::now() + self.keep_alive_after();
@@ -218,7 +218,7 @@ impl Teller {
                     }
                 }
                 () = tokio::time::sleep_until(quiet_until) => {
-                    if let Next::End = self.give_sign_of_life().await {
+                    if let Next::End = self.send_keep_alive().await {
                         return;
                     }
                     quiet_until = Instant::now() + self.keep_alive_after();
@@ -228,7 +228,7 @@ impl Teller {
         }
     }
 
-    async fn give_sign_of_life(&self) -> Next {
+    async fn send_keep_alive(&self) -> Next {
         match keep_alive(self.compression) {
             Ok(bytes) => self.send(bytes).await,
             Err(CannotEncode) => Next::End,
@@ -247,19 +247,19 @@ impl Teller {
         KEEP_ALIVE + Duration::from_millis(spread)
     }
 
-    /// Whether the node is connected by another stream, or was since: then this one is over.
+    /// Whether the node has or had a newer stream: then this one has to end.
     fn is_superseded(&self, now: &Tailnet) -> bool {
         let (Some(ours), Some(node)) = (self.stream, now.node(self.node)) else { return false };
         !matches!(node.presence, Presence::Online { stream, .. } if stream == ours)
     }
 
-    fn tell(&self, then: &Arc<Tailnet>, now: &Arc<Tailnet>) -> Told {
+    fn output(&self, then: &Arc<Tailnet>, now: &Arc<Tailnet>) -> Output {
         let (Some(_), Some(_)) = (then.node(self.node), now.node(self.node)) else {
             let stone = then.node(self.node).and_then(|n| now.tombstone(&n.node_key));
             let last = |s: &Arc<Tombstone>| {
-                Some(Told::Last(frame(&expired_self(s), self.compression).ok()?, s.node_key))
+                Some(Output::Last(frame(&expired_self(s), self.compression).ok()?, s.node_key))
             };
-            return stone.and_then(last).unwrap_or(Told::End);
+            return stone.and_then(last).unwrap_or(Output::End);
         };
         let shared = self.tailnet.encoder.step(then, now);
         let render = || match shared.step.delta(self.node) {
@@ -271,23 +271,24 @@ impl Teller {
             None => render(),
         };
         match bytes {
-            Ok(Some(bytes)) => Told::Frame(bytes),
-            Ok(None) => Told::Nothing,
-            Err(CannotEncode) => Told::End,
+            Ok(Some(bytes)) => Output::Frame(bytes),
+            Ok(None) => Output::Nothing,
+            Err(CannotEncode) => Output::End,
         }
     }
 
-    /// Viewers with equal keys are told the same, unless something of the node itself differs.
+    /// Viewers with equal keys are sent the same bytes, unless something about the viewer itself differs.
     fn share_key(&self, then: &Tailnet, now: &Tailnet) -> Option<ShareKey> {
         let class = |t: &Tailnet| t.access().engine().class_of(self.node);
         Some(ShareKey { then: class(then)?, now: class(now)?, compression: self.compression })
     }
 }
 
-enum Told {
+/// What follows from a new snapshot.
+enum Output {
     Nothing,
     Frame(Bytes),
-    /// This, and then no more until the node with this key is forgotten or comes back.
+    /// This, and then only keep-alives until the tombstone with this key is gone.
     Last(Bytes, NodeKey),
     End,
 }
@@ -300,18 +301,18 @@ mod tests {
     use crate::testing::{let_in, submit, tailnet, user};
 
     #[tokio::test]
-    async fn whoever_is_deleted_while_it_connects_is_told_so() {
+    async fn a_node_deleted_while_it_connects_gets_a_farewell() {
         let tailnet = tailnet();
         let alice = user(&tailnet, "alice").await;
         for round in 1..=40 {
             let (node, _) = let_in(&tailnet, round, alice).await;
-            // Both reach the clerk together, and often its next commit.
+            // Both commands are often part of the same commit.
             let at = (node.id, node.node_key);
             let opening = open(tailnet.clone(), at, Telling::default(), Compression::Plain);
             let (response, _) = tokio::join!(opening, submit(&tailnet, Command::DeleteNode(node.id)));
             let first = response.into_body().frame().await;
-            let told = first.and_then(Result::ok).and_then(|f| f.into_data().ok());
-            assert!(told.is_some_and(|bytes| bytes.len() > 4), "round {round}: the stream said nothing");
+            let sent = first.and_then(Result::ok).and_then(|f| f.into_data().ok());
+            assert!(sent.is_some_and(|bytes| bytes.len() > 4), "round {round}: the stream sent nothing");
         }
     }
 }

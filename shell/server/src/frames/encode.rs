@@ -1,4 +1,4 @@
-//! Road 6: frames of a map stream as bytes: JSON, zstd for whoever asks, and a little-endian length in front.
+//! Road 6: frames of a map stream as bytes: JSON, compressed with zstd if the client asked for it, after a little-endian length.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,12 +14,10 @@ use headsail_wire::map::MapResponse;
 /// zstd at level 1: on maps, level 3 is slower and no smaller.
 const ZSTD_LEVEL: i32 = 1;
 
-/// How a client wants its frames.
+/// How the frames of a client are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Compression {
-    /// As JSON.
     Plain,
-    /// As zstd of JSON.
     Zstd,
 }
 
@@ -35,8 +33,8 @@ thread_local! {
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Some bytes can't be made, as without memory. The stream ends there and its client comes back for a whole map: one
-/// with a hole in it would be worse than none.
+/// A frame could not be rendered, as without memory. Its stream ends, and the client reconnects for a full map: a stream with
+/// a frame missing would be worse than none.
 #[derive(Debug)]
 pub struct CannotEncode;
 
@@ -55,18 +53,18 @@ impl From<io::Error> for CannotEncode {
 /// One frame with its length in front.
 ///
 /// # Errors
-/// The stream has to end.
+/// [`CannotEncode`]: the stream has to end.
 pub fn frame(response: &MapResponse, compression: Compression) -> Result<Bytes, CannotEncode> {
     framed(&[encode(serde_json::to_vec(response)?, compression)?])
 }
 
-/// Text as a client wants it; clients take several of these behind each other in one frame.
+/// Text in the encoding of a client. Several of these in a row make one frame.
 pub(super) fn encode(text: Vec<u8>, compression: Compression) -> Result<Bytes, CannotEncode> {
     match compression {
         Compression::Plain => Ok(text.into()),
         Compression::Zstd => COMPRESSOR.with_borrow_mut(|slot| {
             let compressor = match slot {
-                Some(made) => made,
+                Some(compressor) => compressor,
                 None => slot.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
             };
             Ok(compressor.compress(&text)?.into())
@@ -74,7 +72,7 @@ pub(super) fn encode(text: Vec<u8>, compression: Compression) -> Result<Bytes, C
     }
 }
 
-/// Encoded parts behind each other, with the length of them all in front.
+/// Encoded parts in a row, after the length of all of them.
 pub(super) fn framed(parts: &[Bytes]) -> Result<Bytes, CannotEncode> {
     let len: usize = parts.iter().map(Bytes::len).sum();
     let prefix = u32::try_from(len).map_err(|_| CannotEncode)?.to_le_bytes();
@@ -86,33 +84,32 @@ pub(super) fn framed(parts: &[Bytes]) -> Result<Bytes, CannotEncode> {
     Ok(out.into())
 }
 
-/// The sign of life. Its bytes are always the same: clients compare them instead of reading them.
+/// A keep-alive. Its bytes are always the same: clients compare them instead of parsing them.
 ///
 /// # Errors
-/// The stream has to end.
+/// [`CannotEncode`]: the stream has to end.
 pub fn keep_alive(compression: Compression) -> Result<Bytes, CannotEncode> {
     framed(&[encode(br#"{"KeepAlive":true}"#.to_vec(), compression)?])
 }
 
-/// How many steps between two snapshots are kept for streams that are about to take the same one.
+/// How many steps between two snapshots are kept for streams that have yet to take them.
 const SHARED_STEPS: usize = 32;
-/// How many of them may change the policy: rows are shared between snapshots, but each of these holds a policy in memory.
+/// How many of them may change the policy: rows are shared between snapshots, but each of these keeps a policy in memory.
 const SHARED_POLICY_STEPS: usize = 3;
-/// How many rendered frames of one step are kept; classes beyond that render their own.
+/// How many rendered frames of one step are kept; for further classes, each stream renders its own.
 const SHARED_FRAMES: usize = 1024;
 
-/// Who is told the same bytes: the viewers of one class, then and now, that want the same encoding.
+/// Which viewers are sent the same bytes: those of one class, then and now, with the same encoding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShareKey {
-    /// The class in the snapshot that was told before.
+    /// The class in the snapshot that was sent before.
     pub then: ClassKey,
-    /// The class in the snapshot that is told now.
+    /// The class in the snapshot that is sent now.
     pub now: ClassKey,
-    /// How it is encoded.
     pub compression: Compression,
 }
 
-/// A step between two snapshots, and what was rendered of it.
+/// A step between two snapshots, and the frames rendered for it.
 pub struct SharedStep {
     /// The snapshots themselves: their revisions alone would not tell two tailnets apart.
     between: (Arc<Tailnet>, Arc<Tailnet>),
@@ -121,16 +118,16 @@ pub struct SharedStep {
 }
 
 impl SharedStep {
-    /// The frame for `key`, rendered by `render` unless another stream has done so already. `None` is "nothing to say".
+    /// The frame for `key`, rendered by `render` unless another stream has done so already. `None` if there is nothing to send.
     ///
     /// # Errors
-    /// That of `render`.
+    /// The error of `render`.
     pub fn frame(
         &self,
         key: ShareKey,
         render: impl FnOnce() -> Result<Option<Bytes>, CannotEncode>,
     ) -> Result<Option<Bytes>, CannotEncode> {
-        // A poisoned lock means that a renderer panicked; the frames in it are whole all the same.
+        // A poisoned lock means that another thread panicked; the frames in the map are complete all the same.
         let frames = || self.frames.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(known) = frames().get(&key) {
             return Ok(known.clone());
@@ -144,14 +141,15 @@ impl SharedStep {
     }
 }
 
-/// The steps that streams take at the moment.
+/// The steps that the streams of one tailnet are taking.
 #[derive(Default)]
 pub struct Encoder {
     steps: Mutex<VecDeque<Arc<SharedStep>>>,
 }
 
 impl Encoder {
-    /// The step from one snapshot to another, compared once for all streams that take it.
+    /// The step from one snapshot to another. The first stream that takes it compares them, under the lock: all others need the
+    /// result, and would otherwise do the same work at the same time.
     pub fn step(&self, then: &Arc<Tailnet>, now: &Arc<Tailnet>) -> Arc<SharedStep> {
         let is_known =
             |s: &&Arc<SharedStep>| Arc::ptr_eq(&s.between.0, then) && Arc::ptr_eq(&s.between.1, now);
@@ -183,7 +181,7 @@ mod tests {
     use headsail_wire::time::Time;
 
     #[test]
-    fn few_policies_of_the_past_stay_in_memory() {
+    fn only_a_few_old_policies_stay_in_memory() {
         let encoder = Encoder::default();
         let mut now = Arc::new(Tailnet::empty(Arc::new(Settings::basic())));
         let mut policies = Vec::new();
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_of_different_tailnets_are_not_shared_where_their_revisions_coincide() {
+    fn steps_of_two_tailnets_are_not_shared_even_if_their_revisions_coincide() {
         let encoder = Encoder::default();
         let steps = [(); 2].map(|()| {
             let empty = || Arc::new(Tailnet::empty(Arc::new(Settings::basic())));

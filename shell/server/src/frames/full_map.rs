@@ -1,9 +1,9 @@
-//! The first frame of a stream, put together from pieces that many streams share.
+//! The first frame of a stream, assembled from pieces that many streams share.
 //!
-//! A full map is mostly peers, and most peers are told to everyone in the same words. So peers are rendered, and for most
-//! clients compressed, in pieces of up to 64; a piece is good for every viewer that sees the same rows of it. What
-//! differs by viewer stands in front: itself, its filter, the routers as it sees them. Clients take several zstd frames
-//! behind each other for one (util/zstdframe of the Go client), and JSON pieces for the text that they make.
+//! A full map is mostly peers, and most peers look the same to all viewers. So peers are rendered, and for most clients
+//! compressed, in pieces of up to 64; a piece can be used for every viewer that sees the same rows of it. What differs
+//! between viewers comes first: the viewer itself, its filter, the routers as it sees them. Clients read several zstd frames in
+//! a row as one (util/zstdframe of the Go client), and pieces of JSON as the text that they add up to.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -19,12 +19,12 @@ use headsail_wire::ids::NodeId;
 use crate::frames::encode::{CannotEncode, Compression, encode, framed};
 use crate::system::clock;
 
-/// Peers in a piece: their numbers agree but for the last 6 bits.
+/// Peers in a piece: their ids differ in the last 6 bits only.
 const PIECE: u64 = 64;
-/// How many pieces are kept; a tailnet of 10,000 nodes has 157 for each way to see it.
+/// How many pieces are kept. A tailnet of 10,000 nodes has 157 for each set of visible nodes.
 const MAX_PIECES: usize = 4096;
 
-/// Which piece: its place, which of its rows are in it, and how it is encoded.
+/// Identifies a piece: its place, which of its rows are in it, and its encoding.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct PieceKey {
     place: u64,
@@ -32,24 +32,24 @@ struct PieceKey {
     compression: Compression,
 }
 
-/// A rendered piece, and the rows that it was made of.
+/// A rendered piece, and the rows that it was rendered from.
 struct Piece {
     rows: Vec<Arc<Node>>,
     domain: String,
     bytes: Bytes,
 }
 
-/// Pieces of full maps, shared by all streams.
+/// Pieces of full maps, shared by all streams of one tailnet.
 #[derive(Default)]
 pub struct FullMaps {
     pieces: Mutex<BTreeMap<PieceKey, Piece>>,
 }
 
 impl FullMaps {
-    /// The whole first frame for a node, with its length in front; `None` if there is no such node.
+    /// The complete first frame for a node, after its length; `None` if the node does not exist.
     ///
     /// # Errors
-    /// The stream has to end.
+    /// [`CannotEncode`]: the stream has to end.
     pub fn frame(
         &self,
         t: &Tailnet,
@@ -69,7 +69,7 @@ impl FullMaps {
             }
         }
         let mut text = serde_json::to_vec(&head)?;
-        // Every peer has a comma behind it but the last, which is rendered for this viewer alone.
+        // A comma follows every peer but the last, which is rendered for this viewer alone.
         let Some(last) = own.pop().or_else(|| pop_last(&mut shared).map(|n| view::peer_for_all(t, &n)))
         else {
             return framed(&[encode(text, compression)?]).map(Some);
@@ -105,7 +105,7 @@ impl FullMaps {
                 && p.rows.len() == rows.len()
                 && p.rows.iter().zip(&rows).all(|(a, b)| Arc::ptr_eq(a, b) || a.same_to_others(b))
         };
-        // A poisoned lock means that a renderer panicked; the pieces in it are whole all the same.
+        // A poisoned lock means that another thread panicked; the pieces in the map are complete all the same.
         if let Some(known) =
             self.pieces.lock().unwrap_or_else(|e| e.into_inner()).get(&key).filter(|p| fits(p))
         {
@@ -126,7 +126,7 @@ impl FullMaps {
     }
 }
 
-/// Takes the last row of the last piece.
+/// Removes and returns the last row of the last piece.
 fn pop_last(shared: &mut BTreeMap<u64, Vec<Arc<Node>>>) -> Option<Arc<Node>> {
     let mut rows = shared.last_entry()?;
     let last = rows.get_mut().pop();
@@ -156,7 +156,7 @@ mod tests {
         t.apply(&changes.unwrap_or_else(|r| panic!("{}", r.text())));
     }
 
-    /// A tailnet of so many nodes, one of which routes.
+    /// A tailnet with this many nodes; the third is a subnet router.
     fn tailnet(nodes: u8) -> Tailnet {
         let mut t = Tailnet::empty(Arc::new(Settings::basic()));
         run(&mut t, Command::CreateUser(NewUser { name: "ann".into(), ..NewUser::default() }));
@@ -210,10 +210,10 @@ mod tests {
             let mut t = tailnet(nodes);
             for round in 0..2 {
                 for viewer in t.nodes().map(|n| n.id).collect::<Vec<_>>() {
-                    let ought = diff::full(&project(&t, viewer).unwrap());
+                    let expected = diff::full(&project(&t, viewer).unwrap());
                     for compression in [Compression::Plain, Compression::Zstd] {
-                        let told = read(&maps.frame(&t, viewer, compression).unwrap().unwrap(), compression);
-                        assert_eq!(told, ought, "{nodes} nodes, round {round}, viewer {viewer}");
+                        let sent = read(&maps.frame(&t, viewer, compression).unwrap().unwrap(), compression);
+                        assert_eq!(sent, expected, "{nodes} nodes, round {round}, viewer {viewer}");
                     }
                 }
                 let node = t.nodes().last().unwrap().id;
@@ -228,7 +228,7 @@ mod tests {
         for viewer in t.nodes().map(|n| n.id).skip(5).take(50) {
             maps.frame(&t, viewer, Compression::Zstd).unwrap().unwrap();
         }
-        // Each viewer of the first piece lacks itself in it; all other pieces are the same for everyone.
+        // A viewer in the first piece does not see itself there; all other pieces are the same for every viewer.
         assert_eq!(maps.pieces.lock().unwrap().len(), 50 + 3);
     }
 }

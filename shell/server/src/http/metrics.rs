@@ -1,4 +1,4 @@
-//! Numbers for monitoring, in the OpenMetrics text format.
+//! Metrics, in the OpenMetrics text format.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,33 +17,33 @@ use prometheus_client::registry::Registry;
 use crate::app::App;
 use crate::relay::stun;
 
-/// What a listener for monitoring serves.
+/// The routes of the metrics listener.
 pub fn routes(app: App, stun: Arc<stun::Counts>) -> Router {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Numbers { app, stun }));
+    registry.register_collector(Box::new(Metrics { app, stun }));
     Router::new().route("/metrics", get(show)).with_state(Arc::new(registry))
 }
 
 async fn show(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
     let mut body = String::new();
-    // Writing into a string can't fail; a half-written answer would be refused by its reader all the same.
+    // Writing into a string cannot fail, and a parser would refuse an incomplete response.
     let _ = text::encode(&mut body, &registry);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body)
 }
 
-/// Everything is read off when somebody asks.
-struct Numbers {
+/// Collects all values at the time of the request.
+struct Metrics {
     app: App,
     stun: Arc<stun::Counts>,
 }
 
-impl std::fmt::Debug for Numbers {
+impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Numbers")
+        f.write_str("Metrics")
     }
 }
 
-impl Collector for Numbers {
+impl Collector for Metrics {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let t = self.app.tailnet.clerk.snapshot();
         let online = t.nodes().filter(|n| n.presence.is_online()).count();
@@ -56,7 +56,7 @@ impl Collector for Numbers {
         gauge(
             &mut out,
             "headsail_pending_logins",
-            "logins and sessions that wait, or were decided lately",
+            "logins and SSH sessions that are pending, or were settled recently",
             pending,
         )?;
         counter(&mut out, "headsail_snapshots", "snapshots published", t.version())?;
@@ -70,32 +70,32 @@ impl Collector for Numbers {
         counter(
             &mut out,
             "headsail_stun_ignored",
-            "datagrams that were no request",
+            "datagrams that were not STUN requests",
             stun.ignored.load(Ordering::Relaxed),
         )?;
         let Some(relay) = self.app.process.relay.as_ref().map(|r| r.stats()) else { return Ok(()) };
         gauge(&mut out, "headsail_derp_connections", "relay connections", relay.core.connections)?;
-        gauge(&mut out, "headsail_derp_homes", "relay clients that have their home here", relay.core.homes)?;
         gauge(
             &mut out,
-            "headsail_derp_queued_bytes",
-            "bytes that wait in relay queues",
-            relay.core.queued_bytes,
+            "headsail_derp_homes",
+            "relay clients whose home relay is this one",
+            relay.core.homes,
         )?;
+        gauge(&mut out, "headsail_derp_queued_bytes", "bytes queued in the relay", relay.core.queued_bytes)?;
         gauge(
             &mut out,
             "headsail_derp_duplicated",
             "keys with more than one relay connection",
             relay.core.duplicated,
         )?;
-        counter(&mut out, "headsail_derp_joined", "relay connections ever", relay.core.joined)?;
+        counter(&mut out, "headsail_derp_joined", "relay connections since the start", relay.core.joined)?;
         counter(&mut out, "headsail_derp_pings", "pings answered", relay.core.pings)?;
         counter(&mut out, "headsail_derp_packets", "packets relayed", relay.core.packets)?;
         counter(&mut out, "headsail_derp_bytes", "bytes relayed", relay.core.bytes)?;
         for (name, help, value) in [
             (
                 "dropped_slow",
-                "packets dropped because their destination did not keep up",
+                "packets dropped because their destination was too slow",
                 relay.core.dropped_full,
             ),
             (
@@ -103,13 +103,17 @@ impl Collector for Numbers {
                 "packets dropped because their destination is not connected",
                 relay.core.dropped_unknown,
             ),
-            ("refused", "relay connections refused because their node may not relay", relay.refused),
+            (
+                "refused",
+                "relay connections refused because their node is not allowed to use the relay",
+                relay.refused,
+            ),
             (
                 "handshakes_failed",
-                "relay connections that ended before their handshake did",
+                "relay connections that ended before their handshake was complete",
                 relay.handshake_failed,
             ),
-            ("stalled", "relay connections cut because they took no bytes", relay.stalled),
+            ("stalled", "relay connections closed because they accepted no bytes", relay.stalled),
             ("violated", "relay connections closed because of what they sent", relay.violated),
         ] {
             counter(&mut out, &format!("headsail_derp_{name}"), help, value)?;
@@ -147,10 +151,10 @@ mod tests {
     use crate::testing;
 
     #[tokio::test]
-    async fn everything_that_is_counted_is_shown() {
+    async fn every_counter_is_exported() {
         let app = testing::app_with(Some(Relay::new([7; 32], Arc::new(|_| true))));
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Numbers { app, stun: Arc::default() }));
+        registry.register_collector(Box::new(Metrics { app, stun: Arc::default() }));
         let mut text = String::new();
         text::encode(&mut text, &registry).unwrap();
         for name in [

@@ -1,7 +1,7 @@
 //! The relay and its small pages as routes of the HTTP server.
 //!
-//! A fast start never comes here: [`crate::listen`] takes it before HTTP answers. What comes here is answered first, and
-//! may share its connection with other requests, as behind a proxy.
+//! A fast start that began its connection never comes here: [`crate::listen`] serves it without HTTP. Any other is answered
+//! like a plain upgrade, because its connection may be shared with other requests, as behind a proxy.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,21 +13,23 @@ use axum::extract::{ConnectInfo, RawQuery, Request, State};
 use axum::http::{HeaderMap, Method, Response};
 use axum::response::IntoResponse;
 use axum::routing::any;
-use hyper_util::rt::TokioIo;
 
 use crate::app::{App, TailnetService};
-use crate::listen::{Seat, UPGRADE_TIMEOUT};
-use crate::relay::Relay;
-use crate::relay::http::{self, Entry};
+use crate::listen::classify::{self, Upgrade};
+use crate::listen::{take_over, websocket};
+use crate::relay::{Relay, responses};
+
+/// The subprotocol of WebSockets that carry DERP.
+const SUBPROTOCOL: &str = "derp";
 
 /// `/derp` and what clients ask a relay host for; nothing where no relay runs.
 pub fn routes(app: App) -> Router {
     let Some(relay) = app.process.relay.clone() else { return Router::new() };
     Router::new()
         .route("/derp", any(derp).with_state(relay))
-        .route("/derp/probe", any(|method: Method| async move { http::probe(&method) }))
-        .route("/derp/latency-check", any(|method: Method| async move { http::probe(&method) }))
-        .route("/generate_204", any(|headers: HeaderMap| async move { http::generate_204(&headers) }))
+        .route("/derp/probe", any(|method: Method| async move { responses::probe(&method) }))
+        .route("/derp/latency-check", any(|method: Method| async move { responses::probe(&method) }))
+        .route("/generate_204", any(|headers: HeaderMap| async move { responses::generate_204(&headers) }))
         .route("/bootstrap-dns", any(bootstrap_dns).with_state(app.tailnet))
 }
 
@@ -36,27 +38,24 @@ async fn derp(
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     mut request: Request,
 ) -> Response<Body> {
-    let mut headers = request.headers().clone();
-    headers.remove("derp-fast-start");
-    let (answer, websocket) = match http::entry(&relay, request.method(), &headers) {
-        Entry::Upgrade(answer) => (answer, false),
-        Entry::WebSocket(answer) => (answer, true),
-        Entry::Refuse(answer) => return answer.into_response(),
-        Entry::FastStart => return Response::new(Body::empty()),
-    };
-    let seat = request.extensions().get::<Seat>().cloned();
-    let upgraded = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let _seat = seat;
-        let Ok(Ok(connection)) = tokio::time::timeout(UPGRADE_TIMEOUT, upgraded).await else { return };
-        let io = TokioIo::new(connection);
-        if websocket {
-            http::serve_websocket(&relay, io, remote).await;
-        } else {
-            relay.serve_stream(io, remote).await;
+    match classify::upgrade(request.method(), request.uri().path(), request.headers()) {
+        Some(Upgrade::Derp) => {
+            let response = responses::switch_to_derp(&relay);
+            take_over(&mut request, async move |io| {
+                relay.serve_stream(io, remote).await;
+            });
+            response.into_response()
         }
-    });
-    answer.into_response()
+        Some(Upgrade::DerpWebSocket) if !websocket::offers(request.headers(), SUBPROTOCOL) => {
+            responses::wrong_subprotocol().into_response()
+        }
+        Some(Upgrade::DerpWebSocket) => websocket::open(&mut request, SUBPROTOCOL, async move |io| {
+            relay.serve_stream(io, remote).await;
+        }),
+        Some(Upgrade::Control | Upgrade::ControlWebSocket) | None => {
+            responses::upgrade_required().into_response()
+        }
+    }
 }
 
 async fn bootstrap_dns(
@@ -77,5 +76,5 @@ async fn bootstrap_dns(
         addresses.sort();
         addresses.dedup();
     }
-    http::bootstrap_dns(&hosts, query.as_deref()).into_response()
+    responses::bootstrap_dns(&hosts, query.as_deref()).into_response()
 }

@@ -1,5 +1,5 @@
-//! What a handler leaves of a request's body is read after it: a connection whose request is not read to its end has to be
-//! closed, often under a client that is still sending.
+//! Reads the rest of a request's body after its handler: a connection whose request is not read to the end has to be closed,
+//! often while the client is still sending.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,26 +13,26 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-/// More than this is not worth an open connection.
-const MOST: usize = 256 * 1024;
-/// Nor is waiting longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A longer rest is not read, in bytes: the connection is closed instead.
+const MAX_REST: usize = 256 * 1024;
+/// How long the rest may take to arrive.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A layer: runs the handler, then reads the rest.
+/// A layer: runs the handler, then reads what it left.
 pub async fn drain(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = Lent(Arc::new(Mutex::new(body)));
-    let mut rest = Lent(body.0.clone());
+    let body = SharedBody(Arc::new(Mutex::new(body)));
+    let mut rest = SharedBody(body.0.clone());
     let response = next.run(Request::from_parts(parts, Body::new(body))).await;
-    // Where it takes too long, or too much comes, the connection is closed after all.
-    let _ = tokio::time::timeout(PATIENCE, async {
+    // If it takes too long, or is too much, the connection is closed after all.
+    let _ = tokio::time::timeout(TIMEOUT, async {
         let mut read = 0;
         while let Some(Ok(frame)) = rest.frame().await {
             read += frame.data_ref().map_or(0, Bytes::len);
-            if read > MOST {
+            if read > MAX_REST {
                 return;
             }
         }
@@ -41,10 +41,10 @@ pub async fn drain(request: Request, next: Next) -> Response {
     response
 }
 
-/// A body that its handler does not take away.
-struct Lent(Arc<Mutex<Body>>);
+/// A body that can still be read after its handler has dropped it.
+struct SharedBody(Arc<Mutex<Body>>);
 
-impl HttpBody for Lent {
+impl HttpBody for SharedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_nobody_reads_is_read() {
+    async fn the_rest_of_a_body_is_read() {
         let (sent, parts) = tokio::sync::mpsc::channel(1);
         let frames = stream::unfold(parts, |mut p| async { p.recv().await.map(|frame| (frame, p)) });
         let request = Request::post("/").body(Body::new(StreamBody::new(frames))).unwrap();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_without_end_is_not() {
+    async fn an_endless_body_is_not() {
         let frames =
             stream::repeat_with(|| Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[b'x'; 65_536]))));
         let request = Request::post("/").body(Body::new(StreamBody::new(frames))).unwrap();

@@ -1,5 +1,5 @@
-//! How a device is pointed at this server: pages for the platforms whose apps have no command line at hand, and
-//! configuration profiles for those of Apple.
+//! How to connect a device to this server: pages for platforms whose apps have no command line, and configuration profiles for
+//! those of Apple.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,17 +18,13 @@ struct Profile {
     name: &'static str,
     /// The settings that it manages: the bundle id of the app, which reads `ControlURL` there.
     domain: &'static str,
-    /// What it is for.
+    /// The platform, as shown to people.
     text: &'static str,
 }
 
 const PROFILES: [Profile; 3] = [
     Profile { name: "ios", domain: "io.tailscale.ipn.ios", text: "iPhone and iPad" },
-    Profile {
-        name: "macos-app-store",
-        domain: "io.tailscale.ipn.macos",
-        text: "macOS, the app of the App Store",
-    },
+    Profile { name: "macos-app-store", domain: "io.tailscale.ipn.macos", text: "macOS, the App Store app" },
     Profile {
         name: "macos-standalone",
         domain: "io.tailscale.ipn.macsys",
@@ -45,28 +41,33 @@ pub async fn apple(State(tailnet): State<Arc<TailnetService>>) -> Response {
     let defaults: String = PROFILES.iter().filter(|p| p.name != "ios").map(defaults).collect();
     let (word, url) = (escape(&shell_word(url)), escape(url));
     let body = format!(
-        "<p>This server is <code>{url}</code>. There are three ways to let a device of Apple use it.\
+        "<p>This server is <code>{url}</code>. There are three ways to connect an Apple device to it.\
          <h2>By hand</h2>\
          <p><b>macOS, in a terminal:</b></p><pre>tailscale login --login-server {word}</pre>\
          <p><b>macOS, in the menu bar:</b> hold the Option key, click the Tailscale icon, then <i>Debug</i>, \
          <i>Custom Login Server</i>, <i>Add Account…</i>, and enter the address above.\
-         <p><b>iPhone and iPad:</b> open the app, tap the account at the top, log out if you are in, then choose the \
-         custom coordination server from the menu at the top and enter the address above.\
+         <p><b>iPhone and iPad:</b> open the app, tap the account at the top, log out if you are logged in, then choose \
+         the custom coordination server from the menu at the top and enter the address above.\
          <p><b>Apple TV:</b> in the system's <i>Settings</i>, under <i>Apps</i> and <i>Tailscale</i>, enter the address \
          above as the alternate coordination server before you log in.\
-         <h2>By a setting of macOS</h2><p>Before the app starts; one line for each kind of app, the App Store's first.</p>\
+         <h2>By a macOS setting</h2><p>Run the line for your kind of app before it starts; the first is for the App Store \
+         app.</p>\
          <pre>{defaults}</pre>\
-         <h2>By a profile</h2><p>A profile sets the address for every user of the device. Look at it before you install \
-         it, in the system's settings: it is not signed.</p><ul>{profiles}</ul>"
+         <h2>By a profile</h2><p>A profile sets the address for every user of the device. It is not signed: review it \
+         in the system settings before you install it.</p><ul>{profiles}</ul>"
     );
     page(StatusCode::OK, "Apple devices", &body)
 }
 
-/// `/apple/{profile}`: a configuration profile with the address of this server.
+/// `/apple/{profile}`: a configuration profile with the URL of this server.
 pub async fn profile(State(tailnet): State<Arc<TailnetService>>, Path(name): Path<String>) -> Response {
     let Some(profile) = PROFILES.iter().find(|p| p.name == name) else {
         let names = PROFILES.map(|p| format!("<li><a href=\"/apple/{0}\">{0}</a>", p.name)).concat();
-        return page(StatusCode::NOT_FOUND, "No such profile", &format!("<p>There are:<ul>{names}</ul>"));
+        return page(
+            StatusCode::NOT_FOUND,
+            "No such profile",
+            &format!("<p>The profiles are:<ul>{names}</ul>"),
+        );
     };
     let headers = [
         (header::CONTENT_TYPE, "application/x-apple-aspen-config; charset=utf-8".to_owned()),
@@ -91,13 +92,13 @@ pub async fn windows(State(tailnet): State<Arc<TailnetService>>) -> Response {
         "<p>This server is <code>{url}</code>.\
          <h2>In a terminal</h2><p>Install Tailscale, then:</p><pre>tailscale login --login-server {word}</pre>\
          <h2>By a policy</h2><p>This sets the address for every user of the machine, and keeps the machine connected while \
-         nobody is logged in; leave the line of <code>UnattendedMode</code> out if that is not wanted. In a PowerShell \
-         that runs as administrator:</p><pre>{script}</pre><p>Then log in from the icon in the notification area."
+         nobody is logged in; omit the line with <code>UnattendedMode</code> if you do not want that. Run this in \
+         PowerShell as administrator:</p><pre>{script}</pre><p>Then log in from the icon in the notification area."
     );
     page(StatusCode::OK, "Windows", &body)
 }
 
-/// Text as one word of PowerShell. A shell reads the addresses that there are alike: they have no quotes of their own.
+/// Text as one word of PowerShell. A POSIX shell reads it alike as long as it has no quotes of its own, as is true of URLs.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -149,7 +150,7 @@ fn property_list(profile: &Profile, url: &str) -> String {
     )
 }
 
-/// The UUID (RFC 9562, version 8) that follows from some words: a profile that is fetched again is the same profile.
+/// A UUID (RFC 9562, version 8) derived from some words: a profile that is fetched again is the same profile.
 fn uuid(words: &[&str]) -> String {
     let digest = Sha256::digest(words.join("\n"));
     let mut bytes = [0; 16];
@@ -159,8 +160,8 @@ fn uuid(words: &[&str]) -> String {
     [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| hex.get(part).unwrap_or_default()).join("-")
 }
 
-/// A URL as one word of a shell: the brackets of an IPv6 address are a pattern to zsh, which finds no file of that name.
-/// URLs have no quotes of their own.
+/// A URL as one word of a shell: to zsh, the brackets of an IPv6 address are a pattern that matches no file. URLs have no quotes
+/// of their own.
 pub(crate) fn shell_word(url: &str) -> Cow<'_, str> {
     if url.contains('[') { Cow::Owned(format!("'{url}'")) } else { Cow::Borrowed(url) }
 }

@@ -1,4 +1,4 @@
-//! What all pages look like. They load nothing from anywhere.
+//! The layout of all pages. They load nothing from elsewhere.
 
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -6,7 +6,6 @@ use axum::response::{Html, IntoResponse, Response};
 const STYLE: &str = ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;\
     margin:3rem auto;padding:0 1rem}pre{background:#8882;padding:1rem;overflow:auto;user-select:all}";
 
-/// A sail.
 const ICON: &str = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='#2a7de1' \
     d='M7 1v10H1.5zM8.5 3.5 14 11H8.5z'/><path fill='#1b4f8f' d='M1 12.5h14L12.5 15h-9z'/></svg>";
 
@@ -15,7 +14,7 @@ pub fn page(status: StatusCode, title: &str, body: &str) -> Response {
     styled(status, title, "", body)
 }
 
-/// A page that has a style besides that of all.
+/// A page with styles of its own besides the common ones.
 pub fn styled(status: StatusCode, title: &str, style: &str, body: &str) -> Response {
     let html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
@@ -31,7 +30,7 @@ pub async fn icon() -> Response {
         .into_response()
 }
 
-/// Text as it has to stand in HTML and XML, between tags and in attributes.
+/// Escapes text for HTML and XML, between tags and in attributes.
 pub fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         match c {

@@ -1,4 +1,4 @@
-//! The pages that a person sees on the way in.
+//! Pages for people who connect a device or log in.
 
 pub mod devices;
 pub mod layout;

@@ -1,4 +1,4 @@
-//! The first exchange of a connection: who the server is, who the client is, and whether it may stay.
+//! The handshake of a connection: who the server is, who the client is, and whether it is admitted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::socket::Connection;
 use crate::system::random;
 
 const STEP: Duration = Duration::from_secs(HANDSHAKE_SECS);
-/// Bytes to make room for at a time; a real ClientInfo frame fits at once.
+/// Bytes to reserve at a time; the ClientInfo frame of an official client fits into one.
 const READ: usize = 512;
 
-/// Greets a client, checks it, and gives its running connection.
+/// Greets a client, checks it, and returns its connection, ready to run.
 pub(super) async fn run<S>(shared: &Arc<Shared>, mut io: S) -> Result<Connection<S>, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -34,13 +34,13 @@ where
         return Err(End::Refused);
     }
     let answer = joining.server_info(&random::bytes(), &ServerInfo::default());
-    // It joins first: whatever it is told about afterwards, it can be reached.
+    // It joins first, so that it can already be reached when it gets the answer.
     let mut connection = Connection::join(Arc::clone(shared), io, joining.key, joining.info, held);
     send(connection.io(), &answer).await?;
     Ok(connection)
 }
 
-/// Reads until the ClientInfo frame is whole; what came after it stays in `held`.
+/// Reads until the ClientInfo frame is complete. Bytes after it stay in `held`.
 async fn read_client_info<S>(shared: &Shared, io: &mut S, held: &mut Vec<u8>) -> Result<Joining, End>
 where
     S: AsyncRead + Unpin,

@@ -1,16 +1,16 @@
 //! The DERP relay and STUN on real sockets. All rules of the protocol are in `headsail_derp`.
 //!
-//! A connection enters through [`http`], which decides how it begins, and is then one task in [`socket`]. All tasks
-//! share one state behind one lock, which is held for as long as it takes to copy a piece of input, some microseconds.
+//! Each connection is one task in [`socket`]. All tasks share one state behind one lock, which is held for as long as it
+//! takes to copy a piece of input, some microseconds. `listen` and `http` hand connections over; what they answer before is in
+//! [`responses`].
 
 mod end;
 mod handshake;
-pub mod http;
+pub mod responses;
 mod socket;
 pub mod stun;
 #[cfg(test)]
 mod tests;
-mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,10 +26,10 @@ use tokio::time::Instant;
 
 pub use end::End;
 
-/// Decides by its public key whether a node may use the relay.
+/// Decides by the public key of a node whether it may use the relay.
 pub type Admission = Arc<dyn Fn(&[u8; 32]) -> bool + Send + Sync>;
 
-/// The relay: a handle that is cheap to clone.
+/// A handle to the relay, cheap to clone.
 #[derive(Clone)]
 pub struct Relay(Arc<Shared>);
 
@@ -42,14 +42,14 @@ struct Shared {
     counts: Counts,
 }
 
-/// The relay's state, and the tasks that wait for something to write, by number of connection.
+/// The relay's state, and the tasks that wait for something to write, by connection number.
 #[derive(Default)]
 struct State {
     core: headsail_derp::Relay,
     writers: Vec<Option<Waker>>,
 }
 
-/// How connections ended, for those that went wrong.
+/// How many connections ended in each abnormal way.
 #[derive(Default)]
 struct Counts {
     refused: AtomicU64,
@@ -58,25 +58,24 @@ struct Counts {
     violated: AtomicU64,
 }
 
-/// What the relay has counted, for metrics.
+/// The relay's counters, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RelayStats {
-    /// Connections, packets and drops.
     pub core: headsail_derp::Stats,
     /// Connections refused because their node may not use the relay.
     pub refused: u64,
-    /// Connections that ended before their handshake did.
+    /// Connections that ended before their handshake was complete.
     pub handshake_failed: u64,
-    /// Connections cut because they took no bytes.
+    /// Connections closed because they accepted no bytes.
     pub stalled: u64,
     /// Connections closed because of what they sent.
     pub violated: u64,
 }
 
 impl Relay {
-    /// A relay with the key by which clients know it, and the rule whom it serves.
+    /// A relay with the private key of the identity that clients know, and the rule that admits nodes.
     ///
-    /// The rule is asked when a client connects and again about once a minute.
+    /// The rule is applied when a client connects, and again about once a minute.
     pub fn new(private_key: [u8; 32], admission: Admission) -> Relay {
         Relay(Arc::new(Shared {
             started: Instant::now(),
@@ -87,14 +86,14 @@ impl Relay {
         }))
     }
 
-    /// The relay's public key as the HTTP answer has it: 64 hex digits without a prefix.
+    /// The relay's public key as in its HTTP response: 64 hex digits without a prefix.
     pub fn public_key_hex(&self) -> String {
         hex(self.0.identity.public().bytes())
     }
 
-    /// Serves one client whose HTTP request has been answered, until its connection ends; says how it did.
+    /// Serves one client after its HTTP request, until its connection ends; returns how it ended.
     ///
-    /// `io` yields what follows the request's head, WebSocket framing taken off; see [`http::entry`].
+    /// `io` yields what follows the head of the request, with any WebSocket framing taken off.
     pub async fn serve_stream<S>(&self, io: S, remote: SocketAddr) -> End
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -113,7 +112,6 @@ impl Relay {
         self.0.locked(|core, woken| core.refuse(&NodeKey::from_bytes(*node), woken));
     }
 
-    /// The counts so far.
     pub fn stats(&self) -> RelayStats {
         let counts = &self.0.counts;
         RelayStats {
@@ -127,12 +125,12 @@ impl Relay {
 }
 
 impl Shared {
-    /// A moment as the relay's state is told it. Only differences count there, so it is the time since the start.
+    /// An instant as the relay's state knows it: the time since the start, because only differences matter there.
     fn time(&self, at: Instant) -> Time {
         Time::from_micros(at.saturating_duration_since(self.started).as_micros() as i64)
     }
 
-    /// When a time of the relay's state is, for timers.
+    /// The instant of a time of the relay's state, for timers.
     fn instant(&self, time: Time) -> Instant {
         self.started + Duration::from_micros(u64::try_from(time.micros()).unwrap_or(0))
     }
@@ -141,7 +139,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and wakes the writers that the change names once the lock is free again.
+    /// Changes the state; then, with the lock released, wakes the writers that the change names.
     fn locked<R>(&self, change: impl FnOnce(&mut headsail_derp::Relay, &mut Vec<ConnId>) -> R) -> R {
         let mut woken = Vec::new();
         let mut state = self.lock();
@@ -154,12 +152,12 @@ impl Shared {
 }
 
 impl State {
-    /// Takes out the task that waits to write for a connection.
+    /// Removes and returns the task that waits to write for a connection.
     fn writer(&mut self, id: ConnId) -> Option<Waker> {
         self.writers.get_mut(id.index())?.take()
     }
 
-    /// Notes the task that waits to write for a connection.
+    /// Remembers the task that waits to write for a connection.
     fn park(&mut self, id: ConnId, waker: &Waker) {
         if self.writers.len() <= id.index() {
             self.writers.resize(id.index() + 1, None);

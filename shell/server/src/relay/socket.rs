@@ -1,4 +1,4 @@
-//! One connection after its handshake: a task that reads large pieces, hands them to the relay, and writes what waits.
+//! One connection after its handshake: a task that reads large pieces, hands them to the relay, and writes what is queued.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -22,8 +22,8 @@ use crate::system::random;
 const WRITE_STALL: Duration = Duration::from_secs(WRITE_STALL_SECS);
 
 thread_local! {
-    /// Where a connection's input lies while it is parsed. Shared by all that run on a thread, so that those that wait
-    /// own none.
+    /// Holds a connection's input while it is parsed. All connections that run on a thread share it, so that idle ones own no
+    /// buffer.
     static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -33,20 +33,20 @@ pub(super) struct Connection<S> {
     io: S,
     id: ConnId,
     key: NodeKey,
-    /// The beginning of a frame whose end has not come.
+    /// The beginning of an incomplete frame.
     held: Vec<u8>,
-    /// What is being written.
+    /// The bytes being written.
     writing: Option<Chunk>,
-    /// Something is written that may still be in a buffer below.
+    /// Whether something was written that may still be in a buffer of `io`.
     unflushed: bool,
-    /// Since when the client has taken nothing of what there is for it.
+    /// Since when the client has accepted nothing of what is queued for it.
     blocked: Option<Instant>,
     keepalive_due: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 impl<S> Connection<S> {
-    /// Adds a client to the relay. `held` is what it sent after its handshake.
+    /// Adds a client to the relay. `held` is what it has already sent after its handshake.
     pub(super) fn join(shared: Arc<Shared>, io: S, key: NodeKey, info: ClientInfo, held: Vec<u8>) -> Self {
         let jitter = u32::from_ne_bytes(random::bytes());
         let now = shared.time(Instant::now());
@@ -77,7 +77,7 @@ impl<S> Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         let id = self.id;
-        // Taken out before the number is given to another.
+        // Removed before the number is given to another connection.
         drop(self.shared.lock().writer(id));
         self.shared.locked(|core, woken| core.leave(id, woken));
     }
@@ -95,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// One turn. It reads at most one piece, so that those who receive it get their turn before the next.
+    /// One turn. It reads at most one piece, so that the receivers of it run before the next is read.
     fn run(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let more = self.read(cx)?;
         self.write(cx)?;
@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Reads a piece and hands it to the relay. True if there is likely more to read at once.
+    /// Reads a piece and hands it to the relay. True if more is probably ready to be read.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let mut input = INPUT.take();
         let result = self.read_into(cx, &mut input);
@@ -141,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(more)
     }
 
-    /// Reads until the buffer is full or nothing more is there. True if it is full.
+    /// Reads until the buffer is full or nothing more is available. True if it is full.
     fn fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Result<bool, End> {
         while buf.remaining() > 0 {
             let before = buf.filled().len();
@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(true)
     }
 
-    /// Writes what waits, until there is nothing or the client takes no more.
+    /// Writes what is queued, until nothing is left or the client accepts no more.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         match self.write_all(cx) {
             Poll::Ready(Ok(())) => self.blocked = None,
@@ -196,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Does what is due, and sees to it that this task runs when the next thing is.
+    /// Does what is due, and makes sure that this task runs when the next deadline passes.
     fn keep_time(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
             let stalls = self.blocked.map(|since| since + WRITE_STALL);
@@ -219,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Sends a keep-alive, and asks again whether the node may be here.
+    /// Sends a keep-alive, and checks again whether the node is admitted.
     fn keep_alive(&mut self, now: Instant) -> Result<(), End> {
         if !(self.shared.admission)(self.key.bytes()) {
             return Err(End::Refused);

@@ -1,4 +1,4 @@
-//! STUN over UDP: every sender that asks rightly is told its own address; all else is met with silence.
+//! STUN over UDP: every valid request is answered with the address of its sender; anything else is ignored.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,26 +9,26 @@ use headsail_derp::stun::{parse_request, response};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-/// Requests answered before other tasks get a turn.
+/// Datagrams handled before other tasks get a turn.
 const BATCH: usize = 64;
-/// Bytes of the longest datagram looked at; those of clients have 40.
+/// Longest datagram read, in bytes; those of clients have 40.
 const MAX_REQUEST: usize = 1500;
-/// Bytes that the system holds for a socket, so that a burst of clients loses nothing.
+/// Receive buffer of a socket, in bytes, so that a burst of requests is not lost.
 const RECEIVE_BUFFER: usize = 1024 * 1024;
 
-/// What a STUN server has counted, for metrics.
+/// The counters of the STUN server, for metrics.
 #[derive(Default)]
 pub struct Counts {
-    /// Requests answered.
     pub answered: AtomicU64,
-    /// Datagrams that were no request of a client.
+    /// Datagrams that were not valid requests.
     pub ignored: AtomicU64,
 }
 
 /// Opens the sockets for one configured address: for an unspecified one of either family also the other family with the
 /// same port, where the machine has it.
 ///
-/// Errors: as the system says; most often the port is taken.
+/// # Errors
+/// Those of the operating system; most often the port is in use.
 pub fn bind(addr: SocketAddr) -> io::Result<Vec<UdpSocket>> {
     let first = open(addr)?;
     let mut sockets = vec![];
@@ -49,14 +49,14 @@ fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // The system may grant less; then bursts are lost earlier.
+    // The system may grant less; then shorter bursts are lost.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     UdpSocket::from_std(socket.into())
 }
 
-/// Answers on one socket until the task is dropped. Errors of single datagrams are passed over.
+/// Answers on one socket until the task is dropped. Errors of single datagrams are ignored.
 pub async fn serve(socket: UdpSocket, counts: Arc<Counts>) -> io::Result<()> {
     let mut buf = [0; MAX_REQUEST];
     loop {
@@ -65,7 +65,7 @@ pub async fn serve(socket: UdpSocket, counts: Arc<Counts>) -> io::Result<()> {
             match socket.try_recv_from(&mut buf) {
                 Ok((len, sender)) => answer(&socket, buf.get(..len).unwrap_or_default(), sender, &counts),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // An earlier answer could not be delivered; that concerns its receiver only.
+                // An earlier response could not be delivered; that concerns its receiver only.
                 Err(error) => tracing::trace!(%error, "STUN socket"),
             }
         }
@@ -78,7 +78,7 @@ fn answer(socket: &UdpSocket, packet: &[u8], sender: SocketAddr, counts: &Counts
         counts.ignored.fetch_add(1, Ordering::Relaxed);
         return;
     };
-    // A full send buffer loses the answer, as the network might; the client asks again.
+    // A full send buffer loses the response, as the network might; the client retries.
     if socket.try_send_to(response(&tx, sender).bytes(), sender).is_ok() {
         counts.answered.fetch_add(1, Ordering::Relaxed);
     }

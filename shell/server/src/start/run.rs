@@ -125,7 +125,7 @@ async fn run(mut settings: Config) -> Result<(), ServeError> {
     if let Some(certificates) = &certificates {
         tasks.spawn(forever(certificates.clone().watch()));
     }
-    tasks.spawn(forever(listen::accept_local(local_listener, http::local(app.tailnet.clone()))));
+    tasks.spawn(forever(listen::local::accept(local_listener, http::local(app.tailnet.clone()))));
     configured::follow(&clerk, derp, derp_map, &settings, &mut tasks);
     if let Some(relay) = relay {
         tasks.spawn(expel_deleted(relay, clerk.clone()));

@@ -1,7 +1,7 @@
-//! TLS: certificates from files or made by the server, reloaded when the files change, with the relay's key in the
-//! chain. All names of `rustls` stay in this module.
+//! TLS: certificates from files or created by the server, reloaded when the files change, with the relay's key in the chain.
+//! No other module uses the names of `rustls`.
 
-mod made;
+mod generated;
 
 use std::fmt;
 use std::io;
@@ -21,13 +21,13 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use crate::config::Certificate;
 use crate::system::files::{self, Watch};
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
-/// Larger files hold no certificate.
+/// Larger files are not certificates.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Makes aws-lc the cryptography of every TLS connection of this process, ours and those of the HTTP client. Calling
-/// it again does no harm.
+/// Makes aws-lc the cryptography provider of every TLS connection of this process, those of the HTTP client included. Another
+/// call is a no-op.
 pub fn install_provider() {
     // The error means that a provider is installed already.
     let _ = aws_lc_rs::default_provider().install_default();
@@ -42,8 +42,8 @@ impl TlsError {
         TlsError(format!("cannot use the TLS file `{}`: {why}", path.display()))
     }
 
-    fn made(why: &dyn fmt::Display) -> TlsError {
-        TlsError(format!("cannot make a TLS certificate: {why}"))
+    fn create(why: &dyn fmt::Display) -> TlsError {
+        TlsError(format!("cannot create a TLS certificate: {why}"))
     }
 }
 
@@ -55,19 +55,19 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// The certificate of the TLS listeners, as it is now.
+/// The current certificate of the TLS listeners.
 pub struct Certificates {
     cert: PathBuf,
     key: PathBuf,
     self_signed: bool,
     relay_key: Option<CertificateDer<'static>>,
-    /// The chain ends with the certificate that tells the relay's key.
+    /// The chain ends with the certificate that has the relay's key.
     current: RwLock<Arc<CertifiedKey>>,
 }
 
 impl Certificates {
-    /// Loads the certificate; a self-signed one is made first if it is missing, lacks one of `names` (DNS names and
-    /// addresses without brackets) or nears its end. `relay_key` is the public key of the relay.
+    /// Loads the certificate. A self-signed one is created first if it is missing, lacks one of `names` (DNS names and addresses
+    /// without brackets) or expires soon. `relay_key` is the public key of the relay.
     ///
     /// # Errors
     /// A file cannot be used, or the key does not belong to the certificate.
@@ -81,15 +81,15 @@ impl Certificates {
             Certificate::Files { cert, key } => (cert, key, false),
             Certificate::SelfSigned { cert, key } => (cert, key, true),
         };
-        let relay_key = relay_key.map(|key| made::relay_key_certificate(key, now)).transpose()?;
+        let relay_key = relay_key.map(|key| generated::relay_key_certificate(key, now)).transpose()?;
         if self_signed {
-            made::ensure_self_signed(cert, key, names, now)?;
+            generated::ensure_self_signed(cert, key, names, now)?;
         }
         let shown = match load(cert, key, relay_key.as_ref()) {
             Err(_) if self_signed => {
-                // Half of a pair from a crash, or damaged: nothing of ours is worth keeping.
+                // Damaged, or half of a pair after a crash: nothing of ours is worth keeping.
                 std::fs::remove_file(cert).map_err(|error| TlsError::file(cert, &error))?;
-                made::ensure_self_signed(cert, key, names, now)?;
+                generated::ensure_self_signed(cert, key, names, now)?;
                 load(cert, key, relay_key.as_ref())
             }
             other => other,
@@ -103,8 +103,8 @@ impl Certificates {
         }))
     }
 
-    /// How a DERP map pins this certificate, if clients cannot verify it otherwise: `sha256-raw:` and the lower-case
-    /// hex SHA-256 of the whole leaf in DER.
+    /// How a DERP map pins this certificate, if clients cannot verify it otherwise: `sha256-raw:` and the SHA-256 of the whole
+    /// leaf in DER, in lower-case hex.
     pub fn pin(&self) -> Option<String> {
         let shown = self.shown();
         let leaf = shown.cert.first().filter(|_| self.self_signed)?;
@@ -112,30 +112,32 @@ impl Certificates {
         Some(format!("sha256-raw:{}", hex(digest.as_ref())))
     }
 
-    /// Loads the files again, and says in the log what came of it; if they are unusable the old certificate stays.
+    /// Reloads the files and logs the result. If they are unusable, the old certificate stays in use.
     pub async fn reload(self: &Arc<Self>) {
         let ours = self.clone();
         match files::run_blocking(move || ours.load_again().map_err(io::Error::other)).await {
-            Ok(true) => tracing::info!(file = %self.cert.display(), "the TLS certificate was loaded again"),
+            Ok(true) => tracing::info!(file = %self.cert.display(), "reloaded the TLS certificate"),
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the TLS certificate stays as it was"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot reload the TLS certificate; still using the old one")
+            }
         }
     }
 
-    /// Whether there is another certificate than before.
+    /// Returns whether the certificate has changed.
     fn load_again(&self) -> Result<bool, TlsError> {
         let shown = load(&self.cert, &self.key, self.relay_key.as_ref())?;
-        let is_news = shown.cert != self.shown().cert;
+        let changed = shown.cert != self.shown().cert;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown);
-        Ok(is_news)
+        Ok(changed)
     }
 
-    /// Follows the two files for ever.
+    /// Reloads the certificate whenever one of its two files changes, for ever.
     pub async fn watch(self: Arc<Self>) {
         let watch = |path: &PathBuf| Watch::new(path.clone(), MAX_FILE_BYTES);
         let (mut cert, mut key) = (watch(&self.cert), watch(&self.key));
         loop {
-            // A file that can't be read is named when it is loaded.
+            // If a file cannot be read, loading it reports that.
             let _ = tokio::select! {
                 news = cert.next_change(WATCH_EVERY) => news,
                 news = key.next_change(WATCH_EVERY) => news,
@@ -161,10 +163,10 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// The TLS side of a listener: versions 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+/// The TLS configuration of listeners: versions 1.2 and 1.3, HTTP/2 and HTTP/1.1.
 ///
 /// # Errors
-/// The cryptography library refuses the settings.
+/// The cryptography provider does not support the configuration.
 pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -173,16 +175,16 @@ pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // Official clients keep no sessions: tickets would only cost bytes and memory at every connect.
+    // Official clients do not resume sessions: tickets would only cost bytes and memory for each connection.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
 
-/// The TLS side of an HTTP client that trusts Mozilla's roots, for machines without roots of their own.
+/// The TLS configuration of an HTTP client that trusts Mozilla's roots, for machines without roots of their own.
 ///
 /// # Errors
-/// The cryptography library refuses the settings.
+/// The cryptography provider does not support the configuration.
 pub(crate) fn public_client_config() -> Result<ClientConfig, TlsError> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -191,7 +193,7 @@ pub(crate) fn public_client_config() -> Result<ClientConfig, TlsError> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The names that a self-signed certificate should be for: the host of the server's URL first, then the addresses.
+/// The names that a self-signed certificate should cover: the host of the server's URL first, then the addresses.
 pub fn certificate_names(server_host: &str, addresses: &[IpAddr]) -> Vec<String> {
     let mut names = vec![server_host.to_owned()];
     let local = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
@@ -213,17 +215,18 @@ fn load(
     };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(read(cert)?.as_bytes())
         .collect::<Result<_, _>>()
-        .map_err(|error| TlsError::file(cert, &format_args!("it is not PEM: {error}")))?;
+        .map_err(|error| TlsError::file(cert, &format_args!("it is not valid PEM: {error}")))?;
     if chain.is_empty() {
-        return Err(TlsError::file(cert, &"it holds no certificate in PEM"));
+        return Err(TlsError::file(cert, &"it contains no certificate in PEM format"));
     }
     let secret = PrivateKeyDer::from_pem_slice(read(key)?.as_bytes())
-        .map_err(|_| TlsError::file(key, &"it holds no private key in PEM"))?;
+        .map_err(|_| TlsError::file(key, &"it contains no private key in PEM format"))?;
     let provider = aws_lc_rs::default_provider();
     let mut shown = CertifiedKey::from_der(chain, secret, &provider).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            TlsError::file(key, &format_args!("it is not the key of the certificate `{}`", cert.display()))
-        }
+        rustls::Error::InconsistentKeys(_) => TlsError::file(
+            key,
+            &format_args!("it is not the private key of the certificate `{}`", cert.display()),
+        ),
         other => TlsError::file(key, &other),
     })?;
     shown.cert.extend(relay_key.cloned());

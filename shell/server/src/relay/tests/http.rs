@@ -1,61 +1,26 @@
-//! The ways in over HTTP, and the small pages.
+//! How relay connections begin over HTTP, and the small pages.
 
 use std::collections::BTreeMap;
 
-use ::http::{HeaderMap, Method, Response, StatusCode};
+use ::http::{HeaderMap, Method, StatusCode};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::super::http::{Entry, bootstrap_dns, entry, generate_204, probe, serve_websocket};
+use super::super::responses::{bootstrap_dns, generate_204, probe};
 use super::*;
+use crate::http::public;
+use crate::listen::{self, Service, Tls};
+use crate::testing;
 
-/// A listener that answers requests as the relay says, by hand.
+/// A listener of a whole server with this relay.
 async fn listen_http(relay: &Relay) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let relay = relay.clone();
-    tokio::spawn(async move {
-        while let Ok((io, remote)) = listener.accept().await {
-            let relay = relay.clone();
-            tokio::spawn(async move { serve(&relay, io, remote).await });
-        }
-    });
+    let router = public(testing::app_with(Some(relay.clone())));
+    tokio::spawn(listen::accept(listener, Tls::No, Service::new(router, Some(relay.clone()), 100)));
     addr
-}
-
-async fn serve(relay: &Relay, mut io: TcpStream, remote: SocketAddr) {
-    let head = read_head(&mut io).await;
-    let mut fields = [httparse::EMPTY_HEADER; 32];
-    let mut request = httparse::Request::new(&mut fields);
-    request.parse(&head).unwrap();
-    let method = request.method.unwrap().parse::<Method>().unwrap();
-    let mut headers = HeaderMap::new();
-    for field in request.headers.iter() {
-        let name = field.name.parse::<::http::HeaderName>().unwrap();
-        headers.insert(name, ::http::HeaderValue::from_bytes(field.value).unwrap());
-    }
-    match entry(relay, &method, &headers) {
-        Entry::FastStart => drop(relay.serve_stream(io, remote).await),
-        Entry::Upgrade(answer) => {
-            io.write_all(&to_bytes(&answer)).await.unwrap();
-            relay.serve_stream(io, remote).await;
-        }
-        Entry::WebSocket(answer) => {
-            io.write_all(&to_bytes(&answer)).await.unwrap();
-            serve_websocket(relay, io, remote).await;
-        }
-        Entry::Refuse(answer) => io.write_all(&to_bytes(&answer)).await.unwrap(),
-    }
-}
-
-fn to_bytes(answer: &Response<String>) -> Vec<u8> {
-    let mut out = format!("HTTP/1.1 {}\r\n", answer.status());
-    for (name, value) in answer.headers() {
-        out += &format!("{name}: {}\r\n", value.to_str().unwrap());
-    }
-    (out + "\r\n" + answer.body()).into_bytes()
 }
 
 async fn ask(addr: SocketAddr, head: &str) -> TcpStream {
@@ -73,7 +38,7 @@ async fn read_head(io: &mut TcpStream) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_upgrade_is_answered_with_version_and_bare_key() {
+async fn the_response_to_an_upgrade_has_the_version_and_the_bare_key() {
     let relay = open_relay();
     let addr = listen_http(&relay).await;
     let public = headsail_wire::keys::hex(Identity::new(SECRET).public().bytes());
@@ -92,26 +57,42 @@ async fn an_upgrade_is_answered_with_version_and_bare_key() {
 }
 
 #[tokio::test]
-async fn a_fast_start_has_no_http_answer() {
+async fn a_fast_start_has_no_http_response() {
     let relay = open_relay();
     let addr = listen_http(&relay).await;
-    let head = "GET /derp HTTP/1.1\nHost: x\nUpgrade: DERP\nConnection: Upgrade\nDerp-Fast-Start: 1\n\n";
-    let mut a = Client::join(ask(addr, head).await, 1).await;
-    assert_eq!(a.settle().await, []);
+    for (n, method) in [(1, "GET"), (2, "POST")] {
+        let head = format!(
+            "{method} /derp HTTP/1.1\nHost: x\nUpgrade: DERP\nConnection: Upgrade\nDerp-Fast-Start: 1\n\n"
+        );
+        let mut client = Client::join(ask(addr, &head).await, n).await;
+        assert_eq!(client.settle().await, []);
+    }
 }
 
 #[tokio::test]
-async fn other_requests_are_told_to_upgrade() {
+async fn a_fast_start_behind_another_request_is_answered() {
+    let relay = open_relay();
+    let addr = listen_http(&relay).await;
+    let mut io = ask(addr, "GET /derp/probe HTTP/1.1\nHost: x\n\n").await;
+    assert!(read_head(&mut io).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    let head =
+        "GET /derp HTTP/1.1\r\nHost: x\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nDerp-Fast-Start: 1\r\n\r\n";
+    io.write_all(head.as_bytes()).await.unwrap();
+    assert!(read_head(&mut io).await.starts_with(b"HTTP/1.1 101 "));
+    assert_eq!(Client::join(io, 1).await.settle().await, []);
+}
+
+#[tokio::test]
+async fn requests_without_an_upgrade_are_refused() {
     let relay = open_relay();
     let addr = listen_http(&relay).await;
     for head in [
-        "GET /derp HTTP/1.1\nHost: x\n\n",
-        "GET /derp HTTP/1.1\nHost: x\nUpgrade: tea\n\n",
-        "GET /derp HTTP/1.1\nHost: x\nDerp-Fast-Start: 1\n\n",
-        "POST /derp HTTP/1.1\nHost: x\nUpgrade: websocket\n\n",
+        "GET /derp HTTP/1.1\n\n",
+        "GET /derp HTTP/1.1\nUpgrade: tea\n\n",
+        "GET /derp HTTP/1.1\nDerp-Fast-Start: 1\n\n",
+        "POST /derp HTTP/1.1\nUpgrade: websocket\n\n",
     ] {
-        let mut answer = String::new();
-        ask(addr, head).await.read_to_string(&mut answer).await.unwrap();
+        let answer = answer(addr, head).await;
         assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
         assert!(answer.ends_with("\r\n\r\nDERP requires connection upgrade\n"), "{answer}");
     }
@@ -119,13 +100,20 @@ async fn other_requests_are_told_to_upgrade() {
         "GET /derp HTTP/1.1\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: eA==\n\n",
         "GET /derp HTTP/1.1\nUpgrade: websocket\nSec-WebSocket-Protocol: derp\nSec-WebSocket-Version: 13\n\n",
     ] {
-        let mut answer = String::new();
-        ask(addr, head).await.read_to_string(&mut answer).await.unwrap();
+        let answer = answer(addr, head).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
 }
 
-/// Frames over a WebSocket client: what is sent is one message, what comes is a stream of bytes.
+/// The whole response to a request, after which the server closes the connection.
+async fn answer(addr: SocketAddr, head: &str) -> String {
+    let head = head.replacen('\n', "\nHost: x\nConnection: close\n", 1);
+    let mut answer = String::new();
+    ask(addr, &head).await.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// A client over a WebSocket: it sends each piece as one message, and reads messages as a stream of bytes.
 struct WebClient {
     socket: WebSocketStream<TcpStream>,
     held: Vec<u8>,
@@ -160,7 +148,7 @@ impl WebClient {
         while Frame::decode(&self.held).unwrap().is_none() {
             match self.socket.next().await.unwrap().unwrap() {
                 Message::Binary(bytes) => {
-                    assert!(bytes.len() <= 32 * 1024, "the Go client takes no longer message");
+                    assert!(bytes.len() <= 32 * 1024, "the Go client refuses longer messages");
                     self.held.extend_from_slice(&bytes);
                 }
                 other => panic!("{other:?} is not binary"),
@@ -169,7 +157,7 @@ impl WebClient {
         Frame::decode(&self.held).unwrap().unwrap().0
     }
 
-    /// Done with the frame that [`WebClient::next`] gave.
+    /// Drops the frame that [`WebClient::next`] returned.
     fn skip(&mut self) {
         let (_, len) = Frame::decode(&self.held).unwrap().unwrap();
         self.held.drain(..len);
@@ -190,7 +178,7 @@ async fn a_websocket_carries_the_largest_packets_both_ways() {
         assert_eq!(b.next().await, Frame::RecvPacket(key(1), &packet));
         b.skip();
     }
-    // Many frames in a message, and a frame in many messages.
+    // Many frames in one message, and one frame in many messages.
     let mut bytes = Vec::new();
     for n in 0..50u8 {
         Frame::SendPacket(a.key, &[n; 1000]).write(&mut bytes);
@@ -207,12 +195,12 @@ async fn a_websocket_carries_the_largest_packets_both_ways() {
 }
 
 #[tokio::test]
-async fn a_websocket_that_sends_text_or_too_much_is_closed() {
+async fn a_websocket_is_closed_after_text_or_a_message_that_is_too_long() {
     let relay = open_relay();
     let web = listen_http(&relay).await;
     for message in [Message::Text("hello".into()), Message::Binary(vec![0x55; 300_000].into())] {
         let mut a = WebClient::join(web, 1).await;
-        // The server may close before it has all.
+        // The server may close the connection before it has read everything.
         let _ = a.socket.send(message).await;
         while let Some(Ok(message)) = a.socket.next().await {
             assert!(message.is_close(), "{message:?}");
@@ -221,7 +209,7 @@ async fn a_websocket_that_sends_text_or_too_much_is_closed() {
 }
 
 #[test]
-fn probes_are_for_any_origin_and_only_read() {
+fn probes_allow_any_origin_and_only_get_and_head() {
     for method in [Method::GET, Method::HEAD] {
         let answer = probe(&method);
         assert_eq!((answer.status(), answer.body().as_str()), (StatusCode::OK, ""));
@@ -231,7 +219,7 @@ fn probes_are_for_any_origin_and_only_read() {
 }
 
 #[test]
-fn a_challenge_is_echoed_if_it_is_harmless() {
+fn a_challenge_is_echoed_only_if_it_is_harmless() {
     let long = "a".repeat(65);
     for (challenge, response) in [
         ("ts_relay.example:80", Some("response ts_relay.example:80")),
@@ -252,7 +240,7 @@ fn a_challenge_is_echoed_if_it_is_harmless() {
 }
 
 #[test]
-fn bootstrap_dns_names_our_hosts() {
+fn bootstrap_dns_lists_our_hosts() {
     let hosts = BTreeMap::from([
         ("a.example".to_owned(), vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]),
         ("b.example".to_owned(), vec!["192.0.2.2".parse().unwrap()]),

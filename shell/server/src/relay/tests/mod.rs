@@ -1,4 +1,4 @@
-//! The relay as clients meet it: their half of the protocol over sockets and pipes.
+//! The relay as clients see it: their half of the protocol over sockets and pipes.
 
 mod http;
 mod rules;
@@ -21,7 +21,7 @@ use super::{End, Relay};
 const SECRET: [u8; 32] = [0x77; 32];
 const REMOTE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
-/// What a client gets.
+/// What a client receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Got {
     Packet(NodeKey, Vec<u8>),
@@ -78,7 +78,7 @@ async fn pipe(relay: &Relay, n: u8) -> (Client<DuplexStream>, JoinHandle<End>) {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// Goes through the handshake.
+    /// Completes the handshake.
     async fn join(io: S, n: u8) -> Client<S> {
         let identity = Identity::new([n; 32]);
         let mut client = Client { io, key: identity.public(), held: Vec::new() };
@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.send(Frame::SendPacket(to, packet)).await;
     }
 
-    /// The next frame; waits at most 100 s, of which the clock of some tests makes nothing.
+    /// The next frame; waits at most 100 s, which pass at once in tests with a paused clock.
     async fn got(&mut self) -> Got {
         let next = self.frame(|frame| match frame {
             Frame::RecvPacket(src, packet) => Got::Packet(src, packet.to_vec()),
@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         next.await.unwrap_or(Got::End)
     }
 
-    /// A round trip to the server: what was sent before has been dealt with, and what waited has come.
+    /// A round trip to the server: afterwards, everything sent before has been processed, and what was queued has arrived.
     async fn settle(&mut self) -> Vec<Got> {
         self.send(Frame::Ping(*b"settled?")).await;
         let mut before = Vec::new();

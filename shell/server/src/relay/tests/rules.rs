@@ -1,4 +1,4 @@
-//! Who may stay, who is told what, and every deadline; over pipes, on a clock that jumps.
+//! Admission, notifications and deadlines; over pipes, on a paused clock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,7 +37,7 @@ async fn of_two_connections_with_one_key_the_last_writer_receives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_ask_in_vain_or_lose_a_peer_are_told() {
+async fn clients_are_notified_of_peers_that_are_unknown_or_leave() {
     let relay = open_relay();
     let ((mut a, _), (mut b, served)) = (pipe(&relay, 1).await, pipe(&relay, 2).await);
     a.packet(key(9), b"data").await;
@@ -51,7 +51,7 @@ async fn those_who_ask_in_vain_or_lose_a_peer_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_client_hears_from_us_every_minute() {
+async fn an_idle_client_gets_a_keep_alive_every_minute() {
     let relay = open_relay();
     let (mut a, _) = pipe(&relay, 1).await;
     for _ in 0..3 {
@@ -70,7 +70,7 @@ async fn handshakes_have_deadlines() {
     assert_eq!(served.await.unwrap(), End::Handshake(Failure::Timeout));
     assert_eq!(before.elapsed().as_secs(), 10);
 
-    // One that does not even take the greeting.
+    // A client that does not even read the greeting.
     let (_near, far) = tokio::io::duplex(1);
     let end = relay.serve_stream(far, REMOTE).await;
     assert_eq!(end, End::Handshake(Failure::Timeout));
@@ -79,7 +79,7 @@ async fn handshakes_have_deadlines() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_must_hold_its_key() {
+async fn a_client_must_prove_that_it_has_its_private_key() {
     let relay = open_relay();
     let server = Identity::new(SECRET).public();
     let (thief, victim) = (Identity::new([1; 32]), Identity::new([2; 32]));
@@ -96,7 +96,7 @@ async fn a_client_must_hold_its_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_follows_the_handshake_at_once_is_not_lost() {
+async fn frames_sent_along_with_the_handshake_are_not_lost() {
     let relay = open_relay();
     let (mut b, _) = pipe(&relay, 2).await;
     let server = Identity::new(SECRET).public();
@@ -108,7 +108,7 @@ async fn what_follows_the_handshake_at_once_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_admitted_nodes_get_in_and_stay() {
+async fn only_admitted_nodes_may_connect_and_stay() {
     let open = Arc::new(AtomicBool::new(true));
     let rule = Arc::clone(&open);
     let relay =
@@ -125,7 +125,7 @@ async fn only_admitted_nodes_get_in_and_stay() {
     assert_eq!(served_a.await.unwrap(), End::Closed(Close::Refused));
 
     open.store(false, Ordering::Relaxed);
-    assert_eq!(b.got().await, Got::End, "the rule is asked again");
+    assert_eq!(b.got().await, Got::End, "the rule is applied again");
     assert_eq!(served_b.await.unwrap(), End::Refused);
     assert_eq!(relay.stats().refused, 3);
 }
@@ -149,7 +149,7 @@ async fn mesh_frames_and_oversize_close_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_reader_is_cut_after_its_time_and_a_slow_one_is_not() {
+async fn a_stalled_reader_is_disconnected_after_its_timeout_and_a_slow_one_is_not() {
     let relay = open_relay();
     let (mut a, _) = pipe(&relay, 1).await;
     let (stalled, served) = pipe(&relay, 2).await;
@@ -160,8 +160,10 @@ async fn a_stalled_reader_is_cut_after_its_time_and_a_slow_one_is_not() {
         a.packet(slow.key, &[1; 60_000]).await;
     }
     let reading = tokio::spawn(async move {
+        let mut every_two_seconds = tokio::time::interval(Duration::from_secs(2));
+        every_two_seconds.tick().await;
         for _ in 0..10 {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            every_two_seconds.tick().await;
             assert!(matches!(slow.got().await, Got::Packet(..)));
         }
     });

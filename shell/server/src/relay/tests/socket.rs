@@ -1,4 +1,4 @@
-//! Exchange over real sockets.
+//! Packets over real sockets.
 
 use super::*;
 
@@ -23,7 +23,7 @@ async fn packets_pass_both_ways_unchanged_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_pairs_lose_nothing_within_the_bounds() {
+async fn many_pairs_lose_nothing_within_the_queue_limits() {
     let relay = open_relay();
     let addr = listen(&relay).await;
     let mut tasks = Vec::new();
@@ -53,7 +53,7 @@ async fn many_pairs_lose_nothing_within_the_bounds() {
 }
 
 #[tokio::test]
-async fn frames_may_come_in_any_pieces() {
+async fn frames_may_arrive_in_any_pieces() {
     let relay = open_relay();
     let addr = listen(&relay).await;
     let (mut a, mut b) = (connect(addr, 1).await, connect(addr, 2).await);
@@ -70,7 +70,7 @@ async fn frames_may_come_in_any_pieces() {
 }
 
 #[tokio::test]
-async fn a_reader_that_stops_is_cut_off_and_harms_nobody() {
+async fn a_stalled_reader_is_disconnected_and_does_not_affect_others() {
     let relay = open_relay();
     let addr = listen(&relay).await;
     let (mut a, mut b, slow) = (connect(addr, 1).await, connect(addr, 2).await, connect(addr, 3).await);
@@ -96,7 +96,7 @@ async fn a_reader_that_stops_is_cut_off_and_harms_nobody() {
 }
 
 #[tokio::test]
-async fn half_open_connections_disturb_nobody() {
+async fn half_open_connections_do_not_affect_others() {
     let relay = open_relay();
     let addr = listen(&relay).await;
     let mut idle = Vec::new();

@@ -26,7 +26,7 @@ async fn answer(socket: &UdpSocket) -> (TxId, SocketAddr) {
 }
 
 #[tokio::test]
-async fn the_sender_is_told_its_own_address() {
+async fn a_request_is_answered_with_the_address_of_its_sender() {
     for host in ["127.0.0.1:0", "[::1]:0"] {
         let (addrs, _) = start(host);
         let Ok(socket) = UdpSocket::bind(host).await else {
@@ -53,7 +53,7 @@ async fn an_unspecified_address_serves_both_families_on_one_port() {
 }
 
 #[tokio::test]
-async fn all_else_is_met_with_silence() {
+async fn anything_but_a_request_is_ignored() {
     let (addrs, counts) = start("127.0.0.1:0");
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let good = request(&[7; 12]);

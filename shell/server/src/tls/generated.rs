@@ -1,4 +1,4 @@
-//! Certificates that the server makes itself: its own where the user has none, and the one that tells the relay's key.
+//! Certificates that the server creates: its own if none is configured, and the one that has the relay's key.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,20 +16,20 @@ use rustls::pki_types::CertificateDer;
 use super::TlsError;
 use crate::system::files;
 
-/// How long our certificates last, and how long before the end a new one is made.
+/// How long our certificates are valid, and how long before they expire a new one is created.
 const YEARS: i64 = 10;
 const RENEW_DAYS: i64 = 90;
-/// What is written before the PEM block, so that no X.509 parser is needed to know what the certificate covers.
+/// Fields in front of the PEM block, so that no X.509 parser is needed to know what the certificate covers.
 const NAMES: &str = "names: ";
 const UNTIL: &str = "until: ";
 /// Larger files are not ours.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// The version of the DERP protocol, told as the serial number of [`relay_key_certificate`].
+/// The version of the DERP protocol: the serial number of [`relay_key_certificate`].
 const DERP_VERSION: u64 = 2;
 
-/// Makes sure that the files hold a certificate for all of `names` (addresses and DNS names) that is not near its end;
-/// otherwise a new one is made: P-256, ten years.
+/// Makes sure that the files contain a certificate that covers all of `names` (addresses and DNS names) and does not expire
+/// soon. Otherwise it creates a new one: P-256, ten years.
 pub(super) fn ensure_self_signed(
     cert: &Path,
     key: &Path,
@@ -39,8 +39,8 @@ pub(super) fn ensure_self_signed(
     if key.is_file() && covers(cert, names, today(now)) {
         return Ok(());
     }
-    let (cert_text, key_text) = self_signed(names, today(now)).map_err(|error| TlsError::made(&error))?;
-    // The key goes first: a crash between the two leaves a pair that does not fit and is made anew at the next load.
+    let (cert_text, key_text) = self_signed(names, today(now)).map_err(|error| TlsError::create(&error))?;
+    // The key is written first: a crash between the two leaves a pair that does not match and is replaced at the next load.
     for (path, text) in [(key, key_text), (cert, cert_text)] {
         let dir = path.parent().unwrap_or(Path::new(""));
         files::private_dir(dir)
@@ -50,7 +50,7 @@ pub(super) fn ensure_self_signed(
     Ok(())
 }
 
-/// Whether the certificate file says that it is for all these names and lasts long enough.
+/// Whether the certificate file, by its fields, covers all these names and is valid for long enough.
 fn covers(cert: &Path, names: &[String], today: Date) -> bool {
     let Ok(text) = files::read_bounded(cert, MAX_FILE_BYTES) else { return false };
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
@@ -60,7 +60,7 @@ fn covers(cert: &Path, names: &[String], today: Date) -> bool {
     until.is_some_and(|until| until > needed) && names.iter().all(|name| covered.contains(&name.as_str()))
 }
 
-/// Certificate and key in PEM.
+/// A new certificate and its key in PEM.
 fn self_signed(names: &[String], today: Date) -> Result<(String, String), rcgen::Error> {
     let until = today.saturating_add(Span::new().years(YEARS));
     let mut params = CertificateParams::default();
@@ -82,9 +82,9 @@ fn alt_name(name: &str) -> Result<SanType, rcgen::Error> {
     }
 }
 
-/// The certificate that a relay appends to its chain so that clients learn its key during the TLS handshake and need
-/// no HTTP answer: common name `derpkey` and the key in hex, serial number the protocol version (Go client,
-/// `derphttp.parseMetaCert`).
+/// The certificate that a relay appends to its chain, so that clients learn its key during the TLS handshake and need no HTTP
+/// response. The common name is `derpkey` and the key in hex; the serial number is the protocol version
+/// (`derphttp.parseMetaCert` of the Go client).
 pub(super) fn relay_key_certificate(
     relay_key: &[u8; 32],
     now: Timestamp,
@@ -93,14 +93,14 @@ pub(super) fn relay_key_certificate(
         let mut params = CertificateParams::default();
         params.serial_number = Some(SerialNumber::from(DERP_VERSION));
         params.distinguished_name = common_name(&format!("derpkey{}", hex(relay_key)));
-        // macOS wants basic constraints on a certificate that is its own issuer.
+        // macOS requires basic constraints in a certificate that is its own issuer.
         params.is_ca = IsCa::ExplicitNoCa;
         let today = today(now);
         set_dates(&mut params, today, today.saturating_add(Span::new().years(YEARS)));
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         Ok(params.self_signed(&key)?.der().clone())
     };
-    make().map_err(|error: rcgen::Error| TlsError::made(&error))
+    make().map_err(|error: rcgen::Error| TlsError::create(&error))
 }
 
 fn common_name(name: &str) -> DistinguishedName {
@@ -109,7 +109,7 @@ fn common_name(name: &str) -> DistinguishedName {
     names
 }
 
-/// Valid from the day before, for clocks that go slow.
+/// Valid from the day before, for clients whose clocks are slow.
 fn set_dates(params: &mut CertificateParams, today: Date, until: Date) {
     let midnight = |date: Date| {
         date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs())
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_kept_until_it_lacks_a_name_or_nears_its_end() {
+    fn a_certificate_is_kept_until_it_lacks_a_name_or_expires_soon() {
         let dir = tempfile::tempdir().unwrap();
         let (cert, key) = (dir.path().join("d/c.crt"), dir.path().join("d/c.key"));
         let ensure = |list: &[&str], now: &str| {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_relay_key_is_told_in_name_and_serial() {
+    fn the_relay_key_certificate_has_the_key_as_name_and_the_version_as_serial() {
         let der = relay_key_certificate(&[0xab; 32], Timestamp::now()).unwrap();
         let wanted = format!("derpkey{}", "ab".repeat(32));
         assert!(der.windows(wanted.len()).any(|part| part == wanted.as_bytes()));
