@@ -1,0 +1,134 @@
+//! Routes: who serves them, who may use them, who may offer them.
+
+use headsail_wire::ids::NodeId;
+use ipnet::IpNet;
+use std::sync::Arc;
+
+use crate::engine::facts::NodeFacts;
+use crate::engine::fingerprint::text_mix;
+use crate::engine::program::Section;
+use crate::engine::route_table::RouteRow;
+use crate::engine::{Engine, NodeRow};
+use crate::text::net::is_exit_route;
+
+/// Who serves a prefix that several nodes offer: the one who did, as long as it can; else the lowest id.
+///
+/// `candidates` are the nodes that offer the prefix, may serve it, and are available.
+pub fn elect(previous: Option<NodeId>, candidates: impl IntoIterator<Item = NodeId>) -> Option<NodeId> {
+    let mut lowest = None;
+    for c in candidates {
+        if Some(c) == previous {
+            return previous;
+        }
+        if lowest.is_none_or(|l| c < l) {
+            lowest = Some(c);
+        }
+    }
+    lowest
+}
+
+impl Engine {
+    /// Enters a node's routes into the table, or takes them out.
+    pub(crate) fn serve_routes(&mut self, facts: &NodeFacts, on: bool) {
+        for route in facts.serves() {
+            let found = self.routes.get(route).cloned();
+            let known = found.is_some();
+            let mut row = found.unwrap_or_else(|| Arc::new(RouteRow::new(&self.program, route)));
+            let servers = &mut Arc::make_mut(&mut row).servers;
+            servers.retain(|s| *s != facts.id);
+            if on {
+                servers.push(facts.id);
+                servers.sort();
+            }
+            let sum = if is_exit_route(route) { 0 } else { text_mix(&route.to_string()) };
+            if servers.is_empty() {
+                self.routes.remove(route);
+                self.routes_sum = self.routes_sum.wrapping_sub(if known { sum } else { 0 });
+            } else {
+                self.routes.insert(*route, row);
+                self.routes_sum = self.routes_sum.wrapping_add(if known { 0 } else { sum });
+            }
+        }
+    }
+
+    /// Looks up anew which rules speak of which route, after an edit of the rules.
+    pub(crate) fn renew_routes(&mut self) {
+        let known: Vec<(IpNet, Arc<RouteRow>)> =
+            self.routes.iter().map(|(r, row)| (*r, row.clone())).collect();
+        for (route, row) in known {
+            let renewed = RouteRow { servers: row.servers.clone(), ..RouteRow::new(&self.program, &route) };
+            self.routes.insert(route, Arc::new(renewed));
+        }
+    }
+
+    /// The subnet routes that are served, by prefix.
+    pub fn subnet_routes(&self) -> impl Iterator<Item = &IpNet> {
+        self.routes.iter().map(|(r, _)| r).filter(|r| !is_exit_route(r))
+    }
+
+    /// The routes of `node` that `viewer` is given: what goes into `AllowedIPs`, and, but for exit routes, into
+    /// `PrimaryRoutes`. Sorted.
+    pub fn allowed_routes(&self, viewer: NodeId, node: NodeId) -> Vec<IpNet> {
+        let (Some(v), Some(n)) = (self.nodes.get(&viewer), self.nodes.get(&node)) else { return Vec::new() };
+        if n.facts.approved.is_empty() || !self.sees(viewer, node) {
+            return Vec::new();
+        }
+        n.facts.serves().filter(|r| self.gets(v, n, r)).copied().collect()
+    }
+
+    fn gets(&self, viewer: &NodeRow, node: &NodeRow, route: &IpNet) -> bool {
+        let Some(row) = self.routes.get(route) else { return false };
+        let class = viewer.class as usize;
+        let plain = row.from.iter().any(|l| self.in_list(*l, class));
+        if !plain {
+            let steered: Vec<&Section> = row
+                .steered
+                .iter()
+                .filter_map(|i| self.program.sections.get(*i))
+                .filter(|s| self.in_list(s.src, class))
+                .collect();
+            if is_exit_route(route) {
+                return steered.iter().any(|s| self.is_via(node.facts.id, s));
+            }
+            if !steered.is_empty() {
+                let routers =
+                    row.servers.iter().copied().filter(|n| steered.iter().any(|s| self.is_via(*n, s)));
+                return self.elect_router(routers, route) == Some(node.facts.id);
+            }
+        }
+        if is_exit_route(route) {
+            return plain;
+        }
+        node.facts.primary.contains(route)
+            && (plain || viewer.facts.serves().any(|r| r == route) || self.is_source_for(row, class))
+    }
+
+    fn is_source_for(&self, row: &RouteRow, class: usize) -> bool {
+        let sections = row.back.iter().filter_map(|i| Some((*i, self.program.sections.get(*i)?)));
+        sections.into_iter().any(|(i, s)| self.reached(i, s).is_some_and(|b| b.has(class)))
+    }
+
+    fn is_via(&self, node: NodeId, section: &Section) -> bool {
+        let class = self.nodes.get(&node).and_then(|n| self.classes.get(n.class as usize));
+        class.is_some_and(|c| section.via.iter().any(|t| c.signature.has(*t)))
+    }
+
+    /// Among routers that a grant names, the elected one serves if it is there; else an election among them.
+    fn elect_router(&self, routers: impl Iterator<Item = NodeId>, route: &IpNet) -> Option<NodeId> {
+        let facts: Vec<&NodeFacts> = routers.filter_map(|n| self.node(n)).collect();
+        let primary = facts.iter().find(|f| f.primary.contains(route)).map(|f| f.id);
+        let available = facts.iter().filter(|f| f.available).map(|f| f.id);
+        elect(primary, primary.into_iter().chain(available)).or_else(|| facts.first().map(|f| f.id))
+    }
+
+    /// Whether the policy lets a node serve a prefix without being asked (`autoApprovers`).
+    pub fn may_approve(&self, node: NodeId, route: &IpNet) -> bool {
+        let Some(row) = self.nodes.get(&node) else { return false };
+        let class = row.class as usize;
+        if is_exit_route(route) {
+            return self.in_list(self.program.approve_exit, class);
+        }
+        let covering = self.program.approve.iter().filter(|(prefix, _)| prefix.contains(route));
+        covering.into_iter().any(|(_, who)| self.in_list(*who, class))
+    }
+}

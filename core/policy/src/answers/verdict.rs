@@ -1,0 +1,244 @@
+//! May this reach that? The question behind `tests`, `sshTests` and explanations, asked of nodes that are there and of
+//! people, tags and addresses without a node alike.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use headsail_wire::filter::PortRange;
+use headsail_wire::ids::{NodeId, UserId};
+
+use crate::engine::Engine;
+use crate::engine::facts::{NodeFacts, Owner};
+use crate::engine::program::{Body, List, Section, Target};
+use crate::engine::signature::Signature;
+use crate::text::net::{ANY_SOURCE, EXIT_ROUTES, Net, is_exit_route};
+use crate::text::ports::ALL_PORTS;
+use crate::text::quote::shown;
+use crate::text::selector::{Auto, Selector};
+
+/// One end of a question.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Party {
+    pub node: Option<NodeId>,
+    pub signature: Signature,
+    pub addresses: Vec<IpAddr>,
+    /// A prefix that is meant as a whole.
+    pub prefix: Option<Net>,
+    pub owner: Option<UserId>,
+    /// Whether `*` as a source takes it in.
+    pub inside: bool,
+    pub internet: bool,
+}
+
+impl Party {
+    /// Whether it stands for somebody who has no node.
+    pub fn is_imagined(&self) -> bool {
+        self.node.is_none() && self.addresses.is_empty() && self.prefix.is_none() && !self.internet
+    }
+
+    pub fn is_in(&self, list: &List) -> bool {
+        list.danger || (list.any && self.inside) || list.sels().any(|s| self.signature.has(s))
+    }
+}
+
+impl Engine {
+    /// A node as one end of a question.
+    pub(crate) fn party(&self, id: NodeId) -> Option<Party> {
+        let facts = self.node(id)?;
+        // What a router routes does not make the router itself a source or a destination.
+        let signature = self.signature(&NodeFacts { approved: Vec::new(), ..facts.clone() });
+        let addresses = facts.addresses().collect();
+        let owner = facts.user();
+        Some(Party { node: Some(id), signature, addresses, owner, inside: true, ..Party::default() })
+    }
+
+    /// Somebody without a node.
+    fn imagined(&self, owner: Owner) -> Option<Party> {
+        let user = match &owner {
+            Owner::User(id) => Some(*id),
+            Owner::Tags(_) => None,
+        };
+        let signature = self.signature(&NodeFacts::new(NodeId::new(NodeId::MAX)?, owner, None, None));
+        Some(Party { signature, owner: user, inside: true, ..Party::default() })
+    }
+
+    /// An address, and nothing else: rules that name its node mean it too, but not those that speak of other addresses.
+    fn address_party(&self, a: IpAddr) -> Party {
+        let node = self.by_addr.get(&a).and_then(|n| self.party(*n)).unwrap_or_default();
+        let mut sels = node.signature.sels;
+        sels.retain(|s| self.program.net(*s).is_none());
+        self.program.nets_of(a, &mut sels);
+        sels.sort();
+        let pool = ANY_SOURCE.iter().filter_map(|t| Net::parse(t)).any(|n| n.contains(a));
+        let inside = pool || self.subnet_routes().any(|r| r.contains(&a));
+        let signature = Signature { sels, ..node.signature };
+        Party { signature, addresses: vec![a], inside, ..node }
+    }
+
+    /// Whom a name in a test or a question stands for: nodes that are there, else somebody imagined. Empty when nobody.
+    /// Of nodes that the policy can't tell apart there is one.
+    pub(crate) fn parties(&self, name: &str) -> Vec<Party> {
+        let mut parties = self.all_parties(name);
+        let mut seen = BTreeSet::new();
+        parties.retain(|p| {
+            // Where an address leads that no node has depends on who routes it.
+            let routed = if p.node.is_some() { Vec::new() } else { p.addresses.clone() };
+            seen.insert((p.signature.sels.clone(), p.owner, p.prefix, p.node.is_some(), p.inside, routed))
+        });
+        parties
+    }
+
+    /// What is missing where a name that is known stands for nobody (yet), for messages; none when it is not known.
+    pub(crate) fn emptiness(&self, name: &str) -> Option<String> {
+        let empty = match Selector::parse(name) {
+            Selector::Auto(Auto::Internet) => return Some("there is no exit node yet".into()),
+            Selector::IpSet(set) => {
+                let known = self.policy.document.ipset_index(&set).is_some();
+                return known.then(|| format!("`{set}` has no addresses"));
+            }
+            Selector::Group(group) => self.policy.document.group(&group).is_some(),
+            Selector::Domain(domain) => self.program.by_domain.contains_key(&domain),
+            Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_) | Auto::Shared) => true,
+            _ => false,
+        };
+        empty.then(|| format!("`{}` has nobody in it yet", shown(name.trim())))
+    }
+
+    fn all_parties(&self, name: &str) -> Vec<Party> {
+        match Selector::parse(name) {
+            Selector::Any => vec![Party { inside: true, ..Party::default() }],
+            Selector::Auto(Auto::Internet) if EXIT_ROUTES.iter().any(|r| self.routes.get(r).is_some()) => {
+                vec![Party { internet: true, ..Party::default() }]
+            }
+            Selector::Tag(t) if self.tag_exists(&t) => {
+                let tagged = self.nodes().filter(|n| n.tags().contains(&t));
+                self.or_imagined(tagged.map(|n| n.id).collect(), || Owner::Tags(vec![t.clone()]))
+            }
+            Selector::Auto(Auto::Tagged) => {
+                self.nodes().filter(|n| n.user().is_none()).filter_map(|n| self.party(n.id)).collect()
+            }
+            literal @ (Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_)) => {
+                let party = |n: &Net| match n.single() {
+                    Some(a) => self.address_party(a),
+                    None => Party { prefix: Some(*n), ..Party::default() },
+                };
+                self.policy.document.addresses(&literal).iter().map(party).collect()
+            }
+            Selector::User(token) => self.people(self.users_named(&token)),
+            people @ (Selector::Group(_)
+            | Selector::Domain(_)
+            | Selector::Auto(Auto::Member | Auto::Role(_))) => {
+                self.people(self.users().map(|u| u.id).filter(|u| self.is_user(*u, &people)).collect())
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn people(&self, users: Vec<UserId>) -> Vec<Party> {
+        let nodes = |u: &UserId| self.owners.get(u).map(|o| o.nodes.clone()).unwrap_or_default();
+        users.iter().flat_map(|u| self.or_imagined(nodes(u), || Owner::User(*u))).collect()
+    }
+
+    fn or_imagined(&self, nodes: Vec<NodeId>, owner: impl Fn() -> Owner) -> Vec<Party> {
+        if nodes.is_empty() {
+            return self.imagined(owner()).into_iter().collect();
+        }
+        nodes.into_iter().filter_map(|n| self.party(n)).collect()
+    }
+
+    /// The first section that lets traffic of `src` reach `dst`.
+    pub(crate) fn allows(
+        &self,
+        src: &Party,
+        dst: &Party,
+        protocol: Option<u8>,
+        port: u16,
+    ) -> Option<(usize, &Section)> {
+        let sections = self.program.sections.iter().enumerate();
+        sections.into_iter().find(|(i, s)| self.section_allows(*i, s, src, dst, protocol, port))
+    }
+
+    fn section_allows(
+        &self,
+        index: usize,
+        s: &Section,
+        src: &Party,
+        dst: &Party,
+        protocol: Option<u8>,
+        port: u16,
+    ) -> bool {
+        let Body::Ports { protocol: opened, to } = &s.body else { return false };
+        // Clients let a ping through to every address of which one port is open (`matchIPsOnly`, `wgengine/filter/match.go`).
+        let ping = matches!(protocol, Some(1 | 58));
+        let protocol_ok = match (protocol, opened) {
+            _ if ping => true,
+            (None, None) => true,
+            (None, Some(o)) => matches!(o, 6 | 17),
+            (Some(p), None) => matches!(p, 6 | 17),
+            (Some(p), Some(o)) => p == *o,
+        };
+        if !protocol_ok || (s.own && (src.owner.is_none() || src.owner != dst.owner)) {
+            return false;
+        }
+        let from = self.list(s.src).is_some_and(|l| src.is_in(l) || self.prefix_in(l, src));
+        let portless = protocol.is_some_and(|p| !crate::text::ports::has_ports(p));
+        let port_ok = |ports: &[PortRange]| {
+            ping || ports.iter().any(|p| match portless {
+                true => *p == ALL_PORTS,
+                false => p.first <= port && port <= p.last,
+            })
+        };
+        from && to.iter().any(|(t, ports)| port_ok(ports) && self.target_is(index, s, t, dst))
+    }
+
+    pub(crate) fn prefix_in(&self, list: &List, party: &Party) -> bool {
+        let Some(prefix) = party.prefix else { return false };
+        list.nets.iter().filter_map(|n| self.program.net(*n)).any(|n| holds(&n, &prefix))
+    }
+
+    pub(crate) fn target_is(&self, index: usize, section: &Section, target: &Target, dst: &Party) -> bool {
+        let routed = |a: &IpAddr| section.via.is_empty() || self.is_carried(index, section, *a);
+        match target {
+            Target::Net(net) if dst.prefix.is_none() => {
+                dst.addresses.iter().any(|a| net.contains(*a) && routed(a))
+            }
+            // Routers carry traffic to networks; a rule that goes through them opens nothing on the nodes that it names.
+            Target::Nodes(_) if !section.via.is_empty() => false,
+            target => names(target, dst),
+        }
+    }
+
+    /// Whether a router that a section goes through routes an address.
+    fn is_carried(&self, index: usize, section: &Section, a: IpAddr) -> bool {
+        let routes = self.routes.iter().filter(|(r, _)| !is_exit_route(r) && r.contains(&a));
+        routes
+            .flat_map(|(_, row)| &row.servers)
+            .filter_map(|n| self.nodes.get(n))
+            .any(|n| self.reached(index, section).is_some_and(|b| b.has(n.class as usize)))
+    }
+}
+
+/// Whether a target means a destination, whoever would carry the traffic there.
+pub(crate) fn names(target: &Target, dst: &Party) -> bool {
+    match target {
+        Target::Own | Target::Any => true,
+        Target::Nodes(sel) => dst.signature.has(*sel),
+        Target::Internet => {
+            dst.internet || (dst.node.is_none() && dst.addresses.iter().any(|a| is_public(*a)))
+        }
+        Target::Net(net) => {
+            dst.addresses.iter().any(|a| net.contains(*a)) || dst.prefix.is_some_and(|p| holds(net, &p))
+        }
+    }
+}
+
+/// Whether all of a net is in another.
+pub(crate) fn holds(outer: &Net, inner: &Net) -> bool {
+    let ((a, b), (c, d)) = (outer.bounds(), inner.bounds());
+    a.is_ipv4() == c.is_ipv4() && a <= c && d <= b
+}
+
+/// Whether an address is on the internet.
+pub(crate) fn is_public(a: IpAddr) -> bool {
+    crate::text::net::INTERNET.iter().filter_map(|t| Net::parse(t)).any(|n| n.contains(a))
+}

@@ -1,0 +1,431 @@
+//! A policy applied to a tailnet: classes of nodes that no rule can tell apart, and who of them may reach whom.
+
+pub(crate) mod cow;
+pub(crate) mod facts;
+pub(crate) mod fingerprint;
+pub(crate) mod policy;
+pub(crate) mod policy_edit;
+pub(crate) mod program;
+pub(crate) mod route_table;
+pub(crate) mod signature;
+pub(crate) mod users;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use headsail_wire::ids::{NodeId, UserId};
+use ipnet::IpNet;
+
+use crate::engine::cow::{Bits, CowMap, CowVec};
+use crate::engine::facts::{NodeFacts, Owner, UserFacts};
+use crate::engine::fingerprint::{address_mix, mix};
+use crate::engine::policy::Policy;
+use crate::engine::program::{List, ListId, Program, Section, SelId};
+use crate::engine::route_table::{RouteRow, carries};
+use crate::engine::signature::Signature;
+use crate::text::net::is_exit_route;
+
+/// The number of a class. Two nodes with equal keys of one engine value see the same nodes (apart from themselves) with
+/// the same routes, so what is rendered for one serves the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassKey(pub(crate) u32);
+
+/// A policy applied to users and nodes. Cloning is cheap: copies share what did not change, so an engine can be part of
+/// every snapshot.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) users: CowMap<UserId, Arc<UserRow>>,
+    /// For each word that users are called by, those users; sorted. See [`crate::text::selector::folded`].
+    pub(crate) by_word: CowMap<String, Arc<Vec<UserId>>>,
+    pub(crate) nodes: CowMap<NodeId, Arc<NodeRow>>,
+    pub(crate) by_addr: CowMap<IpAddr, NodeId>,
+    pub(crate) classes: CowVec<Arc<Class>>,
+    by_signature: CowMap<Arc<Signature>, u32>,
+    /// For each list of the program, the classes in it.
+    pub(crate) hits: CowVec<Arc<Bits>>,
+    /// For each list, the sum over the addresses of the nodes that it names.
+    pub(crate) sums: CowVec<u128>,
+    /// For each section that arrives at other classes than its destinations name, those.
+    pub(crate) picked: CowMap<usize, Arc<Bits>>,
+    pub(crate) owners: CowMap<UserId, Arc<OwnerRow>>,
+    pub(crate) routes: CowMap<IpNet, Arc<RouteRow>>,
+    /// Sum over the subnet routes that are served; they are part of `*` as a source.
+    pub(crate) routes_sum: u128,
+    empty_classes: usize,
+    /// Shared by all values in which classes have the same numbers.
+    lineage: Arc<()>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct UserRow {
+    pub facts: UserFacts,
+    /// Selectors that name the user; sorted.
+    pub sels: Arc<[SelId]>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NodeRow {
+    pub facts: NodeFacts,
+    pub class: u32,
+    /// Its addresses as text, because rules name them thousands of times.
+    pub text: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Class {
+    pub signature: Arc<Signature>,
+    /// Nodes of the class; sorted.
+    pub members: Arc<Vec<NodeId>>,
+    /// Classes that are seen, and that see.
+    pub sees: Arc<Bits>,
+    /// Sum over the addresses of the members.
+    pub sum: u128,
+    /// Sum over the ids of the members.
+    pub ids: u128,
+    /// Lists that name the members, not only their addresses.
+    who: Arc<[ListId]>,
+}
+
+/// The untagged nodes of a user.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnerRow {
+    pub nodes: Vec<NodeId>,
+    pub classes: Vec<u32>,
+    pub sum: u128,
+}
+
+impl Engine {
+    /// Applies a policy to a tailnet.
+    pub fn new(
+        policy: Arc<Policy>,
+        users: impl IntoIterator<Item = UserFacts>,
+        nodes: impl IntoIterator<Item = NodeFacts>,
+    ) -> Engine {
+        let program = policy.program.clone();
+        let lists = program.lists.len();
+        let mut engine = Engine {
+            users: CowMap::default(),
+            by_word: CowMap::default(),
+            nodes: CowMap::default(),
+            by_addr: CowMap::default(),
+            classes: CowVec::default(),
+            by_signature: CowMap::default(),
+            hits: std::iter::repeat_n(Arc::new(Bits::default()), lists).collect(),
+            sums: std::iter::repeat_n(0, lists).collect(),
+            picked: CowMap::default(),
+            owners: CowMap::default(),
+            routes: CowMap::default(),
+            routes_sum: 0,
+            empty_classes: 0,
+            lineage: Arc::new(()),
+            policy,
+            program,
+        };
+        engine.set_users(users);
+        for facts in nodes {
+            engine.upsert_node(facts);
+        }
+        engine
+    }
+
+    /// The policy that is applied.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// The facts of a node.
+    pub fn node(&self, id: NodeId) -> Option<&NodeFacts> {
+        self.nodes.get(&id).map(|n| &n.facts)
+    }
+
+    /// Whether selectors, lists and classes have the same numbers in both.
+    pub(crate) fn is_related(&self, other: &Engine) -> bool {
+        Arc::ptr_eq(&self.lineage, &other.lineage)
+    }
+
+    /// Whether nothing happened between two values.
+    pub(crate) fn is_same(&self, other: &Engine) -> bool {
+        self.is_related(other)
+            && Arc::ptr_eq(&self.policy, &other.policy)
+            && self.nodes.is_same(&other.nodes)
+            && self.users.is_same(&other.users)
+    }
+
+    /// Every node, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeFacts> {
+        self.nodes.iter().map(|(_, n)| &n.facts)
+    }
+
+    /// Every user, by id.
+    pub fn users(&self) -> impl Iterator<Item = &UserFacts> {
+        self.users.iter().map(|(_, u)| &u.facts)
+    }
+
+    /// The class of a node.
+    pub fn class_of(&self, id: NodeId) -> Option<ClassKey> {
+        self.nodes.get(&id).map(|n| ClassKey(n.class))
+    }
+
+    /// Adds a node, or replaces what is known of one.
+    pub fn upsert_node(&mut self, mut facts: NodeFacts) {
+        for routes in [&mut facts.advertised, &mut facts.approved, &mut facts.primary] {
+            routes.sort();
+            routes.dedup();
+        }
+        let id = facts.id;
+        let old = self.nodes.get(&id).cloned();
+        if old.as_ref().is_some_and(|o| o.facts == facts) && self.owner_known(&facts) {
+            let unchanged = self.signature(&facts);
+            let class = old.as_ref().and_then(|o| self.classes.get(o.class as usize));
+            if class.is_some_and(|c| *c.signature == unchanged) {
+                return;
+            }
+        }
+        if let Some(old) = old {
+            self.detach(&old);
+        }
+        let class = self.class_for(self.signature(&facts));
+        let text = facts.addresses().map(|a| a.to_string()).collect();
+        self.attach(Arc::new(NodeRow { facts, class, text }));
+        self.tidy();
+    }
+
+    fn owner_known(&self, facts: &NodeFacts) -> bool {
+        facts.user().is_none_or(|u| self.owners.get(&u).is_some())
+    }
+
+    /// Removes a node.
+    pub fn remove_node(&mut self, id: NodeId) {
+        if let Some(old) = self.nodes.get(&id).cloned() {
+            self.detach(&old);
+            self.tidy();
+        }
+    }
+
+    pub(crate) fn signature(&self, facts: &NodeFacts) -> Signature {
+        let p = &self.program;
+        let mut sels = Vec::new();
+        let mut owner = None;
+        match &facts.owner {
+            Owner::User(id) => {
+                sels.extend(self.users.get(id).into_iter().flat_map(|u| u.sels.iter().copied()));
+                owner = p.own.then_some(*id);
+            }
+            Owner::Tags(tags) => {
+                sels.extend(tags.iter().filter_map(|t| p.by_tag.get(t)));
+                sels.extend(p.tagged);
+            }
+        }
+        facts.addresses().for_each(|a| p.nets_of(a, &mut sels));
+        let known = sels.len();
+        let routes: Vec<IpNet> = facts.serves().copied().collect();
+        for r in &routes {
+            if !is_exit_route(r) {
+                p.nets_over(r, &mut sels);
+            }
+            if crate::text::net::reaches_internet(r) {
+                sels.extend(p.internet);
+            }
+        }
+        let mut routed = Vec::new();
+        if p.addressed {
+            let (by_name, by_route) = sels.split_at(known);
+            let by_name: BTreeSet<_> = by_name.iter().collect();
+            routed.extend(by_route.iter().filter(|s| !by_name.contains(s)));
+        }
+        for list in [&mut sels, &mut routed] {
+            list.sort();
+            list.dedup();
+        }
+        Signature { sels, routed, owner, routes }
+    }
+
+    /// The class with a signature; a new one is matched against every rule.
+    fn class_for(&mut self, signature: Signature) -> u32 {
+        if let Some(c) = self.by_signature.get(&signature) {
+            return *c;
+        }
+        let class = self.classes.len() as u32;
+        let signature = Arc::new(signature);
+        let program = self.program.clone();
+        for (id, list) in program.lists.iter().enumerate() {
+            if (list.all() || list.sels().any(|s| signature.has(s)))
+                && let Some(bits) = self.hits.get_mut(id)
+            {
+                Arc::make_mut(bits).set(class as usize);
+            }
+        }
+        for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| s.is_picky()) {
+            if carries(&program, section, &signature) {
+                let mut bits = self.picked.get(&i).cloned().unwrap_or_default();
+                Arc::make_mut(&mut bits).set(class as usize);
+                self.picked.insert(i, bits);
+            }
+        }
+        if let Some(owner) = signature.owner {
+            self.change_owner(owner, |o| o.classes.push(class));
+        }
+        let named = |(id, l): (ListId, &List)| l.who.iter().any(|s| signature.has(*s)).then_some(id);
+        let row = Class {
+            who: program.lists.iter().enumerate().filter_map(named).collect(),
+            signature: signature.clone(),
+            members: Arc::default(),
+            sees: Arc::default(),
+            sum: 0,
+            ids: 0,
+        };
+        self.classes.push(Arc::new(row));
+        self.empty_classes += 1;
+        self.by_signature.insert(signature, class);
+        self.link(class);
+        class
+    }
+
+    /// Notes that a list names a class.
+    pub(crate) fn name_class(&mut self, class: usize, list: ListId) {
+        if let Some(row) = self.classes.get_mut(class) {
+            let row = Arc::make_mut(row);
+            row.who = row.who.iter().copied().chain([list]).collect();
+        }
+    }
+
+    /// Finds whom a new class sees, and tells those classes.
+    fn link(&mut self, class: u32) {
+        let c = class as usize;
+        let sees = self.seen_by(c);
+        for other in sees.iter().collect::<Vec<_>>() {
+            if let Some(row) = self.classes.get_mut(other) {
+                let row = Arc::make_mut(row);
+                Arc::make_mut(&mut row.sees).set(c);
+            }
+        }
+        if let Some(row) = self.classes.get_mut(c) {
+            Arc::make_mut(row).sees = Arc::new(sees);
+        }
+    }
+
+    /// The classes that a class sees by the rules: those it may reach, and those that may reach it.
+    pub(crate) fn seen_by(&self, c: usize) -> Bits {
+        let mut sees = Bits::default();
+        for (i, s) in self.program.sections.iter().enumerate() {
+            let from = self.in_list(s.src, c);
+            if s.own {
+                let owner = self.classes.get(c).and_then(|k| k.signature.owner).filter(|_| from);
+                let row = owner.and_then(|o| self.owners.get(&o));
+                row.into_iter().flat_map(|o| &o.classes).for_each(|other| sees.set(*other as usize));
+                continue;
+            }
+            let Some(to) = self.reached(i, s) else { continue };
+            if from {
+                sees.add(to);
+            }
+            if to.has(c)
+                && let Some(from) = self.hits.get(s.src)
+            {
+                sees.add(from);
+            }
+        }
+        sees
+    }
+
+    /// The classes at which a section's traffic arrives.
+    pub(crate) fn reached(&self, index: usize, s: &Section) -> Option<&Arc<Bits>> {
+        if s.is_picky() { self.picked.get(&index) } else { self.hits.get(s.dst) }
+    }
+
+    pub(crate) fn in_list(&self, list: ListId, class: usize) -> bool {
+        self.hits.get(list).is_some_and(|b| b.has(class))
+    }
+
+    pub(crate) fn list(&self, id: ListId) -> Option<&List> {
+        self.program.lists.get(id)
+    }
+
+    fn change_owner(&mut self, owner: UserId, change: impl FnOnce(&mut OwnerRow)) {
+        let mut row = self.owners.get(&owner).cloned().unwrap_or_default();
+        change(Arc::make_mut(&mut row));
+        self.owners.insert(owner, row);
+    }
+
+    fn attach(&mut self, row: Arc<NodeRow>) {
+        let id = row.facts.id;
+        let sum = address_sum(&row.facts);
+        self.change_class(row.class, sum, mix(u128::from(id.get())), |members| {
+            if let Err(at) = members.binary_search(&id) {
+                members.insert(at, id);
+            }
+        });
+        if let Some(owner) = row.facts.user() {
+            self.change_owner(owner, |o| {
+                if let Err(at) = o.nodes.binary_search(&id) {
+                    o.nodes.insert(at, id);
+                }
+                o.sum = o.sum.wrapping_add(sum);
+            });
+        }
+        for a in row.facts.addresses() {
+            self.by_addr.insert(a, id);
+        }
+        self.serve_routes(&row.facts, true);
+        self.nodes.insert(id, row);
+    }
+
+    fn detach(&mut self, row: &NodeRow) {
+        let id = row.facts.id;
+        let sum = address_sum(&row.facts);
+        let ids = mix(u128::from(id.get())).wrapping_neg();
+        self.change_class(row.class, sum.wrapping_neg(), ids, |members| {
+            if let Ok(at) = members.binary_search(&id) {
+                members.remove(at);
+            }
+        });
+        if let Some(owner) = row.facts.user() {
+            self.change_owner(owner, |o| {
+                o.nodes.retain(|n| *n != id);
+                o.sum = o.sum.wrapping_sub(sum);
+            });
+        }
+        for a in row.facts.addresses() {
+            if self.by_addr.get(&a) == Some(&id) {
+                self.by_addr.remove(&a);
+            }
+        }
+        self.serve_routes(&row.facts, false);
+        self.nodes.remove(&id);
+    }
+
+    fn change_class(&mut self, class: u32, sum: u128, ids: u128, change: impl FnOnce(&mut Vec<NodeId>)) {
+        let Some(row) = self.classes.get_mut(class as usize) else { return };
+        let row = Arc::make_mut(row);
+        let was_empty = row.members.is_empty();
+        change(Arc::make_mut(&mut row.members));
+        row.sum = row.sum.wrapping_add(sum);
+        row.ids = row.ids.wrapping_add(ids);
+        match (was_empty, row.members.is_empty()) {
+            (true, false) => self.empty_classes = self.empty_classes.saturating_sub(1),
+            (false, true) => self.empty_classes += 1,
+            _ => {}
+        }
+        for list in row.who.clone().iter() {
+            if let Some(total) = self.sums.get_mut(*list) {
+                *total = total.wrapping_add(sum);
+            }
+        }
+    }
+
+    /// Starts over when most classes have lost their last node.
+    fn tidy(&mut self) {
+        if self.empty_classes > 64 && self.empty_classes > self.classes.len() / 2 {
+            let users: Vec<UserFacts> = self.users().cloned().collect();
+            let nodes: Vec<NodeFacts> = self.nodes().cloned().collect();
+            *self = Engine::new(self.policy.clone(), users, nodes);
+        }
+    }
+}
+
+fn address_sum(facts: &NodeFacts) -> u128 {
+    facts.addresses().fold(0, |sum, a| sum.wrapping_add(address_mix(a)))
+}

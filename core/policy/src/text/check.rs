@@ -1,0 +1,461 @@
+//! Whether a document is well-formed: one function per part, every problem listed, in the words of the official service
+//! where it has some.
+
+use std::collections::BTreeSet;
+
+use crate::text::diag::{Findings, Span};
+use crate::text::document::*;
+use crate::text::quote::go_quote;
+use crate::text::selector::{Auto, Selector};
+
+/// What a document is checked against, beyond itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The domains of the tailnet, which `user:*@…` and `localpart:*@…` may name. Empty means: not restricted.
+    pub domains: Vec<String>,
+}
+
+/// Capabilities below tailscale.com that a grant may give.
+const GRANTABLE: [&str; 9] = [
+    "tailscale.com/cap/drive",
+    "tailscale.com/cap/golink",
+    "tailscale.com/cap/kubernetes",
+    "tailscale.com/cap/proxy-to-grafana",
+    "tailscale.com/cap/relay",
+    "tailscale.com/cap/secrets",
+    "tailscale.com/cap/tsidp",
+    "tailscale.com/cap/webui",
+    "tailscale.com/cap/ai",
+];
+
+/// Checks what was read from `text`.
+pub(crate) fn check(text: &str, doc: &Document, settings: &Settings, findings: &mut Findings) {
+    let mut c = Check { text, doc, settings, findings };
+    c.groups();
+    c.tag_owners();
+    c.hosts();
+    c.ipsets();
+    for rule in &doc.rules {
+        c.rule(rule);
+    }
+    for rule in &doc.ssh {
+        c.ssh(rule);
+    }
+    for attr in &doc.attrs {
+        c.attr(attr);
+    }
+    c.approvers();
+    for test in &doc.ssh_tests {
+        c.ssh_test(test);
+    }
+    crate::text::size::check(doc, c.findings);
+}
+
+struct Check<'a> {
+    text: &'a str,
+    doc: &'a Document,
+    settings: &'a Settings,
+    findings: &'a mut Findings,
+}
+
+impl Check<'_> {
+    /// A selector as it is written, quoted: what was read of it may look different. Of a destination without its ports.
+    fn written(&self, span: Span, read: &Selector) -> String {
+        let literal = self.text.get(span.start..span.end).unwrap_or_default();
+        let text = serde_json::from_str::<String>(literal).unwrap_or_default();
+        let target = crate::text::read::split_port(&text).0;
+        let same = |t: &&str| Selector::parse(t) == *read;
+        go_quote([text.trim(), target].into_iter().find(same).unwrap_or(&read.to_string()))
+    }
+
+    fn groups(&mut self) {
+        for g in &self.doc.groups {
+            let name = &g.name.value;
+            let side = format!("groups[{}]: ", go_quote(name));
+            if name.strip_prefix("group:").is_none_or(str::is_empty) {
+                let message = format!("{side}group names must start with 'group:'");
+                self.findings.error("group-name", g.name.span, message, "");
+            }
+            for m in &g.value {
+                match &m.value {
+                    Selector::User(_) => {}
+                    Selector::Domain(d) => self.domain(d, m.span, &side),
+                    Selector::Group(inner) => {
+                        let message = format!("{side}{}: group members cannot be recursive", go_quote(inner));
+                        let help = "list the users of the inner group here";
+                        self.findings.error("nested-group", m.span, message, help);
+                    }
+                    Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, m.span),
+                    other => {
+                        let member = self.written(m.span, other);
+                        let message = format!("{side}{member}: group members must be users");
+                        self.findings.error(
+                            "group-member",
+                            m.span,
+                            message,
+                            "name users by e-mail address or `name@`",
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// A name without `@` where only a user can be meant.
+    fn plain_user(&mut self, name: &str, span: Span) {
+        let message = format!("`{name}` is taken for the user `{name}@`");
+        self.findings.warning(
+            "plain-user",
+            span,
+            message,
+            "write users with an `@`, so that they are told from hosts",
+        );
+    }
+
+    fn tag_owners(&mut self) {
+        for t in &self.doc.tag_owners {
+            let side = format!("tagOwners[{}]: ", go_quote(&t.name.value));
+            if let Err(e) = crate::answers::tags::check_tag(&t.name.value) {
+                let help = "a tag is `tag:` and a name of letters, digits and dashes, a letter first";
+                self.findings.error("tag-name", t.name.span, format!("{side}{e}"), help);
+            }
+            for o in &t.value {
+                match &o.value {
+                    Selector::User(u) if !u.contains('@') => self.plain_user(u, o.span),
+                    Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, o.span),
+                    Selector::User(_) | Selector::Auto(Auto::Member | Auto::Role(_)) => {}
+                    Selector::Tag(_)
+                    | Selector::Group(_)
+                    | Selector::Domain(_)
+                    | Selector::Auto(Auto::Unknown(_)) => self.known(&o.value, o.span, &side),
+                    other => {
+                        let message = format!("{side}{} can't own a tag", self.written(o.span, other));
+                        let help = "owners are users, groups and tags";
+                        self.findings.error("tag-owner", o.span, message, help);
+                    }
+                }
+            }
+        }
+        for t in crate::answers::tags::cycles(self.doc) {
+            let message = format!("`{}` owns itself through other tags", t.value);
+            self.findings.warning("tag-cycle", t.span, message, "the cycle gives nobody anything; remove it");
+        }
+    }
+
+    fn hosts(&mut self) {
+        for h in &self.doc.hosts {
+            let name = &h.name.value;
+            if name.is_empty() || Selector::parse(name) != Selector::Host(name.clone()) {
+                let message = format!("hosts[{}]: not a name for a host", go_quote(name));
+                self.findings.error(
+                    "host-name",
+                    h.name.span,
+                    message,
+                    "a host name has no `@`, `:` or prefix",
+                );
+            }
+        }
+    }
+
+    fn ipsets(&mut self) {
+        for set in &self.doc.ipsets {
+            let name = &set.name.value;
+            let side = format!("ipsets[{}]: ", go_quote(name));
+            if name.strip_prefix("ipset:").is_none_or(str::is_empty) {
+                let message = format!("{side}ipset names must start with 'ipset:'");
+                self.findings.error("ipset-name", set.name.span, message, "");
+            }
+            for entry in &set.value {
+                match &entry.value.what {
+                    what @ (Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_)) => {
+                        self.known(what, entry.span, &side);
+                    }
+                    other => {
+                        let message = format!("{side}{}: invalid address", go_quote(&other.to_string()));
+                        let help = "a set is made of addresses, prefixes, ranges, hosts and other sets";
+                        self.findings.error("invalid-address", entry.span, message, help);
+                    }
+                }
+            }
+        }
+        let circular: BTreeSet<_> = self.doc.sets().circular.iter().collect();
+        for name in circular.into_iter().filter_map(|i| self.doc.ipsets.get(*i)).map(|s| &s.name) {
+            let message = format!("ipsets[{}]: an ipset can not contain itself", go_quote(&name.value));
+            let help = "look for its name in the sets that it is made of";
+            self.findings.error("ipset-cycle", name.span, message, help);
+        }
+    }
+
+    /// Reports names that are not defined. `side` goes before the words, such as `src=`.
+    fn known(&mut self, s: &Selector, span: Span, side: &str) {
+        match s {
+            Selector::Tag(t) if self.doc.tag(t).is_none() => {
+                let help = "define it in `tagOwners`";
+                self.findings.error(
+                    "unknown-tag",
+                    span,
+                    format!("{side}tag not found: {}", go_quote(t)),
+                    help,
+                );
+            }
+            Selector::Group(g) if self.doc.group(g).is_none() => {
+                let help = "define it in `groups`";
+                self.findings.error(
+                    "unknown-group",
+                    span,
+                    format!("{side}group not found: {}", go_quote(g)),
+                    help,
+                );
+            }
+            Selector::Host(h) if self.doc.host(h).is_none() => {
+                let help = "define it in `hosts`, or write an address, a prefix, or a user with `@`";
+                let message = format!("{side}{}: invalid address", go_quote(h));
+                self.findings.error("invalid-address", span, message, help);
+            }
+            Selector::IpSet(i) if self.doc.ipset_index(i).is_none() => {
+                let message = format!("{side}ipset not found: {}", go_quote(i));
+                self.findings.error("unknown-ipset", span, message, "define it in `ipsets`");
+            }
+            Selector::Domain(d) => self.domain(d, span, side),
+            Selector::Auto(Auto::Unknown(name)) => {
+                let message =
+                    format!("{side}autogroup not found: {}", go_quote(&format!("autogroup:{name}")));
+                let help = "known are: member, tagged, self, internet, danger-all, nonroot, shared, admin, owner, \
+                            it-admin, network-admin, billing-admin, auditor";
+                self.findings.error("unknown-autogroup", span, message, help);
+            }
+            Selector::Auto(Auto::Shared) | Selector::Service(_) => {
+                let message = format!("`{s}` matches nothing here");
+                self.findings.warning(
+                    "not-acting",
+                    span,
+                    message,
+                    "sharing and services do not exist here yet",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn domain(&mut self, domain: &str, span: Span, side: &str) {
+        if !self.settings.domains.is_empty() && !self.settings.domains.iter().any(|d| d == domain) {
+            let message = format!(
+                "{side}{domain} is not associated with this Tailnet and cannot be used in user:*@<domain> expressions"
+            );
+            let help = format!("domains of this tailnet: {}", self.settings.domains.join(", "));
+            self.findings.error("foreign-domain", span, message, &help);
+        }
+    }
+
+    fn sources(&mut self, src: &[At<Selector>]) {
+        for s in src {
+            if let Selector::Auto(Auto::SelfOwned | Auto::Internet | Auto::NonRoot) = &s.value {
+                let message =
+                    format!("{} not valid on the src side of a rule", self.written(s.span, &s.value));
+                let help = "sources are users, groups, tags, hosts, addresses, `*` and the autogroups of people or tags";
+                self.findings.error("invalid-src", s.span, message, help);
+            } else {
+                self.known(&s.value, s.span, "src=");
+            }
+        }
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        self.sources(&rule.src);
+        for d in &rule.dst {
+            self.destination(rule, &d.value.target, d.span);
+        }
+        let grant = rule.kind == RuleKind::Grant;
+        let to_self = rule.dst.iter().find(|d| d.value.target == Selector::Auto(Auto::SelfOwned));
+        let people = |s: &At<Selector>| s.value.is_people() || (!grant && s.value == Selector::Any);
+        if let (Some(d), false) = (to_self, rule.src.iter().all(people)) {
+            let message = "autogroup:self can only be used with users, groups, or supported autogroups";
+            let help = "a tag or an address has no devices of its own; use `autogroup:member` as the source";
+            self.findings.error("self-without-users", d.span, message, help);
+        }
+        for cap in rule.app.keys() {
+            self.capability(cap, rule.span);
+        }
+        for via in &rule.via {
+            match Selector::parse(&via.value) {
+                Selector::Tag(t) if self.doc.tag(&t).is_some() => {}
+                Selector::Tag(t) => {
+                    let help = "define it in `tagOwners`";
+                    self.findings.error(
+                        "unknown-tag",
+                        via.span,
+                        format!("tag {} not found", go_quote(&t)),
+                        help,
+                    );
+                }
+                _ => {
+                    let help = "name the tags of the routers that shall carry the traffic";
+                    self.findings.error("invalid-via", via.span, "via can only be a tag", help);
+                }
+            }
+        }
+    }
+
+    fn destination(&mut self, rule: &Rule, target: &Selector, span: Span) {
+        let grant = rule.kind == RuleKind::Grant;
+        match target {
+            Selector::Auto(Auto::DangerAll) => {
+                let help = "write `*` for every address";
+                self.findings.error("invalid-dst", span, "cannot use autogroup:danger-all as a dst", help);
+            }
+            Selector::Auto(Auto::NonRoot) => {
+                let message = "\"autogroup:nonroot\" not valid on the dst side of a rule";
+                self.findings.error("invalid-dst", span, message, "it is an SSH user");
+            }
+            Selector::Auto(Auto::Internet) if !rule.app.is_empty() => {
+                let help = "capabilities are granted on nodes; name the exit nodes by tag";
+                self.findings.error(
+                    "invalid-dst",
+                    span,
+                    "cannot use app grants with autogroup:internet",
+                    help,
+                );
+            }
+            Selector::Net(n) if grant && n.is_everything() => {
+                let target = self.written(span, target);
+                let message =
+                    format!("dst {target}: to allow all IP addresses, use \"*\" or \"autogroup:internet\"");
+                self.findings.error(
+                    "invalid-dst",
+                    span,
+                    message,
+                    "`*` is everything, `autogroup:internet` what is public",
+                );
+            }
+            _ => self.known(target, span, &format!("dst={}: ", self.written(span, target))),
+        }
+    }
+
+    fn capability(&mut self, cap: &str, span: Span) {
+        let (domain, path) = cap.split_once('/').unwrap_or((cap, ""));
+        let domain_ok = !domain.is_empty() && domain.contains('.') && !domain.contains(':');
+        if !domain_ok || path.is_empty() {
+            let message = "capability name must have the form {domain}/{path}";
+            let help = format!("`{cap}` is not like `example.com/cap/name`");
+            self.findings.error("capability-name", span, message, &help);
+        } else if (domain == "tailscale.com" || domain.ends_with(".tailscale.com"))
+            && !GRANTABLE.contains(&cap)
+        {
+            let message = "capability name must not be in the tailscale.com domain";
+            let help =
+                format!("`{cap}` can't be granted; of that domain there are: {}", GRANTABLE.join(", "));
+            self.findings.error("capability-name", span, message, &help);
+        }
+    }
+
+    fn ssh(&mut self, rule: &SshRule) {
+        for s in &rule.src {
+            match &s.value {
+                Selector::Any | Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
+                    let message = format!("invalid src {}", self.written(s.span, &s.value));
+                    let help = "sources of SSH are users, groups, tags and autogroups";
+                    self.findings.error("invalid-src", s.span, message, help);
+                }
+                Selector::Domain(d) => self.domain(d, s.span, "[ssh] "),
+                _ => self.sources(std::slice::from_ref(s)),
+            }
+        }
+        let users: Vec<&Selector> = rule.src.iter().map(|s| &s.value).collect();
+        for d in &rule.dst {
+            self.ssh_destination(&users, d);
+        }
+        for u in &rule.users {
+            if let SshUser::LocalPart(domain) = u {
+                self.domain(domain, rule.span, "");
+            }
+        }
+    }
+
+    fn ssh_destination(&mut self, src: &[&Selector], d: &At<Selector>) {
+        let help = "destinations of SSH are tags, `autogroup:self`, or the one user who is the source";
+        match &d.value {
+            Selector::Tag(_) => {
+                self.known(&d.value, d.span, &format!("dst={}: ", self.written(d.span, &d.value)))
+            }
+            Selector::Auto(Auto::SelfOwned) => {
+                if !src.iter().all(|s| s.is_people()) {
+                    let message =
+                        "autogroup:self can only be used with users, groups, or supported autogroups";
+                    self.findings.error(
+                        "self-without-users",
+                        d.span,
+                        message,
+                        "a tag has no devices of its own",
+                    );
+                }
+            }
+            Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
+            Selector::User(_) if src.iter().all(|s| **s == d.value) => {}
+            Selector::User(u) => {
+                let message = format!("users in dst [{}] are only allowed from the same user", go_quote(u));
+                self.findings.error("invalid-dst", d.span, message, help);
+            }
+            other => {
+                let message = format!("invalid dst {}", self.written(d.span, other));
+                self.findings.error("invalid-dst", d.span, message, help);
+            }
+        }
+    }
+
+    fn attr(&mut self, attr: &NodeAttr) {
+        for t in &attr.target {
+            match &t.value {
+                Selector::Auto(Auto::SelfOwned | Auto::Internet | Auto::NonRoot | Auto::DangerAll) => {
+                    let target = self.written(t.span, &t.value);
+                    let message = format!("{target} is not valid as a target of nodeAttrs");
+                    let help = "targets are users, groups, tags, hosts, addresses, `*` and the autogroups of people or tags";
+                    self.findings.error("invalid-target", t.span, message, help);
+                }
+                _ => self.known(&t.value, t.span, ""),
+            }
+        }
+    }
+
+    fn approvers(&mut self) {
+        let doc = self.doc;
+        let all = doc.approvers.routes.iter().flat_map(|(_, who)| who).chain(&doc.approvers.exit);
+        for a in all.chain(doc.approvers.services.iter().flat_map(|s| &s.value)) {
+            match &a.value {
+                Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, a.span),
+                Selector::User(_) | Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
+                Selector::Tag(_)
+                | Selector::Group(_)
+                | Selector::Domain(_)
+                | Selector::Auto(Auto::Unknown(_)) => self.known(&a.value, a.span, ""),
+                other => {
+                    let message = format!("{} can't approve routes", self.written(a.span, other));
+                    self.findings.error(
+                        "invalid-approver",
+                        a.span,
+                        message,
+                        "approvers are users, groups and tags",
+                    );
+                }
+            }
+        }
+    }
+
+    fn ssh_test(&mut self, test: &SshTest) {
+        for d in &test.dst {
+            let text = d.value.trim();
+            match Selector::parse(text) {
+                Selector::Tag(t) if self.doc.tag(&t).is_none() => {
+                    let message = format!("SSH tests dst contains unknown tag {}", go_quote(&t));
+                    self.findings.error("unknown-tag", d.span, message, "define it in `tagOwners`");
+                }
+                Selector::Tag(_) | Selector::User(_) | Selector::Host(_) => {}
+                Selector::Net(n) if n.single().is_some() && !text.contains('/') => {}
+                _ => {
+                    let message = format!("SSH tests dst contains disallowed element {}", go_quote(text));
+                    let help = "destinations of SSH tests are tags, users, hosts and single addresses";
+                    self.findings.error("invalid-dst", d.span, message, help);
+                }
+            }
+        }
+    }
+}

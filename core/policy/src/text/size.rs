@@ -1,0 +1,83 @@
+//! A policy that is well-formed can still be too much to carry out. What is counted is what the text comes to, with sets
+//! of addresses written out, because short texts can name long sets over and over.
+
+use crate::text::diag::{Findings, Span};
+use crate::text::document::*;
+use crate::text::ipsets::MAX_STEPS;
+use crate::text::selector::Selector;
+
+/// Destinations times ports, over all rules: what a node may have to be sent at worst.
+const MAX_PLACES: usize = 500_000;
+
+/// Sources of rules, targets of attributes and approvers: what every node is matched against.
+const MAX_NAMED: usize = 500_000;
+
+/// Expectations in tests: each is tried against all rules.
+const MAX_EXPECTATIONS: usize = 20_000;
+
+/// Expectations times what rules name: steps that the tests take, about half a second of them.
+const MAX_TEST_STEPS: usize = 25_000_000;
+
+/// Refuses what would take too much time or memory.
+pub(crate) fn check(doc: &Document, findings: &mut Findings) {
+    let mut refuse = |what: &str, found: usize, most: usize, help: &str| {
+        if found > most {
+            let message = format!("{what} {found}; at most {most} are allowed");
+            findings.error("too-large", Span::default(), message, help);
+        }
+    };
+    let places = total(doc.rules.iter().map(|r| places(doc, r)));
+    let what = "combinations of destination and port that the rules open:";
+    refuse(what, places, MAX_PLACES, "use ranges of ports, prefixes, groups and tags");
+    let lists = doc.rules.iter().map(|r| &r.src);
+    let lists = lists.chain(doc.ssh.iter().flat_map(|r| [&r.src, &r.dst]));
+    let lists = lists.chain(doc.attrs.iter().map(|a| &a.target));
+    let lists = lists.chain(doc.approvers.routes.iter().map(|(_, who)| who)).chain([&doc.approvers.exit]);
+    let named = total(lists.flatten().map(|s| weight(doc, &s.value)));
+    refuse("sources and targets that the policy names:", named, MAX_NAMED, "use prefixes, groups and tags");
+    let tests = doc.tests.iter().map(|t| t.accept.len() + t.deny.len());
+    let accounts = |t: &SshTest| t.accept.len() + t.check.len() + t.deny.len();
+    let expected = total(tests.chain(doc.ssh_tests.iter().map(|t| t.dst.len().saturating_mul(accounts(t)))));
+    refuse("expectations in tests:", expected, MAX_EXPECTATIONS, "test what matters most");
+    let targets = total(doc.rules.iter().flat_map(|r| &r.dst).map(|d| weight(doc, &d.value.target)));
+    let steps = total(ends(doc).map(|(s, times)| weight(doc, &s).saturating_mul(times)))
+        .saturating_mul(named.saturating_add(targets));
+    refuse("steps that the tests would take:", steps, MAX_TEST_STEPS, "test what matters most");
+    if doc.sets().too_large {
+        let message = format!("the ipsets, written out, come to more than {MAX_STEPS} entries");
+        let help = "use prefixes, and avoid long sets inside of others";
+        findings.error("too-large", Span::default(), message, help);
+    }
+}
+
+fn total(numbers: impl Iterator<Item = usize>) -> usize {
+    numbers.fold(0, usize::saturating_add)
+}
+
+/// What a selector comes to in a list.
+fn weight(doc: &Document, s: &Selector) -> usize {
+    match s {
+        set @ Selector::IpSet(_) => doc.addresses(set).len().max(1),
+        _ => 1,
+    }
+}
+
+fn places(doc: &Document, r: &Rule) -> usize {
+    let shared = total(r.ip.iter().map(|i| i.ports.len())).saturating_add(usize::from(!r.app.is_empty()));
+    let ports = |d: &Destination| if r.kind == RuleKind::Acl { d.ports.len() } else { shared };
+    total(r.dst.iter().map(|d| weight(doc, &d.value.target).saturating_mul(ports(&d.value).max(1))))
+}
+
+/// The destinations of tests, and how many times each is asked for.
+fn ends(doc: &Document) -> impl Iterator<Item = (Selector, usize)> {
+    let sources = |src: &str| weight(doc, &Selector::parse(src));
+    let plain = doc.tests.iter().flat_map(move |t| {
+        let all = t.accept.iter().chain(&t.deny);
+        all.map(move |d| (Selector::parse(crate::text::read::split_port(&d.value).0), sources(&t.src)))
+    });
+    let ssh = doc.ssh_tests.iter().flat_map(move |t| {
+        let accounts = t.accept.len() + t.check.len() + t.deny.len();
+        t.dst.iter().map(move |d| (Selector::parse(&d.value), sources(&t.src).saturating_mul(accounts)))
+    });
+    plain.chain(ssh)
+}
