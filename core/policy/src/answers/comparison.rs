@@ -7,6 +7,7 @@ use headsail_wire::ids::NodeId;
 
 use crate::answers::filter::Sources;
 use crate::engine::cow::Bits;
+use crate::engine::edits::{common, differing};
 use crate::engine::program::{Body, List, ListId, Section, SshSection};
 use crate::engine::{Engine, NodeRow};
 use crate::text::document::SshRule;
@@ -251,24 +252,6 @@ impl Comparison {
 /// Whether the sources of what a section puts on nodes moved.
 fn has_moved(s: &Section, moved: impl Fn(ListId) -> bool) -> bool {
     moved(s.src) || (matches!(s.body, Body::Companion { .. }) && moved(s.dst))
-}
-
-/// How many items two lists have in common at the start and at the end.
-pub(crate) fn common<T: PartialEq>(a: &[T], b: &[T]) -> (usize, usize) {
-    let prefix = a.iter().zip(b).take_while(|(x, y)| x == y).count();
-    let rest = a.len().min(b.len()) - prefix;
-    let suffix = a.iter().rev().zip(b.iter().rev()).take(rest).take_while(|(x, y)| x == y).count();
-    (prefix, suffix)
-}
-
-/// The items outside of the common start and end, and those that `moved` picks.
-pub(crate) fn differing<T>(
-    items: &[T],
-    (prefix, suffix): (usize, usize),
-    moved: impl Fn(&T) -> bool,
-) -> Vec<usize> {
-    let inner = prefix..items.len().saturating_sub(suffix);
-    items.iter().enumerate().filter(|(i, t)| inner.contains(i) || moved(t)).map(|(i, _)| i).collect()
 }
 
 impl Engine {

@@ -7,7 +7,7 @@ use headsail_wire::filter::PortRange;
 use headsail_wire::ids::NodeId;
 use serde::Serialize;
 
-use crate::answers::verdict::{Party, holds, is_public, names};
+use crate::answers::verdict::{Party, is_public, names};
 use crate::engine::Engine;
 use crate::engine::program::{Body, Section};
 use crate::text::document::{Rule, RuleKind};
@@ -132,7 +132,7 @@ impl Engine {
             Selector::Any => return party.inside.then(|| "`*` is everybody".into()),
             Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
                 let inside = party.addresses.iter().find(|a| nets().iter().any(|n| n.contains(**a)));
-                let within = party.prefix.filter(|p| nets().iter().any(|n| holds(n, p)));
+                let within = party.prefix.filter(|p| nets().iter().any(|n| n.covers(p)));
                 let what = inside.map(|a| a.to_string()).or_else(|| within.map(|p| p.to_string()))?;
                 return Some(format!("`{s}` contains {what}"));
             }

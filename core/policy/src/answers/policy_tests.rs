@@ -126,7 +126,7 @@ impl Engine {
 
     /// How the sources reach what a destination with port stands for.
     fn reaches(&self, sources: &[Party], dst: &str, protocol: Option<u8>) -> Result<Reached, String> {
-        let (name, port) = crate::text::read::split_port(dst);
+        let (name, port) = crate::text::ports::split_port(dst);
         let port: u16 = port.parse().map_err(|_| format!("`{}` must end in one port", shown(dst)))?;
         let selector = Selector::parse(name);
         if name.contains('/') && matches!(selector, Selector::Net(_)) {

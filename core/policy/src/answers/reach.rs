@@ -29,9 +29,9 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn holds(self, other: Place) -> bool {
+    fn covers(self, other: Place) -> bool {
         match (self, other) {
-            (Place::Behind(a), Place::Behind(b)) => holds(&a, &b),
+            (Place::Behind(a), Place::Behind(b)) => a.covers(&b),
             _ => self == other,
         }
     }
@@ -45,11 +45,6 @@ impl fmt::Display for Place {
             Place::Internet => f.write_str("the internet"),
         }
     }
-}
-
-fn holds(outer: &Net, inner: &Net) -> bool {
-    let ((a, b), (c, d)) = (outer.bounds(), inner.bounds());
-    a.is_ipv4() == c.is_ipv4() && a <= c && d <= b
 }
 
 /// Ports, as ranges that neither touch nor overlap, in order. Port 0 is nobody's.
@@ -151,7 +146,7 @@ impl Reach {
     /// What is open here and not there, by place.
     pub fn without(&self, other: &Reach) -> Vec<(Place, Open)> {
         let rest = self.0.iter().map(|(place, open)| {
-            let there = other.0.iter().filter(|(p, _)| p.holds(*place)).map(|(_, open)| open);
+            let there = other.0.iter().filter(|(p, _)| p.covers(*place)).map(|(_, open)| open);
             (*place, open.without(there))
         });
         rest.filter(|(_, open)| !open.0.is_empty()).collect()
@@ -194,7 +189,7 @@ impl Engine {
             Target::Net(net) => {
                 let mine = section.via.is_empty() && row.facts.addresses().any(|a| net.contains(a));
                 let behind = routes().filter(|r| r.overlaps(net));
-                let behind = behind.map(|r| Place::Behind(if holds(net, &r) { r } else { *net }));
+                let behind = behind.map(|r| Place::Behind(if net.covers(&r) { r } else { *net }));
                 let internet = internet.filter(|_| net.is_everything());
                 mine.then_some(Place::Here).into_iter().chain(behind).chain(internet).collect()
             }

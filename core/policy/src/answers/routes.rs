@@ -2,10 +2,8 @@
 
 use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
-use std::sync::Arc;
 
 use crate::engine::facts::NodeFacts;
-use crate::engine::fingerprint::text_mix;
 use crate::engine::program::Section;
 use crate::engine::route_table::RouteRow;
 use crate::engine::{Engine, NodeRow};
@@ -28,39 +26,6 @@ pub fn elect(previous: Option<NodeId>, candidates: impl IntoIterator<Item = Node
 }
 
 impl Engine {
-    /// Enters a node's routes into the table, or takes them out.
-    pub(crate) fn serve_routes(&mut self, facts: &NodeFacts, on: bool) {
-        for route in facts.serves() {
-            let found = self.routes.get(route).cloned();
-            let known = found.is_some();
-            let mut row = found.unwrap_or_else(|| Arc::new(RouteRow::new(&self.program, route)));
-            let servers = &mut Arc::make_mut(&mut row).servers;
-            servers.retain(|s| *s != facts.id);
-            if on {
-                servers.push(facts.id);
-                servers.sort();
-            }
-            let sum = if is_exit_route(route) { 0 } else { text_mix(&route.to_string()) };
-            if servers.is_empty() {
-                self.routes.remove(route);
-                self.routes_sum = self.routes_sum.wrapping_sub(if known { sum } else { 0 });
-            } else {
-                self.routes.insert(*route, row);
-                self.routes_sum = self.routes_sum.wrapping_add(if known { 0 } else { sum });
-            }
-        }
-    }
-
-    /// Looks up anew which rules speak of which route, after an edit of the rules.
-    pub(crate) fn renew_routes(&mut self) {
-        let known: Vec<(IpNet, Arc<RouteRow>)> =
-            self.routes.iter().map(|(r, row)| (*r, row.clone())).collect();
-        for (route, row) in known {
-            let renewed = RouteRow { servers: row.servers.clone(), ..RouteRow::new(&self.program, &route) };
-            self.routes.insert(route, Arc::new(renewed));
-        }
-    }
-
     /// The subnet routes that are served, by prefix.
     pub fn subnet_routes(&self) -> impl Iterator<Item = &IpNet> {
         self.routes.iter().map(|(r, _)| r).filter(|r| !is_exit_route(r))

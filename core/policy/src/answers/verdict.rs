@@ -193,7 +193,7 @@ impl Engine {
 
     pub(crate) fn prefix_in(&self, list: &List, party: &Party) -> bool {
         let Some(prefix) = party.prefix else { return false };
-        list.nets.iter().filter_map(|n| self.program.net(*n)).any(|n| holds(&n, &prefix))
+        list.nets.iter().filter_map(|n| self.program.net(*n)).any(|n| n.covers(&prefix))
     }
 
     pub(crate) fn target_is(&self, index: usize, section: &Section, target: &Target, dst: &Party) -> bool {
@@ -227,15 +227,9 @@ pub(crate) fn names(target: &Target, dst: &Party) -> bool {
             dst.internet || (dst.node.is_none() && dst.addresses.iter().any(|a| is_public(*a)))
         }
         Target::Net(net) => {
-            dst.addresses.iter().any(|a| net.contains(*a)) || dst.prefix.is_some_and(|p| holds(net, &p))
+            dst.addresses.iter().any(|a| net.contains(*a)) || dst.prefix.is_some_and(|p| net.covers(&p))
         }
     }
-}
-
-/// Whether all of a net is in another.
-pub(crate) fn holds(outer: &Net, inner: &Net) -> bool {
-    let ((a, b), (c, d)) = (outer.bounds(), inner.bounds());
-    a.is_ipv4() == c.is_ipv4() && a <= c && d <= b
 }
 
 /// Whether an address is on the internet.

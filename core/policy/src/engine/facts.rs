@@ -55,7 +55,7 @@ pub struct NodeFacts {
     pub advertised: Vec<IpNet>,
     /// Routes that are approved. Those not offered any more do not count.
     pub approved: Vec<IpNet>,
-    /// Subnet routes for which it was elected ([`crate::answers::routes::elect`]).
+    /// Subnet routes for which it was elected ([`crate::routes::elect`]).
     pub primary: Vec<IpNet>,
     /// Whether it may be elected for a route that a grant sends through it: connected, and not found unhealthy.
     pub available: bool,
@@ -104,4 +104,22 @@ impl NodeFacts {
             Owner::Tags(tags) => tags,
         }
     }
+}
+
+/// Whether a token of a policy names this user: by identity provider id, then e-mail address, then login name.
+pub(crate) fn user_rank(token: &str, user: &UserFacts) -> Option<u8> {
+    if !user.provider_id.is_empty() && user.provider_id == token {
+        return Some(0);
+    }
+    if !user.email.is_empty() && user.email.eq_ignore_ascii_case(token) {
+        return Some(1);
+    }
+    let name = token.strip_suffix('@').unwrap_or(token);
+    (!user.name.is_empty() && user.name == name).then_some(2)
+}
+
+/// What [`user_rank`] leaves of a token where case and the sign of a login name do not count: tokens that name one user
+/// are the same then.
+pub(crate) fn folded(token: &str) -> String {
+    token.strip_suffix('@').unwrap_or(token).to_ascii_lowercase()
 }

@@ -1,6 +1,7 @@
 //! A policy applied to a tailnet: classes of nodes that no rule can tell apart, and who of them may reach whom.
 
 pub(crate) mod cow;
+pub(crate) mod edits;
 pub(crate) mod facts;
 pub(crate) mod fingerprint;
 pub(crate) mod policy;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use headsail_wire::ids::NodeId;
 
-use crate::answers::comparison::{common, differing};
 use crate::engine::Engine;
 use crate::engine::cow::Bits;
+use crate::engine::edits::{common, differing};
 use crate::engine::facts::{NodeFacts, UserFacts};
 use crate::engine::policy::Policy;
 use crate::engine::program::Program;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use headsail_wire::filter::{CapMap, PortRange};
 use ipnet::IpNet;
 
+use crate::engine::facts::folded;
 use crate::engine::fingerprint::literal_mix;
 use crate::text::document::*;
 use crate::text::net::Net;
 use crate::text::ports::ALL_PORTS;
-use crate::text::selector::{Auto, Role, Selector, folded};
+use crate::text::selector::{Auto, Role, Selector};
 
 pub(crate) type SelId = u32;
 pub(crate) type ListId = usize;

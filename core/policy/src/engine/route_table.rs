@@ -1,8 +1,13 @@
 //! A route, and which rules speak of it.
 
+use std::sync::Arc;
+
 use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
 
+use crate::engine::Engine;
+use crate::engine::facts::NodeFacts;
+use crate::engine::fingerprint::text_mix;
 use crate::engine::program::{ListId, Program, Section};
 use crate::engine::signature::Signature;
 use crate::text::net::{Net, is_exit_route, reaches_internet};
@@ -62,5 +67,40 @@ impl RouteRow {
         row.from.sort();
         row.from.dedup();
         row
+    }
+}
+
+impl Engine {
+    /// Enters a node's routes into the table, or takes them out.
+    pub(crate) fn serve_routes(&mut self, facts: &NodeFacts, on: bool) {
+        for route in facts.serves() {
+            let found = self.routes.get(route).cloned();
+            let known = found.is_some();
+            let mut row = found.unwrap_or_else(|| Arc::new(RouteRow::new(&self.program, route)));
+            let servers = &mut Arc::make_mut(&mut row).servers;
+            servers.retain(|s| *s != facts.id);
+            if on {
+                servers.push(facts.id);
+                servers.sort();
+            }
+            let sum = if is_exit_route(route) { 0 } else { text_mix(&route.to_string()) };
+            if servers.is_empty() {
+                self.routes.remove(route);
+                self.routes_sum = self.routes_sum.wrapping_sub(if known { sum } else { 0 });
+            } else {
+                self.routes.insert(*route, row);
+                self.routes_sum = self.routes_sum.wrapping_add(if known { 0 } else { sum });
+            }
+        }
+    }
+
+    /// Looks up anew which rules speak of which route, after an edit of the rules.
+    pub(crate) fn renew_routes(&mut self) {
+        let known: Vec<(IpNet, Arc<RouteRow>)> =
+            self.routes.iter().map(|(r, row)| (*r, row.clone())).collect();
+        for (route, row) in known {
+            let renewed = RouteRow { servers: row.servers.clone(), ..RouteRow::new(&self.program, &route) };
+            self.routes.insert(route, Arc::new(renewed));
+        }
     }
 }

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use headsail_wire::ids::UserId;
 
-use crate::engine::facts::UserFacts;
+use crate::engine::facts::{UserFacts, folded, user_rank};
 use crate::engine::program::{Program, SelId};
 use crate::engine::{Engine, UserRow};
-use crate::text::selector::{folded, user_rank};
 
 impl Engine {
     /// Replaces all users. Nodes whose owners are named differently change class.

@@ -63,7 +63,7 @@ impl Check<'_> {
     fn written(&self, span: Span, read: &Selector) -> String {
         let literal = self.text.get(span.start..span.end).unwrap_or_default();
         let text = serde_json::from_str::<String>(literal).unwrap_or_default();
-        let target = crate::text::read::split_port(&text).0;
+        let target = crate::text::ports::split_port(&text).0;
         let same = |t: &&str| Selector::parse(t) == *read;
         go_quote([text.trim(), target].into_iter().find(same).unwrap_or(&read.to_string()))
     }
@@ -115,7 +115,7 @@ impl Check<'_> {
     fn tag_owners(&mut self) {
         for t in &self.doc.tag_owners {
             let side = format!("tagOwners[{}]: ", go_quote(&t.name.value));
-            if let Err(e) = crate::answers::tags::check_tag(&t.name.value) {
+            if let Err(e) = crate::text::tags::check_tag(&t.name.value) {
                 let help = "a tag is `tag:` and a name of letters, digits and dashes, a letter first";
                 self.findings.error("tag-name", t.name.span, format!("{side}{e}"), help);
             }
@@ -136,7 +136,7 @@ impl Check<'_> {
                 }
             }
         }
-        for t in crate::answers::tags::cycles(self.doc) {
+        for t in crate::text::tags::cycles(self.doc) {
             let message = format!("`{}` owns itself through other tags", t.value);
             self.findings.warning("tag-cycle", t.span, message, "the cycle gives nobody anything; remove it");
         }

@@ -13,3 +13,4 @@ pub(crate) mod quote;
 pub(crate) mod read;
 pub(crate) mod selector;
 pub(crate) mod size;
+pub(crate) mod tags;

@@ -66,6 +66,12 @@ impl Net {
         a.is_ipv4() == addr.is_ipv4() && a <= addr && addr <= b
     }
 
+    /// Whether all of another is in it.
+    pub fn covers(&self, other: &Net) -> bool {
+        let ((a, b), (c, d)) = (self.bounds(), other.bounds());
+        a.is_ipv4() == c.is_ipv4() && a <= c && d <= b
+    }
+
     /// Whether the two share an address.
     pub fn overlaps(&self, other: &Net) -> bool {
         let ((a, b), (c, d)) = (self.bounds(), other.bounds());

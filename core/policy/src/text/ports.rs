@@ -10,6 +10,13 @@ use crate::text::quote::go_quote;
 /// Every port.
 pub(crate) const ALL_PORTS: PortRange = PortRange { first: 0, last: 65535 };
 
+/// Splits `target:ports` at the last colon; without one, all of it is taken for ports.
+pub(crate) fn split_port(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let (target, ports) = text.rsplit_once(':').unwrap_or(("", text));
+    (target.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(target), ports)
+}
+
 /// Reads the ports of an ACL's destination: `22,80-443` or `*`.
 pub(crate) fn parse_ports(text: &str) -> Result<Vec<PortRange>, String> {
     match text.trim() {

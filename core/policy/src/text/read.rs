@@ -9,7 +9,7 @@ use crate::text::document::*;
 use crate::text::fields::{Fields, nearest};
 use crate::text::hujson::{Json, Node};
 use crate::text::net::Net;
-use crate::text::ports::{parse_duration, parse_ip_spec, parse_ports, parse_protocol};
+use crate::text::ports::{parse_duration, parse_ip_spec, parse_ports, parse_protocol, split_port};
 use crate::text::quote::go_quote;
 use crate::text::selector::Selector;
 
@@ -536,13 +536,6 @@ impl Reader<'_> {
             deny: self.plain_strings(f.get("deny")),
         }
     }
-}
-
-/// Splits `target:ports` at the last colon; without one, all of it is taken for ports.
-pub(crate) fn split_port(text: &str) -> (&str, &str) {
-    let text = text.trim();
-    let (target, ports) = text.rsplit_once(':').unwrap_or(("", text));
-    (target.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(target), ports)
 }
 
 /// Reads an entry of a set of addresses: `add` or `remove`, a space, and what; without a verb it is added.

@@ -73,7 +73,7 @@ fn ends(doc: &Document) -> impl Iterator<Item = (Selector, usize)> {
     let sources = |src: &str| weight(doc, &Selector::parse(src));
     let plain = doc.tests.iter().flat_map(move |t| {
         let all = t.accept.iter().chain(&t.deny);
-        all.map(move |d| (Selector::parse(crate::text::read::split_port(&d.value).0), sources(&t.src)))
+        all.map(move |d| (Selector::parse(crate::text::ports::split_port(&d.value).0), sources(&t.src)))
     });
     let ssh = doc.ssh_tests.iter().flat_map(move |t| {
         let accounts = t.accept.len() + t.check.len() + t.deny.len();
