@@ -39,9 +39,10 @@ mod text;
 
 pub use answers::comparison::{Comparison, Touch};
 pub use answers::explain::{Explanation, RuleRef};
-pub use answers::filter::{Part, SourceKey};
+pub use answers::filter::Part;
 pub use answers::policy_tests::TestFailure;
 pub use answers::preview::{NodePreview, PortChange, Preview};
+pub use answers::sources::SourceKey;
 pub use answers::{eval, routes};
 pub use engine::facts::{NodeFacts, Owner, Role, UserFacts};
 pub use engine::policy::{Policy, Refusal};

@@ -48,8 +48,9 @@ fn a_rule_in_front_leaves_the_names_of_the_others() {
     let before = engine(&["a b 22", "c d 80"]);
     let after = before.with_policy(policy(&["b a 1", "a b 22", "c d 80"]));
     assert_eq!(before.parts(id(4)), after.parts(id(4)));
-    assert!(!Engine::changed(&before, &after, id(4)).any());
-    assert!(Engine::changed(&before, &after, id(1)).filter);
+    let comparison = Comparison::new(&before, &after);
+    assert!(!comparison.touch(id(4)).any());
+    assert!(comparison.touch(id(1)).filter);
 }
 
 #[test]
@@ -62,9 +63,10 @@ fn a_source_that_comes_keeps_the_name_of_the_part() {
     assert_eq!(was[0].name, is[0].name);
     assert_ne!(was[0].sources, is[0].sources);
     assert_eq!(after.sources(is[0].sources), ["100.64.0.1", "100.64.0.9"]);
-    let touch = Engine::changed(&before, &after, id(2));
+    let comparison = Comparison::new(&before, &after);
+    let touch = comparison.touch(id(2));
     assert!(touch.filter && touch.visible && !touch.ssh && !touch.caps);
-    assert!(!Engine::changed(&before, &after, id(4)).any());
+    assert!(!comparison.touch(id(4)).any());
 }
 
 #[test]

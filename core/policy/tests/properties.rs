@@ -320,15 +320,9 @@ proptest! {
             let c = Comparison::new(&before, &w.engine);
             for id in ids(&before).into_iter().filter(|id| w.engine.node(*id).is_some()) {
                 let (was, is, touch) = (told(&before, id), told(&w.engine, id), c.touch(id));
-                prop_assert_eq!(touch, Engine::changed(&before, &w.engine, id), "node {}, seed {}", id, seed);
                 for (what, flag) in [("visible", touch.visible), ("filter", touch.filter), ("ssh", touch.ssh), ("caps", touch.caps)] {
                     prop_assert!(flag || was[what] == is[what], "{} of node {} changed, seed {}:\n{}\n{}", what, id, seed, was[what], is[what]);
                 }
-                // Routes that stay, of nodes that stay: what differs then, the rules made differ.
-                let stays = |n: &&NodeFacts| w.engine.node(n.id) == Some(*n);
-                let gets = |e: &Engine| before.nodes().filter(stays).map(|n| e.allowed_routes(id, n.id)).collect::<Vec<_>>();
-                let servers_stay = before.nodes().eq(w.engine.nodes());
-                prop_assert!(!servers_stay || touch.routes || touch.visible || gets(&before) == gets(&w.engine), "routes of {}, seed {}", id, seed);
                 prop_assert!(!touch.visible || was["visible"] != is["visible"], "visible of {} did not change, seed {}", id, seed);
             }
         }

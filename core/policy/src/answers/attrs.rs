@@ -6,9 +6,10 @@ use headsail_wire::filter::CapMap;
 use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
 
+use crate::answers::filter::then_cap;
 use crate::engine::Engine;
 use crate::engine::facts::{NodeFacts, Owner};
-use crate::engine::fingerprint::{mix, text_mix};
+use crate::engine::fingerprint::Fingerprint;
 use crate::text::net::is_exit_route;
 
 /// What comes with the attribute `funnel`: the ports on which the relays accept.
@@ -84,12 +85,8 @@ impl Engine {
         self.program.attrs.iter().filter(applies).flat_map(|a| a.pools.iter().copied()).next()
     }
 
-    /// A number that differs, but for chance, when the node's own capabilities differ.
-    pub(crate) fn caps_print(&self, node: NodeId) -> u128 {
-        let mut sum = 0;
-        for (name, values) in self.self_caps(node) {
-            sum = values.iter().fold(mix(sum ^ text_mix(&name)), |s, v| mix(s ^ text_mix(v.text())));
-        }
-        sum
+    /// Differs when the node's own capabilities differ.
+    pub(crate) fn caps_fingerprint(&self, node: NodeId) -> Fingerprint {
+        self.self_caps(node).iter().fold(Fingerprint::EMPTY, then_cap)
     }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use headsail_wire::ids::NodeId;
 
-use crate::answers::filter::Sources;
+use crate::answers::sources::Sources;
 use crate::engine::cow::Bits;
-use crate::engine::edits::{common, differing};
-use crate::engine::program::{Body, List, ListId, Section, SshSection};
+use crate::engine::edits::{common_ends, differing};
+use crate::engine::fingerprint::Fingerprint;
+use crate::engine::program::{Body, List, ListId, Program, Section, SshSection};
 use crate::engine::{Engine, NodeRow};
 use crate::text::document::SshRule;
 
-/// Which of the things that a node is told by the policy changed.
+/// Which of the policy's answers about a node changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Touch {
     /// The set of nodes that it sees.
@@ -23,8 +24,6 @@ pub struct Touch {
     pub ssh: bool,
     /// Its own capabilities.
     pub caps: bool,
-    /// Which routes of its peers it is given, as far as rules decide; a route's servers and elections are not looked at.
-    pub routes: bool,
 }
 
 impl Touch {
@@ -34,157 +33,144 @@ impl Touch {
     }
 }
 
-/// Two values of an engine, compared once for all nodes. It keeps (cheap) copies of both, so that it can be shared by all
-/// who move from the one to the other.
+/// Two values of an engine, compared once for all nodes. It keeps (cheap) copies of both, so every viewer that moves from
+/// the one to the other can share it.
 pub struct Comparison {
     before: Engine,
     after: Engine,
     /// Whether selectors, lists and classes have the same numbers in both.
     related: bool,
-    /// Sections that were edited, by index before and after.
-    sections: (Vec<usize>, Vec<usize>),
-    /// Classes on which a section that is the same in both puts sources that changed.
-    moved: Bits,
+    /// Classes on which an unedited section puts sources that changed.
+    sources_changed_at: Bits,
     /// Classes that edited sections concern.
-    edited_at: Bits,
+    edited_classes: Bits,
     /// Sections, by index after, whose sources are the nodes of the same owner.
-    own: Vec<usize>,
-    /// Whether SSH rules depend on whose the nodes are.
-    ssh_own: bool,
+    self_sections: Vec<usize>,
+    /// Whether SSH rules depend on who owns the nodes.
+    ssh_depends_on_owners: bool,
     /// SSH rules that were edited or whose sources changed, by index before and after.
     ssh: (Vec<usize>, Vec<usize>),
-    /// Classes whose members changed, and by how much the sum over their ids differs.
-    members: Vec<(usize, u128)>,
-    /// Whether anything is known otherwise of any node or user.
-    facts_moved: bool,
-    edited: Edited,
-}
-
-/// What of the program was edited.
-#[derive(Default)]
-struct Edited {
-    attrs: bool,
-    sections: bool,
+    /// Classes whose members changed, and the difference between their ids.
+    member_changes: Vec<(usize, Fingerprint)>,
+    /// Whether the facts of any node or user changed.
+    facts_changed: bool,
+    attrs_edited: bool,
 }
 
 impl Comparison {
     /// Compares two values. Cheap when one came from the other by updates.
     pub fn new(before: &Engine, after: &Engine) -> Comparison {
-        let mut c = Comparison::unlooked(before, after);
+        let mut c = Comparison::of_members(before, after);
         if !c.related {
             return c;
         }
         let (old, new) = (&before.program, &after.program);
         let same = Arc::ptr_eq(old, new);
-        c.edited.attrs = !same && (old.attrs != new.attrs || old.switches != new.switches);
-        let lists = c.moved_lists();
-        let moved = |l: ListId| lists.contains(&l) || l >= old.lists.len();
-        let ends = if same { (old.sections.len(), 0) } else { common(&old.sections, &new.sections) };
-        c.edited.sections = ends.0 + ends.1 < old.sections.len().max(new.sections.len());
-        c.sections = (differing(&old.sections, ends, |_| false), differing(&new.sections, ends, |_| false));
-        let edited: BTreeSet<usize> = c.sections.1.iter().copied().collect();
-        for (i, s) in new.sections.iter().enumerate().filter(|(_, s)| has_moved(s, moved)) {
-            if !edited.contains(&i) {
-                after.add_concerned(i, s, &mut c.moved);
-            }
-        }
-        for (engine, sections) in [(before, &c.sections.0), (after, &c.sections.1)] {
-            for i in sections {
-                let section = engine.program.sections.get(*i);
-                section.into_iter().for_each(|s| engine.add_concerned(*i, s, &mut c.edited_at));
-            }
-        }
-        let rules = |e: &Engine| -> Vec<_> {
-            let rule = |s: &SshSection| Some((s.clone(), e.policy.document.ssh.get(s.rule)?.clone()));
-            e.program.ssh.iter().filter_map(rule).collect()
-        };
-        let (old_ssh, new_ssh) = (rules(before), rules(after));
-        let ends = if same { (old_ssh.len(), 0) } else { common(&old_ssh, &new_ssh) };
-        let facts_moved = c.facts_moved;
-        let ssh = |(s, _): &(SshSection, SshRule)| moved(s.src) || (s.apart && facts_moved);
-        c.ssh = (differing(&old_ssh, ends, ssh), differing(&new_ssh, ends, ssh));
+        c.attrs_edited = !same && (old.attrs != new.attrs || old.switches != new.switches);
+        let lists = c.changed_lists();
+        let changed = |l: ListId| lists.contains(&l) || l >= old.lists.len();
+        c.compare_sections(same, changed);
+        c.compare_ssh(same, changed);
         c
     }
 
-    /// Compares two values under one policy, as far as one class is concerned: little work for one node.
-    fn for_class(before: &Engine, after: &Engine, class: usize) -> Comparison {
-        let mut c = Comparison::unlooked(before, after);
-        let program = &after.program;
-        let moved = |l: ListId| c.list_moved(l);
-        let sections = program.sections.iter().enumerate();
-        let concerned = sections.into_iter().any(|(i, s)| has_moved(s, moved) && after.concerns(i, s, class));
-        let ssh = program.ssh.iter().enumerate().filter(|(_, s)| after.ssh_concerns(s, class));
-        c.ssh.1 = ssh.filter(|(_, s)| (s.apart && c.facts_moved) || moved(s.src)).map(|(i, _)| i).collect();
-        if concerned {
-            c.moved.set(class);
-        }
-        c
-    }
-
-    /// A comparison that has looked at the members of classes only.
-    fn unlooked(before: &Engine, after: &Engine) -> Comparison {
+    /// Compares the members of classes only.
+    fn of_members(before: &Engine, after: &Engine) -> Comparison {
         let (old, new) = (&before.program, &after.program);
         let lineage = || new.sels.starts_with(&old.sels) && new.lists.starts_with(&old.lists);
-        let ids = |e: &Engine, i: usize| e.classes.get(i).map_or(0, |class| class.ids);
+        let ids = |e: &Engine, i: usize| e.classes.get(i).map(|class| class.ids).unwrap_or_default();
         let unshared = after.classes.unshared(&before.classes);
-        let deltas = unshared.map(|i| (i, ids(after, i).wrapping_sub(ids(before, i))));
-        let own = new.sections.iter().enumerate().filter(|(_, s)| new.own && s.own);
+        let changes = unshared.map(|i| (i, ids(after, i) - ids(before, i)));
+        let to_self = new.sections.iter().enumerate().filter(|(_, s)| new.uses_self && s.to_self);
+        let by_owner = |p: &Program| p.ssh.iter().any(|s| s.to_self || s.depends_on_owners);
         Comparison {
             before: before.clone(),
             after: after.clone(),
             related: before.is_related(after) && (Arc::ptr_eq(old, new) || lineage()),
-            facts_moved: !before.nodes.is_same(&after.nodes) || !before.users.is_same(&after.users),
-            sections: Default::default(),
-            moved: Bits::default(),
-            edited_at: Bits::default(),
-            own: own.map(|(i, _)| i).collect(),
-            ssh_own: [old, new].iter().any(|p| p.ssh.iter().any(|s| s.own || s.apart)),
+            facts_changed: !before.nodes.is_same(&after.nodes) || !before.users.is_same(&after.users),
+            sources_changed_at: Bits::default(),
+            edited_classes: Bits::default(),
+            self_sections: to_self.map(|(i, _)| i).collect(),
+            ssh_depends_on_owners: by_owner(old) || by_owner(new),
             ssh: Default::default(),
-            members: deltas.filter(|(_, delta)| *delta != 0).collect(),
-            edited: Edited::default(),
+            member_changes: changes.filter(|(_, change)| *change != Fingerprint::EMPTY).collect(),
+            attrs_edited: false,
         }
     }
 
-    fn list_moved(&self, list: ListId) -> bool {
-        self.before.print_of(Sources::List(list)) != self.after.print_of(Sources::List(list))
+    fn compare_sections(&mut self, same: bool, changed: impl Fn(ListId) -> bool) {
+        let (before, after) = (&self.before, &self.after);
+        let (old, new) = (&before.program.sections, &after.program.sections);
+        let ends = if same { (old.len(), 0) } else { common_ends(old, new) };
+        let edited = (differing(old, ends, |_| false), differing(new, ends, |_| false));
+        let kept = |i: &usize| edited.1.binary_search(i).is_err();
+        for (i, s) in new.iter().enumerate().filter(|(i, s)| sources_changed(s, &changed) && kept(i)) {
+            after.add_concerned(i, s, &mut self.sources_changed_at);
+        }
+        for (engine, sections) in [(before, &edited.0), (after, &edited.1)] {
+            for i in sections {
+                let section = engine.program.sections.get(*i);
+                section.into_iter().for_each(|s| engine.add_concerned(*i, s, &mut self.edited_classes));
+            }
+        }
+    }
+
+    fn compare_ssh(&mut self, same: bool, changed: impl Fn(ListId) -> bool) {
+        let rules = |e: &Engine| -> Vec<_> {
+            let rule = |s: &SshSection| Some((s.clone(), e.policy.document.ssh.get(s.rule)?.clone()));
+            e.program.ssh.iter().filter_map(rule).collect()
+        };
+        let (old, new) = (rules(&self.before), rules(&self.after));
+        let ends = if same { (old.len(), 0) } else { common_ends(&old, &new) };
+        let concerned =
+            |(s, _): &(SshSection, SshRule)| changed(s.src) || (s.depends_on_owners && self.facts_changed);
+        self.ssh = (differing(&old, ends, concerned), differing(&new, ends, concerned));
+    }
+
+    fn list_changed(&self, list: ListId) -> bool {
+        let fingerprint = |e: &Engine| e.sources_fingerprint(Sources::List(list));
+        fingerprint(&self.before) != fingerprint(&self.after)
     }
 
     /// Lists whose sources are not the same in both.
-    fn moved_lists(&self) -> BTreeSet<ListId> {
+    fn changed_lists(&self) -> BTreeSet<ListId> {
         let (before, after) = (&self.before, &self.after);
-        let routed = before.routes_sum != after.routes_sum;
-        let mixed = |l: &List| !l.nets.is_empty() && !l.who.is_empty() && self.facts_moved;
+        let routes_changed = before.routes_fingerprint != after.routes_fingerprint;
+        let mixed = |l: &List| !l.nets.is_empty() && !l.identities.is_empty() && self.facts_changed;
         let lists = before.program.lists.iter().enumerate();
-        let special = lists.filter(|(_, l)| (l.any && routed) || mixed(l)).map(|(i, _)| i);
-        special.chain(after.sums.unshared(&before.sums)).filter(|l| self.list_moved(*l)).collect()
+        let special = lists.filter(|(_, l)| (l.any && routes_changed) || mixed(l)).map(|(i, _)| i);
+        let unshared = after.list_fingerprints.unshared(&before.list_fingerprints);
+        special.chain(unshared).filter(|l| self.list_changed(*l)).collect()
     }
 
     /// What changed for a node that is in both; everything for one that is not.
     pub fn touch(&self, node: NodeId) -> Touch {
-        let (Some(a), Some(b)) = (self.before.nodes.get(&node), self.after.nodes.get(&node)) else {
-            return Touch { visible: true, filter: true, ssh: true, caps: true, routes: true };
+        let (before, after) = (&self.before, &self.after);
+        let (Some(a), Some(b)) = (before.nodes.get(&node), after.nodes.get(&node)) else {
+            return Touch { visible: true, filter: true, ssh: true, caps: true };
         };
         let same = self.related && a.class == b.class && (Arc::ptr_eq(a, b) || a.facts == b.facts);
         let class = a.class as usize;
-        // What rules within a user's nodes say moves with the nodes; no other rule asks whose they are.
-        let asked = self.ssh_own || !self.own.is_empty();
-        let same_owner = !same || !asked || self.same_owner(a);
-        let filter_differs = || self.before.filter_print(node) != self.after.filter_print(node);
+        // What rules within a user's nodes say moves with the nodes; no other rule depends on the owner.
+        let relevant = self.ssh_depends_on_owners || !self.self_sections.is_empty();
+        let same_owner = !same || !relevant || self.same_owner(a);
+        let filter_differs = || before.filter_fingerprint(node) != after.filter_fingerprint(node);
+        let ssh_differs = || before.ssh_fingerprint(node) != after.ssh_fingerprint(node);
+        let caps_differ = || before.caps_fingerprint(node) != after.caps_fingerprint(node);
         Touch {
             visible: self.visible_changed(a, b, same),
             // Without a policy sources are written as `*`, which is more than the same rule says in one.
-            filter: match same && self.before.policy.is_none() == self.after.policy.is_none() {
+            filter: match same && before.policy.is_none() == after.policy.is_none() {
                 true => {
-                    self.moved.has(class)
-                        || (!same_owner && self.own.iter().any(|i| self.own_concerns(*i, class)))
-                        || (self.edited_at.has(class) && filter_differs())
+                    self.sources_changed_at.has(class)
+                        || (!same_owner && self.self_sections.iter().any(|i| self.is_source(*i, class)))
+                        || (self.edited_classes.has(class) && filter_differs())
                 }
                 false => filter_differs(),
             },
-            ssh: (!same || (self.ssh_own && !same_owner) || self.ssh_hit(class))
-                && self.before.ssh_print(node) != self.after.ssh_print(node),
-            caps: (!same || self.edited.attrs) && self.before.caps_print(node) != self.after.caps_print(node),
-            routes: !self.related || a.class != b.class || (self.edited.sections && self.reach_edited(class)),
+            ssh: (!same || (self.ssh_depends_on_owners && !same_owner) || self.ssh_changed(class))
+                && ssh_differs(),
+            caps: (!same || self.attrs_edited) && caps_differ(),
         }
     }
 
@@ -195,7 +181,7 @@ impl Comparison {
         all.map(|id| (id, self.touch(id))).filter(|(_, t)| t.any())
     }
 
-    fn own_concerns(&self, section: usize, class: usize) -> bool {
+    fn is_source(&self, section: usize, class: usize) -> bool {
         let section = self.after.program.sections.get(section);
         section.is_some_and(|s| self.after.in_list(s.src, class))
     }
@@ -204,7 +190,7 @@ impl Comparison {
     fn same_owner(&self, a: &NodeRow) -> bool {
         let Some(owner) = a.facts.user() else { return true };
         match (self.before.owners.get(&owner), self.after.owners.get(&owner)) {
-            (Some(x), Some(y)) => Arc::ptr_eq(x, y) || x.sum == y.sum,
+            (Some(x), Some(y)) => Arc::ptr_eq(x, y) || x.addresses == y.addresses,
             (x, y) => x.is_none() && y.is_none(),
         }
     }
@@ -215,59 +201,35 @@ impl Comparison {
         let (Some(old), Some(new)) = (old, new) else { return true };
         match same && Arc::ptr_eq(&old.sees, &new.sees) {
             true => {
-                let seen = self.members.iter().filter(|(class, _)| old.sees.has(*class));
-                seen.fold(0u128, |sum, (_, delta)| sum.wrapping_add(*delta)) != 0
+                let seen = self.member_changes.iter().filter(|(class, _)| old.sees.has(*class));
+                seen.map(|(_, change)| *change).sum::<Fingerprint>() != Fingerprint::EMPTY
             }
-            false => !self.same_seen(a, b),
+            false => !self.sees_the_same(a, b),
         }
     }
 
-    /// Whether both see the same nodes, whoever is in their own class.
-    fn same_seen(&self, a: &NodeRow, b: &NodeRow) -> bool {
+    /// Whether both see the same nodes, themselves left out.
+    fn sees_the_same(&self, a: &NodeRow, b: &NodeRow) -> bool {
         let seen = |e: &Engine, row: &NodeRow| {
             let own = e.classes.get(row.class as usize).is_some_and(|c| c.sees.has(row.class as usize));
-            let id = crate::engine::fingerprint::mix(u128::from(row.facts.id.get()));
-            e.visible_print(row.class).wrapping_sub(if own { id } else { 0 })
+            let itself = own.then(|| Fingerprint::of_number(row.facts.id.get()));
+            e.visible_fingerprint(row.class) - itself.unwrap_or_default()
         };
         seen(&self.before, a) == seen(&self.after, b)
     }
 
-    /// Whether an edited section that speaks of addresses lets the nodes of a class reach something, or be reached.
-    fn reach_edited(&self, class: usize) -> bool {
-        let routed = |e: &Engine, l: ListId| e.list(l).is_some_and(|l| l.all() || !l.nets.is_empty());
-        let on = |e: &Engine, i: &usize| {
-            let section = e.program.sections.get(*i).filter(|s| routed(e, s.src) || routed(e, s.dst));
-            section.is_some_and(|s| e.in_list(s.src, class) || e.concerns(*i, s, class))
-        };
-        self.sections.0.iter().any(|i| on(&self.before, i))
-            || self.sections.1.iter().any(|i| on(&self.after, i))
-    }
-
-    fn ssh_hit(&self, class: usize) -> bool {
+    fn ssh_changed(&self, class: usize) -> bool {
         let on = |e: &Engine, i: &usize| e.program.ssh.get(*i).is_some_and(|s| e.ssh_concerns(s, class));
         self.ssh.0.iter().any(|i| on(&self.before, i)) || self.ssh.1.iter().any(|i| on(&self.after, i))
     }
 }
 
-/// Whether the sources of what a section puts on nodes moved.
-fn has_moved(s: &Section, moved: impl Fn(ListId) -> bool) -> bool {
-    moved(s.src) || (matches!(s.body, Body::Companion { .. }) && moved(s.dst))
+/// Whether the sources of what a section puts on nodes changed.
+fn sources_changed(s: &Section, changed: impl Fn(ListId) -> bool) -> bool {
+    changed(s.src) || (matches!(s.body, Body::Companion { .. }) && changed(s.dst))
 }
 
 impl Engine {
-    /// What changed for one node between two values. For many nodes use one [`Comparison`].
-    pub fn changed(before: &Engine, after: &Engine, node: NodeId) -> Touch {
-        if before.is_same(after) {
-            return Touch::default();
-        }
-        match after.nodes.get(&node) {
-            Some(row) if before.is_related(after) && Arc::ptr_eq(&before.program, &after.program) => {
-                Comparison::for_class(before, after, row.class as usize).touch(node)
-            }
-            _ => Comparison::new(before, after).touch(node),
-        }
-    }
-
     /// Whether an SSH rule can put something on the nodes of a class, as destinations or among a user's own nodes.
     fn ssh_concerns(&self, s: &SshSection, class: usize) -> bool {
         self.in_list(s.dst, class) || self.in_list(s.src, class)

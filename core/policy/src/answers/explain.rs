@@ -7,12 +7,12 @@ use headsail_wire::filter::PortRange;
 use headsail_wire::ids::NodeId;
 use serde::Serialize;
 
-use crate::answers::verdict::{Party, is_public, names};
+use crate::answers::verdict::{Party, is_public, target_matches};
 use crate::engine::Engine;
 use crate::engine::program::{Body, Section};
 use crate::text::document::{Rule, RuleKind};
 use crate::text::net::is_exit_route;
-use crate::text::ports::{parse_protocol, print_ports, protocol_name};
+use crate::text::ports::{format_ports, parse_protocol, protocol_name};
 use crate::text::selector::{Auto, Selector};
 
 /// The answer to "may this reach that?".
@@ -85,7 +85,7 @@ impl Engine {
             parties = self.people(id.map_or_else(|| self.users_named(name), |id| vec![id]));
         }
         if parties.is_empty() {
-            if let Some(empty) = self.emptiness(name) {
+            if let Some(empty) = self.why_empty(name) {
                 return Err(empty);
             }
             return Err(format!("`{name}` is not known: name a node, user, group, tag, host or address"));
@@ -129,7 +129,7 @@ impl Engine {
         let nets = || self.policy.document.addresses(s);
         let is_public = |a: &&IpAddr| party.node.is_none() && is_public(**a);
         let verb = match s {
-            Selector::Any => return party.inside.then(|| "`*` is everybody".into()),
+            Selector::Any => return party.in_any.then(|| "`*` is everybody".into()),
             Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
                 let inside = party.addresses.iter().find(|a| nets().iter().any(|n| n.contains(**a)));
                 let within = party.prefix.filter(|p| nets().iter().any(|n| n.covers(p)));
@@ -160,7 +160,7 @@ impl Engine {
         })
     }
 
-    /// Which router carries traffic to what no node has.
+    /// Which router override_matches traffic to what no node has.
     fn carrier(&self, dst: &Party, index: usize, section: &Section) -> Option<String> {
         if dst.node.is_some() {
             return None;
@@ -168,7 +168,7 @@ impl Engine {
         let address = dst.addresses.first();
         let reached = |n: &&NodeId| {
             let row = self.nodes.get(n);
-            row.is_some_and(|r| self.reached(index, section).is_some_and(|b| b.has(r.class as usize)))
+            row.is_some_and(|r| self.target_classes(index, section).is_some_and(|b| b.has(r.class as usize)))
         };
         let serves = |n: &&NodeId| section.via.is_empty() || reached(n);
         let routes = self.routes.iter().filter(|(r, _)| address.is_some_and(|a| r.contains(a)));
@@ -189,7 +189,7 @@ impl Engine {
     }
 
     fn title(&self, (asked, party): (&str, &Party)) -> String {
-        if party.is_imagined() && asked != "*" {
+        if party.is_hypothetical() && asked != "*" {
             return format!("{asked}, which has no node yet");
         }
         match party.node.and_then(|n| self.node(n)).map(|n| n.name.as_str()) {
@@ -209,7 +209,7 @@ impl Engine {
         let cut = |all: usize| (all > MAX_RULES).then(|| format!("and {} more rules", all - MAX_RULES));
         let mut reasons = Vec::new();
         for (rule, ports) in near.opens.iter().take(MAX_RULES) {
-            reasons.push(format!("{} opens only {}", self.place(*rule), print_opened(ports)));
+            reasons.push(format!("{} opens only {}", self.place(*rule), format_opened(ports)));
         }
         reasons.extend(cut(near.opens.len()));
         if !reasons.is_empty() {
@@ -242,9 +242,9 @@ impl Engine {
         for (i, s) in self.program.sections.iter().enumerate() {
             let Body::Ports { protocol, to } = &s.body else { continue };
             let from = self.list(s.src).is_some_and(|l| src.is_in(l) || self.prefix_in(l, src));
-            let own = !s.own || (src.owner.is_some() && src.owner == dst.owner);
-            let named = || to.iter().filter(|(t, _)| own && names(t, dst));
-            let met = named().filter(|(t, _)| self.target_is(i, s, t, dst));
+            let own = !s.to_self || (src.owner.is_some() && src.owner == dst.owner);
+            let named = || to.iter().filter(|(t, _)| own && target_matches(t, dst));
+            let met = named().filter(|(t, _)| self.target_reaches(i, s, t, dst));
             let ports: Opened =
                 met.flat_map(|(_, ports)| ports.iter()).map(|p| (*protocol, p.first, p.last)).collect();
             match (from, named().next().is_some()) {
@@ -314,14 +314,14 @@ struct Near {
 }
 
 /// Ports by protocol, such as `22,80-443 and udp:53`.
-fn print_opened(opened: &Opened) -> String {
+fn format_opened(opened: &Opened) -> String {
     let mut by_protocol: BTreeMap<Option<u8>, Vec<PortRange>> = BTreeMap::new();
     for (protocol, first, last) in opened.iter().take(MAX_PORTS) {
         by_protocol.entry(*protocol).or_default().push(PortRange { first: *first, last: *last });
     }
     let print = |(protocol, ports): (&Option<u8>, &Vec<PortRange>)| {
         let protocol = protocol.map(|p| format!("{}:", protocol_name(p))).unwrap_or_default();
-        format!("{protocol}{}", print_ports(ports))
+        format!("{protocol}{}", format_ports(ports))
     };
     let text = by_protocol.iter().map(print).collect::<Vec<_>>().join(" and ");
     match opened.len().saturating_sub(MAX_PORTS) {

@@ -1,44 +1,18 @@
 //! The packet filter of a node: what of the policy concerns it, merged as the official service merges it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use headsail_wire::filter::{CapGrant, CapMap, FilterRule, NetPortRange, PortRange};
-use headsail_wire::ids::{NodeId, UserId};
+use headsail_wire::ids::NodeId;
+use headsail_wire::json::Verbatim;
 
+use crate::answers::sources::{SourceKey, Sources};
 use crate::engine::cow::Bits;
-use crate::engine::fingerprint::{address_mix, literal_mix, mix, text_mix};
-use crate::engine::program::{Body, ListId, Section, Target};
+use crate::engine::fingerprint::Fingerprint;
+use crate::engine::program::{Body, Section, Target};
 use crate::engine::{Engine, NodeRow};
-use crate::text::net::{ANY_SOURCE, INTERNET, Net, is_exit_route};
-
-/// From where traffic may come: a list of the policy, or the nodes of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sources {
-    List(ListId),
-    Owner(UserId),
-}
-
-/// A set of sources. Equal keys stand for equal sources, of one engine value and across values.
-#[derive(Clone, Copy, Debug)]
-pub struct SourceKey {
-    print: u128,
-    sources: Sources,
-}
-
-impl SourceKey {
-    /// A number that is the key, for tables.
-    pub fn number(self) -> u128 {
-        self.print
-    }
-}
-
-impl PartialEq for SourceKey {
-    fn eq(&self, other: &SourceKey) -> bool {
-        self.print == other.print
-    }
-}
-impl Eq for SourceKey {}
+use crate::text::net::{INTERNET, Net, is_exit_route};
 
 /// A rule of a packet filter whose sources are not written out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +33,12 @@ pub struct Part {
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
     pub sources: Sources,
-    /// Sum over the sources; equal for equal sets of sources.
-    pub print: u128,
+    /// Equal for equal sets of sources.
+    pub fingerprint: Fingerprint,
     /// Index of the section that it comes from first.
     pub section: usize,
-    /// Where the rule stands whose part it is; see [`crate::engine::program::Program::leads`].
-    pub lead: usize,
+    /// Where the rule stands whose part it is; see [`crate::engine::program::Program::positions`].
+    pub position: usize,
     pub protocol: Option<u8>,
     pub ports: Vec<NetPortRange>,
     pub caps: Option<CapGrant>,
@@ -78,7 +52,7 @@ impl Engine {
     /// render each [`SourceKey`] once.
     pub fn filter(&self, node: NodeId) -> Vec<FilterRule> {
         let mut pieces = self.pieces(node);
-        pieces.sort_by_key(|p| p.lead);
+        pieces.sort_by_key(|p| p.position);
         let write = |p: Part| FilterRule {
             src_ips: self.sources(p.sources),
             dst_ports: p.dst_ports,
@@ -98,7 +72,7 @@ impl Engine {
     fn part(&self, p: Piece) -> Part {
         Part {
             name: self.part_name(&p),
-            sources: SourceKey { print: p.print, sources: p.sources },
+            sources: SourceKey::new(p.fingerprint, p.sources),
             dst_ports: p.ports,
             ip_proto: p.protocol.map(i32::from).into_iter().collect(),
             cap_grant: p.caps.into_iter().collect(),
@@ -109,28 +83,23 @@ impl Engine {
         self.program.sections.get(p.section).map_or_else(String::new, |s| format!("rule-{:016x}", s.key))
     }
 
-    /// The sources of a part, written out.
-    pub fn sources(&self, key: SourceKey) -> Vec<String> {
-        if self.policy.is_none() { vec!["*".into()] } else { self.source_text(key.sources) }
-    }
-
     /// The rules of a node, merged, with their sources not written out.
     pub(crate) fn pieces(&self, node: NodeId) -> Vec<Piece> {
         let Some(row) = self.nodes.get(&node) else { return Vec::new() };
         let mut out: Vec<Piece> = Vec::new();
-        let mut places: BTreeMap<(u128, Option<u8>), usize> = BTreeMap::new();
+        let mut places: BTreeMap<(Fingerprint, Option<u8>), usize> = BTreeMap::new();
         for (index, section) in self.program.sections.iter().enumerate() {
             let Some((sources, mut piece)) = self.piece(row, index, section) else { continue };
             piece.sources = sources;
-            piece.print = self.print_of(sources);
+            piece.fingerprint = self.sources_fingerprint(sources);
             if piece.caps.is_some() {
                 out.push(piece);
                 continue;
             }
-            let place = *places.entry((piece.print, piece.protocol)).or_insert(out.len());
+            let place = *places.entry((piece.fingerprint, piece.protocol)).or_insert(out.len());
             match out.get_mut(place) {
                 Some(first) => {
-                    first.lead = first.lead.min(piece.lead);
+                    first.position = first.position.min(piece.position);
                     first.ports.append(&mut piece.ports);
                 }
                 None => out.push(piece),
@@ -141,59 +110,68 @@ impl Engine {
 
     /// Adds the classes on which a section can put something.
     pub(crate) fn add_concerned(&self, index: usize, section: &Section, to: &mut Bits) {
-        if section.own || matches!(section.body, Body::Companion { .. }) {
-            self.hits.get(section.src).into_iter().for_each(|b| to.add(b));
+        if section.to_self || matches!(section.body, Body::Companion { .. }) {
+            self.list_classes.get(section.src).into_iter().for_each(|b| to.add(b));
         }
-        if !section.own {
-            self.reached(index, section).into_iter().for_each(|b| to.add(b));
+        if !section.to_self {
+            self.target_classes(index, section).into_iter().for_each(|b| to.add(b));
         }
     }
 
     /// Whether a section can put something on the nodes of a class.
     pub(crate) fn concerns(&self, index: usize, section: &Section, class: usize) -> bool {
-        let at_source = section.own || matches!(section.body, Body::Companion { .. });
+        let at_source = section.to_self || matches!(section.body, Body::Companion { .. });
         (at_source && self.in_list(section.src, class))
-            || (!section.own && self.reached(index, section).is_some_and(|b| b.has(class)))
+            || (!section.to_self && self.target_classes(index, section).is_some_and(|b| b.has(class)))
     }
 
     /// What a section puts on a node, if anything.
     fn piece(&self, row: &NodeRow, index: usize, section: &Section) -> Option<(Sources, Piece)> {
         let class = row.class as usize;
         let companion = matches!(section.body, Body::Companion { .. });
-        let sources = match section.own {
+        let sources = match section.to_self {
             true => Sources::Owner(row.facts.user().filter(|_| self.in_list(section.src, class))?),
             false if companion && self.in_list(section.src, class) => Sources::List(section.dst),
-            false if !companion && self.reached(index, section)?.has(class) => Sources::List(section.src),
+            false if !companion && self.target_classes(index, section)?.has(class) => {
+                Sources::List(section.src)
+            }
             false => return None,
         };
-        let lead = self.program.leads.get(index).copied().unwrap_or(index);
-        let mut piece =
-            Piece { sources, print: 0, section: index, lead, protocol: None, ports: Vec::new(), caps: None };
+        let position = self.program.positions.get(index).copied().unwrap_or(index);
+        let mut piece = Piece {
+            sources,
+            fingerprint: Fingerprint::EMPTY,
+            section: index,
+            position,
+            protocol: None,
+            ports: Vec::new(),
+            caps: None,
+        };
         match &section.body {
             Body::Ports { protocol, to } => {
                 piece.protocol = *protocol;
                 for (target, ports) in to {
-                    for ip in self.addressed(row, target, section) {
+                    for ip in self.destinations_on(row, target, section) {
                         let port = |p: &PortRange| NetPortRange { ip: ip.clone(), ports: *p };
                         piece.ports.extend(ports.iter().map(port));
                     }
                 }
-                if piece.ports.is_empty() || self.print_of(sources) == 0 {
+                if piece.ports.is_empty() || self.sources_fingerprint(sources) == Fingerprint::EMPTY {
                     return None;
                 }
             }
             Body::Caps { caps, to } => piece.caps = Some(self.grant(row, to, caps)?),
-            Body::Companion { caps } => piece.caps = Some(self.grant(row, &[Target::Own], caps)?),
+            Body::Companion { caps } => piece.caps = Some(self.grant(row, &[Target::SelfOwned], caps)?),
         }
         Some((sources, piece))
     }
 
     /// The destinations in a rule for a node, as text, when the rule speaks of `target`.
-    pub(crate) fn addressed(&self, row: &NodeRow, target: &Target, section: &Section) -> Vec<String> {
-        let own = || row.text.clone();
+    pub(crate) fn destinations_on(&self, row: &NodeRow, target: &Target, section: &Section) -> Vec<String> {
+        let own = || row.address_text.clone();
         let has = |s: &u32| self.classes.get(row.class as usize).is_some_and(|c| c.signature.has(*s));
         match target {
-            Target::Own => own(),
+            Target::SelfOwned => own(),
             Target::Nodes(sel) if section.via.is_empty() && has(sel) => own(),
             Target::Any => vec!["*".into()],
             Target::Internet if self.program.internet.as_ref().is_some_and(has) => {
@@ -215,7 +193,7 @@ impl Engine {
         let has = |s: &u32| self.classes.get(row.class as usize).is_some_and(|c| c.signature.has(*s));
         let meant = |a: &IpAddr| {
             to.iter().any(|t| match t {
-                Target::Own | Target::Any => true,
+                Target::SelfOwned | Target::Any => true,
                 Target::Nodes(sel) => has(sel),
                 Target::Net(net) => net.contains(*a),
                 Target::Internet => false,
@@ -226,118 +204,27 @@ impl Engine {
         (!dsts.is_empty()).then(|| CapGrant { dsts, caps: Vec::new(), cap_map: caps.clone() })
     }
 
-    /// The nodes that a list names, by id. Nodes that only have an address in it are not among them.
-    pub(crate) fn named_nodes(&self, list: ListId) -> Vec<NodeId> {
-        let (Some(l), Some(hits)) = (self.list(list), self.hits.get(list)) else { return Vec::new() };
-        if l.who.is_empty() {
-            return Vec::new();
-        }
-        let classes = hits.iter().filter_map(|c| self.classes.get(c));
-        let named = classes.filter(|c| l.who.iter().any(|s| c.signature.has(*s)));
-        let mut nodes: Vec<NodeId> = named.flat_map(|c| c.members.iter().copied()).collect();
-        nodes.sort_unstable();
-        nodes
-    }
-
-    /// Sources as the service writes them: every address by itself, literals as they are, nothing twice.
-    pub(crate) fn source_text(&self, sources: Sources) -> Vec<String> {
-        let (list, nodes) = match sources {
-            Sources::Owner(user) => {
-                (None, self.owners.get(&user).map(|o| o.nodes.clone()).unwrap_or_default())
-            }
-            Sources::List(id) => (self.list(id), self.named_nodes(id)),
-        };
-        let mut out = Vec::new();
-        if let Some(l) = list {
-            if l.danger {
-                return vec!["*".into()];
-            }
-            if l.any {
-                out.extend(ANY_SOURCE.iter().map(|s| s.to_string()));
-            }
-            // In one order, so that nothing moves when a literal becomes a route as well.
-            let routes = self.subnet_routes().filter(|_| l.any).map(|r| Net::Prefix(*r));
-            let literals = l.nets.iter().filter_map(|s| self.program.net(*s));
-            let mut nets: Vec<Net> = routes.chain(literals).collect();
-            nets.sort();
-            out.extend(nets.iter().map(Net::to_string));
-        }
-        let literals = out.len();
-        out.reserve(nodes.len() * 2);
-        for row in nodes.iter().filter_map(|n| self.nodes.get(n)) {
-            out.extend_from_slice(&row.text);
-        }
-        if literals > 0 {
-            let mut seen = BTreeSet::new();
-            out.retain(|t| seen.insert(t.clone()));
-        }
-        out
-    }
-
-    /// A number that is equal for equal sets of sources, and 0 for none.
-    pub(crate) fn print_of(&self, sources: Sources) -> u128 {
-        if self.policy.is_none() {
-            return text_mix("*");
-        }
-        let id = match sources {
-            Sources::Owner(user) => return self.owners.get(&user).map_or(0, |o| o.sum),
-            Sources::List(id) => id,
-        };
-        let Some(l) = self.list(id) else { return 0 };
-        if l.danger {
-            return text_mix("*");
-        }
-        let mut sum = self.sums.get(id).copied().unwrap_or(0);
-        if l.any {
-            sum = sum.wrapping_add(self.routes_sum).wrapping_add(mix(1));
-            let nets = l.nets.iter().filter_map(|s| self.program.net(*s));
-            let again = nets.filter(|n| self.is_written_for_any(n));
-            sum = again.fold(sum, |sum, n| sum.wrapping_sub(literal_mix(&n)));
-        }
-        sum = sum.wrapping_add(self.program.literals.get(id).copied().unwrap_or(0));
-        // An address of a node that the list names as well is there once.
-        let nets = if l.who.is_empty() { &[] } else { l.nets.as_slice() };
-        let twice = nets.iter().filter_map(|s| self.program.net(*s)?.single());
-        let is_once = |a: &IpAddr| !(l.any && self.is_written_for_any(&Net::from(*a)));
-        twice
-            .filter(|a| is_once(a) && self.names_address(l, *a))
-            .fold(sum, |sum, a| sum.wrapping_sub(address_mix(a)))
-    }
-
-    /// Whether a literal is among what `*` is written as, so that it is there once.
-    fn is_written_for_any(&self, net: &Net) -> bool {
-        match net {
-            Net::Prefix(p) if self.routes.get(p).is_some() => !is_exit_route(p),
-            _ => ANY_SOURCE.contains(&net.to_string().as_str()),
-        }
-    }
-
-    /// Whether an address belongs to a node that the list names.
-    fn names_address(&self, list: &crate::engine::program::List, a: IpAddr) -> bool {
-        let node = self.by_addr.get(&a).and_then(|n| self.nodes.get(n));
-        let class = node.and_then(|n| self.classes.get(n.class as usize));
-        class.is_some_and(|c| list.who.iter().any(|s| c.signature.has(*s)))
-    }
-
-    /// A number that differs, but for chance, when the filter differs, or the names of its parts.
-    pub(crate) fn filter_print(&self, node: NodeId) -> u128 {
-        let mut sum = u128::from(self.policy.is_none());
+    /// Differs when the filter differs, or the names of its parts.
+    pub(crate) fn filter_fingerprint(&self, node: NodeId) -> Fingerprint {
+        let mut all = Fingerprint::EMPTY.then_number(self.policy.is_none().into());
         for p in self.pieces(node) {
             let key = self.program.sections.get(p.section).map_or(0, |s| s.key);
-            sum = mix(sum ^ p.print ^ u128::from(key)) ^ mix(u128::from(p.protocol.unwrap_or(255)));
+            all = all.then(p.fingerprint).then_number(key).then_number(p.protocol.map_or(256, u64::from));
             for port in &p.ports {
-                sum = mix(sum
-                    ^ text_mix(&port.ip)
-                    ^ u128::from(port.ports.first) << 16
-                    ^ u128::from(port.ports.last));
+                let range = u64::from(port.ports.first) << 16 | u64::from(port.ports.last);
+                all = all.then(Fingerprint::of_text(&port.ip)).then_number(range);
             }
             if let Some(grant) = p.caps {
-                sum = grant.dsts.iter().fold(sum, |s, d| mix(s ^ text_mix(d)));
-                for (name, values) in &grant.cap_map {
-                    sum = values.iter().fold(mix(sum ^ text_mix(name)), |s, v| mix(s ^ text_mix(v.text())));
-                }
+                all = grant.dsts.iter().fold(all, |all, d| all.then(Fingerprint::of_text(d)));
+                all = grant.cap_map.iter().fold(all, |all, cap| then_cap(all, cap));
             }
         }
-        sum
+        all
     }
+}
+
+/// Goes on with a capability and its values.
+pub(crate) fn then_cap(all: Fingerprint, (name, values): (&String, &Vec<Verbatim>)) -> Fingerprint {
+    let all = all.then(Fingerprint::of_text(name)).then_number(values.len() as u64);
+    values.iter().fold(all, |all, v| all.then(Fingerprint::of_text(v.text())))
 }

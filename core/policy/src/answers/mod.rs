@@ -11,6 +11,7 @@ pub(crate) mod policy_tests;
 pub(crate) mod preview;
 pub(crate) mod reach;
 pub mod routes;
+pub(crate) mod sources;
 pub(crate) mod ssh;
 pub(crate) mod tags;
 pub(crate) mod verdict;

@@ -1,4 +1,4 @@
-//! The tests that a policy carries: what must be allowed, and what must not.
+//! The tests that a policy override_matches: what must be allowed, and what must not.
 
 use std::fmt;
 
@@ -102,7 +102,7 @@ impl Engine {
             Err(e) => return fail(test.span, "", e),
         };
         let sources = self.parties(&test.src);
-        let empty = self.emptiness(&test.src).filter(|_| sources.is_empty());
+        let empty = self.why_empty(&test.src).filter(|_| sources.is_empty());
         if sources.is_empty() && empty.is_none() {
             return fail(test.span, "", format!("source `{}` is not known", shown(&test.src)));
         }
@@ -136,7 +136,7 @@ impl Engine {
         let to_self = selector == Selector::Auto(Auto::SelfOwned);
         let fixed = if to_self { Vec::new() } else { self.parties(name) };
         if fixed.is_empty() && !to_self {
-            let missing = Some(self.emptiness(name).ok_or_else(unknown)?);
+            let missing = Some(self.why_empty(name).ok_or_else(unknown)?);
             return Ok(Reached { missing, any: false });
         }
         let mut reached = Reached::default();
@@ -165,7 +165,7 @@ impl Engine {
             return fail(test.span, "", "the SSH test has no `dst`, so that it tests nothing".into());
         }
         let sources = self.parties(&test.src);
-        let empty = self.emptiness(&test.src).filter(|_| sources.is_empty());
+        let empty = self.why_empty(&test.src).filter(|_| sources.is_empty());
         if sources.is_empty() && empty.is_none() {
             return fail(test.span, "", format!("source `{}` is not known", shown(&test.src)));
         }

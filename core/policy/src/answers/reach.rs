@@ -8,7 +8,7 @@ use headsail_wire::filter::PortRange;
 use crate::engine::program::{Body, Section, Target};
 use crate::engine::{Engine, NodeRow};
 use crate::text::net::{Net, is_exit_route};
-use crate::text::ports::{ALL_PORTS, print_ports, protocol_name};
+use crate::text::ports::{ALL_PORTS, format_ports, protocol_name};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -87,7 +87,7 @@ impl PortSet {
     /// The ranges as rules write them, after a protocol.
     fn print<'a>(&'a self, protocol: &'a str) -> impl Iterator<Item = String> + 'a {
         let all = self.is_all();
-        self.0.iter().map(move |p| format!("{protocol}{}", print_ports(&[if all { ALL_PORTS } else { *p }])))
+        self.0.iter().map(move |p| format!("{protocol}{}", format_ports(&[if all { ALL_PORTS } else { *p }])))
     }
 }
 
@@ -159,7 +159,7 @@ impl Engine {
         let mut reach = Reach::default();
         for (i, s) in self.program.sections.iter().enumerate() {
             let Body::Ports { protocol, to } = &s.body else { continue };
-            let there = if s.own { same_owner } else { self.concerns(i, s, row.class as usize) };
+            let there = if s.to_self { same_owner } else { self.concerns(i, s, row.class as usize) };
             if !there || !self.in_list(s.src, class as usize) {
                 continue;
             }
@@ -174,14 +174,14 @@ impl Engine {
 
     /// The places on a node that a target of a rule means, as far as the rule puts the target into the node's filter.
     fn places(&self, row: &NodeRow, target: &Target, section: &Section) -> Vec<Place> {
-        if self.addressed(row, target, section).is_empty() {
+        if self.destinations_on(row, target, section).is_empty() {
             return Vec::new();
         }
         let exit = row.facts.serves().any(is_exit_route);
         let routes = || row.facts.serves().filter(|r| !is_exit_route(r)).map(|r| Net::Prefix(*r));
         let internet = exit.then_some(Place::Internet);
         match target {
-            Target::Nodes(_) | Target::Own => vec![Place::Here],
+            Target::Nodes(_) | Target::SelfOwned => vec![Place::Here],
             Target::Internet => internet.into_iter().collect(),
             Target::Any => {
                 [Place::Here].into_iter().chain(routes().map(Place::Behind)).chain(internet).collect()

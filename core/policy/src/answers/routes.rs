@@ -38,26 +38,25 @@ impl Engine {
         if n.facts.approved.is_empty() || !self.sees(viewer, node) {
             return Vec::new();
         }
-        n.facts.serves().filter(|r| self.gets(v, n, r)).copied().collect()
+        n.facts.serves().filter(|r| self.is_given(v, n, r)).copied().collect()
     }
 
-    fn gets(&self, viewer: &NodeRow, node: &NodeRow, route: &IpNet) -> bool {
+    fn is_given(&self, viewer: &NodeRow, node: &NodeRow, route: &IpNet) -> bool {
         let Some(row) = self.routes.get(route) else { return false };
         let class = viewer.class as usize;
-        let plain = row.from.iter().any(|l| self.in_list(*l, class));
+        let plain = row.source_lists.iter().any(|l| self.in_list(*l, class));
         if !plain {
-            let steered: Vec<&Section> = row
-                .steered
+            let via: Vec<&Section> = row
+                .via_sections
                 .iter()
                 .filter_map(|i| self.program.sections.get(*i))
                 .filter(|s| self.in_list(s.src, class))
                 .collect();
             if is_exit_route(route) {
-                return steered.iter().any(|s| self.is_via(node.facts.id, s));
+                return via.iter().any(|s| self.is_via(node.facts.id, s));
             }
-            if !steered.is_empty() {
-                let routers =
-                    row.servers.iter().copied().filter(|n| steered.iter().any(|s| self.is_via(*n, s)));
+            if !via.is_empty() {
+                let routers = row.servers.iter().copied().filter(|n| via.iter().any(|s| self.is_via(*n, s)));
                 return self.elect_router(routers, route) == Some(node.facts.id);
             }
         }
@@ -69,8 +68,8 @@ impl Engine {
     }
 
     fn is_source_for(&self, row: &RouteRow, class: usize) -> bool {
-        let sections = row.back.iter().filter_map(|i| Some((*i, self.program.sections.get(*i)?)));
-        sections.into_iter().any(|(i, s)| self.reached(i, s).is_some_and(|b| b.has(class)))
+        let sections = row.source_sections.iter().filter_map(|i| Some((*i, self.program.sections.get(*i)?)));
+        sections.into_iter().any(|(i, s)| self.target_classes(i, s).is_some_and(|b| b.has(class)))
     }
 
     fn is_via(&self, node: NodeId, section: &Section) -> bool {

@@ -7,7 +7,7 @@ use headsail_wire::ids::{NodeId, UserId};
 use headsail_wire::ssh::{SshAction, SshPolicy, SshPrincipal, SshRule};
 
 use crate::answers::verdict::Party;
-use crate::engine::fingerprint::{mix, text_mix};
+use crate::engine::fingerprint::Fingerprint;
 use crate::engine::program::SshSection;
 use crate::engine::{Engine, NodeRow};
 use crate::text::document::{SshUser, SshVerb};
@@ -29,7 +29,7 @@ impl Engine {
         let owner = row.facts.user().filter(|_| self.in_list(section.src, class));
         let named = rule.users.iter().any(|u| matches!(u, SshUser::LocalPart(_)));
         // A rule with `localpart` is also put on the machines of its sources, whatever its destinations.
-        if let Some(own) = owner.filter(|_| section.own || named).and_then(|o| self.owners.get(&o)) {
+        if let Some(own) = owner.filter(|_| section.to_self || named).and_then(|o| self.owners.get(&o)) {
             self.ssh_for(&own.nodes, rule, out);
         }
         if self.in_list(section.dst, class) {
@@ -41,9 +41,10 @@ impl Engine {
     /// does it.
     fn ssh_sources(&self, section: &SshSection) -> Vec<NodeId> {
         let Some(list) = self.list(section.src) else { return Vec::new() };
-        let every_tag = self.program.tagged.is_some_and(|t| list.who.contains(&t));
-        let meant =
-            |t: &&String| every_tag || self.program.by_tag.get(*t).is_some_and(|s| list.who.contains(s));
+        let every_tag = self.program.tagged.is_some_and(|t| list.identities.contains(&t));
+        let meant = |t: &&String| {
+            every_tag || self.program.by_tag.get(*t).is_some_and(|s| list.identities.contains(s))
+        };
         let times = |n: &NodeId| {
             self.node(*n).filter(|f| f.user().is_none()).map_or(1, |f| f.tags().iter().filter(meant).count())
         };
@@ -96,9 +97,9 @@ impl Engine {
             let Some(rule) = self.policy.document.ssh.get(section.rule) else { continue };
             let Some(list) = self.list(section.src).filter(|l| src.is_in(l)) else { continue };
             let named = rule.users.iter().any(|u| matches!(u, SshUser::LocalPart(_)));
-            let own = (section.own || named) && src.owner.is_some() && src.owner == dst.owner;
+            let own = (section.to_self || named) && src.owner.is_some() && src.owner == dst.owner;
             let there = self.list(section.dst).is_some_and(|l| dst.is_in(l));
-            if !(own || there) || list.who.is_empty() {
+            if !(own || there) || list.identities.is_empty() {
                 continue;
             }
             let email =
@@ -124,10 +125,10 @@ impl Engine {
         }
     }
 
-    /// A number that differs, but for chance, when the SSH policy differs.
-    pub(crate) fn ssh_print(&self, node: NodeId) -> u128 {
-        let Some(policy) = self.ssh(node) else { return 0 };
-        text_mix(&serde_json::to_string(&*policy).unwrap_or_default()) ^ mix(1)
+    /// Differs when the SSH policy differs; empty for none.
+    pub(crate) fn ssh_fingerprint(&self, node: NodeId) -> Fingerprint {
+        let Some(policy) = self.ssh(node) else { return Fingerprint::EMPTY };
+        Fingerprint::of_text(&serde_json::to_string(&*policy).unwrap_or_default())
     }
 }
 

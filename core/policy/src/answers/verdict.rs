@@ -26,18 +26,18 @@ pub(crate) struct Party {
     pub prefix: Option<Net>,
     pub owner: Option<UserId>,
     /// Whether `*` as a source takes it in.
-    pub inside: bool,
+    pub in_any: bool,
     pub internet: bool,
 }
 
 impl Party {
     /// Whether it stands for somebody who has no node.
-    pub fn is_imagined(&self) -> bool {
+    pub fn is_hypothetical(&self) -> bool {
         self.node.is_none() && self.addresses.is_empty() && self.prefix.is_none() && !self.internet
     }
 
     pub fn is_in(&self, list: &List) -> bool {
-        list.danger || (list.any && self.inside) || list.sels().any(|s| self.signature.has(s))
+        list.danger || (list.any && self.in_any) || list.sels().any(|s| self.signature.has(s))
     }
 }
 
@@ -49,17 +49,17 @@ impl Engine {
         let signature = self.signature(&NodeFacts { approved: Vec::new(), ..facts.clone() });
         let addresses = facts.addresses().collect();
         let owner = facts.user();
-        Some(Party { node: Some(id), signature, addresses, owner, inside: true, ..Party::default() })
+        Some(Party { node: Some(id), signature, addresses, owner, in_any: true, ..Party::default() })
     }
 
     /// Somebody without a node.
-    fn imagined(&self, owner: Owner) -> Option<Party> {
+    fn hypothetical(&self, owner: Owner) -> Option<Party> {
         let user = match &owner {
             Owner::User(id) => Some(*id),
             Owner::Tags(_) => None,
         };
         let signature = self.signature(&NodeFacts::new(NodeId::new(NodeId::MAX)?, owner, None, None));
-        Some(Party { signature, owner: user, inside: true, ..Party::default() })
+        Some(Party { signature, owner: user, in_any: true, ..Party::default() })
     }
 
     /// An address, and nothing else: rules that name its node mean it too, but not those that speak of other addresses.
@@ -67,15 +67,15 @@ impl Engine {
         let node = self.by_addr.get(&a).and_then(|n| self.party(*n)).unwrap_or_default();
         let mut sels = node.signature.sels;
         sels.retain(|s| self.program.net(*s).is_none());
-        self.program.nets_of(a, &mut sels);
+        self.program.nets_containing(a, &mut sels);
         sels.sort();
         let pool = ANY_SOURCE.iter().filter_map(|t| Net::parse(t)).any(|n| n.contains(a));
-        let inside = pool || self.subnet_routes().any(|r| r.contains(&a));
+        let in_any = pool || self.subnet_routes().any(|r| r.contains(&a));
         let signature = Signature { sels, ..node.signature };
-        Party { signature, addresses: vec![a], inside, ..node }
+        Party { signature, addresses: vec![a], in_any, ..node }
     }
 
-    /// Whom a name in a test or a question stands for: nodes that are there, else somebody imagined. Empty when nobody.
+    /// Whom a name in a test or a question stands for: nodes that are there, else somebody hypothetical. Empty when nobody.
     /// Of nodes that the policy can't tell apart there is one.
     pub(crate) fn parties(&self, name: &str) -> Vec<Party> {
         let mut parties = self.all_parties(name);
@@ -83,13 +83,13 @@ impl Engine {
         parties.retain(|p| {
             // Where an address leads that no node has depends on who routes it.
             let routed = if p.node.is_some() { Vec::new() } else { p.addresses.clone() };
-            seen.insert((p.signature.sels.clone(), p.owner, p.prefix, p.node.is_some(), p.inside, routed))
+            seen.insert((p.signature.sels.clone(), p.owner, p.prefix, p.node.is_some(), p.in_any, routed))
         });
         parties
     }
 
     /// What is missing where a name that is known stands for nobody (yet), for messages; none when it is not known.
-    pub(crate) fn emptiness(&self, name: &str) -> Option<String> {
+    pub(crate) fn why_empty(&self, name: &str) -> Option<String> {
         let empty = match Selector::parse(name) {
             Selector::Auto(Auto::Internet) => return Some("there is no exit node yet".into()),
             Selector::IpSet(set) => {
@@ -106,13 +106,13 @@ impl Engine {
 
     fn all_parties(&self, name: &str) -> Vec<Party> {
         match Selector::parse(name) {
-            Selector::Any => vec![Party { inside: true, ..Party::default() }],
+            Selector::Any => vec![Party { in_any: true, ..Party::default() }],
             Selector::Auto(Auto::Internet) if EXIT_ROUTES.iter().any(|r| self.routes.get(r).is_some()) => {
                 vec![Party { internet: true, ..Party::default() }]
             }
             Selector::Tag(t) if self.tag_exists(&t) => {
                 let tagged = self.nodes().filter(|n| n.tags().contains(&t));
-                self.or_imagined(tagged.map(|n| n.id).collect(), || Owner::Tags(vec![t.clone()]))
+                self.or_hypothetical(tagged.map(|n| n.id).collect(), || Owner::Tags(vec![t.clone()]))
             }
             Selector::Auto(Auto::Tagged) => {
                 self.nodes().filter(|n| n.user().is_none()).filter_map(|n| self.party(n.id)).collect()
@@ -136,12 +136,12 @@ impl Engine {
 
     pub(crate) fn people(&self, users: Vec<UserId>) -> Vec<Party> {
         let nodes = |u: &UserId| self.owners.get(u).map(|o| o.nodes.clone()).unwrap_or_default();
-        users.iter().flat_map(|u| self.or_imagined(nodes(u), || Owner::User(*u))).collect()
+        users.iter().flat_map(|u| self.or_hypothetical(nodes(u), || Owner::User(*u))).collect()
     }
 
-    fn or_imagined(&self, nodes: Vec<NodeId>, owner: impl Fn() -> Owner) -> Vec<Party> {
+    fn or_hypothetical(&self, nodes: Vec<NodeId>, owner: impl Fn() -> Owner) -> Vec<Party> {
         if nodes.is_empty() {
-            return self.imagined(owner()).into_iter().collect();
+            return self.hypothetical(owner()).into_iter().collect();
         }
         nodes.into_iter().filter_map(|n| self.party(n)).collect()
     }
@@ -177,7 +177,7 @@ impl Engine {
             (Some(p), None) => matches!(p, 6 | 17),
             (Some(p), Some(o)) => p == *o,
         };
-        if !protocol_ok || (s.own && (src.owner.is_none() || src.owner != dst.owner)) {
+        if !protocol_ok || (s.to_self && (src.owner.is_none() || src.owner != dst.owner)) {
             return false;
         }
         let from = self.list(s.src).is_some_and(|l| src.is_in(l) || self.prefix_in(l, src));
@@ -188,7 +188,7 @@ impl Engine {
                 false => p.first <= port && port <= p.last,
             })
         };
-        from && to.iter().any(|(t, ports)| port_ok(ports) && self.target_is(index, s, t, dst))
+        from && to.iter().any(|(t, ports)| port_ok(ports) && self.target_reaches(index, s, t, dst))
     }
 
     pub(crate) fn prefix_in(&self, list: &List, party: &Party) -> bool {
@@ -196,7 +196,13 @@ impl Engine {
         list.nets.iter().filter_map(|n| self.program.net(*n)).any(|n| n.covers(&prefix))
     }
 
-    pub(crate) fn target_is(&self, index: usize, section: &Section, target: &Target, dst: &Party) -> bool {
+    pub(crate) fn target_reaches(
+        &self,
+        index: usize,
+        section: &Section,
+        target: &Target,
+        dst: &Party,
+    ) -> bool {
         let routed = |a: &IpAddr| section.via.is_empty() || self.is_carried(index, section, *a);
         match target {
             Target::Net(net) if dst.prefix.is_none() => {
@@ -204,7 +210,7 @@ impl Engine {
             }
             // Routers carry traffic to networks; a rule that goes through them opens nothing on the nodes that it names.
             Target::Nodes(_) if !section.via.is_empty() => false,
-            target => names(target, dst),
+            target => target_matches(target, dst),
         }
     }
 
@@ -214,14 +220,14 @@ impl Engine {
         routes
             .flat_map(|(_, row)| &row.servers)
             .filter_map(|n| self.nodes.get(n))
-            .any(|n| self.reached(index, section).is_some_and(|b| b.has(n.class as usize)))
+            .any(|n| self.target_classes(index, section).is_some_and(|b| b.has(n.class as usize)))
     }
 }
 
 /// Whether a target means a destination, whoever would carry the traffic there.
-pub(crate) fn names(target: &Target, dst: &Party) -> bool {
+pub(crate) fn target_matches(target: &Target, dst: &Party) -> bool {
     match target {
-        Target::Own | Target::Any => true,
+        Target::SelfOwned | Target::Any => true,
         Target::Nodes(sel) => dst.signature.has(*sel),
         Target::Internet => {
             dst.internet || (dst.node.is_none() && dst.addresses.iter().any(|a| is_public(*a)))

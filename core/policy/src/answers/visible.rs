@@ -3,6 +3,7 @@
 use headsail_wire::ids::NodeId;
 
 use crate::engine::Engine;
+use crate::engine::fingerprint::Fingerprint;
 
 impl Engine {
     /// Whether one node is in the other's network map. It holds both ways or not at all, and never for a node and itself.
@@ -26,9 +27,9 @@ impl Engine {
         seen.into_iter()
     }
 
-    /// A number that differs, but for chance, when the set of visible nodes differs.
-    pub(crate) fn visible_print(&self, class: u32) -> u128 {
-        let Some(row) = self.classes.get(class as usize) else { return 0 };
-        row.sees.iter().filter_map(|c| self.classes.get(c)).fold(0, |sum, c| sum.wrapping_add(c.ids))
+    /// Differs when the set of visible nodes differs, a node of the class itself among them where the class sees itself.
+    pub(crate) fn visible_fingerprint(&self, class: u32) -> Fingerprint {
+        let Some(row) = self.classes.get(class as usize) else { return Fingerprint::EMPTY };
+        row.sees.iter().filter_map(|c| self.classes.get(c)).map(|c| c.ids).sum()
     }
 }

@@ -1,7 +1,7 @@
 //! Where two lists differ: what they have in common at both ends, and what lies in between.
 
 /// How many items two lists have in common at the start and at the end.
-pub(crate) fn common<T: PartialEq>(a: &[T], b: &[T]) -> (usize, usize) {
+pub(crate) fn common_ends<T: PartialEq>(a: &[T], b: &[T]) -> (usize, usize) {
     let prefix = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let rest = a.len().min(b.len()) - prefix;
     let suffix = a.iter().rev().zip(b.iter().rev()).take(rest).take_while(|(x, y)| x == y).count();

@@ -20,10 +20,10 @@ use ipnet::IpNet;
 
 use crate::engine::cow::{Bits, CowMap, CowVec};
 use crate::engine::facts::{NodeFacts, Owner, UserFacts};
-use crate::engine::fingerprint::{address_mix, mix};
+use crate::engine::fingerprint::Fingerprint;
 use crate::engine::policy::Policy;
 use crate::engine::program::{List, ListId, Program, Section, SelId};
-use crate::engine::route_table::{RouteRow, carries};
+use crate::engine::route_table::{RouteRow, override_matches};
 use crate::engine::signature::Signature;
 use crate::text::net::is_exit_route;
 
@@ -40,21 +40,21 @@ pub struct Engine {
     pub(crate) program: Arc<Program>,
     pub(crate) users: CowMap<UserId, Arc<UserRow>>,
     /// For each word that users are called by, those users; sorted. See [`crate::text::selector::folded`].
-    pub(crate) by_word: CowMap<String, Arc<Vec<UserId>>>,
+    pub(crate) by_name: CowMap<String, Arc<Vec<UserId>>>,
     pub(crate) nodes: CowMap<NodeId, Arc<NodeRow>>,
     pub(crate) by_addr: CowMap<IpAddr, NodeId>,
     pub(crate) classes: CowVec<Arc<Class>>,
     by_signature: CowMap<Arc<Signature>, u32>,
     /// For each list of the program, the classes in it.
-    pub(crate) hits: CowVec<Arc<Bits>>,
-    /// For each list, the sum over the addresses of the nodes that it names.
-    pub(crate) sums: CowVec<u128>,
-    /// For each section that arrives at other classes than its destinations name, those.
-    pub(crate) picked: CowMap<usize, Arc<Bits>>,
+    pub(crate) list_classes: CowVec<Arc<Bits>>,
+    /// For each list, the addresses of the nodes that it names.
+    pub(crate) list_fingerprints: CowVec<Fingerprint>,
+    /// For each section that arrives at other classes than its destinations name, the classes at which it arrives.
+    pub(crate) class_overrides: CowMap<usize, Arc<Bits>>,
     pub(crate) owners: CowMap<UserId, Arc<OwnerRow>>,
     pub(crate) routes: CowMap<IpNet, Arc<RouteRow>>,
-    /// Sum over the subnet routes that are served; they are part of `*` as a source.
-    pub(crate) routes_sum: u128,
+    /// The subnet routes that are served; they are part of `*` as a source.
+    pub(crate) routes_fingerprint: Fingerprint,
     empty_classes: usize,
     /// Shared by all values in which classes have the same numbers.
     lineage: Arc<()>,
@@ -72,7 +72,7 @@ pub(crate) struct NodeRow {
     pub facts: NodeFacts,
     pub class: u32,
     /// Its addresses as text, because rules name them thousands of times.
-    pub text: Vec<String>,
+    pub address_text: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -82,12 +82,12 @@ pub(crate) struct Class {
     pub members: Arc<Vec<NodeId>>,
     /// Classes that are seen, and that see.
     pub sees: Arc<Bits>,
-    /// Sum over the addresses of the members.
-    pub sum: u128,
-    /// Sum over the ids of the members.
-    pub ids: u128,
+    /// The addresses of the members.
+    pub addresses: Fingerprint,
+    /// The ids of the members.
+    pub ids: Fingerprint,
     /// Lists that name the members, not only their addresses.
-    who: Arc<[ListId]>,
+    lists: Arc<[ListId]>,
 }
 
 /// The untagged nodes of a user.
@@ -95,7 +95,8 @@ pub(crate) struct Class {
 pub(crate) struct OwnerRow {
     pub nodes: Vec<NodeId>,
     pub classes: Vec<u32>,
-    pub sum: u128,
+    /// The addresses of the nodes.
+    pub addresses: Fingerprint,
 }
 
 impl Engine {
@@ -109,17 +110,17 @@ impl Engine {
         let lists = program.lists.len();
         let mut engine = Engine {
             users: CowMap::default(),
-            by_word: CowMap::default(),
+            by_name: CowMap::default(),
             nodes: CowMap::default(),
             by_addr: CowMap::default(),
             classes: CowVec::default(),
             by_signature: CowMap::default(),
-            hits: std::iter::repeat_n(Arc::new(Bits::default()), lists).collect(),
-            sums: std::iter::repeat_n(0, lists).collect(),
-            picked: CowMap::default(),
+            list_classes: std::iter::repeat_n(Arc::new(Bits::default()), lists).collect(),
+            list_fingerprints: std::iter::repeat_n(Fingerprint::EMPTY, lists).collect(),
+            class_overrides: CowMap::default(),
             owners: CowMap::default(),
             routes: CowMap::default(),
-            routes_sum: 0,
+            routes_fingerprint: Fingerprint::EMPTY,
             empty_classes: 0,
             lineage: Arc::new(()),
             policy,
@@ -145,14 +146,6 @@ impl Engine {
     /// Whether selectors, lists and classes have the same numbers in both.
     pub(crate) fn is_related(&self, other: &Engine) -> bool {
         Arc::ptr_eq(&self.lineage, &other.lineage)
-    }
-
-    /// Whether nothing happened between two values.
-    pub(crate) fn is_same(&self, other: &Engine) -> bool {
-        self.is_related(other)
-            && Arc::ptr_eq(&self.policy, &other.policy)
-            && self.nodes.is_same(&other.nodes)
-            && self.users.is_same(&other.users)
     }
 
     /// Every node, by id.
@@ -189,9 +182,9 @@ impl Engine {
             self.detach(&old);
         }
         let class = self.class_for(self.signature(&facts));
-        let text = facts.addresses().map(|a| a.to_string()).collect();
-        self.attach(Arc::new(NodeRow { facts, class, text }));
-        self.tidy();
+        let address_text = facts.addresses().map(|a| a.to_string()).collect();
+        self.attach(Arc::new(NodeRow { facts, class, address_text }));
+        self.rebuild_if_sparse();
     }
 
     fn owner_known(&self, facts: &NodeFacts) -> bool {
@@ -202,7 +195,7 @@ impl Engine {
     pub fn remove_node(&mut self, id: NodeId) {
         if let Some(old) = self.nodes.get(&id).cloned() {
             self.detach(&old);
-            self.tidy();
+            self.rebuild_if_sparse();
         }
     }
 
@@ -213,26 +206,26 @@ impl Engine {
         match &facts.owner {
             Owner::User(id) => {
                 sels.extend(self.users.get(id).into_iter().flat_map(|u| u.sels.iter().copied()));
-                owner = p.own.then_some(*id);
+                owner = p.uses_self.then_some(*id);
             }
             Owner::Tags(tags) => {
                 sels.extend(tags.iter().filter_map(|t| p.by_tag.get(t)));
                 sels.extend(p.tagged);
             }
         }
-        facts.addresses().for_each(|a| p.nets_of(a, &mut sels));
+        facts.addresses().for_each(|a| p.nets_containing(a, &mut sels));
         let known = sels.len();
         let routes: Vec<IpNet> = facts.serves().copied().collect();
         for r in &routes {
             if !is_exit_route(r) {
-                p.nets_over(r, &mut sels);
+                p.nets_overlapping(r, &mut sels);
             }
             if crate::text::net::reaches_internet(r) {
                 sels.extend(p.internet);
             }
         }
         let mut routed = Vec::new();
-        if p.addressed {
+        if p.uses_address_grants {
             let (by_name, by_route) = sels.split_at(known);
             let by_name: BTreeSet<_> = by_name.iter().collect();
             routed.extend(by_route.iter().filter(|s| !by_name.contains(s)));
@@ -254,29 +247,29 @@ impl Engine {
         let program = self.program.clone();
         for (id, list) in program.lists.iter().enumerate() {
             if (list.all() || list.sels().any(|s| signature.has(s)))
-                && let Some(bits) = self.hits.get_mut(id)
+                && let Some(bits) = self.list_classes.get_mut(id)
             {
                 Arc::make_mut(bits).set(class as usize);
             }
         }
-        for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| s.is_picky()) {
-            if carries(&program, section, &signature) {
-                let mut bits = self.picked.get(&i).cloned().unwrap_or_default();
+        for (i, section) in program.sections.iter().enumerate().filter(|(_, s)| s.overrides_classes()) {
+            if override_matches(&program, section, &signature) {
+                let mut bits = self.class_overrides.get(&i).cloned().unwrap_or_default();
                 Arc::make_mut(&mut bits).set(class as usize);
-                self.picked.insert(i, bits);
+                self.class_overrides.insert(i, bits);
             }
         }
         if let Some(owner) = signature.owner {
             self.change_owner(owner, |o| o.classes.push(class));
         }
-        let named = |(id, l): (ListId, &List)| l.who.iter().any(|s| signature.has(*s)).then_some(id);
+        let naming = |(id, l): (ListId, &List)| l.identities.iter().any(|s| signature.has(*s)).then_some(id);
         let row = Class {
-            who: program.lists.iter().enumerate().filter_map(named).collect(),
+            lists: program.lists.iter().enumerate().filter_map(naming).collect(),
             signature: signature.clone(),
             members: Arc::default(),
             sees: Arc::default(),
-            sum: 0,
-            ids: 0,
+            addresses: Fingerprint::EMPTY,
+            ids: Fingerprint::EMPTY,
         };
         self.classes.push(Arc::new(row));
         self.empty_classes += 1;
@@ -286,10 +279,10 @@ impl Engine {
     }
 
     /// Notes that a list names a class.
-    pub(crate) fn name_class(&mut self, class: usize, list: ListId) {
+    pub(crate) fn add_list_of_class(&mut self, class: usize, list: ListId) {
         if let Some(row) = self.classes.get_mut(class) {
             let row = Arc::make_mut(row);
-            row.who = row.who.iter().copied().chain([list]).collect();
+            row.lists = row.lists.iter().copied().chain([list]).collect();
         }
     }
 
@@ -313,18 +306,18 @@ impl Engine {
         let mut sees = Bits::default();
         for (i, s) in self.program.sections.iter().enumerate() {
             let from = self.in_list(s.src, c);
-            if s.own {
+            if s.to_self {
                 let owner = self.classes.get(c).and_then(|k| k.signature.owner).filter(|_| from);
                 let row = owner.and_then(|o| self.owners.get(&o));
                 row.into_iter().flat_map(|o| &o.classes).for_each(|other| sees.set(*other as usize));
                 continue;
             }
-            let Some(to) = self.reached(i, s) else { continue };
+            let Some(to) = self.target_classes(i, s) else { continue };
             if from {
                 sees.add(to);
             }
             if to.has(c)
-                && let Some(from) = self.hits.get(s.src)
+                && let Some(from) = self.list_classes.get(s.src)
             {
                 sees.add(from);
             }
@@ -333,12 +326,12 @@ impl Engine {
     }
 
     /// The classes at which a section's traffic arrives.
-    pub(crate) fn reached(&self, index: usize, s: &Section) -> Option<&Arc<Bits>> {
-        if s.is_picky() { self.picked.get(&index) } else { self.hits.get(s.dst) }
+    pub(crate) fn target_classes(&self, index: usize, s: &Section) -> Option<&Arc<Bits>> {
+        if s.overrides_classes() { self.class_overrides.get(&index) } else { self.list_classes.get(s.dst) }
     }
 
     pub(crate) fn in_list(&self, list: ListId, class: usize) -> bool {
-        self.hits.get(list).is_some_and(|b| b.has(class))
+        self.list_classes.get(list).is_some_and(|b| b.has(class))
     }
 
     pub(crate) fn list(&self, id: ListId) -> Option<&List> {
@@ -353,8 +346,8 @@ impl Engine {
 
     fn attach(&mut self, row: Arc<NodeRow>) {
         let id = row.facts.id;
-        let sum = address_sum(&row.facts);
-        self.change_class(row.class, sum, mix(u128::from(id.get())), |members| {
+        let addresses = addresses_of(&row.facts);
+        self.change_class(row.class, addresses, Fingerprint::of_number(id.get()), |members| {
             if let Err(at) = members.binary_search(&id) {
                 members.insert(at, id);
             }
@@ -364,7 +357,7 @@ impl Engine {
                 if let Err(at) = o.nodes.binary_search(&id) {
                     o.nodes.insert(at, id);
                 }
-                o.sum = o.sum.wrapping_add(sum);
+                o.addresses += addresses;
             });
         }
         for a in row.facts.addresses() {
@@ -376,9 +369,8 @@ impl Engine {
 
     fn detach(&mut self, row: &NodeRow) {
         let id = row.facts.id;
-        let sum = address_sum(&row.facts);
-        let ids = mix(u128::from(id.get())).wrapping_neg();
-        self.change_class(row.class, sum.wrapping_neg(), ids, |members| {
+        let addresses = addresses_of(&row.facts);
+        self.change_class(row.class, -addresses, -Fingerprint::of_number(id.get()), |members| {
             if let Ok(at) = members.binary_search(&id) {
                 members.remove(at);
             }
@@ -386,7 +378,7 @@ impl Engine {
         if let Some(owner) = row.facts.user() {
             self.change_owner(owner, |o| {
                 o.nodes.retain(|n| *n != id);
-                o.sum = o.sum.wrapping_sub(sum);
+                o.addresses -= addresses;
             });
         }
         for a in row.facts.addresses() {
@@ -398,27 +390,33 @@ impl Engine {
         self.nodes.remove(&id);
     }
 
-    fn change_class(&mut self, class: u32, sum: u128, ids: u128, change: impl FnOnce(&mut Vec<NodeId>)) {
+    fn change_class(
+        &mut self,
+        class: u32,
+        addresses: Fingerprint,
+        ids: Fingerprint,
+        change: impl FnOnce(&mut Vec<NodeId>),
+    ) {
         let Some(row) = self.classes.get_mut(class as usize) else { return };
         let row = Arc::make_mut(row);
         let was_empty = row.members.is_empty();
         change(Arc::make_mut(&mut row.members));
-        row.sum = row.sum.wrapping_add(sum);
-        row.ids = row.ids.wrapping_add(ids);
+        row.addresses += addresses;
+        row.ids += ids;
         match (was_empty, row.members.is_empty()) {
             (true, false) => self.empty_classes = self.empty_classes.saturating_sub(1),
             (false, true) => self.empty_classes += 1,
             _ => {}
         }
-        for list in row.who.clone().iter() {
-            if let Some(total) = self.sums.get_mut(*list) {
-                *total = total.wrapping_add(sum);
+        for list in row.lists.clone().iter() {
+            if let Some(total) = self.list_fingerprints.get_mut(*list) {
+                *total += addresses;
             }
         }
     }
 
     /// Starts over when most classes have lost their last node.
-    fn tidy(&mut self) {
+    fn rebuild_if_sparse(&mut self) {
         if self.empty_classes > 64 && self.empty_classes > self.classes.len() / 2 {
             let users: Vec<UserFacts> = self.users().cloned().collect();
             let nodes: Vec<NodeFacts> = self.nodes().cloned().collect();
@@ -427,6 +425,6 @@ impl Engine {
     }
 }
 
-fn address_sum(facts: &NodeFacts) -> u128 {
-    facts.addresses().fold(0, |sum, a| sum.wrapping_add(address_mix(a)))
+fn addresses_of(facts: &NodeFacts) -> Fingerprint {
+    facts.addresses().map(Fingerprint::of_address).sum()
 }

@@ -9,7 +9,7 @@ use headsail_wire::filter::{CapMap, PortRange};
 use ipnet::IpNet;
 
 use crate::engine::facts::folded;
-use crate::engine::fingerprint::literal_mix;
+use crate::engine::fingerprint::Fingerprint;
 use crate::text::document::*;
 use crate::text::net::Net;
 use crate::text::ports::ALL_PORTS;
@@ -26,7 +26,7 @@ pub(crate) struct List {
     /// Whether `autogroup:danger-all` is in it.
     pub danger: bool,
     /// Selectors that match nodes by who they are; sorted.
-    pub who: Vec<SelId>,
+    pub identities: Vec<SelId>,
     /// Selectors that match by address; sorted.
     pub nets: Vec<SelId>,
 }
@@ -38,7 +38,7 @@ impl List {
     }
 
     pub fn sels(&self) -> impl Iterator<Item = SelId> + '_ {
-        self.who.iter().chain(&self.nets).copied()
+        self.identities.iter().chain(&self.nets).copied()
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum Target {
     /// The internet, through exit nodes.
     Internet,
     /// The other nodes of the same user.
-    Own,
+    SelfOwned,
 }
 
 /// A part of a rule that becomes at most one filter rule on a node.
@@ -64,13 +64,13 @@ pub(crate) struct Section {
     pub rule: Option<usize>,
     pub src: ListId,
     pub dst: ListId,
-    /// Whether source and destination are nodes of one user.
-    pub own: bool,
+    /// Whether source and destination are nodes of one user (`autogroup:self`).
+    pub to_self: bool,
     /// Tags of the routers through which it goes.
     pub via: Vec<SelId>,
     pub body: Body,
     /// Whether it grants capabilities on addresses: nodes that route them have nothing of it.
-    pub addressed: bool,
+    pub by_address: bool,
     /// Grows from section to section, and stays while other rules are edited: the name under which clients keep it.
     pub key: u64,
 }
@@ -98,9 +98,10 @@ pub(crate) struct SshSection {
     pub src: ListId,
     /// Whether the outcome depends on owners and tags of the sources, beyond who they are: rules by user, or a node named
     /// once for each of several tags.
-    pub apart: bool,
+    pub depends_on_owners: bool,
     pub dst: ListId,
-    pub own: bool,
+    /// Whether `autogroup:self` is among the destinations.
+    pub to_self: bool,
 }
 
 /// A node attribute.
@@ -116,22 +117,22 @@ pub(crate) struct AttrSection {
 pub(crate) struct Program {
     pub sels: Vec<Selector>,
     pub lists: Vec<List>,
-    /// For each list, the sum over its literals.
-    pub literals: Vec<u128>,
+    /// For each list, its literals.
+    pub literals: Vec<Fingerprint>,
     pub sections: Vec<Section>,
     /// For each section, the first one that lets the same sources in by the same protocol: where the rule stands that the
     /// service makes of all of them, whomever they concern.
-    pub leads: Vec<usize>,
+    pub positions: Vec<usize>,
     pub ssh: Vec<SshSection>,
     pub attrs: Vec<AttrSection>,
     pub approve: Vec<(IpNet, ListId)>,
     pub approve_exit: ListId,
     /// Caps for every node, from the switches at top level.
     pub switches: CapMap,
-    /// Whether a rule speaks of `autogroup:self`, so that owners tell nodes apart.
-    pub own: bool,
+    /// Whether a rule speaks of `autogroup:self`, so that owners tell nodes depends_on_owners.
+    pub uses_self: bool,
     /// Whether a rule grants capabilities on addresses.
-    pub addressed: bool,
+    pub uses_address_grants: bool,
     /// Selectors whose members are people, by the token that names a user; tokens are found by what they are folded.
     pub by_token: BTreeMap<String, BTreeMap<String, Vec<SelId>>>,
     pub by_domain: BTreeMap<String, Vec<SelId>>,
@@ -163,7 +164,7 @@ impl Ranges {
         Ranges { sorted: sorted.collect() }
     }
 
-    fn over(&self, net: Net) -> impl Iterator<Item = SelId> {
+    fn overlapping(&self, net: Net) -> impl Iterator<Item = SelId> {
         let (first, last) = net.bounds();
         let end = self.sorted.partition_point(|(n, _, _)| n.bounds().0 <= last);
         let near = self.sorted.get(..end).unwrap_or_default().iter().rev();
@@ -173,14 +174,14 @@ impl Ranges {
 
 impl Section {
     /// Whether it arrives at other classes than its destinations name.
-    pub fn is_picky(&self) -> bool {
-        self.addressed || !self.via.is_empty()
+    pub fn overrides_classes(&self) -> bool {
+        self.by_address || !self.via.is_empty()
     }
 
     /// Whether two sections do the same, whichever rule they come from and under whatever name.
-    fn says_the_same(&self, other: &Section) -> bool {
-        let Section { src, dst, own, via, body, addressed, rule: _, key: _ } = self;
-        (*src, *dst, *own, *addressed) == (other.src, other.dst, other.own, other.addressed)
+    fn same_effect(&self, other: &Section) -> bool {
+        let Section { src, dst, to_self, via, body, by_address, rule: _, key: _ } = self;
+        (*src, *dst, *to_self, *by_address) == (other.src, other.dst, other.to_self, other.by_address)
             && *via == other.via
             && *body == other.body
     }
@@ -189,13 +190,13 @@ impl Section {
 impl PartialEq for Section {
     /// Whether two sections do the same under the same name.
     fn eq(&self, other: &Section) -> bool {
-        self.key == other.key && self.says_the_same(other)
+        self.key == other.key && self.same_effect(other)
     }
 }
 
 impl PartialEq for SshSection {
     fn eq(&self, other: &SshSection) -> bool {
-        (self.src, self.dst, self.own) == (other.src, other.dst, other.own)
+        (self.src, self.dst, self.to_self) == (other.src, other.dst, other.to_self)
     }
 }
 
@@ -223,16 +224,16 @@ impl Program {
         if !doc.restricts {
             b.allow_all();
         }
-        name_sections(&old.sections, &mut b.p.sections);
-        b.p.leads = leads(&b.p.sections);
+        assign_keys(&old.sections, &mut b.p.sections);
+        b.p.positions = merge_positions(&b.p.sections);
         b.ssh();
         for a in &doc.attrs {
             let target = b.list(a.target.iter().map(|t| &t.value));
             b.p.attrs.push(AttrSection { target, caps: Arc::new(a.caps.clone()), pools: a.pools.clone() });
         }
-        for (prefix, who) in &doc.approvers.routes {
-            let who = b.list(who.iter().map(|w| &w.value));
-            b.p.approve.push((prefix.value, who));
+        for (prefix, approvers) in &doc.approvers.routes {
+            let approvers = b.list(approvers.iter().map(|a| &a.value));
+            b.p.approve.push((prefix.value, approvers));
         }
         b.p.approve_exit = b.list(doc.approvers.exit.iter().map(|w| &w.value));
         let flag = |on: bool, name: &str| on.then(|| (name.to_string(), Vec::new()));
@@ -242,7 +243,7 @@ impl Program {
     }
 
     /// The address selectors that contain an address.
-    pub fn nets_of(&self, addr: IpAddr, out: &mut Vec<SelId>) {
+    pub fn nets_containing(&self, addr: IpAddr, out: &mut Vec<SelId>) {
         for ((v4, len), nets) in &self.prefixes {
             if *v4 != addr.is_ipv4() {
                 continue;
@@ -251,11 +252,11 @@ impl Program {
                 out.extend(nets.get(&p.network()));
             }
         }
-        out.extend(self.ranges.over(addr.into()));
+        out.extend(self.ranges.overlapping(addr.into()));
     }
 
     /// The address selectors that overlap a route.
-    pub fn nets_over(&self, route: &IpNet, out: &mut Vec<SelId>) {
+    pub fn nets_overlapping(&self, route: &IpNet, out: &mut Vec<SelId>) {
         let route = Net::Prefix(*route);
         for ((v4, len), nets) in &self.prefixes {
             if *v4 == matches!(route, Net::Prefix(IpNet::V4(_))) {
@@ -265,7 +266,7 @@ impl Program {
                 out.extend(nets.iter().filter(over).map(|(_, s)| *s));
             }
         }
-        out.extend(self.ranges.over(route));
+        out.extend(self.ranges.overlapping(route));
     }
 
     pub fn sel(&self, id: SelId) -> Option<&Selector> {
@@ -329,18 +330,18 @@ impl Builder<'_> {
                 Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
                     list.nets.extend(self.nets(s).iter());
                     if let (Selector::Host(name), true) = (s, self.doc.host_missing(s)) {
-                        list.who.push(self.intern(Selector::User(name.clone())));
+                        list.identities.push(self.intern(Selector::User(name.clone())));
                     }
                 }
                 Selector::Auto(Auto::SelfOwned | Auto::NonRoot | Auto::Shared | Auto::Unknown(_)) => {}
                 Selector::Service(_) => {}
-                who => {
-                    let id = self.intern(who.clone());
-                    list.who.push(id);
+                named => {
+                    let id = self.intern(named.clone());
+                    list.identities.push(id);
                 }
             }
         }
-        for ids in [&mut list.who, &mut list.nets] {
+        for ids in [&mut list.identities, &mut list.nets] {
             ids.sort();
             ids.dedup();
         }
@@ -359,13 +360,13 @@ impl Builder<'_> {
         match s {
             Selector::Any => vec![Target::Any],
             Selector::Auto(Auto::Internet) => vec![Target::Internet],
-            Selector::Auto(Auto::SelfOwned) => vec![Target::Own],
+            Selector::Auto(Auto::SelfOwned) => vec![Target::SelfOwned],
             Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
                 self.doc.addresses(s).iter().copied().map(Target::Net).collect()
             }
             Selector::Auto(Auto::DangerAll | Auto::NonRoot | Auto::Shared | Auto::Unknown(_)) => Vec::new(),
             Selector::Service(_) => Vec::new(),
-            who => vec![Target::Nodes(self.intern(who.clone()))],
+            named => vec![Target::Nodes(self.intern(named.clone()))],
         }
     }
 
@@ -377,17 +378,17 @@ impl Builder<'_> {
         let via: Vec<SelId> =
             rule.via.iter().map(|v| self.intern(Selector::Tag(v.value.trim().to_string()))).collect();
         for dst in parts(&rule.dst) {
-            let own = dst.iter().all(|d| d.target == Selector::Auto(Auto::SelfOwned));
-            self.p.own |= own;
+            let to_self = dst.iter().all(|d| d.target == Selector::Auto(Auto::SelfOwned));
+            self.p.uses_self |= to_self;
             let list = self.list(dst.iter().map(|d| &d.target));
             let by_address =
                 via.is_empty() && self.p.lists.get(list).is_some_and(|l| !l.all() && !l.nets.is_empty());
             let section = |body: Body| Section {
-                addressed: by_address && matches!(body, Body::Caps { .. }),
+                by_address: by_address && matches!(body, Body::Caps { .. }),
                 rule: Some(index),
                 src,
                 dst: list,
-                own,
+                to_self,
                 via: via.clone(),
                 body,
                 key: 0,
@@ -403,7 +404,7 @@ impl Builder<'_> {
                 self.p.sections.push(section(Body::Ports { protocol, to }));
             }
             if !rule.app.is_empty() {
-                self.p.addressed |= by_address;
+                self.p.uses_address_grants |= by_address;
                 let to = dst.iter().flat_map(|d| self.targets(&d.target)).collect();
                 self.p.sections.push(section(Body::Caps { caps: Arc::new(rule.app.clone()), to }));
                 for (cap, companion) in COMPANIONS {
@@ -424,10 +425,10 @@ impl Builder<'_> {
             rule: None,
             src: all,
             dst: all,
-            own: false,
+            to_self: false,
             via: Vec::new(),
             body,
-            addressed: false,
+            by_address: false,
             key: 0,
         });
     }
@@ -444,8 +445,8 @@ impl Builder<'_> {
             let to_self = Selector::Auto(Auto::SelfOwned);
             let others = r.dst.iter().map(|d| &d.value).filter(|d| **d != to_self);
             let dst = self.list(others);
-            let own = r.dst.iter().any(|d| d.value == to_self);
-            self.p.ssh.push(SshSection { rule, src, apart: named || tags, dst, own });
+            let to_self = r.dst.iter().any(|d| d.value == to_self);
+            self.p.ssh.push(SshSection { rule, src, depends_on_owners: named || tags, dst, to_self });
         }
     }
 
@@ -488,7 +489,7 @@ impl Builder<'_> {
                 Some(Selector::Net(n)) => Some(n),
                 _ => None,
             });
-            p.literals.push(nets.map(literal_mix).fold(0, u128::wrapping_add));
+            p.literals.push(nets.map(Fingerprint::of_net).sum());
         }
         for ids in p.by_token.values_mut().flat_map(BTreeMap::values_mut) {
             ids.sort();
@@ -498,16 +499,16 @@ impl Builder<'_> {
     }
 }
 
-/// See [`Program::leads`]. What steers, speaks of owners or grants capabilities is merged with nothing elsewhere.
-fn leads(sections: &[Section]) -> Vec<usize> {
+/// See [`Program::positions`]. What steers, speaks of owners or grants capabilities is merged with nothing elsewhere.
+fn merge_positions(sections: &[Section]) -> Vec<usize> {
     let mut first = BTreeMap::new();
-    let lead = |(index, s): (usize, &Section)| match &s.body {
-        Body::Ports { protocol, .. } if !s.own && s.via.is_empty() => {
+    let position = |(index, s): (usize, &Section)| match &s.body {
+        Body::Ports { protocol, .. } if !s.to_self && s.via.is_empty() => {
             *first.entry((s.src, *protocol)).or_insert(index)
         }
         _ => index,
     };
-    sections.iter().enumerate().map(lead).collect()
+    sections.iter().enumerate().map(position).collect()
 }
 
 /// Space between the keys of neighbours, for sections that are put between them later.
@@ -515,8 +516,8 @@ const KEY_STEP: u64 = 1 << 32;
 
 /// Gives sections keys that grow in their order. Those at both ends that say the same as in the older program keep theirs,
 /// so that clients are told of the ones in between alone; all get new ones where there is no room left in between.
-fn name_sections(old: &[Section], new: &mut [Section]) {
-    let same = |(a, b): &(&Section, &Section)| a.says_the_same(b);
+fn assign_keys(old: &[Section], new: &mut [Section]) {
+    let same = |(a, b): &(&Section, &Section)| a.same_effect(b);
     let prefix = old.iter().zip(new.iter()).take_while(same).count();
     let rest = old.len().min(new.len()) - prefix;
     let suffix = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(same).count();
@@ -542,7 +543,7 @@ const COMPANIONS: [(&str, &str); 2] = [
     ("tailscale.com/cap/relay", "tailscale.com/cap/relay-target"),
 ];
 
-/// Destinations apart by whether they are `autogroup:self`; the larger part goes first, else the one that is named first.
+/// Destinations depends_on_owners by whether they are `autogroup:self`; the larger part goes first, else the one that is named first.
 fn parts(dst: &[At<Destination>]) -> Vec<Vec<Destination>> {
     let to_self = Selector::Auto(Auto::SelfOwned);
     let (own, others): (Vec<_>, Vec<_>) =

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::engine::Engine;
 use crate::engine::facts::NodeFacts;
-use crate::engine::fingerprint::text_mix;
+use crate::engine::fingerprint::Fingerprint;
 use crate::engine::program::{ListId, Program, Section};
 use crate::engine::signature::Signature;
 use crate::text::net::{Net, is_exit_route, reaches_internet};
@@ -18,18 +18,18 @@ pub(crate) struct RouteRow {
     /// Who serves it; sorted.
     pub servers: Vec<NodeId>,
     /// Source lists of the rules that reach it.
-    pub from: Vec<ListId>,
+    pub source_lists: Vec<ListId>,
     /// Sections that reach it through chosen routers.
-    pub steered: Vec<usize>,
+    pub via_sections: Vec<usize>,
     /// Sections of which it is a source; one for each destination.
-    pub back: Vec<usize>,
+    pub source_sections: Vec<usize>,
 }
 
 /// Whether a picky section arrives at nodes of this kind: routers that carry the traffic of one with `via`, and nodes
 /// that have an address on which capabilities are granted.
-pub(crate) fn carries(program: &Program, section: &Section, signature: &Signature) -> bool {
-    if section.addressed {
-        return program.lists.get(section.dst).is_some_and(|l| l.sels().any(|s| signature.is_itself(s)));
+pub(crate) fn override_matches(program: &Program, section: &Section, signature: &Signature) -> bool {
+    if section.by_address {
+        return program.lists.get(section.dst).is_some_and(|l| l.sels().any(|s| signature.matches_itself(s)));
     }
     section.via.iter().any(|t| signature.has(*t))
         && signature.routes.iter().any(|r| covers(program, section.dst, r))
@@ -49,23 +49,23 @@ impl RouteRow {
     pub fn new(program: &Program, route: &IpNet) -> RouteRow {
         let mut row = RouteRow::default();
         let mut back_to = Vec::new();
-        for (i, s) in program.sections.iter().enumerate().filter(|(_, s)| !s.own) {
-            if covers(program, s.dst, route) && !s.addressed {
+        for (i, s) in program.sections.iter().enumerate().filter(|(_, s)| !s.to_self) {
+            if covers(program, s.dst, route) && !s.by_address {
                 match s.via.is_empty() {
-                    true => row.from.push(s.src),
-                    false => row.steered.push(i),
+                    true => row.source_lists.push(s.src),
+                    false => row.via_sections.push(i),
                 }
             }
             if !is_exit_route(route) && covers(program, s.src, route) {
                 let to = (s.dst, s.via.clone());
                 if !back_to.contains(&to) {
                     back_to.push(to);
-                    row.back.push(i);
+                    row.source_sections.push(i);
                 }
             }
         }
-        row.from.sort();
-        row.from.dedup();
+        row.source_lists.sort();
+        row.source_lists.dedup();
         row
     }
 }
@@ -83,19 +83,26 @@ impl Engine {
                 servers.push(facts.id);
                 servers.sort();
             }
-            let sum = if is_exit_route(route) { 0 } else { text_mix(&route.to_string()) };
+            let fingerprint = match is_exit_route(route) {
+                true => Fingerprint::EMPTY,
+                false => Fingerprint::of_net(&Net::Prefix(*route)),
+            };
             if servers.is_empty() {
                 self.routes.remove(route);
-                self.routes_sum = self.routes_sum.wrapping_sub(if known { sum } else { 0 });
+                if known {
+                    self.routes_fingerprint -= fingerprint;
+                }
             } else {
                 self.routes.insert(*route, row);
-                self.routes_sum = self.routes_sum.wrapping_add(if known { 0 } else { sum });
+                if !known {
+                    self.routes_fingerprint += fingerprint;
+                }
             }
         }
     }
 
     /// Looks up anew which rules speak of which route, after an edit of the rules.
-    pub(crate) fn renew_routes(&mut self) {
+    pub(crate) fn rebuild_route_rows(&mut self) {
         let known: Vec<(IpNet, Arc<RouteRow>)> =
             self.routes.iter().map(|(r, row)| (*r, row.clone())).collect();
         for (route, row) in known {

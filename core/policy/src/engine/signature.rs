@@ -24,7 +24,7 @@ impl Signature {
     }
 
     /// Whether a selector matches the node itself, not its routes alone.
-    pub fn is_itself(&self, sel: SelId) -> bool {
+    pub fn matches_itself(&self, sel: SelId) -> bool {
         self.has(sel) && self.routed.binary_search(&sel).is_err()
     }
 }

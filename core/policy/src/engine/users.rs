@@ -42,7 +42,7 @@ impl Engine {
     /// Every user whom a token of a policy names: all of the best way of matching, so that two users of one name are both
     /// found.
     pub(crate) fn users_named(&self, token: &str) -> Vec<UserId> {
-        let candidates = self.by_word.get(folded(token).as_str()).into_iter().flat_map(|ids| ids.iter());
+        let candidates = self.by_name.get(folded(token).as_str()).into_iter().flat_map(|ids| ids.iter());
         let rank = |id: &UserId| Some((user_rank(token, &self.users.get(id)?.facts)?, *id));
         let ranked: Vec<(u8, UserId)> = candidates.filter_map(rank).collect();
         let best = ranked.iter().map(|r| r.0).min();
@@ -51,7 +51,7 @@ impl Engine {
 
     /// Finds the selectors that name each of some users anew. Nodes of those for whom they differ change class, as do
     /// those of users who are gone.
-    pub(crate) fn rename_users(&mut self, ids: impl IntoIterator<Item = UserId>) {
+    pub(crate) fn rematch_users(&mut self, ids: impl IntoIterator<Item = UserId>) {
         let mut changed = Vec::new();
         for id in ids {
             let Some(row) = self.users.get(&id).cloned() else {
@@ -64,51 +64,51 @@ impl Engine {
                 changed.push(id);
             }
         }
-        changed.into_iter().for_each(|id| self.renew_nodes_of(id));
+        changed.into_iter().for_each(|id| self.reclassify_nodes_of(id));
     }
 
     fn change_user(&mut self, id: UserId, now: Option<UserFacts>) {
         let was = self.users.get(&id).cloned();
         let words: BTreeSet<String> =
-            was.iter().map(|row| &row.facts).chain(&now).flat_map(words_of).collect();
+            was.iter().map(|row| &row.facts).chain(&now).flat_map(names_of).collect();
         let program = self.program.clone();
-        let before = self.meanings(&program, &words);
-        for word in was.iter().flat_map(|row| words_of(&row.facts)) {
-            self.change_word(word, |ids| ids.retain(|other| *other != id));
+        let before = self.matches_of(&program, &words);
+        for word in was.iter().flat_map(|row| names_of(&row.facts)) {
+            self.change_name(word, |ids| ids.retain(|other| *other != id));
         }
         match now {
             Some(facts) => {
-                for word in words_of(&facts) {
-                    self.change_word(word, |ids| ids.insert(ids.partition_point(|other| *other < id), id));
+                for word in names_of(&facts) {
+                    self.change_name(word, |ids| ids.insert(ids.partition_point(|other| *other < id), id));
                 }
                 let sels = was.map(|row| row.sels.clone()).unwrap_or_default();
                 self.users.insert(id, Arc::new(UserRow { facts, sels }));
             }
             None => drop(self.users.remove(&id)),
         }
-        let after = self.meanings(&program, &words);
+        let after = self.matches_of(&program, &words);
         let others = before.symmetric_difference(&after).map(|(_, id)| *id);
-        self.rename_users(others.chain([id]).collect::<BTreeSet<_>>());
+        self.rematch_users(others.chain([id]).collect::<BTreeSet<_>>());
     }
 
     /// What the tokens mean that may mean somebody who is called by one of these words.
-    fn meanings<'a>(&self, program: &'a Program, words: &BTreeSet<String>) -> BTreeSet<(&'a str, UserId)> {
+    fn matches_of<'a>(&self, program: &'a Program, words: &BTreeSet<String>) -> BTreeSet<(&'a str, UserId)> {
         let tokens = words.iter().filter_map(|w| program.by_token.get(w)).flat_map(BTreeMap::keys);
         tokens.flat_map(|t| self.users_named(t).into_iter().map(|id| (t.as_str(), id))).collect()
     }
 
-    fn change_word(&mut self, word: String, change: impl FnOnce(&mut Vec<UserId>)) {
-        let mut ids = self.by_word.remove(&word).unwrap_or_default();
+    fn change_name(&mut self, word: String, change: impl FnOnce(&mut Vec<UserId>)) {
+        let mut ids = self.by_name.remove(&word).unwrap_or_default();
         change(Arc::make_mut(&mut ids));
         if !ids.is_empty() {
-            self.by_word.insert(word, ids);
+            self.by_name.insert(word, ids);
         }
     }
 
     fn selectors_of(&self, user: &UserFacts) -> Arc<[SelId]> {
         let p = &self.program;
         let mut sels: BTreeSet<SelId> = p.member.into_iter().collect();
-        for (token, of_token) in words_of(user).iter().filter_map(|w| p.by_token.get(w)).flatten() {
+        for (token, of_token) in names_of(user).iter().filter_map(|w| p.by_token.get(w)).flatten() {
             if self.users_named(token).contains(&user.id) {
                 sels.extend(of_token);
             }
@@ -118,7 +118,7 @@ impl Engine {
         sels.into_iter().collect()
     }
 
-    fn renew_nodes_of(&mut self, owner: UserId) {
+    fn reclassify_nodes_of(&mut self, owner: UserId) {
         let nodes = self.owners.get(&owner).map(|o| o.nodes.clone()).unwrap_or_default();
         for facts in nodes.iter().filter_map(|n| self.node(*n).cloned()).collect::<Vec<_>>() {
             self.upsert_node(facts);
@@ -127,7 +127,7 @@ impl Engine {
 }
 
 /// The words that a user is called by: whatever token means the user is one of them when it is folded.
-fn words_of(user: &UserFacts) -> BTreeSet<String> {
+fn names_of(user: &UserFacts) -> BTreeSet<String> {
     let words = [folded(&user.provider_id), folded(&user.email), user.name.to_ascii_lowercase()];
     words.into_iter().filter(|word| !word.is_empty()).collect()
 }

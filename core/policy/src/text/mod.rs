@@ -8,7 +8,7 @@ pub(crate) mod hujson;
 pub(crate) mod ipsets;
 pub(crate) mod net;
 pub(crate) mod ports;
-pub(crate) mod print;
+pub(crate) mod format;
 pub(crate) mod quote;
 pub(crate) mod read;
 pub(crate) mod selector;

@@ -72,7 +72,7 @@ pub(crate) fn parse_ip_spec(text: &str) -> Result<IpSpec, String> {
 }
 
 /// Prints ports as they are read.
-pub(crate) fn print_ports(ports: &[PortRange]) -> String {
+pub(crate) fn format_ports(ports: &[PortRange]) -> String {
     let one = |p: &PortRange| match p {
         p if *p == ALL_PORTS => "*".to_string(),
         p if p.first == p.last => p.first.to_string(),
@@ -164,7 +164,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
 }
 
 /// Prints a duration as Go does: `1h0m0s`, `1.5s`, `-1m0s`.
-pub(crate) fn print_duration(ns: i64) -> String {
+pub(crate) fn format_duration(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let n = ns.unsigned_abs();
     if n < 1_000_000_000 {

@@ -415,7 +415,7 @@ impl Reader<'_> {
     fn check_period(&mut self, text: &str, at: Span) -> Option<i64> {
         const MAX: i64 = 168 * 3_600_000_000_000;
         let period = parse_duration(text);
-        let print = crate::text::ports::print_duration;
+        let print = crate::text::ports::format_duration;
         let message = match period {
             Err(ref e) => e.clone(),
             Ok(ns) if ns <= 0 => format!("checkPeriod {} must be a positive duration", print(ns)),

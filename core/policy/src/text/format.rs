@@ -7,7 +7,7 @@ use headsail_wire::filter::CapMap;
 use serde_json::{Map, Value, json};
 
 use crate::text::document::*;
-use crate::text::ports::{print_duration, print_ports, protocol_name};
+use crate::text::ports::{format_duration, format_ports, protocol_name};
 use crate::text::selector::Selector;
 
 impl fmt::Display for Document {
@@ -110,7 +110,7 @@ impl Rule {
                 out.insert("action".into(), "accept".into());
                 out.insert("src".into(), src);
                 let dst = |d: &At<Destination>| {
-                    Value::from(format!("{}:{}", d.value.target, print_ports(&d.value.ports)))
+                    Value::from(format!("{}:{}", d.value.target, format_ports(&d.value.ports)))
                 };
                 out.insert("dst".into(), self.dst.iter().map(dst).collect());
                 let protocol = self.ip.first().and_then(|i| i.protocol).map(protocol_name);
@@ -124,7 +124,7 @@ impl Rule {
 
 impl fmt::Display for IpSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ports = print_ports(&self.ports);
+        let ports = format_ports(&self.ports);
         match self.protocol {
             Some(p) => write!(f, "{}:{ports}", protocol_name(p)),
             None => f.write_str(&ports),
@@ -138,7 +138,7 @@ impl SshRule {
         let (action, period) = match self.verb {
             SshVerb::Accept => ("accept", String::new()),
             SshVerb::Check(0) => ("check", "always".into()),
-            SshVerb::Check(ns) => ("check", print_duration(ns)),
+            SshVerb::Check(ns) => ("check", format_duration(ns)),
         };
         out.insert("action".into(), action.into());
         out.insert("src".into(), words(&self.src));
