@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::engine::Engine;
 use crate::text::diag::{Diagnostic, Findings, Span};
 use crate::text::document::{At, Document};
+use crate::text::problem::Problem;
 use crate::text::selector::Selector;
 
 impl Engine {
@@ -15,17 +16,11 @@ impl Engine {
         for (token, span) in people(&self.policy.document) {
             let found = self.users_named(token);
             if found.is_empty() {
-                let help = "it is ignored; the user may be created later, or the name may be misspelt";
-                findings.warning("unknown-user", span, format!("no user is called `{token}`"), help);
+                findings.add(Problem::UnknownUser, span, format!("no user is called `{token}`"));
             } else if found.len() > 1 {
                 let ids: Vec<String> = found.iter().map(|id| id.to_string()).collect();
                 let message = format!("`{token}` names {} users (ids {})", found.len(), ids.join(", "));
-                findings.warning(
-                    "ambiguous-user",
-                    span,
-                    message,
-                    "write the e-mail address of the one you mean",
-                );
+                findings.add(Problem::AmbiguousUser, span, message);
             }
         }
         findings.locate(self.policy.text())

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::text::diag::{Findings, Span};
 use crate::text::document::*;
+use crate::text::problem::Problem;
 use crate::text::quote::go_quote;
 use crate::text::selector::{Auto, Selector};
 
@@ -74,7 +75,7 @@ impl Check<'_> {
             let side = format!("groups[{}]: ", go_quote(name));
             if name.strip_prefix("group:").is_none_or(str::is_empty) {
                 let message = format!("{side}group names must start with 'group:'");
-                self.findings.error("group-name", g.name.span, message, "");
+                self.findings.add(Problem::GroupName, g.name.span, message);
             }
             for m in &g.value {
                 match &m.value {
@@ -82,19 +83,13 @@ impl Check<'_> {
                     Selector::Domain(d) => self.domain(d, m.span, &side),
                     Selector::Group(inner) => {
                         let message = format!("{side}{}: group members cannot be recursive", go_quote(inner));
-                        let help = "list the users of the inner group here";
-                        self.findings.error("nested-group", m.span, message, help);
+                        self.findings.add(Problem::NestedGroup, m.span, message);
                     }
                     Selector::Host(plain) if !plain.is_empty() => self.plain_user(plain, m.span),
                     other => {
                         let member = self.written(m.span, other);
                         let message = format!("{side}{member}: group members must be users");
-                        self.findings.error(
-                            "group-member",
-                            m.span,
-                            message,
-                            "name users by e-mail address or `name@`",
-                        );
+                        self.findings.add(Problem::GroupMember, m.span, message);
                     }
                 }
             }
@@ -104,20 +99,14 @@ impl Check<'_> {
     /// A name without `@` where only a user can be meant.
     fn plain_user(&mut self, name: &str, span: Span) {
         let message = format!("`{name}` is taken for the user `{name}@`");
-        self.findings.warning(
-            "plain-user",
-            span,
-            message,
-            "write users with an `@`, so that they are told from hosts",
-        );
+        self.findings.add(Problem::PlainUser, span, message);
     }
 
     fn tag_owners(&mut self) {
         for t in &self.doc.tag_owners {
             let side = format!("tagOwners[{}]: ", go_quote(&t.name.value));
             if let Err(e) = crate::text::tags::check_tag(&t.name.value) {
-                let help = "a tag is `tag:` and a name of letters, digits and dashes, a letter first";
-                self.findings.error("tag-name", t.name.span, format!("{side}{e}"), help);
+                self.findings.add(Problem::TagName, t.name.span, format!("{side}{e}"));
             }
             for o in &t.value {
                 match &o.value {
@@ -130,15 +119,14 @@ impl Check<'_> {
                     | Selector::Auto(Auto::Unknown(_)) => self.known(&o.value, o.span, &side),
                     other => {
                         let message = format!("{side}{} can't own a tag", self.written(o.span, other));
-                        let help = "owners are users, groups and tags";
-                        self.findings.error("tag-owner", o.span, message, help);
+                        self.findings.add(Problem::TagOwner, o.span, message);
                     }
                 }
             }
         }
         for t in crate::text::tags::cycles(self.doc) {
             let message = format!("`{}` owns itself through other tags", t.value);
-            self.findings.warning("tag-cycle", t.span, message, "the cycle gives nobody anything; remove it");
+            self.findings.add(Problem::TagCycle, t.span, message);
         }
     }
 
@@ -147,12 +135,7 @@ impl Check<'_> {
             let name = &h.name.value;
             if name.is_empty() || Selector::parse(name) != Selector::Host(name.clone()) {
                 let message = format!("hosts[{}]: not a name for a host", go_quote(name));
-                self.findings.error(
-                    "host-name",
-                    h.name.span,
-                    message,
-                    "a host name has no `@`, `:` or prefix",
-                );
+                self.findings.add(Problem::HostName, h.name.span, message);
             }
         }
     }
@@ -163,7 +146,7 @@ impl Check<'_> {
             let side = format!("ipsets[{}]: ", go_quote(name));
             if name.strip_prefix("ipset:").is_none_or(str::is_empty) {
                 let message = format!("{side}ipset names must start with 'ipset:'");
-                self.findings.error("ipset-name", set.name.span, message, "");
+                self.findings.add(Problem::IpSetName, set.name.span, message);
             }
             for entry in &set.value {
                 match &entry.value.what {
@@ -172,8 +155,7 @@ impl Check<'_> {
                     }
                     other => {
                         let message = format!("{side}{}: invalid address", go_quote(&other.to_string()));
-                        let help = "a set is made of addresses, prefixes, ranges, hosts and other sets";
-                        self.findings.error("invalid-address", entry.span, message, help);
+                        self.findings.add(Problem::IpSetEntry, entry.span, message);
                     }
                 }
             }
@@ -181,8 +163,7 @@ impl Check<'_> {
         let circular: BTreeSet<_> = self.doc.sets().circular.iter().collect();
         for name in circular.into_iter().filter_map(|i| self.doc.ipsets.get(*i)).map(|s| &s.name) {
             let message = format!("ipsets[{}]: an ipset can not contain itself", go_quote(&name.value));
-            let help = "look for its name in the sets that it is made of";
-            self.findings.error("ipset-cycle", name.span, message, help);
+            self.findings.add(Problem::IpSetCycle, name.span, message);
         }
     }
 
@@ -190,48 +171,30 @@ impl Check<'_> {
     fn known(&mut self, s: &Selector, span: Span, side: &str) {
         match s {
             Selector::Tag(t) if self.doc.tag(t).is_none() => {
-                let help = "define it in `tagOwners`";
-                self.findings.error(
-                    "unknown-tag",
-                    span,
-                    format!("{side}tag not found: {}", go_quote(t)),
-                    help,
-                );
+                let message = format!("{side}tag not found: {}", go_quote(t));
+                self.findings.add(Problem::UnknownTag, span, message);
             }
             Selector::Group(g) if self.doc.group(g).is_none() => {
-                let help = "define it in `groups`";
-                self.findings.error(
-                    "unknown-group",
-                    span,
-                    format!("{side}group not found: {}", go_quote(g)),
-                    help,
-                );
+                let message = format!("{side}group not found: {}", go_quote(g));
+                self.findings.add(Problem::UnknownGroup, span, message);
             }
             Selector::Host(h) if self.doc.host(h).is_none() => {
-                let help = "define it in `hosts`, or write an address, a prefix, or a user with `@`";
                 let message = format!("{side}{}: invalid address", go_quote(h));
-                self.findings.error("invalid-address", span, message, help);
+                self.findings.add(Problem::UnknownHost, span, message);
             }
             Selector::IpSet(i) if self.doc.ipset_index(i).is_none() => {
                 let message = format!("{side}ipset not found: {}", go_quote(i));
-                self.findings.error("unknown-ipset", span, message, "define it in `ipsets`");
+                self.findings.add(Problem::UnknownIpSet, span, message);
             }
             Selector::Domain(d) => self.domain(d, span, side),
             Selector::Auto(Auto::Unknown(name)) => {
                 let message =
                     format!("{side}autogroup not found: {}", go_quote(&format!("autogroup:{name}")));
-                let help = "known are: member, tagged, self, internet, danger-all, nonroot, shared, admin, owner, \
-                            it-admin, network-admin, billing-admin, auditor";
-                self.findings.error("unknown-autogroup", span, message, help);
+                self.findings.add(Problem::UnknownAutogroup, span, message);
             }
             Selector::Auto(Auto::Shared) | Selector::Service(_) => {
                 let message = format!("`{s}` matches nothing here");
-                self.findings.warning(
-                    "not-acting",
-                    span,
-                    message,
-                    "sharing and services do not exist here yet",
-                );
+                self.findings.add(Problem::SelectorWithoutEffect, span, message);
             }
             _ => {}
         }
@@ -243,7 +206,7 @@ impl Check<'_> {
                 "{side}{domain} is not associated with this Tailnet and cannot be used in user:*@<domain> expressions"
             );
             let help = format!("domains of this tailnet: {}", self.settings.domains.join(", "));
-            self.findings.error("foreign-domain", span, message, &help);
+            self.findings.add_with_help(Problem::ForeignDomain, span, message, help);
         }
     }
 
@@ -252,8 +215,7 @@ impl Check<'_> {
             if let Selector::Auto(Auto::SelfOwned | Auto::Internet | Auto::NonRoot) = &s.value {
                 let message =
                     format!("{} not valid on the src side of a rule", self.written(s.span, &s.value));
-                let help = "sources are users, groups, tags, hosts, addresses, `*` and the autogroups of people or tags";
-                self.findings.error("invalid-src", s.span, message, help);
+                self.findings.add(Problem::Source, s.span, message);
             } else {
                 self.known(&s.value, s.span, "src=");
             }
@@ -270,8 +232,7 @@ impl Check<'_> {
         let people = |s: &At<Selector>| s.value.is_people() || (!grant && s.value == Selector::Any);
         if let (Some(d), false) = (to_self, rule.src.iter().all(people)) {
             let message = "autogroup:self can only be used with users, groups, or supported autogroups";
-            let help = "a tag or an address has no devices of its own; use `autogroup:member` as the source";
-            self.findings.error("self-without-users", d.span, message, help);
+            self.findings.add(Problem::SelfWithoutUsers, d.span, message);
         }
         for cap in rule.app.keys() {
             self.capability(cap, rule.span);
@@ -280,18 +241,10 @@ impl Check<'_> {
             match Selector::parse(&via.value) {
                 Selector::Tag(t) if self.doc.tag(&t).is_some() => {}
                 Selector::Tag(t) => {
-                    let help = "define it in `tagOwners`";
-                    self.findings.error(
-                        "unknown-tag",
-                        via.span,
-                        format!("tag {} not found", go_quote(&t)),
-                        help,
-                    );
+                    let message = format!("tag {} not found", go_quote(&t));
+                    self.findings.add(Problem::UnknownTag, via.span, message);
                 }
-                _ => {
-                    let help = "name the tags of the routers that shall carry the traffic";
-                    self.findings.error("invalid-via", via.span, "via can only be a tag", help);
-                }
+                _ => self.findings.add(Problem::Via, via.span, "via can only be a tag"),
             }
         }
     }
@@ -300,32 +253,22 @@ impl Check<'_> {
         let grant = rule.kind == RuleKind::Grant;
         match target {
             Selector::Auto(Auto::DangerAll) => {
-                let help = "write `*` for every address";
-                self.findings.error("invalid-dst", span, "cannot use autogroup:danger-all as a dst", help);
+                let message = "cannot use autogroup:danger-all as a dst";
+                self.findings.add(Problem::DangerAllDestination, span, message);
             }
             Selector::Auto(Auto::NonRoot) => {
                 let message = "\"autogroup:nonroot\" not valid on the dst side of a rule";
-                self.findings.error("invalid-dst", span, message, "it is an SSH user");
+                self.findings.add(Problem::NonRootDestination, span, message);
             }
             Selector::Auto(Auto::Internet) if !rule.app.is_empty() => {
-                let help = "capabilities are granted on nodes; name the exit nodes by tag";
-                self.findings.error(
-                    "invalid-dst",
-                    span,
-                    "cannot use app grants with autogroup:internet",
-                    help,
-                );
+                let message = "cannot use app grants with autogroup:internet";
+                self.findings.add(Problem::CapabilityOnInternet, span, message);
             }
             Selector::Net(n) if grant && n.is_everything() => {
                 let target = self.written(span, target);
                 let message =
                     format!("dst {target}: to allow all IP addresses, use \"*\" or \"autogroup:internet\"");
-                self.findings.error(
-                    "invalid-dst",
-                    span,
-                    message,
-                    "`*` is everything, `autogroup:internet` what is public",
-                );
+                self.findings.add(Problem::EverythingDestination, span, message);
             }
             _ => self.known(target, span, &format!("dst={}: ", self.written(span, target))),
         }
@@ -337,14 +280,14 @@ impl Check<'_> {
         if !domain_ok || path.is_empty() {
             let message = "capability name must have the form {domain}/{path}";
             let help = format!("`{cap}` is not like `example.com/cap/name`");
-            self.findings.error("capability-name", span, message, &help);
+            self.findings.add_with_help(Problem::Capability, span, message, help);
         } else if (domain == "tailscale.com" || domain.ends_with(".tailscale.com"))
             && !GRANTABLE.contains(&cap)
         {
             let message = "capability name must not be in the tailscale.com domain";
             let help =
                 format!("`{cap}` can't be granted; of that domain there are: {}", GRANTABLE.join(", "));
-            self.findings.error("capability-name", span, message, &help);
+            self.findings.add_with_help(Problem::Capability, span, message, help);
         }
     }
 
@@ -353,8 +296,7 @@ impl Check<'_> {
             match &s.value {
                 Selector::Any | Selector::Net(_) | Selector::Host(_) | Selector::IpSet(_) => {
                     let message = format!("invalid src {}", self.written(s.span, &s.value));
-                    let help = "sources of SSH are users, groups, tags and autogroups";
-                    self.findings.error("invalid-src", s.span, message, help);
+                    self.findings.add(Problem::SshSource, s.span, message);
                 }
                 Selector::Domain(d) => self.domain(d, s.span, "[ssh] "),
                 _ => self.sources(std::slice::from_ref(s)),
@@ -372,7 +314,6 @@ impl Check<'_> {
     }
 
     fn ssh_destination(&mut self, src: &[&Selector], d: &At<Selector>) {
-        let help = "destinations of SSH are tags, `autogroup:self`, or the one user who is the source";
         match &d.value {
             Selector::Tag(_) => {
                 self.known(&d.value, d.span, &format!("dst={}: ", self.written(d.span, &d.value)))
@@ -381,23 +322,18 @@ impl Check<'_> {
                 if !src.iter().all(|s| s.is_people()) {
                     let message =
                         "autogroup:self can only be used with users, groups, or supported autogroups";
-                    self.findings.error(
-                        "self-without-users",
-                        d.span,
-                        message,
-                        "a tag has no devices of its own",
-                    );
+                    self.findings.add(Problem::SshSelfWithoutUsers, d.span, message);
                 }
             }
             Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {}
             Selector::User(_) if src.iter().all(|s| **s == d.value) => {}
             Selector::User(u) => {
                 let message = format!("users in dst [{}] are only allowed from the same user", go_quote(u));
-                self.findings.error("invalid-dst", d.span, message, help);
+                self.findings.add(Problem::SshDestination, d.span, message);
             }
             other => {
                 let message = format!("invalid dst {}", self.written(d.span, other));
-                self.findings.error("invalid-dst", d.span, message, help);
+                self.findings.add(Problem::SshDestination, d.span, message);
             }
         }
     }
@@ -408,8 +344,7 @@ impl Check<'_> {
                 Selector::Auto(Auto::SelfOwned | Auto::Internet | Auto::NonRoot | Auto::DangerAll) => {
                     let target = self.written(t.span, &t.value);
                     let message = format!("{target} is not valid as a target of nodeAttrs");
-                    let help = "targets are users, groups, tags, hosts, addresses, `*` and the autogroups of people or tags";
-                    self.findings.error("invalid-target", t.span, message, help);
+                    self.findings.add(Problem::AttrTarget, t.span, message);
                 }
                 _ => self.known(&t.value, t.span, ""),
             }
@@ -429,12 +364,7 @@ impl Check<'_> {
                 | Selector::Auto(Auto::Unknown(_)) => self.known(&a.value, a.span, ""),
                 other => {
                     let message = format!("{} can't approve routes", self.written(a.span, other));
-                    self.findings.error(
-                        "invalid-approver",
-                        a.span,
-                        message,
-                        "approvers are users, groups and tags",
-                    );
+                    self.findings.add(Problem::Approver, a.span, message);
                 }
             }
         }
@@ -446,14 +376,13 @@ impl Check<'_> {
             match Selector::parse(text) {
                 Selector::Tag(t) if self.doc.tag(&t).is_none() => {
                     let message = format!("SSH tests dst contains unknown tag {}", go_quote(&t));
-                    self.findings.error("unknown-tag", d.span, message, "define it in `tagOwners`");
+                    self.findings.add(Problem::UnknownTag, d.span, message);
                 }
                 Selector::Tag(_) | Selector::User(_) | Selector::Host(_) => {}
                 Selector::Net(n) if n.single().is_some() && !text.contains('/') => {}
                 _ => {
                     let message = format!("SSH tests dst contains disallowed element {}", go_quote(text));
-                    let help = "destinations of SSH tests are tags, users, hosts and single addresses";
-                    self.findings.error("invalid-dst", d.span, message, help);
+                    self.findings.add(Problem::SshTestDestination, d.span, message);
                 }
             }
         }

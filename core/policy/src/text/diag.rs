@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::text::problem::Problem;
+
 /// A stretch of the policy text, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
@@ -43,12 +45,11 @@ pub struct Diagnostic {
 
 /// A finding before lines and columns are known.
 #[derive(Clone, Debug)]
-pub(crate) struct Finding {
-    pub severity: Severity,
-    pub code: &'static str,
-    pub span: Option<Span>,
-    pub message: String,
-    pub help: String,
+struct Finding {
+    problem: Problem,
+    span: Option<Span>,
+    message: String,
+    help: String,
 }
 
 /// Collects findings while a text is read and checked; bounded, so that a hostile text can't make the answer grow without end.
@@ -62,48 +63,40 @@ pub(crate) struct Findings {
 const MAX_FINDINGS: usize = 200;
 
 impl Findings {
-    pub fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>, help: &str) {
-        self.push(Severity::Error, code, Some(span), message.into(), help);
+    /// Adds a finding with the standing help of its kind.
+    pub fn add(&mut self, problem: Problem, span: Span, message: impl Into<String>) {
+        self.add_with_help(problem, span, message, problem.help());
     }
 
-    pub fn warning(&mut self, code: &'static str, span: Span, message: impl Into<String>, help: &str) {
-        self.push(Severity::Warning, code, Some(span), message.into(), help);
-    }
-
-    fn push(
+    /// Adds a finding whose help depends on the place.
+    pub fn add_with_help(
         &mut self,
-        severity: Severity,
-        code: &'static str,
-        span: Option<Span>,
-        message: String,
-        help: &str,
+        problem: Problem,
+        span: Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
     ) {
         if self.list.len() >= MAX_FINDINGS {
             self.dropped += 1;
-            if severity == Severity::Error && !self.has_errors() {
+            if problem.severity() == Severity::Error && !self.has_errors() {
                 self.list.pop();
             } else {
                 return;
             }
         }
-        self.list.push(Finding { severity, code, span, message, help: help.into() });
+        self.list.push(Finding { problem, span: Some(span), message: message.into(), help: help.into() });
     }
 
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|f| f.severity == Severity::Error)
+        self.list.iter().any(|f| f.problem.severity() == Severity::Error)
     }
 
     /// Gives every finding its line and column, in the order of the text.
     pub fn locate(mut self, text: &str) -> Vec<Diagnostic> {
         if self.dropped > 0 {
             let message = format!("{} more findings are not listed", self.dropped);
-            self.list.push(Finding {
-                severity: Severity::Warning,
-                code: "too-many-findings",
-                span: None,
-                message,
-                help: String::new(),
-            });
+            let problem = Problem::TooManyFindings;
+            self.list.push(Finding { problem, span: None, message, help: problem.help().into() });
         }
         let lines = LineIndex::new(text);
         let mut located: Vec<(Span, Diagnostic)> = self
@@ -112,7 +105,8 @@ impl Findings {
             .map(|f| {
                 let (line, column, length) = f.span.map_or((0, 0, 0), |s| lines.place(text, s));
                 let sort = f.span.unwrap_or(Span { start: usize::MAX, end: usize::MAX });
-                let Finding { severity, code, message, help, .. } = f;
+                let (severity, code) = (f.problem.severity(), f.problem.code());
+                let Finding { message, help, .. } = f;
                 (sort, Diagnostic { severity, code, line, column, length, message, help })
             })
             .collect();

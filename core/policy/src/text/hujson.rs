@@ -6,6 +6,7 @@ use jsonc_parser::common::{Range, Ranged};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use crate::text::diag::{Findings, Span};
+use crate::text::problem::Problem;
 use crate::text::quote::go_quote;
 
 /// The largest policy text that is read, in bytes.
@@ -106,7 +107,7 @@ impl Node {
 pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     if text.len() > MAX_TEXT {
         let message = format!("the policy has {} bytes; at most {MAX_TEXT} are read", text.len());
-        findings.error("too-large", Span::default(), message, "split the tailnet or shorten the policy");
+        findings.add(Problem::LongText, Span::default(), message);
         return None;
     }
     let options = ParseOptions {
@@ -123,27 +124,24 @@ pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     };
     if let Err((at, message)) = scan(text.as_bytes()) {
         let end = text.ceil_char_boundary(at + 1);
-        findings.error("syntax", Span { start: at, end }, format!("not valid HuJSON: {message}"), HUJSON);
+        findings.add(Problem::Syntax, Span { start: at, end }, format!("not valid HuJSON: {message}"));
         return None;
     }
     match parse_to_ast(text, &CollectOptions::default(), &options) {
         Ok(result) => match result.value {
             Some(value) => Some(lower(&value, findings)),
             None => {
-                let help = "write `{}` for a policy that restricts nothing";
-                findings.error("syntax", Span::default(), "the policy is empty", help);
+                findings.add(Problem::EmptyText, Span::default(), "the policy is empty");
                 None
             }
         },
         Err(e) => {
             let message = format!("not valid HuJSON: {}", lower_first(&e.kind().to_string()));
-            findings.error("syntax", span(e.range()), message, HUJSON);
+            findings.add(Problem::Syntax, span(e.range()), message);
             None
         }
     }
 }
-
-const HUJSON: &str = "HuJSON is JSON that may have // and /* */ comments and trailing commas";
 
 /// Finds what the parser lets through although JSON has no place for it: control characters in strings, and between
 /// values other space than JSON's. Where, and what is wrong.
@@ -199,7 +197,7 @@ fn lower(value: &Value<'_>, findings: &mut Findings) -> Node {
         Value::NumberLit(n) => {
             if serde_json::from_str::<serde_json::Value>(n.value).is_err() {
                 let message = format!("the number {} is out of range", go_quote(n.value));
-                findings.error("number", at, message, "write a smaller number, or a string");
+                findings.add(Problem::NumberRange, at, message);
             }
             Json::Number(n.value.to_string())
         }
@@ -216,8 +214,7 @@ fn lower(value: &Value<'_>, findings: &mut Findings) -> Node {
                 let here = span(p.name.range());
                 if seen.insert(name.clone(), here).is_some() {
                     let message = format!("the name `{name}` is there twice");
-                    let help = "merge the two, or rename one; only one of them could take effect";
-                    findings.error("duplicate-key", here, message, help);
+                    findings.add(Problem::DuplicateName, here, message);
                 }
                 members.push(Member { name, span: here, value: lower(&p.value, findings) });
             }

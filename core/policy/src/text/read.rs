@@ -10,6 +10,7 @@ use crate::text::fields::{Fields, nearest};
 use crate::text::hujson::{Json, Node};
 use crate::text::net::Net;
 use crate::text::ports::{parse_duration, parse_ip_spec, parse_ports, parse_protocol, split_port};
+use crate::text::problem::Problem;
 use crate::text::quote::go_quote;
 use crate::text::selector::Selector;
 
@@ -73,8 +74,8 @@ impl Reader<'_> {
         doc.disable_ipv4 = get("disableIPv4").is_some_and(|n| self.boolean(n));
         for name in IDLE {
             if let Some(n) = get(name) {
-                let help = "it is kept, so that the policy stays as it is";
-                self.findings.warning("not-acting", n.span, format!("`{name}` has no effect here yet"), help);
+                let message = format!("`{name}` has no effect here yet");
+                self.findings.add(Problem::SectionWithoutEffect, n.span, message);
                 doc.kept.insert(name.into(), n.to_json());
             }
         }
@@ -95,13 +96,9 @@ impl Reader<'_> {
             let new = spelled.insert(m.name.as_str());
             let Some(name) = known.iter().copied().find(|k| k.eq_ignore_ascii_case(&m.name)) else {
                 if !m.name.starts_with('#') {
+                    let message = format!("unknown field {} in {what}", go_quote(&m.name));
                     let help = nearest(&m.name, known);
-                    self.findings.error(
-                        "unknown-field",
-                        m.span,
-                        format!("unknown field {} in {what}", go_quote(&m.name)),
-                        &help,
-                    );
+                    self.findings.add_with_help(Problem::UnknownField, m.span, message, help);
                 }
                 continue;
             };
@@ -110,7 +107,7 @@ impl Reader<'_> {
             }
             if fields.put(name, &m.value) && new {
                 let message = format!("`{}` is there twice, written in two ways", m.name);
-                self.findings.error("duplicate-key", m.span, message, "merge the two");
+                self.findings.add(Problem::DuplicateField, m.span, message);
             }
         }
         fields
@@ -118,7 +115,7 @@ impl Reader<'_> {
 
     fn wrong_kind(&mut self, node: &Node, what: &str, expected: &str) {
         let message = format!("{what} must be {expected}, not {}", node.value.kind());
-        self.findings.error("wrong-type", node.span, message, "");
+        self.findings.add(Problem::WrongType, node.span, message);
     }
 
     fn items<'n>(&mut self, node: Option<&'n Node>) -> Vec<&'n Node> {
@@ -186,13 +183,8 @@ impl Reader<'_> {
             let text = r.string(n)?;
             let net = Net::parse(text.value.trim());
             if net.is_none() {
-                let help = "a host stands for one address or one prefix, such as 10.0.0.0/8";
-                r.findings.error(
-                    "invalid-address",
-                    n.span,
-                    format!("{}: invalid address", go_quote(&text.value)),
-                    help,
-                );
+                let message = format!("{}: invalid address", go_quote(&text.value));
+                r.findings.add(Problem::HostAddress, n.span, message);
             }
             net
         };
@@ -220,17 +212,13 @@ impl Reader<'_> {
         for s in f.get("ip").map(|n| self.strings(n)).unwrap_or_default() {
             match parse_ip_spec(&s.value) {
                 Ok(spec) => rule.ip.push(spec),
-                Err(e) => {
-                    let help = "write `*`, a port, a range `80-443`, or `tcp:443`, `udp:53`, `icmp:*`";
-                    self.findings.error("invalid-ip", s.span, e, help);
-                }
+                Err(e) => self.findings.add(Problem::GrantIp, s.span, e),
             }
         }
         if f.get("ip").is_none_or(|n| matches!(&n.value, Json::Array(a) if a.is_empty()))
             && rule.app.is_empty()
         {
-            let help = "say with `ip` which ports are opened, or with `app` which capabilities are granted";
-            self.findings.error("empty-grant", node.span, "ip and app can not both be empty", help);
+            self.findings.add(Problem::EmptyGrant, node.span, "ip and app can not both be empty");
         }
         self.posture_note(&rule);
         Some(rule)
@@ -240,12 +228,7 @@ impl Reader<'_> {
         if !rule.posture.is_empty() {
             let message =
                 "`srcPosture` has no effect here yet: the rule applies to every device of its sources";
-            self.findings.warning(
-                "not-acting",
-                rule.span,
-                message,
-                "it is kept, so that the policy stays as it is",
-            );
+            self.findings.add(Problem::PostureWithoutEffect, rule.span, message);
         }
     }
 
@@ -271,25 +254,15 @@ impl Reader<'_> {
         let action = f.get("action").and_then(|n| self.string(n)).map(|s| s.value).unwrap_or_default();
         if action.trim() != "accept" {
             let span = f.get("action").map_or(node.span, |n| n.span);
-            let help = "the only action is `accept`; what no rule accepts is refused";
-            self.findings.error(
-                "invalid-action",
-                span,
-                format!("action={} is not supported", go_quote(&action)),
-                help,
-            );
+            let message = format!("action={} is not supported", go_quote(&action));
+            self.findings.add(Problem::AclAction, span, message);
         }
         let proto = f.get("proto").and_then(|n| self.number_or_name(n));
         let protocol = match parse_protocol(proto.as_ref().map_or("", |p| &p.value)) {
             Ok(p) => p,
             Err(e) => {
                 let span = proto.map_or(node.span, |p| p.span);
-                self.findings.error(
-                    "invalid-protocol",
-                    span,
-                    e,
-                    "use a name such as `tcp` or a number up to 255",
-                );
+                self.findings.add(Problem::AclProtocol, span, e);
                 None
             }
         };
@@ -327,13 +300,8 @@ impl Reader<'_> {
                 Some(At { value, span: text.span })
             }
             Err(e) => {
-                let help = "a destination is `target:ports`, such as `tag:web:80,443` or `*:*`";
-                self.findings.error(
-                    "invalid-port",
-                    text.span,
-                    format!("dst={}: {e}", go_quote(&text.value)),
-                    help,
-                );
+                let message = format!("dst={}: {e}", go_quote(&text.value));
+                self.findings.add(Problem::AclDestination, text.span, message);
                 None
             }
         }
@@ -357,18 +325,12 @@ impl Reader<'_> {
         let users = self.ssh_users(node.span, get("users"));
         let accept_env = get("acceptEnv").map(|n| self.strings(n)).unwrap_or_default();
         for e in accept_env.iter().filter(|e| e.value.is_empty()) {
-            let help = "name a variable, or a pattern such as `LC_*`";
-            self.findings.error("empty-env", e.span, "acceptEnv values cannot be empty", help);
+            self.findings.add(Problem::SshEnv, e.span, "acceptEnv values cannot be empty");
         }
         let recorder = self.plain_strings(get("recorder"));
         if !recorder.is_empty() || get("srcPosture").is_some() {
             let message = "session recorders and postures of SSH rules have no effect here yet";
-            self.findings.warning(
-                "not-acting",
-                node.span,
-                message,
-                "they are kept, so that the policy stays as it is",
-            );
+            self.findings.add(Problem::SshFieldsWithoutEffect, node.span, message);
         }
         Some(SshRule {
             span: node.span,
@@ -386,7 +348,6 @@ impl Reader<'_> {
     fn ssh_verb(&mut self, whole: Span, action: Option<&Node>, period: Option<&Node>) -> Option<SshVerb> {
         let text = action.and_then(|n| self.string(n)).map(|s| s.value).unwrap_or_default();
         let span = action.map_or(whole, |n| n.span);
-        let help = "an SSH rule can `accept` or `check`";
         let period = period.and_then(|n| Some((self.string(n)?.value, n.span)));
         let period = match period.as_ref().map(|(p, at)| (p.trim(), *at)) {
             None => DEFAULT_CHECK,
@@ -397,16 +358,12 @@ impl Reader<'_> {
             "accept" => Some(SshVerb::Accept),
             "check" => Some(SshVerb::Check(period)),
             "" => {
-                self.findings.error("invalid-action", span, "action must be specified", help);
+                self.findings.add(Problem::SshAction, span, "action must be specified");
                 None
             }
             other => {
-                self.findings.error(
-                    "invalid-action",
-                    span,
-                    format!("{} is not a valid action", go_quote(other)),
-                    help,
-                );
+                let message = format!("{} is not a valid action", go_quote(other));
+                self.findings.add(Problem::SshAction, span, message);
                 None
             }
         }
@@ -422,12 +379,7 @@ impl Reader<'_> {
             Ok(ns) if ns > MAX => format!("checkPeriod {} is above the max (168h)", print(ns)),
             Ok(ns) => return Some(ns),
         };
-        self.findings.error(
-            "invalid-period",
-            at,
-            message,
-            "write `always` or a duration such as `90m` or `20h`",
-        );
+        self.findings.add(Problem::SshPeriod, at, message);
         None
     }
 
@@ -435,20 +387,14 @@ impl Reader<'_> {
         let users = node.map(|n| self.strings(n)).unwrap_or_default();
         if users.is_empty() {
             let span = node.map_or(whole, |n| n.span);
-            let help = "name accounts, `autogroup:nonroot`, or `localpart:*@domain`";
-            self.findings.error("no-users", span, "users must be specified", help);
+            self.findings.add(Problem::SshWithoutUsers, span, "users must be specified");
         }
         let mut out = Vec::new();
         for u in users {
             match u.value.trim() {
                 bad @ ("" | "*") => {
-                    let help = "for every account but root write `autogroup:nonroot`";
-                    self.findings.error(
-                        "invalid-user",
-                        u.span,
-                        format!("user {} is not valid", go_quote(bad)),
-                        help,
-                    );
+                    let message = format!("user {} is not valid", go_quote(bad));
+                    self.findings.add(Problem::SshUser, u.span, message);
                 }
                 "autogroup:nonroot" => out.push(SshUser::NonRoot),
                 name => out.push(match name.strip_prefix("localpart:*@") {
@@ -470,8 +416,7 @@ impl Reader<'_> {
                 Ok(pool) => pools.push(pool),
                 Err(e) => {
                     let message = format!("IPPool({}): {e}", p.value.trim());
-                    let help = "write a free part of 100.64.0.0/10, such as 100.81.0.0/16";
-                    self.findings.error("invalid-pool", p.span, message, help);
+                    self.findings.add(Problem::Pool, p.span, message);
                 }
             }
         }
@@ -487,24 +432,14 @@ impl Reader<'_> {
         };
         if let Some(n) = f.get("services") {
             let message = "`autoApprovers.services` has no effect here yet";
-            self.findings.warning(
-                "not-acting",
-                n.span,
-                message,
-                "it is kept, so that the policy stays as it is",
-            );
+            self.findings.add(Problem::ServicesWithoutEffect, n.span, message);
         }
         for r in self.named(f.get("routes"), |r, n| r.selectors(n)) {
             match Net::parse(&r.name.value) {
                 Some(Net::Prefix(p)) => out.routes.push((At { value: p, span: r.name.span }, r.value)),
                 _ => {
                     let message = format!("{}: invalid prefix", go_quote(&r.name.value));
-                    self.findings.error(
-                        "invalid-prefix",
-                        r.name.span,
-                        message,
-                        "write a prefix such as 10.0.0.0/8",
-                    );
+                    self.findings.add(Problem::RoutePrefix, r.name.span, message);
                 }
             }
         }

@@ -4,6 +4,7 @@
 use crate::text::diag::{Findings, Span};
 use crate::text::document::*;
 use crate::text::ipsets::MAX_STEPS;
+use crate::text::problem::Problem;
 use crate::text::selector::Selector;
 
 /// Destinations times ports, over all rules: what a node may have to be sent at worst.
@@ -20,33 +21,32 @@ const MAX_TEST_STEPS: usize = 25_000_000;
 
 /// Refuses what would take too much time or memory.
 pub(crate) fn check(doc: &Document, findings: &mut Findings) {
-    let mut refuse = |what: &str, found: usize, most: usize, help: &str| {
+    let mut refuse = |problem: Problem, what: &str, found: usize, most: usize| {
         if found > most {
             let message = format!("{what} {found}; at most {most} are allowed");
-            findings.error("too-large", Span::default(), message, help);
+            findings.add(problem, Span::default(), message);
         }
     };
     let places = total(doc.rules.iter().map(|r| places(doc, r)));
     let what = "combinations of destination and port that the rules open:";
-    refuse(what, places, MAX_PLACES, "use ranges of ports, prefixes, groups and tags");
+    refuse(Problem::TooManyPorts, what, places, MAX_PLACES);
     let lists = doc.rules.iter().map(|r| &r.src);
     let lists = lists.chain(doc.ssh.iter().flat_map(|r| [&r.src, &r.dst]));
     let lists = lists.chain(doc.attrs.iter().map(|a| &a.target));
     let lists = lists.chain(doc.approvers.routes.iter().map(|(_, who)| who)).chain([&doc.approvers.exit]);
     let named = total(lists.flatten().map(|s| weight(doc, &s.value)));
-    refuse("sources and targets that the policy names:", named, MAX_NAMED, "use prefixes, groups and tags");
+    refuse(Problem::TooManyNames, "sources and targets that the policy names:", named, MAX_NAMED);
     let tests = doc.tests.iter().map(|t| t.accept.len() + t.deny.len());
     let accounts = |t: &SshTest| t.accept.len() + t.check.len() + t.deny.len();
     let expected = total(tests.chain(doc.ssh_tests.iter().map(|t| t.dst.len().saturating_mul(accounts(t)))));
-    refuse("expectations in tests:", expected, MAX_EXPECTATIONS, "test what matters most");
+    refuse(Problem::TooManyExpectations, "expectations in tests:", expected, MAX_EXPECTATIONS);
     let targets = total(doc.rules.iter().flat_map(|r| &r.dst).map(|d| weight(doc, &d.value.target)));
     let steps = total(ends(doc).map(|(s, times)| weight(doc, &s).saturating_mul(times)))
         .saturating_mul(named.saturating_add(targets));
-    refuse("steps that the tests would take:", steps, MAX_TEST_STEPS, "test what matters most");
+    refuse(Problem::SlowTests, "steps that the tests would take:", steps, MAX_TEST_STEPS);
     if doc.sets().too_large {
         let message = format!("the ipsets, written out, come to more than {MAX_STEPS} entries");
-        let help = "use prefixes, and avoid long sets inside of others";
-        findings.error("too-large", Span::default(), message, help);
+        findings.add(Problem::LargeIpSets, Span::default(), message);
     }
 }
 
