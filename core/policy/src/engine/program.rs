@@ -8,6 +8,7 @@ use std::sync::Arc;
 use headsail_wire::filter::{CapMap, PortRange};
 use ipnet::IpNet;
 
+use crate::engine::edits::common_ends_by;
 use crate::engine::facts::folded;
 use crate::engine::fingerprint::Fingerprint;
 use crate::text::document::*;
@@ -129,7 +130,7 @@ pub(crate) struct Program {
     pub approve_exit: ListId,
     /// Caps for every node, from the switches at top level.
     pub switches: CapMap,
-    /// Whether a rule speaks of `autogroup:self`, so that owners tell nodes depends_on_owners.
+    /// Whether a rule speaks of `autogroup:self`, so that nodes of different owners differ.
     pub uses_self: bool,
     /// Whether a rule grants capabilities on addresses.
     pub uses_address_grants: bool,
@@ -377,7 +378,7 @@ impl Builder<'_> {
         let src = self.list(rule.src.iter().map(|s| &s.value));
         let via: Vec<SelId> =
             rule.via.iter().map(|v| self.intern(Selector::Tag(v.value.trim().to_string()))).collect();
-        for dst in parts(&rule.dst) {
+        for dst in split_self(rule) {
             let to_self = dst.iter().all(|d| d.target == Selector::Auto(Auto::SelfOwned));
             self.p.uses_self |= to_self;
             let list = self.list(dst.iter().map(|d| &d.target));
@@ -517,10 +518,7 @@ const KEY_STEP: u64 = 1 << 32;
 /// Gives sections keys that grow in their order. Those at both ends that say the same as in the older program keep theirs,
 /// so that clients are told of the ones in between alone; all get new ones where there is no room left in between.
 fn assign_keys(old: &[Section], new: &mut [Section]) {
-    let same = |(a, b): &(&Section, &Section)| a.same_effect(b);
-    let prefix = old.iter().zip(new.iter()).take_while(same).count();
-    let rest = old.len().min(new.len()) - prefix;
-    let suffix = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(same).count();
+    let (prefix, suffix) = common_ends_by(old, new, Section::same_effect);
     let (old_end, new_end) = (old.len() - suffix, new.len() - suffix);
     let between = (new_end - prefix) as u64 + 1;
     let low = prefix.checked_sub(1).and_then(|i| old.get(i)).map_or(0, |s| s.key);
@@ -543,16 +541,16 @@ const COMPANIONS: [(&str, &str); 2] = [
     ("tailscale.com/cap/relay", "tailscale.com/cap/relay-target"),
 ];
 
-/// Destinations depends_on_owners by whether they are `autogroup:self`; the larger part goes first, else the one that is named first.
-fn parts(dst: &[At<Destination>]) -> Vec<Vec<Destination>> {
-    let to_self = Selector::Auto(Auto::SelfOwned);
-    let (own, others): (Vec<_>, Vec<_>) =
-        dst.iter().map(|d| d.value.clone()).partition(|d| d.target == to_self);
-    let own_first = dst.first().is_some_and(|d| d.value.target == to_self);
-    let mut parts = if own_first { vec![own, others] } else { vec![others, own] };
-    parts.retain(|p| !p.is_empty());
-    parts.sort_by_key(|p| std::cmp::Reverse(p.len()));
-    parts
+/// The destinations of a rule in two parts, as the service orders them: first those that are the same for everyone, then
+/// `autogroup:self`, in whatever order they are written. Only an ACL that names nothing but autogroups keeps its order.
+fn split_self(rule: &Rule) -> impl Iterator<Item = Vec<Destination>> {
+    let is_self = |d: &Destination| d.target == Selector::Auto(Auto::SelfOwned);
+    let autogroups = rule.dst.iter().all(|d| matches!(d.value.target, Selector::Auto(_)));
+    let as_written = rule.kind == RuleKind::Acl && autogroups;
+    let self_first = as_written && rule.dst.first().is_some_and(|d| is_self(&d.value));
+    let (own, others): (Vec<_>, Vec<_>) = rule.dst.iter().map(|d| d.value.clone()).partition(is_self);
+    let parts = if self_first { [own, others] } else { [others, own] };
+    parts.into_iter().filter(|part| !part.is_empty())
 }
 
 /// The ports of each protocol, in the order in which protocols are named.
