@@ -132,9 +132,9 @@ impl Engine {
     }
 }
 
-/// The part before `@` of an address whose domain a `localpart` names.
+/// The part before `@` of an address whose domain a `localpart` names. An empty domain is nobody's.
 fn local_part<'e>(users: &[SshUser], email: &'e str) -> Option<&'e str> {
-    let (local, domain) = email.rsplit_once('@')?;
+    let (local, domain) = email.rsplit_once('@').filter(|(_, domain)| !domain.is_empty())?;
     users
         .iter()
         .any(|u| matches!(u, SshUser::LocalPart(d) if d.to_lowercase() == domain.to_lowercase()))

@@ -307,7 +307,9 @@ impl Check<'_> {
             self.ssh_destination(&users, d);
         }
         for u in &rule.users {
-            if let SshUser::LocalPart(domain) = u {
+            if let SshUser::LocalPart(domain) = u
+                && !domain.is_empty()
+            {
                 self.domain(domain, rule.span, "");
             }
         }

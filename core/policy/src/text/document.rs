@@ -137,7 +137,7 @@ pub struct IpSpec {
 pub enum SshVerb {
     /// Lets in.
     Accept,
-    /// Lets in who has proven who they are within the period, in nanoseconds; 0 asks every time.
+    /// Lets in who has proven who they are within the period, in nanoseconds; 0 (`always`, or `0s`) asks every time.
     Check(i64),
 }
 
@@ -180,7 +180,7 @@ impl PartialEq for SshRule {
 pub enum SshUser {
     /// `autogroup:nonroot`: every account but root.
     NonRoot,
-    /// `localpart:*@domain`: the part before `@` of the user's e-mail address.
+    /// `localpart:*@domain`: the part before `@` of the user's e-mail address. Nobody, where the domain is empty.
     LocalPart(String),
     /// An account by name.
     Name(String),

@@ -375,7 +375,7 @@ impl Reader<'_> {
         let print = crate::text::ports::format_duration;
         let message = match period {
             Err(ref e) => e.clone(),
-            Ok(ns) if ns <= 0 => format!("checkPeriod {} must be a positive duration", print(ns)),
+            Ok(ns) if ns < 0 => format!("checkPeriod {} must be a positive duration", print(ns)),
             Ok(ns) if ns > MAX => format!("checkPeriod {} is above the max (168h)", print(ns)),
             Ok(ns) => return Some(ns),
         };
