@@ -1,5 +1,6 @@
 //! Runs the pages under `cases/`: each section is a policy, the users and nodes of a tailnet, and what follows from them.
 //! `cases/README.md` says how to write one.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! What an edit of the policy touches, and how it is announced.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Policies made to hurt: refused with a reason, or carried out within bounds; never a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use std::fmt::Write;
 use std::sync::Arc;

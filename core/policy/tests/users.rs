@@ -1,4 +1,5 @@
 //! Users come, change and go one by one; whom the policy means is the same as if all had been there from the start.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! What is wrong, word for word: neighbours say the same in the same way, in what was written rather than what was read.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use headsail_policy::{Policy, Settings};
 

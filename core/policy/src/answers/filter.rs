@@ -216,7 +216,7 @@ impl Engine {
             }
             if let Some(grant) = p.caps {
                 all = grant.dsts.iter().fold(all, |all, d| all.then(Fingerprint::of_text(d)));
-                all = grant.cap_map.iter().fold(all, |all, cap| then_cap(all, cap));
+                all = grant.cap_map.iter().fold(all, then_cap);
             }
         }
         all

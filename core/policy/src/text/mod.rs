@@ -1,4 +1,8 @@
-//! From HuJSON text to a checked [`document::Document`]. Nothing here knows a user or a node of a tailnet.
+//! From HuJSON text to a checked [`document::Document`]: `hujson` makes a tree, `read` a document, `check` and `size` find
+//! what is wrong with it. Nothing here knows the users or nodes of a tailnet, and nothing here may panic: anyone who may
+//! propose a policy chooses the bytes.
+
+#![warn(clippy::indexing_slicing)]
 
 pub(crate) mod check;
 pub(crate) mod diag;
