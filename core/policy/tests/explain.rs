@@ -108,7 +108,7 @@ fn who_is_nobody_yet_fails_no_deny() {
         let from = |verb: &str| one(&format!("{{\"src\": \"{name}\", \"{verb}\": [\"100.64.0.1:22\"]}}"));
         let to = |verb: &str| one(&format!("{{\"src\": \"ann@\", \"{verb}\": [\"{name}:22\"]}}"));
         assert_eq!((from("deny"), to("deny")), (vec![], vec![]), "{name}");
-        let why = format!("`{name}` has nobody in it yet");
+        let why = format!("`{name}` has no members yet");
         assert_eq!(from("accept"), [format!("`{name}` must reach `100.64.0.1:22`, but {why}")]);
         assert_eq!(to("accept"), [format!("`ann@` must reach `{name}:22`, but {why}")]);
         let ssh = |verb: &str| {
@@ -139,8 +139,8 @@ fn what_is_not_known_fails_a_deny_too() {
 fn names_without_anybody_are_told_from_unknown_ones() {
     let text = format!("{{\"groups\": {{\"group:e\": []}}, {SERVER}, {OPEN}}}");
     let error = |src: &str| engine(&text).explain(src, "n1", 22, "").expect_err(src);
-    assert_eq!(error("group:e"), "`group:e` has nobody in it yet");
-    assert_eq!(error("autogroup:admin"), "`autogroup:admin` has nobody in it yet");
+    assert_eq!(error("group:e"), "`group:e` has no members yet");
+    assert_eq!(error("autogroup:admin"), "`autogroup:admin` has no members yet");
     assert!(error("group:no").starts_with("`group:no` is not known: "));
 }
 

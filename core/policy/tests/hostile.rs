@@ -36,7 +36,7 @@ fn a_text_that_is_too_long_is_refused_before_it_is_read() {
     let error = parse(&" ".repeat(10 << 20)).expect_err("ten megabytes");
     assert_eq!(
         error,
-        format!("line 1, column 1: the policy has {} bytes; at most {MAX_TEXT} are read", 10 << 20)
+        format!("line 1, column 1: the policy has {} bytes; at most {MAX_TEXT} are allowed", 10 << 20)
     );
 }
 
@@ -93,13 +93,13 @@ fn sets_of_addresses_are_counted_as_written_out() {
     engine(parse(&chain(400, 400)).expect("eighty thousand addresses"));
     for length in [5_000, 60_000] {
         let error = parse(&chain(length, 1)).expect_err("millions of addresses");
-        assert!(error.contains("the ipsets, written out, come to more than 250000 entries"), "{error}");
+        assert!(error.contains("the ipsets expand to more than 250000 entries"), "{error}");
     }
     let error = parse(&chain(400, 4_000)).expect_err("eight hundred thousand destinations");
-    assert!(error.contains("combinations of destination and port that the rules open: 806000"), "{error}");
+    assert!(error.contains("the rules open 806000 combinations of destination and port"), "{error}");
     let sources = chain(400, 4_000).replace("\"src\":[\"*\"],\"dst\"", "\"dst\":[\"*\"],\"src\"");
     let error = parse(&sources).expect_err("as many sources");
-    assert!(error.contains("sources and targets that the policy names: 806000"), "{error}");
+    assert!(error.contains("the policy names 806000 sources and targets"), "{error}");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn removals_are_counted_too() {
     let nested = (8..32).map(|i| format!("\"10.0.0.0/{i}\",")).collect::<String>();
     let sets: String = (0..200).map(|i| format!("\"ipset:s{i}\": [{nested}{holes}],")).collect();
     let error = parse(&format!("{{\"ipsets\": {{{sets}}}}}")).expect_err("a piece between any two holes");
-    assert!(error.contains("the ipsets, written out"), "{error}");
+    assert!(error.contains("the ipsets expand to"), "{error}");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn tests_times_rules_are_bounded() {
     let test = "{\"src\": \"10.0.0.1\", \"accept\": [\"10.0.0.2:80\"]},".repeat(5_000);
     let error =
         parse(&format!("{{\"grants\": [{rules}], \"tests\": [{test}]}}")).expect_err("too many steps");
-    assert!(error.contains("steps that the tests would take: 200000000"), "{error}");
+    assert!(error.contains("the tests would take 200000000 steps"), "{error}");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn too_many_ports_are_refused() {
         ports.join(",")
     );
     let error = parse(&text).expect_err("three million combinations");
-    assert!(error.contains("combinations of destination and port that the rules open"), "{error}");
+    assert!(error.contains("combinations of destination and port"), "{error}");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn failing_tests_are_bounded_and_have_their_place() {
     assert!(failures[0].src.len() < 1_000 && failures[0].message.len() < 1_000, "{}", failures[0].src.len());
     let places: Vec<_> = failures[1..4].iter().map(|f| (f.line, f.column, f.length)).collect();
     assert_eq!(places, [(3, 39, 13), (3, 54, 13), (4, 39, 13)]);
-    let said = "line 3, column 39: ann@example.org: 10.0.0.1:22: `ann@example.org` must reach `10.0.0.1:22`, but no rule lets it";
+    let said = "line 3, column 39: ann@example.org: 10.0.0.1:22: `ann@example.org` must reach `10.0.0.1:22`, but no rule allows it";
     assert_eq!(failures[1].to_string(), said);
     assert_eq!(failures[200].to_string(), "and 1801 more");
 }

@@ -72,17 +72,17 @@ fn what_is_there_twice_is_told_once_and_both_are_looked_at() {
     let expected = [
         "action=\"deny\" is not supported",
         &format!("tagOwners[\"tag:1\"]: {letter}"),
-        "the name `tagOwners` is there twice",
+        "the name `tagOwners` appears twice",
         &format!("tagOwners[\"tag:2\"]: {letter}"),
-        "the name `tag:2` is there twice",
+        "the name `tag:2` appears twice",
         &format!("tagOwners[\"tag:2\"]: {letter}"),
         "tagOwners[\"tag:2\"]: tag not found: \"tag:no\"",
-        "`ACLs` is there twice, written in two ways",
+        "`ACLs` appears twice, in different spellings",
         "action=\"drop\" is not supported",
-        "the name `src` is there twice",
+        "the name `src` appears twice",
         "src=tag not found: \"tag:no\"",
         "tag not found: \"tag:a\"",
-        "the name `autoApprovers` is there twice",
+        "the name `autoApprovers` appears twice",
         "tag not found: \"tag:b\"",
     ];
     said(text, &expected);
@@ -90,8 +90,8 @@ fn what_is_there_twice_is_told_once_and_both_are_looked_at() {
 
 #[test]
 fn what_is_not_json_is_not_hujson() {
-    let space = "not valid HuJSON: this character can only stand in a string or a comment";
-    let string = "not valid HuJSON: a string can't hold this character, nor end on another line; write `\\n`";
+    let space = "not valid HuJSON: this character is only allowed in a string or a comment";
+    let string = "not valid HuJSON: a string can't contain this character or span lines; write `\\n`";
     for c in ["\x0b", "\x0c", "\u{a0}", "\u{2028}", "é"] {
         said(&format!("{{{c}}}"), &[space]);
     }

@@ -162,7 +162,7 @@ fn policies_are_checked_explained_previewed_and_kept() {
     let faulty = here.policy(r#"{"groups": {"group:eng": ["bob"]}, "foo": 1, "acls": [], "acls": []}"#);
     let told = here.run(&format!("policy check -f {faulty}")).failed();
     assert!(told.contains("warning: `bob`") && !told.contains("error: `bob`"), "{told}");
-    assert_eq!(told.matches("is there twice").count(), 1, "{told}");
+    assert_eq!(told.matches("appears twice").count(), 1, "{told}");
     let told = here.run(&format!("policy check -o json -f {faulty}")).failed();
     let told: Value = serde_json::from_str(&told).unwrap();
     let severities: Vec<_> = told["errors"].as_array().unwrap().iter().map(|f| &f["severity"]).collect();

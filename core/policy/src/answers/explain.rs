@@ -65,7 +65,7 @@ impl Engine {
         }
         match first {
             Some((s, t, index, section)) => Ok(self.permission((src, s), (dst, t), index, section)),
-            None => Err(format!("`{src}` or `{dst}` stands for nobody")),
+            None => Err(format!("`{src}` or `{dst}` matches no user or node")),
         }
     }
 

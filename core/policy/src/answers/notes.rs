@@ -16,7 +16,7 @@ impl Engine {
         for (token, span) in people(&self.policy.document) {
             let found = self.users_named(token);
             if found.is_empty() {
-                findings.add(Problem::UnknownUser, span, format!("no user is called `{token}`"));
+                findings.add(Problem::UnknownUser, span, format!("no user is named `{token}`"));
             } else if found.len() > 1 {
                 let ids: Vec<String> = found.iter().map(|id| id.to_string()).collect();
                 let message = format!("`{token}` names {} users (ids {})", found.len(), ids.join(", "));

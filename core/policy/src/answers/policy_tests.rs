@@ -116,7 +116,7 @@ impl Engine {
                     fail(dst.span, &dst.value, format!("`{from}` must reach `{to}`, but {why}"));
                 }
                 Ok(Reached { any: true, .. }) if !expected => {
-                    let message = format!("`{from}` must not reach `{to}`, but a rule lets it");
+                    let message = format!("`{from}` must not reach `{to}`, but a rule allows it");
                     fail(dst.span, &dst.value, message);
                 }
                 Ok(_) => {}
@@ -149,7 +149,7 @@ impl Engine {
             for dst in &targets {
                 match self.allows(src, dst, protocol, port) {
                     Some(_) => reached.any = true,
-                    None => reached.missing = Some("no rule lets it".into()),
+                    None => reached.missing = Some("no rule allows it".into()),
                 }
             }
         }
@@ -162,7 +162,7 @@ impl Engine {
             return fail(test.span, "", "the SSH test has none of `accept`, `check` and `deny`".into());
         }
         if test.dst.is_empty() {
-            return fail(test.span, "", "the SSH test has no `dst`, so that it tests nothing".into());
+            return fail(test.span, "", "the SSH test has no `dst`, so it tests nothing".into());
         }
         let sources = self.parties(&test.src);
         let empty = self.why_empty(&test.src).filter(|_| sources.is_empty());
@@ -172,7 +172,7 @@ impl Engine {
         for d in &test.dst {
             let targets = self.ssh_targets(d.value.trim());
             if targets.is_empty() {
-                fail(d.span, &d.value, format!("destination `{}` is no node", shown(&d.value)));
+                fail(d.span, &d.value, format!("destination `{}` is not a node", shown(&d.value)));
                 continue;
             }
             let pairs: Vec<(&Party, &Party)> =
@@ -194,8 +194,8 @@ impl Engine {
                 } else if let Some(found) = pairs.iter().map(verdict).find(|v| !good(*v)) {
                     let is = match found {
                         None => "is refused",
-                        Some(SshVerb::Accept) => "is let in",
-                        Some(SshVerb::Check(_)) => "is let in after a check",
+                        Some(SshVerb::Accept) => "is accepted",
+                        Some(SshVerb::Check(_)) => "is accepted after a check",
                     };
                     fail(d.span, &d.value, format!("{expected}, but it {is}"));
                 }

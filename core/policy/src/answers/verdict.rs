@@ -101,7 +101,7 @@ impl Engine {
             Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_) | Auto::Shared) => true,
             _ => false,
         };
-        empty.then(|| format!("`{}` has nobody in it yet", shown(name.trim())))
+        empty.then(|| format!("`{}` has no members yet", shown(name.trim())))
     }
 
     fn all_parties(&self, name: &str) -> Vec<Party> {

@@ -98,7 +98,7 @@ impl Check<'_> {
 
     /// A name without `@` where only a user can be meant.
     fn plain_user(&mut self, name: &str, span: Span) {
-        let message = format!("`{name}` is taken for the user `{name}@`");
+        let message = format!("`{name}` is read as the user `{name}@`");
         self.findings.add(Problem::PlainUser, span, message);
     }
 
@@ -134,7 +134,7 @@ impl Check<'_> {
         for h in &self.doc.hosts {
             let name = &h.name.value;
             if name.is_empty() || Selector::parse(name) != Selector::Host(name.clone()) {
-                let message = format!("hosts[{}]: not a name for a host", go_quote(name));
+                let message = format!("hosts[{}]: invalid host name", go_quote(name));
                 self.findings.add(Problem::HostName, h.name.span, message);
             }
         }
@@ -193,7 +193,7 @@ impl Check<'_> {
                 self.findings.add(Problem::UnknownAutogroup, span, message);
             }
             Selector::Auto(Auto::Shared) | Selector::Service(_) => {
-                let message = format!("`{s}` matches nothing here");
+                let message = format!("`{s}` matches nothing");
                 self.findings.add(Problem::SelectorWithoutEffect, span, message);
             }
             _ => {}

@@ -106,7 +106,7 @@ impl Node {
 /// Reads HuJSON. Every problem found goes to `findings`; `None` when there is no tree to go on with.
 pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     if text.len() > MAX_TEXT {
-        let message = format!("the policy has {} bytes; at most {MAX_TEXT} are read", text.len());
+        let message = format!("the policy has {} bytes; at most {MAX_TEXT} are allowed", text.len());
         findings.add(Problem::LongText, Span::default(), message);
         return None;
     }
@@ -158,7 +158,7 @@ fn scan(text: &[u8]) -> Result<(), (usize, &'static str)> {
                 rest(at + 2).windows(2).position(|w| w == b"*/").map_or(text.len(), |n| at + n + 4)
             }
             b' '..=b'~' | b'\t' | b'\n' | b'\r' => at + 1,
-            _ => return Err((at, "this character can only stand in a string or a comment")),
+            _ => return Err((at, "this character is only allowed in a string or a comment")),
         };
     }
     Ok(())
@@ -172,7 +172,7 @@ fn scan_string(text: &[u8], mut at: usize) -> Result<usize, (usize, &'static str
             b'"' => return Ok(at + 1),
             b'\\' => at += 2,
             0..0x20 => {
-                return Err((at, "a string can't hold this character, nor end on another line; write `\\n`"));
+                return Err((at, "a string can't contain this character or span lines; write `\\n`"));
             }
             _ => at += 1,
         }
@@ -213,7 +213,7 @@ fn lower(value: &Value<'_>, findings: &mut Findings) -> Node {
                 };
                 let here = span(p.name.range());
                 if seen.insert(name.clone(), here).is_some() {
-                    let message = format!("the name `{name}` is there twice");
+                    let message = format!("the name `{name}` appears twice");
                     findings.add(Problem::DuplicateName, here, message);
                 }
                 members.push(Member { name, span: here, value: lower(&p.value, findings) });

@@ -32,7 +32,7 @@ macro_rules! problems {
 }
 
 const HUJSON: &str = "HuJSON is JSON that may have // and /* */ comments and trailing commas";
-const KEPT: &str = "it is kept, so that the policy stays as it is";
+const KEPT: &str = "it is stored with the policy and otherwise ignored";
 const DEFINE_TAG: &str = "define it in `tagOwners`";
 const SPLIT_TESTS: &str = "test what matters most";
 
@@ -41,7 +41,7 @@ problems! {
     Syntax: Error, "syntax", HUJSON;
     EmptyText: Error, "syntax", "write `{}` for a policy that restricts nothing";
     NumberRange: Error, "number", "write a smaller number, or a string";
-    DuplicateName: Error, "duplicate-key", "merge the two, or rename one; only one of them could take effect";
+    DuplicateName: Error, "duplicate-key", "merge the two, or rename one: only one of them could take effect";
     /// One field under two spellings.
     DuplicateField: Error, "duplicate-key", "merge the two";
     UnknownField: Error, "unknown-field", "";
@@ -52,22 +52,22 @@ problems! {
     SectionWithoutEffect: Warning, "not-acting", KEPT;
     PostureWithoutEffect: Warning, "not-acting", KEPT;
     ServicesWithoutEffect: Warning, "not-acting", KEPT;
-    SshFieldsWithoutEffect: Warning, "not-acting", "they are kept, so that the policy stays as it is";
-    SelectorWithoutEffect: Warning, "not-acting", "sharing and services do not exist here yet";
+    SshFieldsWithoutEffect: Warning, "not-acting", "they are stored with the policy and otherwise ignored";
+    SelectorWithoutEffect: Warning, "not-acting", "sharing and services are not supported yet";
 
     // Definitions.
     GroupName: Error, "group-name", "";
     NestedGroup: Error, "nested-group", "list the users of the inner group here";
     GroupMember: Error, "group-member", "name users by e-mail address or `name@`";
-    PlainUser: Warning, "plain-user", "write users with an `@`, so that they are told from hosts";
+    PlainUser: Warning, "plain-user", "write users with an `@`, to tell them apart from hosts";
     TagName: Error, "tag-name", "a tag is `tag:` and a name of letters, digits and dashes, a letter first";
     TagOwner: Error, "tag-owner", "owners are users, groups and tags";
-    TagCycle: Warning, "tag-cycle", "the cycle gives nobody anything; remove it";
+    TagCycle: Warning, "tag-cycle", "the cycle grants nothing; remove it";
     HostName: Error, "host-name", "a host name has no `@`, `:` or prefix";
     HostAddress: Error, "invalid-address", "a host stands for one address or one prefix, such as 10.0.0.0/8";
     IpSetName: Error, "ipset-name", "";
-    IpSetEntry: Error, "invalid-address", "a set is made of addresses, prefixes, ranges, hosts and other sets";
-    IpSetCycle: Error, "ipset-cycle", "look for its name in the sets that it is made of";
+    IpSetEntry: Error, "invalid-address", "a set can contain addresses, prefixes, ranges, hosts and other sets";
+    IpSetCycle: Error, "ipset-cycle", "look for its name in the sets that it includes";
 
     // Names that are not defined.
     UnknownTag: Error, "unknown-tag", DEFINE_TAG;
@@ -78,7 +78,7 @@ problems! {
         shared, admin, owner, it-admin, network-admin, billing-admin, auditor";
     ForeignDomain: Error, "foreign-domain", "";
     UnknownUser: Warning, "unknown-user",
-        "it is ignored; the user may be created later, or the name may be misspelt";
+        "it is ignored; the user may be created later, or the name may be misspelled";
     AmbiguousUser: Warning, "ambiguous-user", "write the e-mail address of the one you mean";
 
     // ACLs and grants.
@@ -87,7 +87,7 @@ problems! {
     AclDestination: Error, "invalid-port", "a destination is `target:ports`, such as `tag:web:80,443` or `*:*`";
     GrantIp: Error, "invalid-ip", "write `*`, a port, a range `80-443`, or `tcp:443`, `udp:53`, `icmp:*`";
     EmptyGrant: Error, "empty-grant",
-        "say with `ip` which ports are opened, or with `app` which capabilities are granted";
+        "set `ip` to open ports, or `app` to grant capabilities";
     Capability: Error, "capability-name", "";
     Source: Error, "invalid-src",
         "sources are users, groups, tags, hosts, addresses, `*` and the autogroups of people or tags";
@@ -97,7 +97,7 @@ problems! {
     NonRootDestination: Error, "invalid-dst", "it is an SSH user";
     CapabilityOnInternet: Error, "invalid-dst", "capabilities are granted on nodes; name the exit nodes by tag";
     EverythingDestination: Error, "invalid-dst", "`*` is everything, `autogroup:internet` what is public";
-    Via: Error, "invalid-via", "name the tags of the routers that shall carry the traffic";
+    Via: Error, "invalid-via", "name the tags of the routers that carry the traffic";
 
     // SSH.
     SshAction: Error, "invalid-action", "an SSH rule can `accept` or `check`";

@@ -74,7 +74,7 @@ impl Reader<'_> {
         doc.disable_ipv4 = get("disableIPv4").is_some_and(|n| self.boolean(n));
         for name in IDLE {
             if let Some(n) = get(name) {
-                let message = format!("`{name}` has no effect here yet");
+                let message = format!("`{name}` has no effect yet");
                 self.findings.add(Problem::SectionWithoutEffect, n.span, message);
                 doc.kept.insert(name.into(), n.to_json());
             }
@@ -106,7 +106,7 @@ impl Reader<'_> {
                 continue;
             }
             if fields.put(name, &m.value) && new {
-                let message = format!("`{}` is there twice, written in two ways", m.name);
+                let message = format!("`{}` appears twice, in different spellings", m.name);
                 self.findings.add(Problem::DuplicateField, m.span, message);
             }
         }
@@ -226,8 +226,7 @@ impl Reader<'_> {
 
     fn posture_note(&mut self, rule: &Rule) {
         if !rule.posture.is_empty() {
-            let message =
-                "`srcPosture` has no effect here yet: the rule applies to every device of its sources";
+            let message = "`srcPosture` has no effect yet: the rule applies to every device of its sources";
             self.findings.add(Problem::PostureWithoutEffect, rule.span, message);
         }
     }
@@ -329,7 +328,7 @@ impl Reader<'_> {
         }
         let recorder = self.plain_strings(get("recorder"));
         if !recorder.is_empty() || get("srcPosture").is_some() {
-            let message = "session recorders and postures of SSH rules have no effect here yet";
+            let message = "session recorders and postures of SSH rules have no effect yet";
             self.findings.add(Problem::SshFieldsWithoutEffect, node.span, message);
         }
         Some(SshRule {
@@ -431,7 +430,7 @@ impl Reader<'_> {
             services: self.named(f.get("services"), |r, n| r.selectors(n)),
         };
         if let Some(n) = f.get("services") {
-            let message = "`autoApprovers.services` has no effect here yet";
+            let message = "`autoApprovers.services` has no effect yet";
             self.findings.add(Problem::ServicesWithoutEffect, n.span, message);
         }
         for r in self.named(f.get("routes"), |r, n| r.selectors(n)) {

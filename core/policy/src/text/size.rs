@@ -21,31 +21,39 @@ const MAX_TEST_STEPS: usize = 25_000_000;
 
 /// Refuses what would take too much time or memory.
 pub(crate) fn check(doc: &Document, findings: &mut Findings) {
-    let mut refuse = |problem: Problem, what: &str, found: usize, most: usize| {
+    let mut limit = |problem: Problem, found: usize, most: usize, message: &dyn Fn() -> String| {
         if found > most {
-            let message = format!("{what} {found}; at most {most} are allowed");
-            findings.add(problem, Span::default(), message);
+            findings.add(problem, Span::default(), message());
         }
     };
     let places = total(doc.rules.iter().map(|r| places(doc, r)));
-    let what = "combinations of destination and port that the rules open:";
-    refuse(Problem::TooManyPorts, what, places, MAX_PLACES);
+    limit(Problem::TooManyPorts, places, MAX_PLACES, &|| {
+        format!(
+            "the rules open {places} combinations of destination and port; at most {MAX_PLACES} are allowed"
+        )
+    });
     let lists = doc.rules.iter().map(|r| &r.src);
     let lists = lists.chain(doc.ssh.iter().flat_map(|r| [&r.src, &r.dst]));
     let lists = lists.chain(doc.attrs.iter().map(|a| &a.target));
     let lists = lists.chain(doc.approvers.routes.iter().map(|(_, who)| who)).chain([&doc.approvers.exit]);
     let named = total(lists.flatten().map(|s| weight(doc, &s.value)));
-    refuse(Problem::TooManyNames, "sources and targets that the policy names:", named, MAX_NAMED);
+    limit(Problem::TooManyNames, named, MAX_NAMED, &|| {
+        format!("the policy names {named} sources and targets; at most {MAX_NAMED} are allowed")
+    });
     let tests = doc.tests.iter().map(|t| t.accept.len() + t.deny.len());
     let accounts = |t: &SshTest| t.accept.len() + t.check.len() + t.deny.len();
     let expected = total(tests.chain(doc.ssh_tests.iter().map(|t| t.dst.len().saturating_mul(accounts(t)))));
-    refuse(Problem::TooManyExpectations, "expectations in tests:", expected, MAX_EXPECTATIONS);
+    limit(Problem::TooManyExpectations, expected, MAX_EXPECTATIONS, &|| {
+        format!("the tests have {expected} expectations; at most {MAX_EXPECTATIONS} are allowed")
+    });
     let targets = total(doc.rules.iter().flat_map(|r| &r.dst).map(|d| weight(doc, &d.value.target)));
     let steps = total(ends(doc).map(|(s, times)| weight(doc, &s).saturating_mul(times)))
         .saturating_mul(named.saturating_add(targets));
-    refuse(Problem::SlowTests, "steps that the tests would take:", steps, MAX_TEST_STEPS);
+    limit(Problem::SlowTests, steps, MAX_TEST_STEPS, &|| {
+        format!("the tests would take {steps} steps; at most {MAX_TEST_STEPS} are allowed")
+    });
     if doc.sets().too_large {
-        let message = format!("the ipsets, written out, come to more than {MAX_STEPS} entries");
+        let message = format!("the ipsets expand to more than {MAX_STEPS} entries");
         findings.add(Problem::LargeIpSets, Span::default(), message);
     }
 }
