@@ -1,10 +1,10 @@
 //! The policy file: HuJSON text in, per-node facts out.
 //!
 //! [`Policy::parse`] reads and checks a text. [`Engine`] applies a policy to the users and nodes of a tailnet, follows
-//! their changes, and answers every question that follows from both: who sees whom ([`Engine::sees`],
-//! [`Engine::visible`]), packet filters ([`Engine::filter`]), SSH ([`Engine::ssh`]), routes ([`Engine::allowed_routes`],
-//! [`Engine::may_approve`]), capabilities ([`Engine::self_caps`]), tags ([`Engine::owns_tag`]). An engine is a value:
-//! cloning it is cheap, so every snapshot of the tailnet holds its own.
+//! changes to them, and answers every question that depends on both: who sees whom ([`Engine::sees`],
+//! [`Engine::visible`]), packet filters ([`Engine::filter`]), SSH ([`Engine::ssh`]), routes
+//! ([`Engine::allowed_routes`], [`Engine::may_approve`]), capabilities ([`Engine::self_caps`]), tags
+//! ([`Engine::owns_tag`]). An engine is a value and cheap to clone, so every snapshot of the tailnet has its own.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -28,8 +28,8 @@
 //! # Ok::<(), headsail_policy::Refusal>(())
 //! ```
 //!
-//! Nodes that no rule can tell apart share a class ([`Engine::class_of`]); visibility is a bit per pair of classes, and a
-//! change costs work for the classes and rules that it touches.
+//! Nodes that no rule can tell apart share a class ([`Engine::class_of`]). Visibility is one bit per pair of classes,
+//! and a change costs work only for the classes and rules that it touches.
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Capabilities of nodes (`nodeAttrs`), and what of them others are told.
+//! Capabilities of nodes (`nodeAttrs`), and which of them peers are sent.
 
 use std::net::IpAddr;
 
@@ -12,20 +12,20 @@ use crate::engine::facts::{NodeFacts, Owner};
 use crate::engine::fingerprint::Fingerprint;
 use crate::text::net::is_exit_route;
 
-/// What comes with the attribute `funnel`: the ports on which the relays accept.
+/// Comes with the attribute `funnel`: the ports on which the relays accept connections.
 const FUNNEL_PORTS: &str = "https://tailscale.com/cap/funnel-ports?ports=443,8443,10000";
 
-/// What a node that may use Funnel is told while the tailnet has no HTTPS certificates.
+/// Sent to a node that may use Funnel while the tailnet has no HTTPS certificates.
 const FUNNEL_WARNING: &str = "https://tailscale.com/cap/warn-funnel-no-https";
 
-/// The attribute of nodes that shall do without IPv4.
+/// The attribute of nodes that have no IPv4 address.
 const NO_IPV4: &str = "disable-ipv4";
 
-/// The attribute that makes peers suggest a node as their exit node.
+/// The attribute that makes clients suggest a node as an exit node.
 const SUGGEST_EXIT: &str = "suggest-exit-node";
 
 impl Engine {
-    /// The capabilities that the policy gives a node, to be told to the node itself.
+    /// The capabilities that the policy gives a node, as the node itself receives them.
     pub fn self_caps(&self, node: NodeId) -> CapMap {
         let Some(row) = self.nodes.get(&node) else { return CapMap::new() };
         let mut caps = self.program.switches.clone();
@@ -43,7 +43,7 @@ impl Engine {
         caps
     }
 
-    /// The capabilities of a node that `viewer` is told.
+    /// The capabilities of a node, as `viewer` receives them.
     pub fn peer_caps(&self, viewer: NodeId, node: NodeId) -> CapMap {
         let mut caps = CapMap::new();
         let exit = self.node(node).is_some_and(|f| f.serves().any(is_exit_route));
@@ -61,21 +61,22 @@ impl Engine {
             || self.program.attrs.iter().filter(given).any(|a| self.in_list(a.target, row.class as usize))
     }
 
-    /// Whether an address may be kept from anyone, so that [`Engine::addresses`] may leave some out.
+    /// Whether any address may be hidden, so that [`Engine::addresses`] may leave some out.
     pub fn hides_addresses(&self) -> bool {
         self.program.switches.contains_key(NO_IPV4)
             || self.program.attrs.iter().any(|a| a.caps.contains_key(NO_IPV4))
     }
 
-    /// The addresses of `node` that `viewer` is told, IPv4 first; no IPv4 where one of the two shall do without it. A node
-    /// that asks about itself learns its own.
+    /// The addresses of `node`, as `viewer` receives them, IPv4 first. IPv4 is left out if either of the two has it
+    /// disabled. A node that asks about itself gets its own.
     pub fn addresses(&self, viewer: NodeId, node: NodeId) -> Vec<IpAddr> {
         let Some(facts) = self.node(node) else { return Vec::new() };
         let v6_only = self.has_attr(viewer, NO_IPV4) || self.has_attr(node, NO_IPV4);
         facts.addresses().filter(|a| a.is_ipv6() || !v6_only).collect()
     }
 
-    /// Where a node with this owner gets its IPv4 address, if the policy says so (`ipPool`); the first pool that applies.
+    /// The pool for the IPv4 addresses of nodes with this owner, if the policy has one (`ipPool`); the first that
+    /// applies.
     pub fn ip_pool(&self, owner: &Owner) -> Option<IpNet> {
         let id = NodeId::new(NodeId::MAX)?;
         let signature = self.signature(&NodeFacts::new(id, owner.clone(), None, None));
@@ -85,7 +86,7 @@ impl Engine {
         self.program.attrs.iter().filter(applies).flat_map(|a| a.pools.iter().copied()).next()
     }
 
-    /// Differs when the node's own capabilities differ.
+    /// Differs if the node's own capabilities differ.
     pub(crate) fn caps_fingerprint(&self, node: NodeId) -> Fingerprint {
         self.self_caps(node).iter().fold(Fingerprint::EMPTY, then_cap)
     }

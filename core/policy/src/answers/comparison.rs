@@ -1,4 +1,4 @@
-//! What differs for a node between two values of an engine, found without rendering anything where nothing changed.
+//! Which answers about a node differ between two engines, found without rendering anything where nothing changed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::engine::program::{Body, List, ListId, Program, Section, SshSection};
 use crate::engine::{Engine, NodeRow};
 use crate::text::document::SshRule;
 
-/// Which of the policy's answers about a node changed.
+/// Which of the answers about a node changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Touch {
     /// The set of nodes that it sees.
@@ -33,8 +33,8 @@ impl Touch {
     }
 }
 
-/// Two values of an engine, compared once for all nodes. It keeps (cheap) copies of both, so every viewer that moves from
-/// the one to the other can share it.
+/// Two engines, compared once for all nodes. It keeps (cheap) clones of both, so all viewers that move from one to the
+/// other can share it.
 pub struct Comparison {
     before: Engine,
     after: Engine,
@@ -58,7 +58,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Compares two values. Cheap when one came from the other by updates.
+    /// Compares two engines. Cheap if one is an updated clone of the other.
     pub fn new(before: &Engine, after: &Engine) -> Comparison {
         let mut c = Comparison::of_members(before, after);
         if !c.related {
@@ -74,7 +74,7 @@ impl Comparison {
         c
     }
 
-    /// Compares the members of classes only.
+    /// Compares only the members of classes.
     fn of_members(before: &Engine, after: &Engine) -> Comparison {
         let (old, new) = (&before.program, &after.program);
         let lineage = || new.sels.starts_with(&old.sels) && new.lists.starts_with(&old.lists);
@@ -132,7 +132,7 @@ impl Comparison {
         fingerprint(&self.before) != fingerprint(&self.after)
     }
 
-    /// Lists whose sources are not the same in both.
+    /// Lists whose sources differ.
     fn changed_lists(&self) -> BTreeSet<ListId> {
         let (before, after) = (&self.before, &self.after);
         let routes_changed = before.routes_fingerprint != after.routes_fingerprint;
@@ -143,7 +143,7 @@ impl Comparison {
         special.chain(unshared).filter(|l| self.list_changed(*l)).collect()
     }
 
-    /// What changed for a node that is in both; everything for one that is not.
+    /// What changed for a node that is in both engines; everything for one that is not.
     pub fn touch(&self, node: NodeId) -> Touch {
         let (before, after) = (&self.before, &self.after);
         let (Some(a), Some(b)) = (before.nodes.get(&node), after.nodes.get(&node)) else {
@@ -151,7 +151,7 @@ impl Comparison {
         };
         let same = self.related && a.class == b.class && (Arc::ptr_eq(a, b) || a.facts == b.facts);
         let class = a.class as usize;
-        // What rules within a user's nodes say moves with the nodes; no other rule depends on the owner.
+        // Rules about a user's own nodes change with those nodes; no other rule depends on the owner.
         let relevant = self.ssh_depends_on_owners || !self.self_sections.is_empty();
         let same_owner = !same || !relevant || self.same_owner(a);
         let filter_differs = || before.filter_fingerprint(node) != after.filter_fingerprint(node);
@@ -159,7 +159,7 @@ impl Comparison {
         let caps_differ = || before.caps_fingerprint(node) != after.caps_fingerprint(node);
         Touch {
             visible: self.visible_changed(a, b, same),
-            // Without a policy sources are written as `*`, which is more than the same rule says in one.
+            // Without a policy, sources are written as `*`, which admits more than `*` in a rule.
             filter: match same && before.policy.is_none() == after.policy.is_none() {
                 true => {
                     self.sources_changed_at.has(class)
@@ -174,7 +174,7 @@ impl Comparison {
         }
     }
 
-    /// The nodes, of both sides, for which anything changed.
+    /// The nodes of either engine for which anything changed.
     pub fn touched(&self) -> impl Iterator<Item = (NodeId, Touch)> {
         let gone = self.before.nodes().map(|n| n.id).filter(|id| self.after.node(*id).is_none());
         let all = self.after.nodes().map(|n| n.id).chain(gone);
@@ -186,7 +186,7 @@ impl Comparison {
         section.is_some_and(|s| self.after.in_list(s.src, class))
     }
 
-    /// Whether the nodes of the owner are the same, for rules within a user's nodes.
+    /// Whether the owner has the same nodes in both, for rules about a user's own nodes.
     fn same_owner(&self, a: &NodeRow) -> bool {
         let Some(owner) = a.facts.user() else { return true };
         match (self.before.owners.get(&owner), self.after.owners.get(&owner)) {
@@ -208,7 +208,7 @@ impl Comparison {
         }
     }
 
-    /// Whether both see the same nodes, themselves left out.
+    /// Whether the node sees the same nodes in both, itself left out.
     fn sees_the_same(&self, a: &NodeRow, b: &NodeRow) -> bool {
         let seen = |e: &Engine, row: &NodeRow| {
             let own = e.classes.get(row.class as usize).is_some_and(|c| c.sees.has(row.class as usize));

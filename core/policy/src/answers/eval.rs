@@ -1,5 +1,5 @@
-//! The policy engine as a filter of JSON lines: one question a line, one answer a line. It is what
-//! `headsail debug policy-eval` runs, and how recorded answers of the official service are compared with ours.
+//! The policy engine as a filter of JSON lines: one question per line in, one answer per line out. `headsail debug
+//! policy-eval` runs it, and recorded answers of the official service are compared with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,10 +65,11 @@ struct TailnetSettings {
     devices_auto_updates_on: bool,
 }
 
-/// Answers one question: what the policy makes of every node, or why it is refused.
+/// Answers one question: what the policy means for every node, or why it is rejected.
 ///
-/// The question is an object with `policy` (text), `users`, `nodes` (by name; ids follow their order) and `tailnet`; the
-/// answer an object with `nodes` or `error`.
+/// The question is an object with `policy` (text), `users`, `nodes` (by name, in the order in which they registered:
+/// ids follow that order, and the older of two equal routers wins an election) and `tailnet`. The answer is an object
+/// with `nodes` or `error`.
 pub fn answer(line: &str) -> String {
     match serde_json::from_str::<Question>(line)
         .map_err(|e| format!("not a question: {e}"))
@@ -130,7 +131,7 @@ fn node_facts(id: NodeId, name: String, node: Node, users: &[UserFacts]) -> Node
     }
 }
 
-/// Elects a primary for every subnet route, all nodes being there from the start.
+/// Elects a primary for every subnet route, as if all nodes had been there from the start.
 fn elect_all(nodes: &mut [NodeFacts]) {
     let mut servers: BTreeMap<IpNet, Vec<NodeId>> = BTreeMap::new();
     for n in nodes.iter() {

@@ -1,4 +1,4 @@
-//! Why something may, or may not, reach something.
+//! Explains why one thing may, or may not, reach another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,22 +18,22 @@ use crate::text::selector::{Auto, Selector};
 /// The answer to "may this reach that?".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// Whether the packet filter lets it through.
+    /// Whether the packet filter allows it.
     pub allowed: bool,
-    /// The source, as it was understood.
+    /// The source, as understood.
     pub src: String,
-    /// The destination, as it was understood.
+    /// The destination, as understood.
     pub dst: String,
-    /// The rule that lets it through.
+    /// The rule that allows it.
     pub rule: Option<RuleRef>,
-    /// How the rule comes to speak of the two; for a refusal, what is missing.
+    /// Why the rule applies to the two; if refused, what is missing.
     pub reasons: Vec<String>,
 }
 
 /// A rule of the policy text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RuleRef {
-    /// Such as `acls[2]`; `default` for what holds without any rules.
+    /// Such as `acls[2]`; `default` for what applies without any rules.
     pub name: String,
     /// Its line, from 1; 0 when it is not in the text.
     pub line: usize,
@@ -42,10 +42,11 @@ pub struct RuleRef {
 }
 
 impl Engine {
-    /// Explains whether `src` may reach `dst` on a port. Both are the name of a node, or anything that a rule could name:
-    /// a user, a tag, a group, a host, an address; or the bare name or id of a user. `proto` is a name or a number; "" means TCP or UDP.
+    /// Explains whether `src` may reach `dst` on a port. Each is the name of a node, or anything that a rule could name
+    /// (a user, tag, group, host or address), or the bare name or id of a user. `proto` is a name or a number; "" means
+    /// TCP or UDP.
     ///
-    /// Where a name stands for several, the answer is about the first that is refused, else the first.
+    /// If a name stands for several nodes, the explanation is about the first that is refused, else the first.
     pub fn explain(&self, src: &str, dst: &str, port: u16, proto: &str) -> Result<Explanation, String> {
         let protocol = parse_protocol(proto).map_err(|_| {
             format!("`{proto}` is not a protocol: name one, like tcp, udp or icmp, or give its number")
@@ -75,12 +76,12 @@ impl Engine {
             return Ok(vec![party]);
         }
         if Selector::parse(name) == Selector::Auto(Auto::Internet) {
-            // Like an address that no node routes, it can be asked for before there is an exit node.
+            // This can be asked before there is an exit node, as about an address that no node routes.
             return Ok(vec![Party { internet: true, ..Party::default() }]);
         }
         let mut parties = self.parties(name);
         if parties.is_empty() {
-            // People are called by bare names and ids elsewhere, though not in a policy.
+            // Elsewhere, though not in a policy, users are also named by bare names and ids.
             let id = self.users().map(|u| u.id).find(|id| id.to_string() == name);
             parties = self.people(id.map_or_else(|| self.users_named(name), |id| vec![id]));
         }
@@ -123,7 +124,7 @@ impl Engine {
         RuleRef { name: rule_name(rule), line: self.policy.line(rule.span), text: rule.to_json().to_string() }
     }
 
-    /// How a selector comes to mean a party that was asked for by a name.
+    /// Why a selector matches a party that was asked for by a name.
     fn link_to(&self, s: &Selector, (asked, party): (&str, &Party)) -> Option<String> {
         let has = || party.signature.sels.iter().any(|id| self.program.sel(*id) == Some(s));
         let nets = || self.policy.document.addresses(s);
@@ -160,7 +161,7 @@ impl Engine {
         })
     }
 
-    /// Which router override_matches traffic to what no node has.
+    /// Which router carries traffic to an address that no node has.
     fn carrier(&self, dst: &Party, index: usize, section: &Section) -> Option<String> {
         if dst.node.is_some() {
             return None;
@@ -236,7 +237,7 @@ impl Engine {
         Explanation { allowed: false, src: self.title(src), dst: self.title(dst), rule: None, reasons }
     }
 
-    /// What the rules, each with all its sections, have to do with a source and a destination.
+    /// How each rule, with all its sections, relates to a source and a destination.
     fn near(&self, src: &Party, dst: &Party) -> Near {
         let mut near = Near::default();
         for (i, s) in self.program.sections.iter().enumerate() {
@@ -270,7 +271,7 @@ impl Engine {
         tags.collect::<Vec<_>>().join(" or ")
     }
 
-    /// Where a rule stands, such as `acls[2] (line 7)`.
+    /// The place of a rule, such as `acls[2] (line 7)`.
     fn place(&self, rule: Option<usize>) -> String {
         match rule.and_then(|r| self.policy.document.rules.get(r)) {
             Some(rule) => format!("{} (line {})", rule_name(rule), self.policy.line(rule.span)),
@@ -278,7 +279,7 @@ impl Engine {
         }
     }
 
-    /// Where the first of some rules stand; none when there are none.
+    /// The places of the first few rules; `None` if there are none.
     fn first_places(&self, rules: &BTreeSet<Option<usize>>) -> Option<String> {
         let shown: Vec<String> = rules.iter().take(3).map(|r| self.place(*r)).collect();
         (!shown.is_empty()).then(|| shown.join(", "))
@@ -293,23 +294,24 @@ fn rule_name(rule: &Rule) -> String {
     format!("{section}[{}]", rule.index)
 }
 
-/// Protocol, first and last port of what is opened.
+/// Protocol, first and last port of what a rule opens.
 type Opened = BTreeSet<(Option<u8>, u16, u16)>;
 
-/// So many rules, and ports of a rule, are told of; a policy may have very many.
+/// How many rules, and ports per rule, are listed; a policy may have very many.
 const MAX_RULES: usize = 20;
 const MAX_PORTS: usize = 20;
 
-/// Rules that come near to letting something through, by index in the document; the default has none.
+/// Rules that concern the source or the destination without allowing the traffic, by index in the document; `None` is
+/// the default.
 #[derive(Default)]
 struct Near {
-    /// They lead from the source to the destination: what they open there.
+    /// Rules from the source to the destination, and what they open there.
     opens: BTreeMap<Option<usize>, Opened>,
-    /// They would, if one of their routers, which have these tags, carried it.
+    /// Rules that would be such, if a router with one of these tags served the destination.
     stuck: BTreeMap<Option<usize>, String>,
-    /// They have the source, and other destinations.
+    /// Rules that have the source, and other destinations.
     from: BTreeSet<Option<usize>>,
-    /// They have the destination, and other sources.
+    /// Rules that have the destination, and other sources.
     to: BTreeSet<Option<usize>>,
 }
 

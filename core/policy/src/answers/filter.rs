@@ -1,4 +1,4 @@
-//! The packet filter of a node: what of the policy concerns it, merged as the official service merges it.
+//! The packet filter of a node: the rules that concern it, merged as the official service merges them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,9 +17,9 @@ use crate::text::net::{INTERNET, Net, is_exit_route};
 /// A rule of a packet filter whose sources are not written out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its name among the parts of a node's filter; two rules may share one.
+    /// Its name among the parts of a node's filter. Two rules may share one.
     pub name: String,
-    /// Its sources, to be written out by [`Engine::sources`].
+    /// Its sources; [`Engine::sources`] writes them out.
     pub sources: SourceKey,
     /// Destinations and their ports.
     pub dst_ports: Vec<NetPortRange>,
@@ -29,15 +29,15 @@ pub struct Part {
     pub cap_grant: Vec<CapGrant>,
 }
 
-/// A filter rule whose sources are not written out yet, so that rules can be compared cheaply.
+/// A filter rule whose sources are not written out yet, so that rules are cheap to compare.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
     pub sources: Sources,
     /// Equal for equal sets of sources.
     pub fingerprint: Fingerprint,
-    /// Index of the section that it comes from first.
+    /// Index of the first section that it comes from.
     pub section: usize,
-    /// Where the rule stands whose part it is; see [`crate::engine::program::Program::positions`].
+    /// The position of the rule that it belongs to; see [`crate::engine::program::Program::positions`].
     pub position: usize,
     pub protocol: Option<u8>,
     pub ports: Vec<NetPortRange>,
@@ -45,11 +45,12 @@ pub(crate) struct Piece {
 }
 
 impl Engine {
-    /// The packet filter of a node, in the order of the service: rules with the same sources and protocol are one, which
-    /// stands where the first of them stands in the policy, be that about this node or another.
+    /// The packet filter of a node, in the order of the official service: rules with the same sources and protocol are
+    /// merged into one, which stands where the first of them stands in the policy, even if that one concerns another
+    /// node.
     ///
-    /// Sources can be long and are the same for many nodes; where many filters are rendered, use [`Engine::parts`] and
-    /// render each [`SourceKey`] once.
+    /// Sources can be long and are the same for many nodes. To render many filters, use [`Engine::parts`] and render
+    /// each [`SourceKey`] once.
     pub fn filter(&self, node: NodeId) -> Vec<FilterRule> {
         let mut pieces = self.pieces(node);
         pieces.sort_by_key(|p| p.position);
@@ -62,9 +63,10 @@ impl Engine {
         pieces.into_iter().map(|p| write(self.part(p))).collect()
     }
 
-    /// The packet filter of a node as named parts (`MapResponse.PacketFilters`), in the order of the policy. A part is named
-    /// after what its rule says: the name stays while sources come and go and while other rules are edited, so that only
-    /// parts that changed travel. The order of rules does not matter to a client: a packet passes that any rule lets pass.
+    /// The packet filter of a node as named parts (`MapResponse.PacketFilters`), in the order of the policy. The name
+    /// of a part comes from its rule: it stays the same while sources come and go and while other rules are edited, so
+    /// only parts that changed are sent. The order of rules makes no difference to a client: a packet passes if any
+    /// rule admits it.
     pub fn parts(&self, node: NodeId) -> Vec<Part> {
         self.pieces(node).into_iter().map(|p| self.part(p)).collect()
     }
@@ -83,7 +85,7 @@ impl Engine {
         self.program.sections.get(p.section).map_or_else(String::new, |s| format!("rule-{:016x}", s.key))
     }
 
-    /// The rules of a node, merged, with their sources not written out.
+    /// The rules of a node, merged, without writing out their sources.
     pub(crate) fn pieces(&self, node: NodeId) -> Vec<Piece> {
         let Some(row) = self.nodes.get(&node) else { return Vec::new() };
         let mut out: Vec<Piece> = Vec::new();
@@ -108,7 +110,7 @@ impl Engine {
         out
     }
 
-    /// Adds the classes on which a section can put something.
+    /// Adds the classes on which a section can put a rule.
     pub(crate) fn add_concerned(&self, index: usize, section: &Section, to: &mut Bits) {
         if section.to_self || matches!(section.body, Body::Companion { .. }) {
             self.list_classes.get(section.src).into_iter().for_each(|b| to.add(b));
@@ -118,14 +120,14 @@ impl Engine {
         }
     }
 
-    /// Whether a section can put something on the nodes of a class.
+    /// Whether a section can put a rule on the nodes of a class.
     pub(crate) fn concerns(&self, index: usize, section: &Section, class: usize) -> bool {
         let at_source = section.to_self || matches!(section.body, Body::Companion { .. });
         (at_source && self.in_list(section.src, class))
             || (!section.to_self && self.target_classes(index, section).is_some_and(|b| b.has(class)))
     }
 
-    /// What a section puts on a node, if anything.
+    /// The rule that a section puts on a node, if any.
     fn piece(&self, row: &NodeRow, index: usize, section: &Section) -> Option<(Sources, Piece)> {
         let class = row.class as usize;
         let companion = matches!(section.body, Body::Companion { .. });
@@ -166,7 +168,7 @@ impl Engine {
         Some((sources, piece))
     }
 
-    /// The destinations in a rule for a node, as text, when the rule speaks of `target`.
+    /// The destinations in a rule for a node, as text; none if the target doesn't concern the node.
     pub(crate) fn destinations_on(&self, row: &NodeRow, target: &Target, section: &Section) -> Vec<String> {
         let own = || row.address_text.clone();
         let has = |s: &u32| self.classes.get(row.class as usize).is_some_and(|c| c.signature.has(*s));
@@ -188,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// A grant of capabilities at a node's own addresses; routes have none.
+    /// A grant of capabilities on a node's own addresses. Routes get none.
     fn grant(&self, row: &NodeRow, to: &[Target], caps: &CapMap) -> Option<CapGrant> {
         let has = |s: &u32| self.classes.get(row.class as usize).is_some_and(|c| c.signature.has(*s));
         let meant = |a: &IpAddr| {
@@ -204,7 +206,7 @@ impl Engine {
         (!dsts.is_empty()).then(|| CapGrant { dsts, caps: Vec::new(), cap_map: caps.clone() })
     }
 
-    /// Differs when the filter differs, or the names of its parts.
+    /// Differs if the filter differs, or the names of its parts.
     pub(crate) fn filter_fingerprint(&self, node: NodeId) -> Fingerprint {
         let mut all = Fingerprint::EMPTY.then_number(self.policy.is_none().into());
         for p in self.pieces(node) {
@@ -223,7 +225,7 @@ impl Engine {
     }
 }
 
-/// Goes on with a capability and its values.
+/// Extends a sequence with a capability and its values.
 pub(crate) fn then_cap(all: Fingerprint, (name, values): (&String, &Vec<Verbatim>)) -> Fingerprint {
     let all = all.then(Fingerprint::of_text(name)).then_number(values.len() as u64);
     values.iter().fold(all, |all, v| all.then(Fingerprint::of_text(v.text())))

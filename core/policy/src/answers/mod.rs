@@ -1,5 +1,5 @@
 //! What follows from a policy and a tailnet: every question that the server, the command line and the tests ask of an
-//! [`Engine`](crate::Engine), and how the answers of two engines differ.
+//! [`Engine`](crate::Engine), and which answers differ between two engines.
 
 pub(crate) mod attrs;
 pub(crate) mod comparison;

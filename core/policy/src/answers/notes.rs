@@ -1,4 +1,4 @@
-//! What a policy says of people who are not there: nothing is wrong with the text, but it may not do what was meant.
+//! Warnings that depend on the users of the tailnet: the text is valid, but may not do what was meant.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::text::problem::Problem;
 use crate::text::selector::Selector;
 
 impl Engine {
-    /// Warnings about users that the policy names: those that do not exist, who are ignored while the rest keeps working,
-    /// and names that two users share, which mean both. Each name is reported where it is first used.
+    /// Warnings about users that the policy names: users that don't exist, which are ignored while the rest takes
+    /// effect, and names shared by two users, which mean both. Each name is reported where it is first used.
     pub fn notes(&self) -> Vec<Diagnostic> {
         let mut findings = Findings::default();
         for (token, span) in people(&self.policy.document) {
@@ -27,7 +27,7 @@ impl Engine {
     }
 }
 
-/// Every name of a user in a document, with the place where it is first used.
+/// Every user name in a document, with the place where it is first used.
 fn people(doc: &Document) -> BTreeMap<&str, Span> {
     let named = doc.groups.iter().chain(&doc.tag_owners).flat_map(|n| &n.value);
     let rules = doc.rules.iter().flat_map(|r| {

@@ -1,4 +1,4 @@
-//! The tests that a policy override_matches: what must be allowed, and what must not.
+//! The tests that a policy contains: what must be allowed, and what must not.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crate::text::ports::parse_protocol;
 use crate::text::quote::shown;
 use crate::text::selector::{Auto, Selector};
 
-/// What a policy test found.
+/// A failed expectation of a policy test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TestFailure {
-    /// Line of what came out differently, from 1; 0 when it stands for failures that are not listed.
+    /// Line of the expectation, from 1; 0 for the entry that counts failures not listed.
     pub line: usize,
     /// Column in characters, from 1; 0 when there is no line.
     pub column: usize,
@@ -23,9 +23,9 @@ pub struct TestFailure {
     pub length: usize,
     /// The source of the test.
     pub src: String,
-    /// The destination or account that came out differently; empty when the test as a whole can't be run.
+    /// The destination or account of the expectation; empty if the test as a whole can't be run.
     pub what: String,
-    /// What was expected and what is.
+    /// What was expected, and what is the case.
     pub message: String,
 }
 
@@ -39,10 +39,10 @@ impl fmt::Display for TestFailure {
     }
 }
 
-/// More failures than this are counted but not kept.
+/// Further failures are counted but not kept.
 const MAX_FAILURES: usize = 200;
 
-/// Collects failures; bounded, so that many tests can't make the answer grow without end.
+/// Collects failures. Bounded, so that many tests can't make the answer grow without limit.
 struct Failures<'e> {
     engine: &'e Engine,
     list: Vec<TestFailure>,
@@ -69,12 +69,12 @@ impl Failures<'_> {
     }
 }
 
-/// How the sources of a test reach a destination.
+/// Whether the sources of a test reach a destination.
 #[derive(Default)]
 struct Reached {
-    /// Why not all of them reach all that it stands for.
+    /// Why some source doesn't reach some of what the destination stands for.
     missing: Option<String>,
-    /// Whether any of them reaches any of it.
+    /// Whether any source reaches any of it.
     any: bool,
 }
 
@@ -124,7 +124,7 @@ impl Engine {
         }
     }
 
-    /// How the sources reach what a destination with port stands for.
+    /// Whether the sources reach what a destination with a port stands for.
     fn reaches(&self, sources: &[Party], dst: &str, protocol: Option<u8>) -> Result<Reached, String> {
         let (name, port) = crate::text::ports::split_port(dst);
         let port: u16 = port.parse().map_err(|_| format!("`{}` must end in one port", shown(dst)))?;
@@ -203,7 +203,7 @@ impl Engine {
         }
     }
 
-    /// SSH goes to nodes, which tests name by tag, user, host or IPv4 address.
+    /// The nodes that an SSH test names by tag, user, host or IPv4 address.
     fn ssh_targets(&self, name: &str) -> Vec<Party> {
         if matches!(Selector::parse(name), Selector::Net(n) if n.single().is_some_and(|a| a.is_ipv6())) {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! What a candidate policy would change, for whom.
+//! What a candidate policy would change, and for whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::engine::{Engine, NodeRow};
 pub struct Preview {
     /// The nodes for which something changes, by id.
     pub nodes: Vec<NodePreview>,
-    /// Whether there was more than is listed.
+    /// Whether there is more than is listed.
     pub truncated: bool,
 }
 
@@ -25,13 +25,13 @@ pub struct NodePreview {
     pub id: NodeId,
     /// Its given name.
     pub name: String,
-    /// Nodes that it sees, and that see it, from then on.
+    /// Nodes that it newly sees, and that see it.
     pub peers_gained: Vec<NodeId>,
-    /// Nodes that it does not see any more.
+    /// Nodes that it no longer sees.
     pub peers_lost: Vec<NodeId>,
-    /// What peers can reach on it from then on.
+    /// What peers can newly reach on it.
     pub ports_gained: Vec<PortChange>,
-    /// What peers can't reach any more.
+    /// What peers can no longer reach on it.
     pub ports_lost: Vec<PortChange>,
     /// Whether its SSH policy changes.
     pub ssh: bool,
@@ -39,7 +39,7 @@ pub struct NodePreview {
     pub caps: bool,
 }
 
-/// Ports of a node, as one of its peers may reach them.
+/// Ports of a node that one of its peers may reach.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PortChange {
     /// The peer.
@@ -47,15 +47,15 @@ pub struct PortChange {
     /// What it reaches: empty for the node itself, else a network behind it, or `the internet`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub at: String,
-    /// Ranges, such as `22`, `80-443`, `udp:53`, `*`. Without a protocol they are those of TCP and UDP.
+    /// Ranges, such as `22`, `80-443`, `udp:53`, `*`. Without a protocol, they are for TCP and UDP.
     pub ports: Vec<String>,
 }
 
-/// At most so many peers and ports are listed in all.
+/// The limit for peers and ports listed in all.
 const MAX_ENTRIES: usize = 20_000;
 
 impl Preview {
-    /// Compares what two engines tell the nodes that are in both.
+    /// Compares the answers of two engines about the nodes that are in both.
     pub fn new(before: &Engine, after: &Engine) -> Preview {
         let comparison = Comparison::new(before, after);
         let mut preview = Preview::default();
@@ -102,10 +102,10 @@ impl NodePreview {
     }
 }
 
-/// What came, and what went.
+/// What was gained, and what was lost.
 type Difference = (Vec<(Place, Open)>, Vec<(Place, Open)>);
 
-/// Peers of one class before and one class after have the same ports, so each pair of classes is looked at once.
+/// Peers that share a class both before and after may reach the same ports, so each pair of classes is compared once.
 fn ports(before: &Engine, after: &Engine, (old, new): (&NodeRow, &NodeRow), entry: &mut NodePreview) {
     let peers: BTreeSet<NodeId> = before.visible(entry.id).chain(after.visible(entry.id)).collect();
     let mut known: BTreeMap<(u32, u32), Difference> = BTreeMap::new();

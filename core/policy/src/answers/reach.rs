@@ -1,4 +1,4 @@
-//! What is open on a node, as sets that can be subtracted: ports by protocol, at each place where traffic may end.
+//! What is open on a node, as sets that can be subtracted: ports per protocol, for each place where traffic may end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,9 +12,10 @@ use crate::text::ports::{ALL_PORTS, format_ports, protocol_name};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// The protocols of a rule that names none; the client's packet filter (`wgengine/filter`) adds ICMP to all that is open.
+/// The protocols of a rule that names none. The client's packet filter (`wgengine/filter`) adds ICMP to everything that
+/// is open.
 const DEFAULT_PROTOCOLS: [u8; 2] = [TCP, UDP];
-/// Open wherever anything is: clients let a ping through to every address of which one port is open.
+/// Open wherever anything is: clients admit pings to every address with an open port.
 const PINGS: [u8; 2] = [1, 58];
 
 /// Where traffic to a node may end.
@@ -24,7 +25,7 @@ pub(crate) enum Place {
     Here,
     /// In a network behind it.
     Behind(Net),
-    /// Anywhere, through it as an exit node.
+    /// On the internet, through it as an exit node.
     Internet,
 }
 
@@ -47,7 +48,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Ports, as ranges that neither touch nor overlap, in order. Port 0 is nobody's.
+/// Ports, as sorted ranges that neither touch nor overlap. Port 0 is never open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct PortSet(Vec<PortRange>);
 
@@ -91,7 +92,7 @@ impl PortSet {
     }
 }
 
-/// Ports of each protocol.
+/// Ports per protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Open(BTreeMap<u8, PortSet>);
 
@@ -117,8 +118,9 @@ impl Open {
         Open(rest)
     }
 
-    /// The ranges in order, such as `22`, `udp:53`, `*`. Ports without a protocol are those of TCP and UDP. Pings go with
-    /// whatever else is there, and are told only where there is nothing else; `*` without them would say too much.
+    /// The ranges in order, such as `22`, `udp:53`, `*`. Ports without a protocol are for TCP and UDP. Pings are only
+    /// listed if nothing else is open. `*` would claim too much if pings were not included, so then each protocol is
+    /// listed.
     pub fn print(&self) -> Vec<String> {
         let of = |protocol: u8| self.0.get(&protocol);
         let pings = PINGS.iter().all(|p| of(*p).is_some());
@@ -138,12 +140,12 @@ impl Open {
     }
 }
 
-/// What somebody may reach on a node and through it.
+/// What a source may reach on a node and through it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reach(BTreeMap<Place, Open>);
 
 impl Reach {
-    /// What is open here and not there, by place.
+    /// What is open here but not in `other`, by place.
     pub fn without(&self, other: &Reach) -> Vec<(Place, Open)> {
         let rest = self.0.iter().map(|(place, open)| {
             let there = other.0.iter().filter(|(p, _)| p.covers(*place)).map(|(_, open)| open);
@@ -172,7 +174,7 @@ impl Engine {
         reach
     }
 
-    /// The places on a node that a target of a rule means, as far as the rule puts the target into the node's filter.
+    /// The places on a node that a target of a rule means, if the rule puts the target into the node's filter at all.
     fn places(&self, row: &NodeRow, target: &Target, section: &Section) -> Vec<Place> {
         if self.destinations_on(row, target, section).is_empty() {
             return Vec::new();

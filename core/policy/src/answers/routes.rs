@@ -1,4 +1,4 @@
-//! Routes: who serves them, who may use them, who may offer them.
+//! Routes: which router is primary, who may use a route, and which are approved automatically.
 
 use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
@@ -9,9 +9,9 @@ use crate::engine::route_table::RouteRow;
 use crate::engine::{Engine, NodeRow};
 use crate::text::net::is_exit_route;
 
-/// Who serves a prefix that several nodes offer: the one who did, as long as it can; else the lowest id.
+/// Elects the primary router of a prefix: the previous one as long as it is a candidate, else the lowest id.
 ///
-/// `candidates` are the nodes that offer the prefix, may serve it, and are available.
+/// `candidates` are the nodes that advertise the prefix, are approved for it, and are available.
 pub fn elect(previous: Option<NodeId>, candidates: impl IntoIterator<Item = NodeId>) -> Option<NodeId> {
     let mut lowest = None;
     for c in candidates {
@@ -26,12 +26,12 @@ pub fn elect(previous: Option<NodeId>, candidates: impl IntoIterator<Item = Node
 }
 
 impl Engine {
-    /// The subnet routes that are served, by prefix.
+    /// The subnet routes that are served, in order.
     pub fn subnet_routes(&self) -> impl Iterator<Item = &IpNet> {
         self.routes.iter().map(|(r, _)| r).filter(|r| !is_exit_route(r))
     }
 
-    /// The routes of `node` that `viewer` is given: what goes into `AllowedIPs`, and, but for exit routes, into
+    /// The routes of `node` that `viewer` receives: they go into `AllowedIPs` and, except exit routes, into
     /// `PrimaryRoutes`. Sorted.
     pub fn allowed_routes(&self, viewer: NodeId, node: NodeId) -> Vec<IpNet> {
         let (Some(v), Some(n)) = (self.nodes.get(&viewer), self.nodes.get(&node)) else { return Vec::new() };
@@ -77,7 +77,8 @@ impl Engine {
         class.is_some_and(|c| section.via.iter().any(|t| c.signature.has(*t)))
     }
 
-    /// Among routers that a grant names, the elected one serves if it is there; else an election among them.
+    /// Among the routers that a grant names, the elected primary if it is one of them; else the winner of an election
+    /// among them.
     fn elect_router(&self, routers: impl Iterator<Item = NodeId>, route: &IpNet) -> Option<NodeId> {
         let facts: Vec<&NodeFacts> = routers.filter_map(|n| self.node(n)).collect();
         let primary = facts.iter().find(|f| f.primary.contains(route)).map(|f| f.id);
@@ -85,7 +86,7 @@ impl Engine {
         elect(primary, primary.into_iter().chain(available)).or_else(|| facts.first().map(|f| f.id))
     }
 
-    /// Whether the policy lets a node serve a prefix without being asked (`autoApprovers`).
+    /// Whether the policy approves a route of a node automatically (`autoApprovers`).
     pub fn may_approve(&self, node: NodeId, route: &IpNet) -> bool {
         let Some(row) = self.nodes.get(&node) else { return false };
         let class = row.class as usize;

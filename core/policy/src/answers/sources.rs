@@ -1,4 +1,4 @@
-//! From where the rules of a packet filter let traffic in: sets of sources, their fingerprints, and how they are written.
+//! The sources of packet filter rules: sets of sources, their fingerprints, and how they are written out.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,14 +10,14 @@ use crate::engine::fingerprint::Fingerprint;
 use crate::engine::program::{List, ListId};
 use crate::text::net::{ANY_SOURCE, Net, is_exit_route};
 
-/// From where traffic may come: a list of the policy, or the nodes of a user.
+/// Where traffic may come from: a list of the policy, or the nodes of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sources {
     List(ListId),
     Owner(UserId),
 }
 
-/// A set of sources. Equal keys stand for equal sources, of one engine value and across values.
+/// A set of sources. Equal keys mean equal sources, within one engine and across engines.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceKey {
     fingerprint: Fingerprint,
@@ -48,7 +48,7 @@ impl Engine {
         if self.policy.is_none() { vec!["*".into()] } else { self.source_text(key.sources) }
     }
 
-    /// The nodes that a list names, by id. Nodes that only have an address in it are not among them.
+    /// The nodes that a list matches by identity, by id; not those that only have an address in it.
     pub(crate) fn named_nodes(&self, list: ListId) -> Vec<NodeId> {
         let (Some(l), Some(hits)) = (self.list(list), self.list_classes.get(list)) else { return Vec::new() };
         if l.identities.is_empty() {
@@ -61,7 +61,8 @@ impl Engine {
         nodes
     }
 
-    /// Sources as the service writes them: every address by itself, literals as they are, nothing twice.
+    /// Sources as the official service writes them: each address of a node by itself, literals as they are, no
+    /// duplicates.
     pub(crate) fn source_text(&self, sources: Sources) -> Vec<String> {
         let (list, nodes) = match sources {
             Sources::Owner(user) => {
@@ -77,7 +78,7 @@ impl Engine {
             if l.any {
                 out.extend(ANY_SOURCE.iter().map(|s| s.to_string()));
             }
-            // In one order, so that nothing moves when a literal becomes a route as well.
+            // Sorted, so that nothing moves if a literal becomes a route as well.
             let routes = self.subnet_routes().filter(|_| l.any).map(|r| Net::Prefix(*r));
             let literals = l.nets.iter().filter_map(|s| self.program.net(*s));
             let mut nets: Vec<Net> = routes.chain(literals).collect();
@@ -96,7 +97,7 @@ impl Engine {
         out
     }
 
-    /// Equal for equal sets of sources; empty for none.
+    /// Equal for equal sets of sources; empty for the empty set.
     pub(crate) fn sources_fingerprint(&self, sources: Sources) -> Fingerprint {
         if self.policy.is_none() {
             return Fingerprint::everything();
@@ -117,7 +118,7 @@ impl Engine {
             again.for_each(|n| all -= Fingerprint::of_net(&n));
         }
         all += self.program.literals.get(id).copied().unwrap_or_default();
-        // An address of a node that the list names as well is there once.
+        // An address of a node that the list also matches by identity counts once.
         let nets = if l.identities.is_empty() { &[] } else { l.nets.as_slice() };
         let twice = nets.iter().filter_map(|s| self.program.net(*s)?.single());
         let is_once = |a: &IpAddr| !(l.any && self.is_written_for_any(&Net::from(*a)));
@@ -127,7 +128,7 @@ impl Engine {
         all
     }
 
-    /// Whether a literal is among what `*` is written as, so that it is there once.
+    /// Whether `*` already includes a literal where it is written out, so that it counts once.
     fn is_written_for_any(&self, net: &Net) -> bool {
         match net {
             Net::Prefix(p) if self.routes.get(p).is_some() => !is_exit_route(p),
@@ -135,7 +136,7 @@ impl Engine {
         }
     }
 
-    /// Whether an address belongs to a node that the list names.
+    /// Whether an address belongs to a node that the list matches by identity.
     fn names_address(&self, list: &List, a: IpAddr) -> bool {
         let node = self.by_addr.get(&a).and_then(|n| self.nodes.get(n));
         let class = node.and_then(|n| self.classes.get(n.class as usize));

@@ -1,4 +1,4 @@
-//! Tailscale SSH: who may log in where, as whom, and whether they have to prove who they are first.
+//! Tailscale SSH: who may log in where, to which account, and whether a check comes first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::engine::{Engine, NodeRow};
 use crate::text::document::{SshUser, SshVerb};
 
 impl Engine {
-    /// The SSH policy of a node; none when nobody may log in.
+    /// The SSH policy of a node; `None` if nobody may log in.
     pub fn ssh(&self, node: NodeId) -> Option<Arc<SshPolicy>> {
         let row = self.nodes.get(&node)?;
         let mut rules = Vec::new();
@@ -28,7 +28,8 @@ impl Engine {
         let class = row.class as usize;
         let owner = row.facts.user().filter(|_| self.in_list(section.src, class));
         let named = rule.users.iter().any(|u| matches!(u, SshUser::LocalPart(_)));
-        // A rule with `localpart` is also put on the machines of its sources, whatever its destinations.
+        // As with the official service, a rule with `localpart` also goes to the machines of its sources, whatever its
+        // destinations.
         if let Some(own) = owner.filter(|_| section.to_self || named).and_then(|o| self.owners.get(&o)) {
             self.ssh_for(&own.nodes, rule, out);
         }
@@ -37,8 +38,8 @@ impl Engine {
         }
     }
 
-    /// The sources of a rule: users' nodes once, tagged nodes once for each of their tags that is meant, as the service
-    /// does it.
+    /// The sources of a rule, as the official service names them: nodes of users once, tagged nodes once for each of
+    /// their tags that matches.
     fn ssh_sources(&self, section: &SshSection) -> Vec<NodeId> {
         let Some(list) = self.list(section.src) else { return Vec::new() };
         let every_tag = self.program.tagged.is_some_and(|t| list.identities.contains(&t));
@@ -51,7 +52,7 @@ impl Engine {
         self.named_nodes(section.src).into_iter().flat_map(|n| std::iter::repeat_n(n, times(&n))).collect()
     }
 
-    /// One rule for all sources; with `localpart`, rules for each user in turn.
+    /// Adds one rule for all sources; with `localpart`, rules for each user in turn.
     fn ssh_for(&self, nodes: &[NodeId], rule: &crate::text::document::SshRule, out: &mut Vec<SshRule>) {
         let accounts = accounts(&rule.users);
         let mut push = |nodes: &[NodeId], users: BTreeMap<String, String>| {
@@ -91,7 +92,7 @@ impl Engine {
         push(&tagged, accounts);
     }
 
-    /// What the SSH rules say to a login: the verb of the first rule that matches, and its index in the document.
+    /// The first SSH rule that matches a login: what it does, and its index in the document.
     pub(crate) fn ssh_verdict(&self, src: &Party, dst: &Party, account: &str) -> Option<(SshVerb, usize)> {
         for section in &self.program.ssh {
             let Some(rule) = self.policy.document.ssh.get(section.rule) else { continue };
@@ -116,8 +117,8 @@ impl Engine {
         None
     }
 
-    /// Whether a login needs a check, and for how many seconds one check is good (0: every time). None when the login is
-    /// let in without one, or not at all.
+    /// How many seconds a check of this login stays valid (0: every login is checked). `None` if the login is refused
+    /// or needs no check.
     pub fn ssh_check_secs(&self, src: NodeId, dst: NodeId, account: &str) -> Option<i64> {
         match self.ssh_verdict(&self.party(src)?, &self.party(dst)?, account)? {
             (SshVerb::Check(nanos), _) => Some(nanos.saturating_add(999_999_999) / 1_000_000_000),
@@ -125,14 +126,14 @@ impl Engine {
         }
     }
 
-    /// Differs when the SSH policy differs; empty for none.
+    /// Differs if the SSH policy differs; empty for none.
     pub(crate) fn ssh_fingerprint(&self, node: NodeId) -> Fingerprint {
         let Some(policy) = self.ssh(node) else { return Fingerprint::EMPTY };
         Fingerprint::of_text(&serde_json::to_string(&*policy).unwrap_or_default())
     }
 }
 
-/// The part before `@` of an address whose domain a `localpart` names. An empty domain is nobody's.
+/// The part before `@` of an address, if a `localpart` names its domain. An empty domain matches nothing.
 fn local_part<'e>(users: &[SshUser], email: &'e str) -> Option<&'e str> {
     let (local, domain) = email.rsplit_once('@').filter(|(_, domain)| !domain.is_empty())?;
     users
@@ -141,7 +142,7 @@ fn local_part<'e>(users: &[SshUser], email: &'e str) -> Option<&'e str> {
         .then_some(local)
 }
 
-/// Requested account to local account; root is refused unless it is named.
+/// Maps requested accounts to local accounts. Root is refused unless it is named.
 fn accounts(users: &[SshUser]) -> BTreeMap<String, String> {
     let mut map = BTreeMap::from([("root".to_string(), String::new())]);
     for u in users {

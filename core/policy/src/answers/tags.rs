@@ -1,4 +1,4 @@
-//! Who may give out which tags.
+//! Who may assign which tags.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ impl Engine {
         self.policy.document.tag(tag).is_some()
     }
 
-    /// Whether a user may give a node this tag: as its owner, as a member of an owning group, or by owning a tag that
+    /// Whether a user may assign this tag: as its owner, as a member of a group that owns it, or by owning a tag that
     /// owns it.
     pub fn owns_tag(&self, user: UserId, tag: &str) -> bool {
         let mut seen = BTreeSet::new();
@@ -33,7 +33,7 @@ impl Engine {
         false
     }
 
-    /// Whether a node or key with some tags may give a node this tag: it has it, or one of its tags owns it.
+    /// Whether a node or key with some tags may assign this tag: it has the tag, or one of its tags owns it.
     pub fn owns_tag_by_tags(&self, tags: &[String], tag: &str) -> bool {
         let mut seen = BTreeSet::new();
         let mut todo = vec![tag.to_string()];

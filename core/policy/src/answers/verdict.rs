@@ -1,5 +1,5 @@
-//! May this reach that? The question behind `tests`, `sshTests` and explanations, asked of nodes that are there and of
-//! people, tags and addresses without a node alike.
+//! Decides whether one party may reach another. `tests`, `sshTests` and explanations ask this, about nodes as well as
+//! about users, tags and addresses that have no node.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,22 +16,22 @@ use crate::text::ports::ALL_PORTS;
 use crate::text::quote::shown;
 use crate::text::selector::{Auto, Selector};
 
-/// One end of a question.
+/// One end of the traffic in question.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Party {
     pub node: Option<NodeId>,
     pub signature: Signature,
     pub addresses: Vec<IpAddr>,
-    /// A prefix that is meant as a whole.
+    /// A prefix, meant as a whole.
     pub prefix: Option<Net>,
     pub owner: Option<UserId>,
-    /// Whether `*` as a source takes it in.
+    /// Whether `*` as a source includes it.
     pub in_any: bool,
     pub internet: bool,
 }
 
 impl Party {
-    /// Whether it stands for somebody who has no node.
+    /// Whether it is a user or tag without a node.
     pub fn is_hypothetical(&self) -> bool {
         self.node.is_none() && self.addresses.is_empty() && self.prefix.is_none() && !self.internet
     }
@@ -42,17 +42,17 @@ impl Party {
 }
 
 impl Engine {
-    /// A node as one end of a question.
+    /// A node as a party.
     pub(crate) fn party(&self, id: NodeId) -> Option<Party> {
         let facts = self.node(id)?;
-        // What a router routes does not make the router itself a source or a destination.
+        // Serving a route does not make the router itself a source or a destination.
         let signature = self.signature(&NodeFacts { approved: Vec::new(), ..facts.clone() });
         let addresses = facts.addresses().collect();
         let owner = facts.user();
         Some(Party { node: Some(id), signature, addresses, owner, in_any: true, ..Party::default() })
     }
 
-    /// Somebody without a node.
+    /// A user or tag without a node.
     fn hypothetical(&self, owner: Owner) -> Option<Party> {
         let user = match &owner {
             Owner::User(id) => Some(*id),
@@ -62,7 +62,8 @@ impl Engine {
         Some(Party { signature, owner: user, in_any: true, ..Party::default() })
     }
 
-    /// An address, and nothing else: rules that name its node mean it too, but not those that speak of other addresses.
+    /// A single address. Rules that name its node by identity match it too, but not rules with other addresses of the
+    /// node.
     fn address_party(&self, a: IpAddr) -> Party {
         let node = self.by_addr.get(&a).and_then(|n| self.party(*n)).unwrap_or_default();
         let mut sels = node.signature.sels;
@@ -75,20 +76,20 @@ impl Engine {
         Party { signature, addresses: vec![a], in_any, ..node }
     }
 
-    /// Whom a name in a test or a question stands for: nodes that are there, else somebody hypothetical. Empty when nobody.
-    /// Of nodes that the policy can't tell apart there is one.
+    /// The parties that a name in a test or a question stands for: nodes, or one hypothetical node if there are none.
+    /// Empty if the name means nobody. Of nodes that the policy can't tell apart, only one is returned.
     pub(crate) fn parties(&self, name: &str) -> Vec<Party> {
         let mut parties = self.all_parties(name);
         let mut seen = BTreeSet::new();
         parties.retain(|p| {
-            // Where an address leads that no node has depends on who routes it.
+            // Where an address without a node leads depends on who routes it.
             let routed = if p.node.is_some() { Vec::new() } else { p.addresses.clone() };
             seen.insert((p.signature.sels.clone(), p.owner, p.prefix, p.node.is_some(), p.in_any, routed))
         });
         parties
     }
 
-    /// What is missing where a name that is known stands for nobody (yet), for messages; none when it is not known.
+    /// Why a known name stands for nobody (yet), for messages; `None` if the name is unknown.
     pub(crate) fn why_empty(&self, name: &str) -> Option<String> {
         let empty = match Selector::parse(name) {
             Selector::Auto(Auto::Internet) => return Some("there is no exit node yet".into()),
@@ -146,7 +147,7 @@ impl Engine {
         nodes.into_iter().filter_map(|n| self.party(n)).collect()
     }
 
-    /// The first section that lets traffic of `src` reach `dst`.
+    /// The first section that allows traffic from `src` to `dst`.
     pub(crate) fn allows(
         &self,
         src: &Party,
@@ -168,7 +169,7 @@ impl Engine {
         port: u16,
     ) -> bool {
         let Body::Ports { protocol: opened, to } = &s.body else { return false };
-        // Clients let a ping through to every address of which one port is open (`matchIPsOnly`, `wgengine/filter/match.go`).
+        // Clients admit pings to every address with an open port (`matchIPsOnly`, `wgengine/filter/match.go`).
         let ping = matches!(protocol, Some(1 | 58));
         let protocol_ok = match (protocol, opened) {
             _ if ping => true,
@@ -208,13 +209,13 @@ impl Engine {
             Target::Net(net) if dst.prefix.is_none() => {
                 dst.addresses.iter().any(|a| net.contains(*a) && routed(a))
             }
-            // Routers carry traffic to networks; a rule that goes through them opens nothing on the nodes that it names.
+            // A rule with `via` concerns networks behind routers; it opens nothing on the nodes that it names.
             Target::Nodes(_) if !section.via.is_empty() => false,
             target => target_matches(target, dst),
         }
     }
 
-    /// Whether a router that a section goes through routes an address.
+    /// Whether one of the routers of a section (`via`) routes an address.
     fn is_carried(&self, index: usize, section: &Section, a: IpAddr) -> bool {
         let routes = self.routes.iter().filter(|(r, _)| !is_exit_route(r) && r.contains(&a));
         routes
@@ -224,7 +225,7 @@ impl Engine {
     }
 }
 
-/// Whether a target means a destination, whoever would carry the traffic there.
+/// Whether a target includes a destination, whoever would carry the traffic there.
 pub(crate) fn target_matches(target: &Target, dst: &Party) -> bool {
     match target {
         Target::SelfOwned | Target::Any => true,

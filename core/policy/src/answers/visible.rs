@@ -1,4 +1,4 @@
-//! Who sees whom. The only place that decides it.
+//! Who sees whom under the policy. What else a node receives about its peers is decided in `core/tailnet/src/view.rs`.
 
 use headsail_wire::ids::NodeId;
 
@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::engine::fingerprint::Fingerprint;
 
 impl Engine {
-    /// Whether one node is in the other's network map. It holds both ways or not at all, and never for a node and itself.
+    /// Whether one node is in the other's network map. Visibility is mutual, and no node sees itself.
     pub fn sees(&self, viewer: NodeId, node: NodeId) -> bool {
         if viewer == node {
             return false;
@@ -15,7 +15,7 @@ impl Engine {
         self.classes.get(v.class as usize).is_some_and(|c| c.sees.has(n.class as usize))
     }
 
-    /// The nodes that a node sees, by id.
+    /// The nodes that a node sees, ordered by id.
     pub fn visible(&self, viewer: NodeId) -> impl Iterator<Item = NodeId> + use<> {
         let row = self.nodes.get(&viewer).and_then(|v| self.classes.get(v.class as usize));
         let mut seen: Vec<NodeId> = Vec::new();
@@ -27,7 +27,7 @@ impl Engine {
         seen.into_iter()
     }
 
-    /// Differs when the set of visible nodes differs, a node of the class itself among them where the class sees itself.
+    /// Differs if the set of visible nodes differs. It includes the viewer itself where its class sees itself.
     pub(crate) fn visible_fingerprint(&self, class: u32) -> Fingerprint {
         let Some(row) = self.classes.get(class as usize) else { return Fingerprint::EMPTY };
         row.sees.iter().filter_map(|c| self.classes.get(c)).map(|c| c.ids).sum()

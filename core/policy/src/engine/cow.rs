@@ -1,8 +1,9 @@
-//! Containers that are cheap to copy: a copy shares everything with its original, and a change copies only what it touches.
+//! Containers that are cheap to clone: a clone shares everything with the original, and a change copies only what it
+//! touches.
 
 use std::sync::Arc;
 
-/// A sorted map in chunks. Cloning is one counter; a change copies one chunk and the list of chunks.
+/// A sorted map in chunks. Cloning increments one counter; a change copies one chunk and the list of chunks.
 #[derive(Clone, Debug)]
 pub(crate) struct CowMap<K, V> {
     chunks: Arc<Vec<Chunk<K, V>>>,
@@ -19,7 +20,7 @@ impl<K, V> Default for CowMap<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
-    /// The chunk in which a key is, or would be.
+    /// The chunk that contains a key, or would.
     fn chunk_of<Q: Ord + ?Sized>(&self, key: &Q) -> usize
     where
         K: std::borrow::Borrow<Q>,
@@ -83,7 +84,7 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
     }
 }
 
-/// A growing list in chunks, for what is found by number.
+/// A growing list in chunks, indexed by number.
 #[derive(Clone, Debug)]
 pub(crate) struct CowVec<T> {
     chunks: Arc<Vec<Arc<Vec<T>>>>,
@@ -105,7 +106,7 @@ impl<T: Clone> CowVec<T> {
         self.chunks.get(i / CHUNK)?.get(i % CHUNK)
     }
 
-    /// The item for changing; copies its chunk if it is shared.
+    /// A mutable item; copies its chunk if it is shared.
     pub fn get_mut(&mut self, i: usize) -> Option<&mut T> {
         if i >= self.len {
             return None;
@@ -124,7 +125,7 @@ impl<T: Clone> CowVec<T> {
         }
     }
 
-    /// The numbers of items that may not be the same in both: those in chunks that are not shared.
+    /// The indices of items that may differ: those in chunks that are not shared.
     pub fn unshared(&self, other: &CowVec<T>) -> impl Iterator<Item = usize> {
         let chunks = self.chunks.len().max(other.chunks.len());
         let shared = |i: &usize| match (self.chunks.get(*i), other.chunks.get(*i)) {

@@ -1,11 +1,11 @@
-//! Where two lists differ: what they have in common at both ends, and what lies in between.
+//! Finds where two lists differ, by what they have in common at both ends.
 
 /// How many items two lists have in common at the start and at the end.
 pub(crate) fn common_ends<T: PartialEq>(a: &[T], b: &[T]) -> (usize, usize) {
     common_ends_by(a, b, |x, y| x == y)
 }
 
-/// As [`common_ends`], for items that are the same where `same` says so.
+/// As [`common_ends`], with `same` in place of `==`.
 pub(crate) fn common_ends_by<T>(a: &[T], b: &[T], same: impl Fn(&T, &T) -> bool) -> (usize, usize) {
     let prefix = a.iter().zip(b).take_while(|(x, y)| same(x, y)).count();
     let rest = a.len().min(b.len()) - prefix;
@@ -13,7 +13,7 @@ pub(crate) fn common_ends_by<T>(a: &[T], b: &[T], same: impl Fn(&T, &T) -> bool)
     (prefix, suffix)
 }
 
-/// The indices of the items outside of the common start and end, and those that `concerned` picks.
+/// The indices of items outside of the common ends, and of those that `concerned` selects.
 pub(crate) fn differing<T>(
     items: &[T],
     (prefix, suffix): (usize, usize),

@@ -1,4 +1,4 @@
-//! What the policy has to know about users and nodes.
+//! What the policy needs to know about users and nodes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,11 +16,11 @@ pub struct UserFacts {
     pub name: String,
     /// E-mail address; may be empty.
     pub email: String,
-    /// The id that the identity provider gave; empty for local users.
+    /// Id given by the identity provider; empty for local users.
     pub provider_id: String,
-    /// Name for people to read; may be empty.
+    /// Display name; may be empty.
     pub display: String,
-    /// What the user may do; makes membership in `autogroup:admin` and the like.
+    /// What the user may do; decides membership in `autogroup:admin` and the like.
     pub role: Role,
 }
 
@@ -43,7 +43,7 @@ pub enum Owner {
 /// A node, as far as the policy is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// Row id; the lowest wins elections.
+    /// Row id. The lowest wins elections.
     pub id: NodeId,
     /// Who owns it.
     pub owner: Owner,
@@ -51,9 +51,9 @@ pub struct NodeFacts {
     pub v4: Option<Ipv4Addr>,
     /// Its IPv6 address.
     pub v6: Option<Ipv6Addr>,
-    /// Routes it offers.
+    /// Routes that it advertises.
     pub advertised: Vec<IpNet>,
-    /// Routes that are approved. Those not offered any more do not count.
+    /// Approved routes. Those no longer advertised have no effect.
     pub approved: Vec<IpNet>,
     /// Subnet routes for which it was elected ([`crate::routes::elect`]).
     pub primary: Vec<IpNet>,
@@ -64,7 +64,7 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// A node without routes that may be elected.
+    /// A node without routes, available for elections.
     pub fn new(id: NodeId, owner: Owner, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> NodeFacts {
         NodeFacts {
             id,
@@ -84,7 +84,7 @@ impl NodeFacts {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
     }
 
-    /// The routes it both offers and may serve.
+    /// Routes that are both advertised and approved.
     pub fn serves(&self) -> impl Iterator<Item = &IpNet> {
         self.approved.iter().filter(|r| self.advertised.contains(r))
     }
@@ -106,7 +106,8 @@ impl NodeFacts {
     }
 }
 
-/// Whether a token of a policy names this user: by identity provider id, then e-mail address, then login name.
+/// How a token of a policy refers to a user, if it does: 0 by identity provider id, 1 by e-mail address, 2 by login
+/// name. Lower is better.
 pub(crate) fn user_rank(token: &str, user: &UserFacts) -> Option<u8> {
     if !user.provider_id.is_empty() && user.provider_id == token {
         return Some(0);
@@ -118,8 +119,8 @@ pub(crate) fn user_rank(token: &str, user: &UserFacts) -> Option<u8> {
     (!user.name.is_empty() && user.name == name).then_some(2)
 }
 
-/// What [`user_rank`] leaves of a token where case and the sign of a login name do not count: tokens that name one user
-/// are the same then.
+/// A token without what [`user_rank`] ignores: case, and the `@` after a login name. Tokens that refer to one user fold
+/// to the same text.
 pub(crate) fn folded(token: &str) -> String {
     token.strip_suffix('@').unwrap_or(token).to_ascii_lowercase()
 }

@@ -1,4 +1,4 @@
-//! A policy applied to a tailnet: classes of nodes that no rule can tell apart, and who of them may reach whom.
+//! A policy applied to a tailnet: classes of nodes that no rule can tell apart, and which of them may reach which.
 
 pub(crate) mod cow;
 pub(crate) mod edits;
@@ -27,8 +27,8 @@ use crate::engine::route_table::{RouteRow, override_matches};
 use crate::engine::signature::Signature;
 use crate::text::net::is_exit_route;
 
-/// The number of a class. Two nodes with equal keys of one engine value see the same nodes (apart from themselves) with
-/// the same routes, so what is rendered for one serves the other.
+/// The number of a class. Two nodes with the same key in one engine see the same nodes (apart from themselves) with the
+/// same routes, so what is rendered for one can be sent to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassKey(pub(crate) u32);
 
@@ -39,7 +39,7 @@ pub struct Engine {
     pub(crate) policy: Arc<Policy>,
     pub(crate) program: Arc<Program>,
     pub(crate) users: CowMap<UserId, Arc<UserRow>>,
-    /// For each word that users are called by, those users; sorted. See [`crate::text::selector::folded`].
+    /// The users for each folded name; sorted. See [`crate::engine::facts::folded`].
     pub(crate) by_name: CowMap<String, Arc<Vec<UserId>>>,
     pub(crate) nodes: CowMap<NodeId, Arc<NodeRow>>,
     pub(crate) by_addr: CowMap<IpAddr, NodeId>,
@@ -47,16 +47,16 @@ pub struct Engine {
     by_signature: CowMap<Arc<Signature>, u32>,
     /// For each list of the program, the classes in it.
     pub(crate) list_classes: CowVec<Arc<Bits>>,
-    /// For each list, the addresses of the nodes that it names.
+    /// For each list, the fingerprint of the addresses of the nodes that it matches by identity.
     pub(crate) list_fingerprints: CowVec<Fingerprint>,
-    /// For each section that arrives at other classes than its destinations name, the classes at which it arrives.
+    /// For each section that overrides its targets (see [`Section::overrides_classes`]), the classes it arrives at.
     pub(crate) class_overrides: CowMap<usize, Arc<Bits>>,
     pub(crate) owners: CowMap<UserId, Arc<OwnerRow>>,
     pub(crate) routes: CowMap<IpNet, Arc<RouteRow>>,
-    /// The subnet routes that are served; they are part of `*` as a source.
+    /// Fingerprint of the subnet routes that are served; they are part of `*` as a source.
     pub(crate) routes_fingerprint: Fingerprint,
     empty_classes: usize,
-    /// Shared by all values in which classes have the same numbers.
+    /// Shared by all engines in which classes have the same numbers.
     lineage: Arc<()>,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct UserRow {
 pub(crate) struct NodeRow {
     pub facts: NodeFacts,
     pub class: u32,
-    /// Its addresses as text, because rules name them thousands of times.
+    /// Its addresses as text, because filter rules repeat them thousands of times.
     pub address_text: Vec<String>,
 }
 
@@ -80,13 +80,13 @@ pub(crate) struct Class {
     pub signature: Arc<Signature>,
     /// Nodes of the class; sorted.
     pub members: Arc<Vec<NodeId>>,
-    /// Classes that are seen, and that see.
+    /// Classes that this one sees, and that see it.
     pub sees: Arc<Bits>,
-    /// The addresses of the members.
+    /// Fingerprint of the members' addresses.
     pub addresses: Fingerprint,
-    /// The ids of the members.
+    /// Fingerprint of the members' ids.
     pub ids: Fingerprint,
-    /// Lists that name the members, not only their addresses.
+    /// Lists that match the members by identity, not only by address.
     lists: Arc<[ListId]>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Class {
 pub(crate) struct OwnerRow {
     pub nodes: Vec<NodeId>,
     pub classes: Vec<u32>,
-    /// The addresses of the nodes.
+    /// Fingerprint of the nodes' addresses.
     pub addresses: Fingerprint,
 }
 
@@ -133,7 +133,7 @@ impl Engine {
         engine
     }
 
-    /// The policy that is applied.
+    /// The policy in effect.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
@@ -163,7 +163,7 @@ impl Engine {
         self.nodes.get(&id).map(|n| ClassKey(n.class))
     }
 
-    /// Adds a node, or replaces what is known of one.
+    /// Adds a node, or replaces its facts.
     pub fn upsert_node(&mut self, mut facts: NodeFacts) {
         for routes in [&mut facts.advertised, &mut facts.approved, &mut facts.primary] {
             routes.sort();
@@ -237,7 +237,7 @@ impl Engine {
         Signature { sels, routed, owner, routes }
     }
 
-    /// The class with a signature; a new one is matched against every rule.
+    /// The class with a signature. A new class is matched against every rule.
     fn class_for(&mut self, signature: Signature) -> u32 {
         if let Some(c) = self.by_signature.get(&signature) {
             return *c;
@@ -278,7 +278,7 @@ impl Engine {
         class
     }
 
-    /// Notes that a list names a class.
+    /// Records that a list matches a class by identity.
     pub(crate) fn add_list_of_class(&mut self, class: usize, list: ListId) {
         if let Some(row) = self.classes.get_mut(class) {
             let row = Arc::make_mut(row);
@@ -286,7 +286,7 @@ impl Engine {
         }
     }
 
-    /// Finds whom a new class sees, and tells those classes.
+    /// Works out which classes a new class sees, and adds it to theirs.
     fn link(&mut self, class: u32) {
         let c = class as usize;
         let sees = self.seen_by(c);
@@ -301,7 +301,7 @@ impl Engine {
         }
     }
 
-    /// The classes that a class sees by the rules: those it may reach, and those that may reach it.
+    /// The classes that a class sees under the rules: those it may reach, and those that may reach it.
     pub(crate) fn seen_by(&self, c: usize) -> Bits {
         let mut sees = Bits::default();
         for (i, s) in self.program.sections.iter().enumerate() {
@@ -415,7 +415,7 @@ impl Engine {
         }
     }
 
-    /// Starts over when most classes have lost their last node.
+    /// Rebuilds the engine when most classes have lost their last node.
     fn rebuild_if_sparse(&mut self) {
         if self.empty_classes > 64 && self.empty_classes > self.classes.len() / 2 {
             let users: Vec<UserFacts> = self.users().cloned().collect();

@@ -9,7 +9,7 @@ use crate::text::document::Document;
 use crate::text::hujson;
 use crate::text::read::Reader;
 
-/// A policy that was read and found well-formed, or no policy at all.
+/// A valid policy, or no policy at all.
 #[derive(Clone, Debug)]
 pub struct Policy {
     text: Arc<str>,
@@ -44,7 +44,7 @@ impl std::fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Policy {
-    /// What holds in a tailnet without a policy: everybody sees and reaches everybody.
+    /// The state of a tailnet without a policy: everyone sees and reaches everyone.
     pub fn none() -> Policy {
         let document = Document::default();
         let program = Arc::new(Program::new(&document));
@@ -85,27 +85,27 @@ impl Policy {
         self.none
     }
 
-    /// The text, as it was given.
+    /// The text, as given.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What the text says.
+    /// The parsed text.
     pub fn document(&self) -> &Document {
         &self.document
     }
 
-    /// What does not do what it seems to say.
+    /// Warnings: what does not do what it seems to say.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
 
-    /// Line, column and length of something in the text, as diagnostics have them.
+    /// Line, column and length of a span, as in diagnostics.
     pub(crate) fn place(&self, span: Span) -> (usize, usize, usize) {
         self.lines.place(&self.text, span)
     }
 
-    /// The line, from 1, at which something in the text begins.
+    /// The line, from 1, on which a span begins.
     pub(crate) fn line(&self, span: Span) -> usize {
         self.lines.line(span.start)
     }

@@ -1,4 +1,4 @@
-//! The same tailnet under an edited policy, at the cost of what the edit touches.
+//! Applies an edited policy to the same tailnet, at the cost of what the edit touches.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::engine::policy::Policy;
 use crate::engine::program::Program;
 
 impl Engine {
-    /// The same tailnet under another policy. What the two policies have in common is not computed again.
+    /// The same tailnet under another policy. What the two policies have in common is not worked out again.
     pub fn with_policy(&self, policy: Arc<Policy>) -> Engine {
         let program = Program::after(&self.program, &policy.document);
         let bloated = program.sels.len() > 2 * policy.program.sels.len() + 256
@@ -38,7 +38,7 @@ impl Engine {
         next
     }
 
-    /// Matches every class against the lists that are new.
+    /// Matches every class against the lists from number `from` on, which are new.
     fn add_lists(&mut self, from: usize) {
         let program = self.program.clone();
         for (id, list) in program.lists.iter().enumerate().skip(from) {
@@ -59,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// Links the classes that edited sections speak of anew.
+    /// Works out anew what the classes see that edited sections concern.
     fn relink_sections(&mut self, old: &Engine) {
         let program = self.program.clone();
         self.class_overrides = Default::default();
@@ -94,7 +94,7 @@ impl Engine {
         }
     }
 
-    /// Nodes that a selector matches which is new; users are looked at elsewhere.
+    /// Nodes that match a selector from number `from` on, which are new. Users are matched in `rematch_users`.
     fn matched_by_new_selectors(&self, from: usize) -> BTreeSet<NodeId> {
         let new = from as u32..self.program.sels.len() as u32;
         if new.is_empty() {

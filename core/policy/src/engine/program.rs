@@ -1,5 +1,5 @@
-//! The document made ready for matching: every selector, every list of selectors and every part of a rule is there once
-//! and has a number. Nothing here knows a user or a node.
+//! The document prepared for matching: every selector, list of selectors and part of a rule occurs once and has a
+//! number. Nothing here depends on users or nodes.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,21 +19,21 @@ use crate::text::selector::{Auto, Role, Selector};
 pub(crate) type SelId = u32;
 pub(crate) type ListId = usize;
 
-/// A list of selectors, as it stands in `src` or `dst`.
+/// A list of selectors, from `src` or `dst`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct List {
-    /// Whether `*` is in it.
+    /// Whether it contains `*`.
     pub any: bool,
-    /// Whether `autogroup:danger-all` is in it.
+    /// Whether it contains `autogroup:danger-all`.
     pub danger: bool,
-    /// Selectors that match nodes by who they are; sorted.
+    /// Selectors that match nodes by identity (user, group, tag, autogroup); sorted.
     pub identities: Vec<SelId>,
     /// Selectors that match by address; sorted.
     pub nets: Vec<SelId>,
 }
 
 impl List {
-    /// Whether every node is in it.
+    /// Whether it matches every node.
     pub fn all(&self) -> bool {
         self.any || self.danger
     }
@@ -43,10 +43,10 @@ impl List {
     }
 }
 
-/// What a rule opens.
+/// A destination of a rule.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Target {
-    /// The addresses of the nodes that a selector names.
+    /// The addresses of the nodes that match a selector.
     Nodes(SelId),
     /// Addresses.
     Net(Net),
@@ -61,18 +61,20 @@ pub(crate) enum Target {
 /// A part of a rule that becomes at most one filter rule on a node.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
-    /// Index in `Document::rules`; none for the rule that stands in for missing rules.
+    /// Index in `Document::rules`; `None` for the rule that allows everything where a policy has no rules.
     pub rule: Option<usize>,
     pub src: ListId,
     pub dst: ListId,
     /// Whether source and destination are nodes of one user (`autogroup:self`).
     pub to_self: bool,
-    /// Tags of the routers through which it goes.
+    /// Tags of the routers through which its traffic goes.
     pub via: Vec<SelId>,
     pub body: Body,
-    /// Whether it grants capabilities on addresses: nodes that route them have nothing of it.
+    /// Whether it grants capabilities on addresses, which only nodes that have such an address get, not those that
+    /// route it.
     pub by_address: bool,
-    /// Grows from section to section, and stays while other rules are edited: the name under which clients keep it.
+    /// Its number in the names of filter parts: grows from section to section, and stays the same while other rules are
+    /// edited.
     pub key: u64,
 }
 
@@ -86,26 +88,26 @@ pub(crate) enum Body {
         caps: Arc<CapMap>,
         to: Vec<Target>,
     },
-    /// The capability that the sources get in turn: it is put on the sources, for the destinations.
+    /// The capability that the sources get in return: it goes into their filters, for the destinations.
     Companion {
         caps: Arc<CapMap>,
     },
 }
 
-/// An SSH rule; check rules stand before accept rules.
+/// An SSH rule. Check rules come before accept rules.
 #[derive(Clone, Debug)]
 pub(crate) struct SshSection {
     pub rule: usize,
     pub src: ListId,
-    /// Whether the outcome depends on owners and tags of the sources, beyond who they are: rules by user, or a node named
-    /// once for each of several tags.
+    /// Whether the result depends on owners and tags of the sources beyond their selectors: `localpart` makes a rule
+    /// for each user, and a tagged node is named once for each tag that matches.
     pub depends_on_owners: bool,
     pub dst: ListId,
     /// Whether `autogroup:self` is among the destinations.
     pub to_self: bool,
 }
 
-/// A node attribute.
+/// An entry of `nodeAttrs`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AttrSection {
     pub target: ListId,
@@ -118,23 +120,23 @@ pub(crate) struct AttrSection {
 pub(crate) struct Program {
     pub sels: Vec<Selector>,
     pub lists: Vec<List>,
-    /// For each list, its literals.
+    /// For each list, the fingerprint of its literals.
     pub literals: Vec<Fingerprint>,
     pub sections: Vec<Section>,
-    /// For each section, the first one that lets the same sources in by the same protocol: where the rule stands that the
-    /// service makes of all of them, whomever they concern.
+    /// For each section, the first one with the same sources and protocol. The service merges them all into one rule,
+    /// which stands where the first of them stands, even if that one doesn't concern the node.
     pub positions: Vec<usize>,
     pub ssh: Vec<SshSection>,
     pub attrs: Vec<AttrSection>,
     pub approve: Vec<(IpNet, ListId)>,
     pub approve_exit: ListId,
-    /// Caps for every node, from the switches at top level.
+    /// Capabilities of every node, from the switches at top level.
     pub switches: CapMap,
-    /// Whether a rule speaks of `autogroup:self`, so that nodes of different owners differ.
+    /// Whether a rule uses `autogroup:self`, so that nodes of different owners differ.
     pub uses_self: bool,
     /// Whether a rule grants capabilities on addresses.
     pub uses_address_grants: bool,
-    /// Selectors whose members are people, by the token that names a user; tokens are found by what they are folded.
+    /// Selectors that match people, by folded token and then by token; see [`folded`].
     pub by_token: BTreeMap<String, BTreeMap<String, Vec<SelId>>>,
     pub by_domain: BTreeMap<String, Vec<SelId>>,
     pub by_tag: BTreeMap<String, SelId>,
@@ -147,10 +149,10 @@ pub(crate) struct Program {
     pub ranges: Ranges,
 }
 
-/// Ranges of addresses, found by what they overlap.
+/// Ranges of addresses, looked up by what they overlap.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ranges {
-    /// By first address; each with the last address of it and of all before it.
+    /// Sorted by first address; each with the largest last address up to here.
     sorted: Vec<(Net, SelId, IpAddr)>,
 }
 
@@ -174,12 +176,13 @@ impl Ranges {
 }
 
 impl Section {
-    /// Whether it arrives at other classes than its destinations name.
+    /// Whether it arrives at other classes than its destinations name: at the routers of `via`, or only at nodes that
+    /// have an address on which capabilities are granted.
     pub fn overrides_classes(&self) -> bool {
         self.by_address || !self.via.is_empty()
     }
 
-    /// Whether two sections do the same, whichever rule they come from and under whatever name.
+    /// Whether two sections do the same, whatever rule they come from and whatever key they have.
     fn same_effect(&self, other: &Section) -> bool {
         let Section { src, dst, to_self, via, body, by_address, rule: _, key: _ } = self;
         (*src, *dst, *to_self, *by_address) == (other.src, other.dst, other.to_self, other.by_address)
@@ -189,7 +192,7 @@ impl Section {
 }
 
 impl PartialEq for Section {
-    /// Whether two sections do the same under the same name.
+    /// Whether two sections do the same and have the same key.
     fn eq(&self, other: &Section) -> bool {
         self.key == other.key && self.same_effect(other)
     }
@@ -207,8 +210,8 @@ impl Program {
         Program::after(&Program::default(), doc)
     }
 
-    /// Compiles a document so that selectors and lists keep the numbers that they have in an older program. What the
-    /// older program has and the document has not is kept, and matches nobody new.
+    /// Compiles a document so that selectors and lists keep the numbers that they have in an older program. Those that
+    /// only the older program has are kept too, and match nobody new.
     pub fn after(old: &Program, doc: &Document) -> Program {
         let ids = (0..).zip(&old.sels).map(|(i, s)| (s.clone(), i)).collect();
         let list_ids = old.lists.iter().cloned().zip(0..).collect();
@@ -274,7 +277,7 @@ impl Program {
         self.sels.get(id as usize)
     }
 
-    /// What addresses an address selector stands for.
+    /// The addresses for which an address selector stands.
     pub fn net(&self, id: SelId) -> Option<Net> {
         match self.sel(id) {
             Some(Selector::Net(n)) => Some(*n),
@@ -287,7 +290,7 @@ struct Builder<'a> {
     doc: &'a Document,
     ids: BTreeMap<Selector, SelId>,
     list_ids: BTreeMap<List, ListId>,
-    /// The addresses of the sets that were met.
+    /// The addresses of the sets met so far.
     sets: BTreeMap<String, Arc<[SelId]>>,
     p: Program,
 }
@@ -301,7 +304,7 @@ impl Builder<'_> {
         })
     }
 
-    /// The numbers of the addresses behind a host name or a set of them. A set is looked up once.
+    /// The selectors of the addresses behind a host name or a set of addresses. Each set is expanded once.
     fn nets(&mut self, s: &Selector) -> Arc<[SelId]> {
         let set = match s {
             Selector::IpSet(name) => Some(name.as_str()),
@@ -418,7 +421,7 @@ impl Builder<'_> {
         }
     }
 
-    /// What holds where a policy has neither grants nor ACLs.
+    /// The rule in effect if a policy has neither grants nor ACLs.
     fn allow_all(&mut self) {
         let all = self.list_id(List { any: true, ..List::default() });
         let body = Body::Ports { protocol: None, to: vec![(Target::Any, [ALL_PORTS].into())] };
@@ -500,7 +503,7 @@ impl Builder<'_> {
     }
 }
 
-/// See [`Program::positions`]. What steers, speaks of owners or grants capabilities is merged with nothing elsewhere.
+/// See [`Program::positions`]. Sections with `via`, `autogroup:self` or capabilities are never merged with others.
 fn merge_positions(sections: &[Section]) -> Vec<usize> {
     let mut first = BTreeMap::new();
     let position = |(index, s): (usize, &Section)| match &s.body {
@@ -512,11 +515,11 @@ fn merge_positions(sections: &[Section]) -> Vec<usize> {
     sections.iter().enumerate().map(position).collect()
 }
 
-/// Space between the keys of neighbours, for sections that are put between them later.
+/// Space between the keys of neighbours, for sections that are inserted later.
 const KEY_STEP: u64 = 1 << 32;
 
-/// Gives sections keys that grow in their order. Those at both ends that say the same as in the older program keep theirs,
-/// so that clients are told of the ones in between alone; all get new ones where there is no room left in between.
+/// Gives sections keys that grow in their order. Sections at both ends that do the same as in the older program keep
+/// their keys, so that clients receive only the ones in between. If there is no room left in between, all get new keys.
 fn assign_keys(old: &[Section], new: &mut [Section]) {
     let (prefix, suffix) = common_ends_by(old, new, Section::same_effect);
     let (old_end, new_end) = (old.len() - suffix, new.len() - suffix);
@@ -535,7 +538,7 @@ fn assign_keys(old: &[Section], new: &mut [Section]) {
     }
 }
 
-/// Capabilities that come with another, for the way back.
+/// Capabilities that the sources get when the destinations get another.
 const COMPANIONS: [(&str, &str); 2] = [
     ("tailscale.com/cap/drive", "tailscale.com/cap/drive-sharer"),
     ("tailscale.com/cap/relay", "tailscale.com/cap/relay-target"),

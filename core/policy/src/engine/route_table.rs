@@ -1,4 +1,4 @@
-//! A route, and which rules speak of it.
+//! The routes that nodes serve, and which rules concern each.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use crate::engine::program::{ListId, Program, Section};
 use crate::engine::signature::Signature;
 use crate::text::net::{Net, is_exit_route, reaches_internet};
 
-/// A route that is served, and the parts of the policy that speak of it.
+/// A route that is served, and the parts of the policy that concern it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RouteRow {
-    /// Who serves it; sorted.
+    /// The nodes that serve it; sorted.
     pub servers: Vec<NodeId>,
     /// Source lists of the rules that reach it.
     pub source_lists: Vec<ListId>,
-    /// Sections that reach it through chosen routers.
+    /// Sections that reach it through the routers that they name (`via`).
     pub via_sections: Vec<usize>,
-    /// Sections of which it is a source; one for each destination.
+    /// Sections of which it is a source; one for each set of destinations.
     pub source_sections: Vec<usize>,
 }
 
-/// Whether a picky section arrives at nodes of this kind: routers that carry the traffic of one with `via`, and nodes
-/// that have an address on which capabilities are granted.
+/// Whether a section that overrides its targets arrives at nodes with this signature: at routers that carry its traffic
+/// (`via`), or at nodes that themselves have an address on which it grants capabilities.
 pub(crate) fn override_matches(program: &Program, section: &Section, signature: &Signature) -> bool {
     if section.by_address {
         return program.lists.get(section.dst).is_some_and(|l| l.sels().any(|s| signature.matches_itself(s)));
@@ -35,7 +35,7 @@ pub(crate) fn override_matches(program: &Program, section: &Section, signature: 
         && signature.routes.iter().any(|r| covers(program, section.dst, r))
 }
 
-/// Whether a list of destinations, or sources, has addresses of a route in it.
+/// Whether a list contains addresses of a route.
 fn covers(program: &Program, list: ListId, route: &IpNet) -> bool {
     let Some(list) = program.lists.get(list) else { return false };
     let over = |s: &u32| match program.net(*s) {
@@ -71,7 +71,7 @@ impl RouteRow {
 }
 
 impl Engine {
-    /// Enters a node's routes into the table, or takes them out.
+    /// Adds a node to the servers of its routes, or removes it.
     pub(crate) fn serve_routes(&mut self, facts: &NodeFacts, on: bool) {
         for route in facts.serves() {
             let found = self.routes.get(route).cloned();
@@ -101,7 +101,7 @@ impl Engine {
         }
     }
 
-    /// Looks up anew which rules speak of which route, after an edit of the rules.
+    /// Works out again which rules concern which route, after an edit of the rules.
     pub(crate) fn rebuild_route_rows(&mut self) {
         let known: Vec<(IpNet, Arc<RouteRow>)> =
             self.routes.iter().map(|(r, row)| (*r, row.clone())).collect();

@@ -1,18 +1,18 @@
-//! What makes two nodes the same to a policy.
+//! What makes two nodes indistinguishable to a policy.
 
 use headsail_wire::ids::UserId;
 use ipnet::IpNet;
 
 use crate::engine::program::SelId;
 
-/// What the policy can tell about a node.
+/// Everything that the policy can tell about a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Signature {
     /// Selectors that match; sorted.
     pub sels: Vec<SelId>,
-    /// Those of them that match by routes alone, where capabilities are granted on addresses; sorted.
+    /// Those of them that match only by a route, where capabilities are granted on addresses; sorted.
     pub routed: Vec<SelId>,
-    /// The owner, where `autogroup:self` is spoken of.
+    /// The owner, if the policy uses `autogroup:self`.
     pub owner: Option<UserId>,
     /// Routes that the node serves; sorted.
     pub routes: Vec<IpNet>,

@@ -1,7 +1,7 @@
-//! The users of an engine, and the words by which a policy names them.
+//! The users of an engine, and the names under which a policy refers to them.
 //!
-//! A change of one user costs what it touches: the tokens of the policy that may mean this user, and the users whom the
-//! same tokens mean before or after.
+//! A change to one user costs what it touches: the tokens of the policy that may refer to this user, and the users to
+//! whom the same tokens refer before or after.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::engine::program::{Program, SelId};
 use crate::engine::{Engine, UserRow};
 
 impl Engine {
-    /// Replaces all users. Nodes whose owners are named differently change class.
+    /// Replaces all users. Nodes change class if different selectors match their owners.
     pub fn set_users(&mut self, users: impl IntoIterator<Item = UserFacts>) {
         let users: BTreeMap<UserId, UserFacts> = users.into_iter().map(|u| (u.id, u)).collect();
         let gone = self.users.iter().map(|(id, _)| *id).filter(|id| !users.contains_key(id));
@@ -25,22 +25,22 @@ impl Engine {
         }
     }
 
-    /// Adds a user, or replaces what is known of one.
+    /// Adds a user, or replaces its facts.
     pub fn upsert_user(&mut self, user: UserFacts) {
         if self.users.get(&user.id).is_none_or(|row| row.facts != user) {
             self.change_user(user.id, Some(user));
         }
     }
 
-    /// Removes a user. Nodes that still name the user as owner are matched by nothing that names people.
+    /// Removes a user. Nodes that still have it as their owner match no selector for people.
     pub fn remove_user(&mut self, id: UserId) {
         if self.users.get(&id).is_some() {
             self.change_user(id, None);
         }
     }
 
-    /// Every user whom a token of a policy names: all of the best way of matching, so that two users of one name are both
-    /// found.
+    /// Every user to whom a token of a policy refers. If several match equally well, such as two users of one name, all
+    /// are returned.
     pub(crate) fn users_named(&self, token: &str) -> Vec<UserId> {
         let candidates = self.by_name.get(folded(token).as_str()).into_iter().flat_map(|ids| ids.iter());
         let rank = |id: &UserId| Some((user_rank(token, &self.users.get(id)?.facts)?, *id));
@@ -49,8 +49,8 @@ impl Engine {
         ranked.into_iter().filter(|r| Some(r.0) == best).map(|r| r.1).collect()
     }
 
-    /// Finds the selectors that name each of some users anew. Nodes of those for whom they differ change class, as do
-    /// those of users who are gone.
+    /// Matches some users against the selectors again. Nodes change class if the selectors of their owner changed, or
+    /// if the owner is deleted.
     pub(crate) fn rematch_users(&mut self, ids: impl IntoIterator<Item = UserId>) {
         let mut changed = Vec::new();
         for id in ids {
@@ -91,7 +91,7 @@ impl Engine {
         self.rematch_users(others.chain([id]).collect::<BTreeSet<_>>());
     }
 
-    /// What the tokens mean that may mean somebody who is called by one of these words.
+    /// For every token that may refer to somebody with one of these names, the users it refers to.
     fn matches_of<'a>(&self, program: &'a Program, words: &BTreeSet<String>) -> BTreeSet<(&'a str, UserId)> {
         let tokens = words.iter().filter_map(|w| program.by_token.get(w)).flat_map(BTreeMap::keys);
         tokens.flat_map(|t| self.users_named(t).into_iter().map(|id| (t.as_str(), id))).collect()
@@ -126,7 +126,7 @@ impl Engine {
     }
 }
 
-/// The words that a user is called by: whatever token means the user is one of them when it is folded.
+/// The folded names of a user: a token that refers to the user folds to one of them.
 fn names_of(user: &UserFacts) -> BTreeSet<String> {
     let words = [folded(&user.provider_id), folded(&user.email), user.name.to_ascii_lowercase()];
     words.into_iter().filter(|word| !word.is_empty()).collect()

@@ -1,5 +1,5 @@
-//! Whether a document is well-formed: one function per part, every problem listed, in the words of the official service
-//! where it has some.
+//! Checks whether a document is valid: one function per section, reporting every problem, in the words of the official
+//! service where it has any.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use crate::text::problem::Problem;
 use crate::text::quote::go_quote;
 use crate::text::selector::{Auto, Selector};
 
-/// What a document is checked against, beyond itself.
+/// What a document is checked against, apart from itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// The domains of the tailnet, which `user:*@…` and `localpart:*@…` may name. Empty means: not restricted.
+    /// The domains of the tailnet that `user:*@…` and `localpart:*@…` may name. Empty means no restriction.
     pub domains: Vec<String>,
 }
 
-/// Capabilities below tailscale.com that a grant may give.
+/// Capabilities of the tailscale.com domain that a grant may give.
 const GRANTABLE: [&str; 9] = [
     "tailscale.com/cap/drive",
     "tailscale.com/cap/golink",
@@ -29,7 +29,7 @@ const GRANTABLE: [&str; 9] = [
     "tailscale.com/cap/ai",
 ];
 
-/// Checks what was read from `text`.
+/// Checks a document that was read from `text`.
 pub(crate) fn check(text: &str, doc: &Document, settings: &Settings, findings: &mut Findings) {
     let mut c = Check { text, doc, settings, findings };
     c.groups();
@@ -60,7 +60,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// A selector as it is written, quoted: what was read of it may look different. Of a destination without its ports.
+    /// A selector quoted as it is written, which may differ from how it prints; a destination without its ports.
     fn written(&self, span: Span, read: &Selector) -> String {
         let literal = self.text.get(span.start..span.end).unwrap_or_default();
         let text = serde_json::from_str::<String>(literal).unwrap_or_default();
@@ -96,7 +96,7 @@ impl Check<'_> {
         }
     }
 
-    /// A name without `@` where only a user can be meant.
+    /// Warns of a name without `@` where only a user can be meant.
     fn plain_user(&mut self, name: &str, span: Span) {
         let message = format!("`{name}` is read as the user `{name}@`");
         self.findings.add(Problem::PlainUser, span, message);
@@ -167,7 +167,7 @@ impl Check<'_> {
         }
     }
 
-    /// Reports names that are not defined. `side` goes before the words, such as `src=`.
+    /// Reports undefined names. `side` is put before the message, such as `src=`.
     fn known(&mut self, s: &Selector, span: Span, side: &str) {
         match s {
             Selector::Tag(t) if self.doc.tag(t).is_none() => {

@@ -1,10 +1,10 @@
-//! What is wrong with a policy text, where, and what would be right.
+//! Diagnostics: what is wrong with a policy text, where, and how to fix it.
 
 use serde::Serialize;
 
 use crate::text::problem::Problem;
 
-/// A stretch of the policy text, in bytes.
+/// A range of the policy text, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     /// First byte.
@@ -19,24 +19,24 @@ pub struct Span {
 pub enum Severity {
     /// The policy is refused.
     Error,
-    /// The policy works, but something in it does not do what it seems to say.
+    /// The policy takes effect, but something in it does not do what it seems to say.
     Warning,
 }
 
-/// One finding about a policy text. Serializes to the fields that the API shows.
+/// A finding about a policy text. Serializes to the fields that the API shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
     /// A short stable name of the kind of finding, such as `unknown-tag`.
     pub code: &'static str,
-    /// Line in the text, from 1; 0 when the finding has no place.
+    /// Line in the text, from 1; 0 if the finding has no place.
     pub line: usize,
-    /// Column in characters, from 1; 0 when the finding has no place.
+    /// Column in characters, from 1; 0 if the finding has no place.
     pub column: usize,
     /// Number of characters that the finding covers on its line.
     pub length: usize,
-    /// What is wrong. Where the official service has words for it, these are its words.
+    /// What is wrong, in the words of the official service where it has any.
     pub message: String,
     /// What is allowed, or what to do next.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -52,23 +52,24 @@ struct Finding {
     help: String,
 }
 
-/// Collects findings while a text is read and checked; bounded, so that a hostile text can't make the answer grow without end.
+/// Collects findings while a text is read and checked. Bounded, so that a hostile text can't make the answer grow
+/// without limit.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     list: Vec<Finding>,
     dropped: usize,
 }
 
-/// More findings than this are counted but not kept.
+/// Further findings are counted but not kept.
 const MAX_FINDINGS: usize = 200;
 
 impl Findings {
-    /// Adds a finding with the standing help of its kind.
+    /// Adds a finding with the standing help for its problem.
     pub fn add(&mut self, problem: Problem, span: Span, message: impl Into<String>) {
         self.add_with_help(problem, span, message, problem.help());
     }
 
-    /// Adds a finding whose help depends on the place.
+    /// Adds a finding with help of its own.
     pub fn add_with_help(
         &mut self,
         problem: Problem,
@@ -91,7 +92,7 @@ impl Findings {
         self.list.iter().any(|f| f.problem.severity() == Severity::Error)
     }
 
-    /// Gives every finding its line and column, in the order of the text.
+    /// Gives every finding its line and column, and sorts by place.
     pub fn locate(mut self, text: &str) -> Vec<Diagnostic> {
         if self.dropped > 0 {
             let message = format!("{} more findings are not listed", self.dropped);
@@ -127,7 +128,7 @@ impl LineIndex {
         LineIndex { starts: std::iter::once(0).chain(rest).collect() }
     }
 
-    /// Line from 1 of a byte position.
+    /// Line, from 1, of a byte position.
     pub fn line(&self, at: usize) -> usize {
         self.starts.partition_point(|s| *s <= at)
     }
@@ -143,7 +144,7 @@ impl LineIndex {
     }
 }
 
-/// Renders findings with the lines they speak of, for a terminal. `name` is what the text is called, such as its path.
+/// Renders findings with the lines they are about, for a terminal. `name` is the name of the text, such as its path.
 pub fn render(name: &str, text: &str, findings: &[Diagnostic]) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let mut out = String::new();

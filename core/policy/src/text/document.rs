@@ -1,4 +1,4 @@
-//! What the user wrote: the policy file, lowered to types, with the place of everything that may be wrong.
+//! The policy file as types: what the user wrote, with the place of everything that may be wrong.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::text::ipsets::{Entry, IpSets, Term};
 use crate::text::net::Net;
 use crate::text::selector::Selector;
 
-/// A value and where it stands.
+/// A value and its place in the text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct At<T> {
     /// The value.
@@ -31,9 +31,9 @@ pub struct Document {
     pub hosts: Vec<Named<Net>>,
     /// `ipsets`
     pub ipsets: Vec<Named<Vec<At<IpSetEntry>>>>,
-    /// `grants`, then `acls`: the order in which they act.
+    /// `grants`, then `acls`: the order in which they apply.
     pub rules: Vec<Rule>,
-    /// Whether `acls` or `grants` is there at all; without either, everything is allowed.
+    /// Whether `acls` or `grants` is present; without either, everything is allowed.
     pub restricts: bool,
     /// `ssh`
     pub ssh: Vec<SshRule>,
@@ -49,12 +49,12 @@ pub struct Document {
     pub randomize_client_port: bool,
     /// `disableIPv4`
     pub disable_ipv4: bool,
-    /// What is kept but does not act: name to value.
+    /// Sections that are stored but have no effect: name to value.
     pub kept: BTreeMap<String, serde_json::Value>,
     pub(crate) index: Index,
 }
 
-/// Where names are defined, so that looking one up does not depend on how many there are.
+/// Indexes of the definitions, so that a lookup does not depend on how many there are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     groups: BTreeMap<String, usize>,
@@ -73,16 +73,16 @@ pub struct Named<T> {
     pub value: T,
 }
 
-/// One entry of a set of addresses.
+/// An entry of `ipsets`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IpSetEntry {
-    /// Whether it takes away what entries before it put in.
+    /// Whether it removes addresses that earlier entries added.
     pub remove: bool,
     /// Addresses, a host, or another set.
     pub what: Selector,
 }
 
-/// From which section of the file a rule is.
+/// The section of the file that a rule is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RuleKind {
     /// `grants`
@@ -91,39 +91,39 @@ pub enum RuleKind {
     Acl,
 }
 
-/// One entry of `grants` or `acls`.
+/// An entry of `grants` or `acls`.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Its section.
     pub kind: RuleKind,
-    /// Its place in the section, from 0.
+    /// Its index in the section, from 0.
     pub index: usize,
     /// Its place in the text.
     pub span: Span,
     /// Sources.
     pub src: Vec<At<Selector>>,
-    /// Destinations; an ACL gives each its ports.
+    /// Destinations; in an ACL, each has its ports.
     pub dst: Vec<At<Destination>>,
-    /// What of the network is opened: `proto` of an ACL, `ip` of a grant.
+    /// The protocols and ports that it opens: `proto` of an ACL, `ip` of a grant.
     pub ip: Vec<IpSpec>,
     /// `app`: capabilities granted.
     pub app: CapMap,
-    /// `via`: tags of the routers through which it goes.
+    /// `via`: tags of the routers that carry the traffic.
     pub via: Vec<At<String>>,
-    /// `srcPosture`: kept, not acting.
+    /// `srcPosture`: stored, without effect.
     pub posture: Vec<String>,
 }
 
-/// A destination; `ports` are those of an ACL, and empty in a grant.
+/// A destination. Only those of ACLs have ports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Destination {
-    /// Who or what.
+    /// The user, node or address meant.
     pub target: Selector,
     /// Ports, for ACLs.
     pub ports: Vec<PortRange>,
 }
 
-/// A protocol and ports; for ACLs the ports are those of the destinations.
+/// A protocol and ports. In an ACL, the ports are those of the destinations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IpSpec {
     /// Protocol number; none means TCP, UDP and ICMP.
@@ -135,13 +135,14 @@ pub struct IpSpec {
 /// What an SSH rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SshVerb {
-    /// Lets in.
+    /// Accepts the login.
     Accept,
-    /// Lets in who has proven who they are within the period, in nanoseconds; 0 (`always`, or `0s`) asks every time.
+    /// Accepts the login after a check, which stays valid for a period in nanoseconds; 0 (`always` or `0s`) checks
+    /// every login.
     Check(i64),
 }
 
-/// One entry of `ssh`. Two are equal when they do the same, wherever they stand.
+/// An entry of `ssh`. Two are equal if they do the same, wherever they stand.
 #[derive(Clone, Debug)]
 pub struct SshRule {
     /// Its place in the text.
@@ -158,9 +159,9 @@ pub struct SshRule {
     pub users: Vec<SshUser>,
     /// `acceptEnv`
     pub accept_env: Vec<String>,
-    /// `recorder`: kept, not acting.
+    /// `recorder`: stored, without effect.
     pub recorder: Vec<String>,
-    /// `enforceRecorder`: kept, not acting.
+    /// `enforceRecorder`: stored, without effect.
     pub enforce_recorder: bool,
 }
 
@@ -175,18 +176,18 @@ impl PartialEq for SshRule {
     }
 }
 
-/// An account on the machine that is logged in to.
+/// An account on the destination.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SshUser {
     /// `autogroup:nonroot`: every account but root.
     NonRoot,
-    /// `localpart:*@domain`: the part before `@` of the user's e-mail address. Nobody, where the domain is empty.
+    /// `localpart:*@domain`: the part before `@` of the user's e-mail address. Matches nobody if the domain is empty.
     LocalPart(String),
     /// An account by name.
     Name(String),
 }
 
-/// One entry of `nodeAttrs`.
+/// An entry of `nodeAttrs`.
 #[derive(Clone, Debug)]
 pub struct NodeAttr {
     /// Its place in the text.
@@ -195,37 +196,37 @@ pub struct NodeAttr {
     pub target: Vec<At<Selector>>,
     /// `attr` and `app`: capabilities of the node.
     pub caps: CapMap,
-    /// `ipPool`: where new nodes of these users get their address.
+    /// `ipPool`: pools for the addresses of new nodes.
     pub pools: Vec<IpNet>,
 }
 
 /// `autoApprovers`
 #[derive(Clone, Debug, Default)]
 pub struct Approvers {
-    /// Who may serve a prefix and what is in it.
+    /// Whose routes are approved, by prefix; narrower routes are included.
     pub routes: Vec<(At<IpNet>, Vec<At<Selector>>)>,
-    /// Who may be an exit node.
+    /// Whose exit nodes are approved.
     pub exit: Vec<At<Selector>>,
-    /// Who may serve a service; kept, not acting.
+    /// Whose services are approved; stored, without effect.
     pub services: Vec<Named<Vec<At<Selector>>>>,
 }
 
-/// One entry of `tests`.
+/// An entry of `tests`.
 #[derive(Clone, Debug)]
 pub struct Test {
     /// Its place in the text.
     pub span: Span,
     /// Source.
     pub src: String,
-    /// Protocol as written; empty means TCP or UDP.
+    /// The protocol as written; empty means TCP or UDP.
     pub proto: String,
-    /// Destinations with port that must be reached.
+    /// Destinations with a port that must be reachable.
     pub accept: Vec<At<String>>,
-    /// Destinations with port that must not be reached.
+    /// Destinations with a port that must not be reachable.
     pub deny: Vec<At<String>>,
 }
 
-/// One entry of `sshTests`.
+/// An entry of `sshTests`.
 #[derive(Clone, Debug)]
 pub struct SshTest {
     /// Its place in the text.
@@ -234,16 +235,16 @@ pub struct SshTest {
     pub src: String,
     /// Destinations.
     pub dst: Vec<At<String>>,
-    /// Accounts that must be let in.
+    /// Accounts whose logins must be accepted.
     pub accept: Vec<String>,
-    /// Accounts that must be let in after a check.
+    /// Accounts whose logins must be accepted after a check.
     pub check: Vec<String>,
-    /// Accounts that must not be let in.
+    /// Accounts whose logins must be refused.
     pub deny: Vec<String>,
 }
 
 impl Document {
-    /// Notes where names are defined.
+    /// Builds the indexes, after all definitions are read.
     pub(crate) fn reindex(&mut self) {
         fn places<T>(named: &[Named<T>]) -> BTreeMap<String, usize> {
             named.iter().enumerate().map(|(i, n)| (n.name.value.clone(), i)).collect()
@@ -279,17 +280,17 @@ impl Document {
         Some(&self.groups.get(*self.index.groups.get(group)?)?.value)
     }
 
-    /// What the sets of addresses come to.
+    /// The addresses of the sets, expanded.
     pub(crate) fn sets(&self) -> &IpSets {
         &self.index.sets
     }
 
-    /// Where a set of addresses is defined.
+    /// The index of a set of addresses in `ipsets`.
     pub(crate) fn ipset_index(&self, name: &str) -> Option<usize> {
         self.index.ipsets.get(name).copied()
     }
 
-    /// The addresses that a literal, a host or a set stands for; none for what names people or nodes.
+    /// The addresses that a literal, a host or a set stands for; none for selectors of users or nodes.
     pub fn addresses(&self, s: &Selector) -> Cow<'_, [Net]> {
         match s {
             Selector::Net(n) => Cow::Owned(vec![*n]),
@@ -301,7 +302,7 @@ impl Document {
         }
     }
 
-    /// Whether a selector is a name that no host has; where people are expected it is taken for a user.
+    /// Whether a selector is a name without a host. Where users are expected, it means a user.
     pub(crate) fn host_missing(&self, s: &Selector) -> bool {
         matches!(s, Selector::Host(name) if self.host(name).is_none())
     }

@@ -1,21 +1,22 @@
-//! The members of an object of the policy, however they are spelled.
+//! Fields of the policy's objects, whatever their spelling.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::text::hujson::{Json, Node};
 
-/// The members of an object by their canonical names.
+/// The fields of an object by their canonical names.
 #[derive(Default)]
 pub(crate) struct Fields<'n>(BTreeMap<&'static str, Cow<'n, Node>>);
 
 impl<'n> Fields<'n> {
-    /// A member that is there.
+    /// A field, if present.
     pub fn get(&self, name: &str) -> Option<&Node> {
         self.0.get(name).map(|n| &**n)
     }
 
-    /// Adds a member, and says whether there was one: then both are read as one, so that problems in either are found.
+    /// Adds a field and returns whether it was present before. Then both are read as one, so that problems in either
+    /// are found.
     pub fn put(&mut self, name: &'static str, node: &'n Node) -> bool {
         let Some(known) = self.0.get_mut(name) else {
             self.0.insert(name, Cow::Borrowed(node));
@@ -38,7 +39,7 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// What a misspelt name was probably meant to be.
+/// Help for an unknown name: the name that was probably meant, or the list of known ones.
 pub(crate) fn nearest(name: &str, known: &[&'static str]) -> String {
     let name = name.to_lowercase();
     let close = |k: &&&str| {

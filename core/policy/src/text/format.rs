@@ -1,5 +1,5 @@
-//! The one way to write a document down. Reading what was printed gives the same document, so printing that again changes
-//! nothing; comments are not kept.
+//! Writes a document as text. Reading that text gives the same document, so writing it again changes nothing. Comments
+//! are not kept.
 
 use std::fmt;
 

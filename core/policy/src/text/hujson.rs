@@ -1,4 +1,4 @@
-//! HuJSON (JSON with comments and trailing commas) as a tree that knows where everything stands.
+//! Parses HuJSON (JSON with comments and trailing commas) into a tree that knows where everything stands.
 
 use headsail_wire::json::Verbatim;
 use jsonc_parser::ast::{ObjectPropName, Value};
@@ -9,7 +9,7 @@ use crate::text::diag::{Findings, Span};
 use crate::text::problem::Problem;
 use crate::text::quote::go_quote;
 
-/// The largest policy text that is read, in bytes.
+/// The largest policy text that is accepted, in bytes.
 pub const MAX_TEXT: usize = 4 << 20;
 
 /// A value of the text with its place.
@@ -39,7 +39,7 @@ pub(crate) struct Member {
 }
 
 impl Json {
-    /// What the value is called in messages.
+    /// The name of the kind of value in messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",
@@ -103,7 +103,7 @@ impl Node {
     }
 }
 
-/// Reads HuJSON. Every problem found goes to `findings`; `None` when there is no tree to go on with.
+/// Parses HuJSON. Problems go to `findings`; `None` if there is no tree to go on with.
 pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     if text.len() > MAX_TEXT {
         let message = format!("the policy has {} bytes; at most {MAX_TEXT} are allowed", text.len());
@@ -143,8 +143,8 @@ pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     }
 }
 
-/// Finds what the parser lets through although JSON has no place for it: control characters in strings, and between
-/// values other space than JSON's. Where, and what is wrong.
+/// Finds what the parser accepts although JSON forbids it: control characters in strings, and other space between
+/// values than JSON's. Returns where, and what is wrong.
 fn scan(text: &[u8]) -> Result<(), (usize, &'static str)> {
     let mut at = if text.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
     let rest = |at: usize| text.get(at..).unwrap_or_default();
@@ -164,7 +164,7 @@ fn scan(text: &[u8]) -> Result<(), (usize, &'static str)> {
     Ok(())
 }
 
-/// Where the string that begins at `at` is over.
+/// The end of the string that begins at `at`.
 fn scan_string(text: &[u8], mut at: usize) -> Result<usize, (usize, &'static str)> {
     at += 1;
     while let Some(b) = text.get(at) {

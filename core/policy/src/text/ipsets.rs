@@ -1,4 +1,4 @@
-//! What sets of addresses come to: names in them followed, additions and removals carried out in their order.
+//! Expands sets of addresses: follows names in them, and applies additions and removals in their order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::text::net::Net;
 
-/// Additions and removals, over all sets and with the sets inside of them: bounds time and memory, because short texts
-/// can name long sets over and over.
+/// The limit for additions and removals over all sets, nested sets included. It bounds time and memory, because short
+/// texts can name long sets many times.
 pub(crate) const MAX_STEPS: usize = 250_000;
 
 /// What an entry of a set names.
@@ -17,31 +17,31 @@ pub(crate) const MAX_STEPS: usize = 250_000;
 pub(crate) enum Term {
     /// These addresses.
     Net(Net),
-    /// Another set, by its place in the list.
+    /// Another set, by index.
     Set(usize),
 }
 
 /// An entry of a set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
-    /// Takes away instead of adding.
+    /// Removes instead of adding.
     pub remove: bool,
-    /// What it adds or takes away.
+    /// What it adds or removes.
     pub what: Term,
 }
 
-/// The sets of a document, in its order, as far as they have a meaning.
+/// The sets of a document, in its order, as far as they can be expanded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IpSets {
     nets: BTreeMap<usize, Arc<[Net]>>,
     /// Sets that contain themselves.
     pub circular: Vec<usize>,
-    /// Whether they come to more than [`MAX_STEPS`].
+    /// Whether they expand to more than [`MAX_STEPS`].
     pub too_large: bool,
 }
 
 impl IpSets {
-    /// Works out every set once, those inside of others first.
+    /// Expands every set once, nested sets first.
     pub fn new(sets: &[Vec<Entry>]) -> IpSets {
         let (order, circular) = order(sets);
         let mut known = IpSets { circular, ..IpSets::default() };
@@ -58,12 +58,12 @@ impl IpSets {
         known
     }
 
-    /// What a set contains: sorted, nothing twice.
+    /// The addresses of a set: sorted, without duplicates.
     pub fn get(&self, set: usize) -> &[Net] {
         self.nets.get(&set).map_or(&[], |n| n)
     }
 
-    /// From the last entry to the first: what was removed by then is what later entries take from an earlier one.
+    /// Goes from the last entry to the first: everything removed so far is what later entries take away from this one.
     fn expand(&self, entries: &[Entry], steps: &mut usize) -> Option<BTreeSet<Net>> {
         let mut gone = Spans::default();
         let mut nets = BTreeSet::new();
@@ -93,7 +93,7 @@ impl IpSets {
     }
 }
 
-/// The sets, those that others name first, and the ones that contain themselves. No recursion: a chain can be long.
+/// The sets, nested ones first, and those that contain themselves. No recursion: a chain can be long.
 fn order(sets: &[Vec<Entry>]) -> (Vec<usize>, Vec<usize>) {
     #[derive(Clone, Copy, PartialEq)]
     enum State {
@@ -134,7 +134,7 @@ fn order(sets: &[Vec<Entry>]) -> (Vec<usize>, Vec<usize>) {
     (order, circular)
 }
 
-/// Addresses as spans that neither touch nor overlap: first to last, IPv4 apart from IPv6.
+/// Addresses as spans that neither touch nor overlap, from first to last; IPv4 and IPv6 apart.
 #[derive(Default)]
 struct Spans(BTreeMap<(bool, u128), u128>);
 
@@ -152,7 +152,7 @@ impl Spans {
         self.0.insert((v4, first), last);
     }
 
-    /// Hands out what is left of some addresses, piece by piece, for as long as `keep` says so.
+    /// Passes what is left of some addresses to `keep`, piece by piece, until it returns false.
     fn cut(&self, net: &Net, mut keep: impl FnMut(Net) -> bool) {
         let (v4, first, last) = span(net);
         let head = self.0.range((v4, 0)..(v4, first)).next_back();

@@ -1,4 +1,4 @@
-//! Addresses, prefixes and ranges, and the ones that have a meaning of their own.
+//! Addresses, prefixes and ranges, and those with a special meaning.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -66,7 +66,7 @@ impl Net {
         a.is_ipv4() == addr.is_ipv4() && a <= addr && addr <= b
     }
 
-    /// Whether all of another is in it.
+    /// Whether it contains all of another.
     pub fn covers(&self, other: &Net) -> bool {
         let ((a, b), (c, d)) = (self.bounds(), other.bounds());
         a.is_ipv4() == c.is_ipv4() && a <= c && d <= b
@@ -111,23 +111,23 @@ pub const EXIT_ROUTES: [IpNet; 2] = [IpNet::V4(V4_ALL), IpNet::V6(V6_ALL)];
 const V4_ALL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
 const V6_ALL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0);
 
-/// Whether a route is one of the two that make an exit node.
+/// Whether a route is one of the two of an exit node.
 pub fn is_exit_route(route: &IpNet) -> bool {
     route.prefix_len() == 0
 }
 
-/// Whether a route reaches public addresses, so that `autogroup:internet` speaks of it.
+/// Whether a route contains public addresses, so that `autogroup:internet` matches it.
 pub(crate) fn reaches_internet(route: &IpNet) -> bool {
     INTERNET.iter().filter_map(|t| Net::parse(t)).any(|n| n.overlaps(&Net::Prefix(*route)))
 }
 
-/// The addresses that IPv4 addresses of nodes come from.
+/// The range for IPv4 addresses of nodes.
 const POOL: &str = "100.64.0.0/10";
 
-/// Prefixes that the official service keeps for itself inside of [`POOL`]; an `ipPool` may not touch them.
+/// Prefixes in [`POOL`] that the official service reserves; an `ipPool` may not overlap them.
 const RESERVED: [&str; 3] = ["100.100.0.0/24", "100.100.100.0/24", "100.115.92.0/23"];
 
-/// Reads a prefix of an `ipPool`, or says what is wrong with it.
+/// Reads a prefix of an `ipPool`, or returns what is wrong with it.
 pub(crate) fn parse_pool(text: &str) -> Result<IpNet, String> {
     let pool = text.parse::<IpNet>().map_err(|_| "invalid prefix")?.trunc();
     if POOL.parse().is_ok_and(|all: IpNet| !all.contains(&pool)) {

@@ -1,4 +1,4 @@
-//! Ports, protocols and Go durations, with the words of the official service for what it refuses.
+//! Ports, protocols and Go durations. Errors are in the words of the official service.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use crate::text::quote::go_quote;
 /// Every port.
 pub(crate) const ALL_PORTS: PortRange = PortRange { first: 0, last: 65535 };
 
-/// Splits `target:ports` at the last colon; without one, all of it is taken for ports.
+/// Splits `target:ports` at the last colon. Without a colon, all of it is ports.
 pub(crate) fn split_port(text: &str) -> (&str, &str) {
     let text = text.trim();
     let (target, ports) = text.rsplit_once(':').unwrap_or(("", text));
@@ -71,7 +71,7 @@ pub(crate) fn parse_ip_spec(text: &str) -> Result<IpSpec, String> {
     }
 }
 
-/// Prints ports as they are read.
+/// Formats ports as they are read.
 pub(crate) fn format_ports(ports: &[PortRange]) -> String {
     let one = |p: &PortRange| match p {
         p if *p == ALL_PORTS => "*".to_string(),
@@ -81,7 +81,7 @@ pub(crate) fn format_ports(ports: &[PortRange]) -> String {
     ports.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
-/// What protocols are called (`types/ipproto`); the first name of a number is printed.
+/// Names of protocols (`types/ipproto`). The first name of a number is the one written.
 const PROTOCOLS: [(&str, u8); 17] = [
     ("icmp", 1),
     ("icmpv4", 1),
@@ -102,7 +102,7 @@ const PROTOCOLS: [(&str, u8); 17] = [
     ("sctp", 132),
 ];
 
-/// The number of a protocol given by name or number; `Ok(None)`, the default protocols, for "" and for 0.
+/// The number of a protocol, by name or number; `Ok(None)`, the default protocols, for "" and 0.
 pub(crate) fn parse_protocol(text: &str) -> Result<Option<u8>, String> {
     if text.is_empty() {
         return Ok(None);
@@ -163,7 +163,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     Ok(if negative { -total } else { total })
 }
 
-/// Prints a duration as Go does: `1h0m0s`, `1.5s`, `-1m0s`.
+/// Formats a duration as Go does: `1h0m0s`, `1.5s`, `-1m0s`.
 pub(crate) fn format_duration(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let n = ns.unsigned_abs();

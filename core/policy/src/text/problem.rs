@@ -1,29 +1,30 @@
-//! Everything that can be wrong with a policy text: the stable code of each problem, how bad it is, and what helps.
+//! Everything that can be wrong with a policy text: the stable code of each problem, its severity, and standing help.
 
 use crate::text::diag::Severity;
 use crate::text::diag::Severity::{Error, Warning};
 
-/// Lists the problems: how bad, under which code, and what help is given.
+/// Defines the problems: `Name: Severity, code, help`.
 macro_rules! problems {
     ($($(#[doc = $doc:literal])* $name:ident: $severity:ident, $code:literal, $help:expr;)*) => {
-        /// One kind of problem. Problems that users would call the same share a code.
+        /// A kind of problem. Problems that a user would call the same share a code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Problem {
             $($(#[doc = $doc])* $name,)*
         }
 
         impl Problem {
-            /// The stable name that diagnostics carry.
+            /// The stable name that diagnostics have.
             pub fn code(self) -> &'static str {
                 match self { $(Problem::$name => $code,)* }
             }
 
-            /// Whether the policy is refused for it.
+            /// Whether the policy is refused because of it.
             pub fn severity(self) -> Severity {
                 match self { $(Problem::$name => $severity,)* }
             }
 
-            /// What is allowed, or what to do next; empty where it depends on the place, or the message says it all.
+            /// What is allowed, or what to do next. Empty where the call site gives the help, or the message says it
+            /// all.
             pub fn help(self) -> &'static str {
                 match self { $(Problem::$name => $help,)* }
             }
@@ -119,7 +120,7 @@ problems! {
     RoutePrefix: Error, "invalid-prefix", "write a prefix such as 10.0.0.0/8";
     Approver: Error, "invalid-approver", "approvers are users, groups and tags";
 
-    // More than the server carries out.
+    // More than the server is willing to process.
     LongText: Error, "too-large", "split the tailnet or shorten the policy";
     TooManyPorts: Error, "too-large", "use ranges of ports, prefixes, groups and tags";
     TooManyNames: Error, "too-large", "use prefixes, groups and tags";

@@ -1,11 +1,11 @@
-//! Text in messages, quoted as the official service does it.
+//! Quotes text in messages as the official service does.
 
 use std::borrow::Cow;
 
-/// What of a text is shown in messages, in bytes: long enough for any name that is meant, short enough to be repeated.
+/// The longest text shown in messages, in bytes: enough for any real name, short enough to be repeated.
 const SHOWN: usize = 512;
 
-/// A text as it is shown in messages: not all of it when it is very long.
+/// A text as shown in messages: cut if it is very long.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     match text.get(..text.floor_char_boundary(SHOWN)) {
         Some(start) if start.len() < text.len() => Cow::Owned(format!("{start}…")),
@@ -13,7 +13,8 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Quotes what is shown of a text as Go's `%q` does: with `\x00` and `\u200d` for what can't be seen, and everything else as it is.
+/// Quotes a text as Go's `%q` does: invisible characters as `\x00` or `\u200d`, everything else as it is. Very long
+/// texts are cut.
 pub(crate) fn go_quote(text: &str) -> String {
     let text = shown(text);
     let mut out = String::with_capacity(text.len() + 2);
@@ -38,7 +39,8 @@ pub(crate) fn go_quote(text: &str) -> String {
     out
 }
 
-/// Letters, marks, numbers, punctuation and symbols. After another character, `escape_debug` leaves exactly these.
+/// Whether a character is a letter, mark, number, punctuation or symbol. After another character, `escape_debug` leaves
+/// exactly these.
 fn is_printable(c: char) -> bool {
     let pair: String = ['a', c].into_iter().collect();
     pair.escape_debug().nth(1) == Some(c)

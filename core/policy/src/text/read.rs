@@ -1,4 +1,4 @@
-//! From the tree of the text to the document. Fields are matched without regard to case, as Go does.
+//! Reads the tree of a text into a document. Fields match regardless of case, as in Go.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use crate::text::problem::Problem;
 use crate::text::quote::go_quote;
 use crate::text::selector::Selector;
 
-/// How long a check lasts when a rule does not say: twelve hours, in nanoseconds.
+/// How long a check stays valid if the rule does not say: twelve hours, in nanoseconds.
 pub(crate) const DEFAULT_CHECK: i64 = 12 * 3_600_000_000_000;
 
-/// What the sections of a policy are called.
+/// The sections of a policy.
 const TOP: [&str; 18] = [
     "groups",
     "tagOwners",
@@ -39,7 +39,7 @@ const TOP: [&str; 18] = [
     "extraDNSRecords",
 ];
 
-/// Sections that are read and kept, but that do not act.
+/// Sections that are stored but have no effect.
 const IDLE: [&str; 5] = ["postures", "defaultSrcPosture", "derpMap", "OneCGNATRoute", "extraDNSRecords"];
 
 pub(crate) struct Reader<'f> {
@@ -83,7 +83,8 @@ impl Reader<'_> {
         doc
     }
 
-    /// The members of an object by their canonical names. Null counts as absent, names that start with `#` as comments.
+    /// The fields of an object by their canonical names. Null counts as absent, and names that start with `#` are
+    /// comments.
     fn fields<'n>(&mut self, node: &'n Node, what: &str, known: &[&'static str]) -> Fields<'n> {
         let mut fields = Fields::default();
         let Json::Object(members) = &node.value else {
@@ -92,7 +93,7 @@ impl Reader<'_> {
         };
         let mut spelled = BTreeSet::new();
         for m in members {
-            // The same name in the same spelling was reported as it was read.
+            // A second field with the same spelling was reported by the parser.
             let new = spelled.insert(m.name.as_str());
             let Some(name) = known.iter().copied().find(|k| k.eq_ignore_ascii_case(&m.name)) else {
                 if !m.name.starts_with('#') {
@@ -239,7 +240,7 @@ impl Reader<'_> {
         self.named(Some(node), values).into_iter().map(|n| (n.name.value, n.value)).collect()
     }
 
-    /// A protocol, which may be written as a JSON number.
+    /// A protocol, which may be a JSON number.
     fn number_or_name(&mut self, node: &Node) -> Option<At<String>> {
         match &node.value {
             Json::Number(number) => Some(At { value: number.clone(), span: node.span }),
@@ -472,7 +473,7 @@ impl Reader<'_> {
     }
 }
 
-/// Reads an entry of a set of addresses: `add` or `remove`, a space, and what; without a verb it is added.
+/// Reads an entry of `ipsets`: `add` or `remove`, a space, and what; without a verb it is added.
 fn ipset_entry(text: At<String>) -> At<IpSetEntry> {
     let entry = text.value.trim();
     let (remove, what) = match entry.split_once(char::is_whitespace) {

@@ -1,16 +1,16 @@
-//! The names by which a policy speaks of users and nodes: one parser, one printer.
+//! Selectors: the names under which a policy refers to users, nodes and addresses. One parser, one formatter.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::text::net::Net;
 
-/// Who or what is meant, as written.
+/// A selector, as written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Selector {
     /// `*`
     Any,
-    /// A user by e-mail address, login name with `@`, or identity provider id.
+    /// A user, by e-mail address, login name with `@`, or identity provider id.
     User(String),
     /// `user:*@domain`: every user of a domain.
     Domain(String),
@@ -30,7 +30,7 @@ pub enum Selector {
     Host(String),
 }
 
-/// The groups that exist by themselves.
+/// The built-in groups.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Auto {
     /// Every user of the tailnet, and the nodes they own.
@@ -49,7 +49,7 @@ pub enum Auto {
     Shared,
     /// Users with a role.
     Role(Role),
-    /// A name that is not known; kept for messages.
+    /// An unknown name; kept for messages.
     Unknown(String),
 }
 
@@ -72,7 +72,7 @@ pub enum Role {
     ItAdmin,
     /// Manages everything.
     Admin,
-    /// The one who owns the tailnet; an admin too.
+    /// Owns the tailnet; an admin too.
     Owner,
 }
 
@@ -90,7 +90,7 @@ impl Role {
         }
     }
 
-    /// All of them, from the least to the most.
+    /// All roles, from the least to the most powerful.
     pub const ALL: [Role; 7] = [
         Role::Member,
         Role::Auditor,
@@ -101,7 +101,7 @@ impl Role {
         Role::Owner,
     ];
 
-    /// Whether a user with this role belongs to the role's autogroup: owners are admins too.
+    /// Whether a user with this role belongs to the autogroup of another: owners are admins too.
     pub fn includes(self, group: Role) -> bool {
         self == group || (self == Role::Owner && group == Role::Admin)
     }
@@ -117,7 +117,7 @@ impl FromStr for Role {
     }
 }
 
-/// The autogroups that are made of a role.
+/// Roles that have an autogroup of their own name.
 pub(crate) const ROLE_GROUPS: [Role; 6] =
     [Role::Auditor, Role::BillingAdmin, Role::NetworkAdmin, Role::ItAdmin, Role::Admin, Role::Owner];
 
@@ -156,7 +156,7 @@ impl fmt::Display for Auto {
 }
 
 impl Selector {
-    /// Reads a selector; surrounding space does not count. What is nothing else is taken for the name of a host.
+    /// Reads a selector, ignoring surrounding space. Anything unrecognised is the name of a host.
     pub fn parse(text: &str) -> Selector {
         let text = text.trim();
         if text == "*" {
@@ -190,7 +190,7 @@ impl Selector {
         }
     }
 
-    /// Whether it names people rather than addresses, so that `autogroup:self` may follow.
+    /// Whether it names users rather than nodes or addresses, so that `autogroup:self` may follow.
     pub(crate) fn is_people(&self) -> bool {
         matches!(
             self,

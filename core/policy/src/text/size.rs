@@ -1,5 +1,5 @@
-//! A policy that is well-formed can still be too much to carry out. What is counted is what the text comes to, with sets
-//! of addresses written out, because short texts can name long sets over and over.
+//! Limits on what a valid policy may amount to. Sets of addresses count expanded, because short texts can name long
+//! sets many times.
 
 use crate::text::diag::{Findings, Span};
 use crate::text::document::*;
@@ -7,19 +7,19 @@ use crate::text::ipsets::MAX_STEPS;
 use crate::text::problem::Problem;
 use crate::text::selector::Selector;
 
-/// Destinations times ports, over all rules: what a node may have to be sent at worst.
+/// Destinations times ports, over all rules: the most that one node may have to be sent.
 const MAX_PLACES: usize = 500_000;
 
 /// Sources of rules, targets of attributes and approvers: what every node is matched against.
 const MAX_NAMED: usize = 500_000;
 
-/// Expectations in tests: each is tried against all rules.
+/// Expectations in tests; each is tried against all rules.
 const MAX_EXPECTATIONS: usize = 20_000;
 
-/// Expectations times what rules name: steps that the tests take, about half a second of them.
+/// Expectations times selectors in rules: the steps that the tests take. The limit is about half a second.
 const MAX_TEST_STEPS: usize = 25_000_000;
 
-/// Refuses what would take too much time or memory.
+/// Reports what would take too much time or memory.
 pub(crate) fn check(doc: &Document, findings: &mut Findings) {
     let mut limit = |problem: Problem, found: usize, most: usize, message: &dyn Fn() -> String| {
         if found > most {
@@ -62,7 +62,7 @@ fn total(numbers: impl Iterator<Item = usize>) -> usize {
     numbers.fold(0, usize::saturating_add)
 }
 
-/// What a selector comes to in a list.
+/// How many entries a selector amounts to in a list.
 fn weight(doc: &Document, s: &Selector) -> usize {
     match s {
         set @ Selector::IpSet(_) => doc.addresses(set).len().max(1),
@@ -76,7 +76,7 @@ fn places(doc: &Document, r: &Rule) -> usize {
     total(r.dst.iter().map(|d| weight(doc, &d.value.target).saturating_mul(ports(&d.value).max(1))))
 }
 
-/// The destinations of tests, and how many times each is asked for.
+/// The destinations of tests, and how often each is tried.
 fn ends(doc: &Document) -> impl Iterator<Item = (Selector, usize)> {
     let sources = |src: &str| weight(doc, &Selector::parse(src));
     let plain = doc.tests.iter().flat_map(move |t| {

@@ -1,14 +1,14 @@
-//! How a tag is spelled, and tags that own each other in a circle.
+//! The spelling of tags, and cycles of tags that own each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::text::document::{At, Document};
 use crate::text::selector::Selector;
 
-/// Longest tag in bytes, with `tag:`: what is stored and told to every peer has a bound.
+/// The longest tag in bytes, with `tag:`. It is stored and sent to every peer, so it has a bound.
 const MAX_TAG: usize = 255;
 
-/// Whether a tag is written as it must be, wherever it comes from.
+/// Checks the spelling of a tag, wherever it comes from.
 ///
 /// # Errors
 /// What is wrong, in the words of the client's `CheckTag` (`tailcfg/tailcfg.go`).
@@ -25,8 +25,8 @@ pub fn check_tag(tag: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Tags that own themselves by way of others: what is left when tags that own nothing, and tags that no tag owns, are
-/// taken away again and again.
+/// Tags that own themselves through others: what is left after repeatedly removing tags that own nothing, and tags that
+/// no tag owns.
 pub(crate) fn cycles(doc: &Document) -> Vec<At<String>> {
     let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut owned: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -49,7 +49,7 @@ pub(crate) fn cycles(doc: &Document) -> Vec<At<String>> {
         .collect()
 }
 
-/// Takes away what leads to nothing that is left.
+/// Removes, again and again, what leads to nothing that is left.
 fn trim<'t>(ahead: &mut BTreeMap<&'t str, BTreeSet<&'t str>>, back: &BTreeMap<&'t str, BTreeSet<&'t str>>) {
     let known: BTreeSet<&str> = ahead.keys().copied().collect();
     ahead.values_mut().for_each(|next| next.retain(|n| known.contains(n)));
