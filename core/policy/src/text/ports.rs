@@ -189,7 +189,7 @@ mod tests {
     use super::{parse_ip_spec, parse_protocol};
 
     #[test]
-    fn what_a_grant_opens_is_read_as_the_client_reads_it() {
+    fn the_ip_field_of_a_grant_is_read_as_the_client_reads_it() {
         let range = |text: &str, e: &str| format!("port range {text:?}: {e}");
         let refused = [
             ("", "empty string".to_string()),

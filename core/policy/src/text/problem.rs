@@ -13,6 +13,9 @@ macro_rules! problems {
         }
 
         impl Problem {
+            #[cfg(test)]
+            const ALL: &[Problem] = &[$(Problem::$name,)*];
+
             /// The stable name that diagnostics have.
             pub fn code(self) -> &'static str {
                 match self { $(Problem::$name => $code,)* }
@@ -135,7 +138,7 @@ mod tests {
 
     #[test]
     fn every_code_is_kebab_case() {
-        for problem in [Problem::Syntax, Problem::UnknownTag, Problem::LargeIpSets] {
+        for problem in Problem::ALL {
             assert!(problem.code().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{problem:?}");
         }
     }
