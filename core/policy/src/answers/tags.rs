@@ -33,25 +33,6 @@ impl Engine {
         false
     }
 
-    /// Whether a node or key with some tags may assign this tag: it has the tag, or one of its tags owns it.
-    pub fn owns_tag_by_tags(&self, tags: &[String], tag: &str) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut todo = vec![tag.to_string()];
-        while let Some(t) = todo.pop() {
-            if tags.contains(&t) {
-                return true;
-            }
-            if seen.insert(t.clone()) {
-                let owners = self.policy.document.tag(&t).unwrap_or_default().iter();
-                todo.extend(owners.filter_map(|o| match &o.value {
-                    Selector::Tag(t) => Some(t.clone()),
-                    _ => None,
-                }));
-            }
-        }
-        false
-    }
-
     /// Whether a selector names a user.
     pub(crate) fn is_user(&self, user: UserId, s: &Selector) -> bool {
         let Some(facts) = self.users.get(&user).map(|u| &u.facts) else { return false };
