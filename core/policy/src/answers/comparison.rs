@@ -160,13 +160,12 @@ impl Comparison {
         Touch {
             visible: self.visible_changed(a, b, same),
             // Without a policy, sources are written as `*`, which admits more than `*` in a rule.
-            filter: match same && before.policy.is_none() == after.policy.is_none() {
-                true => {
-                    self.sources_changed_at.has(class)
-                        || (!same_owner && self.self_sections.iter().any(|i| self.is_source(*i, class)))
-                        || (self.edited_classes.has(class) && filter_differs())
-                }
-                false => filter_differs(),
+            filter: if same && before.policy.is_none() == after.policy.is_none() {
+                self.sources_changed_at.has(class)
+                    || (!same_owner && self.self_sections.iter().any(|i| self.is_source(*i, class)))
+                    || (self.edited_classes.has(class) && filter_differs())
+            } else {
+                filter_differs()
             },
             ssh: (!same || (self.ssh_depends_on_owners && !same_owner) || self.ssh_changed(class))
                 && ssh_differs(),
@@ -199,12 +198,11 @@ impl Comparison {
         let (old, new) =
             (self.before.classes.get(a.class as usize), self.after.classes.get(b.class as usize));
         let (Some(old), Some(new)) = (old, new) else { return true };
-        match same && Arc::ptr_eq(&old.sees, &new.sees) {
-            true => {
-                let seen = self.member_changes.iter().filter(|(class, _)| old.sees.has(*class));
-                seen.map(|(_, change)| *change).sum::<Fingerprint>() != Fingerprint::EMPTY
-            }
-            false => !self.sees_the_same(a, b),
+        if same && Arc::ptr_eq(&old.sees, &new.sees) {
+            let seen = self.member_changes.iter().filter(|(class, _)| old.sees.has(*class));
+            seen.map(|(_, change)| *change).sum::<Fingerprint>() != Fingerprint::EMPTY
+        } else {
+            !self.sees_the_same(a, b)
         }
     }
 

@@ -131,13 +131,14 @@ impl Engine {
     fn piece(&self, row: &NodeRow, index: usize, section: &Section) -> Option<(Sources, Piece)> {
         let class = row.class as usize;
         let companion = matches!(section.body, Body::Companion { .. });
-        let sources = match section.to_self {
-            true => Sources::Owner(row.facts.user().filter(|_| self.in_list(section.src, class))?),
-            false if companion && self.in_list(section.src, class) => Sources::List(section.dst),
-            false if !companion && self.target_classes(index, section)?.has(class) => {
-                Sources::List(section.src)
-            }
-            false => return None,
+        let sources = if section.to_self {
+            Sources::Owner(row.facts.user().filter(|_| self.in_list(section.src, class))?)
+        } else if companion && self.in_list(section.src, class) {
+            Sources::List(section.dst)
+        } else if !companion && self.target_classes(index, section)?.has(class) {
+            Sources::List(section.src)
+        } else {
+            return None;
         };
         let position = self.program.positions.get(index).copied().unwrap_or(index);
         let mut piece = Piece {

@@ -77,7 +77,9 @@ impl Engine {
         let mut tagged = Vec::new();
         for n in nodes {
             match self.node(*n).and_then(|f| f.user()) {
-                Some(u) => drop(by_user.entry(u).or_default().insert(*n)),
+                Some(u) => {
+                    by_user.entry(u).or_default().insert(*n);
+                }
                 None => tagged.push(*n),
             }
         }
@@ -145,13 +147,11 @@ fn local_part<'e>(users: &[SshUser], email: &'e str) -> Option<&'e str> {
 /// Maps requested accounts to local accounts. Root is refused unless it is named.
 fn accounts(users: &[SshUser]) -> BTreeMap<String, String> {
     let mut map = BTreeMap::from([("root".to_string(), String::new())]);
-    for u in users {
-        match u {
-            SshUser::NonRoot => drop(map.insert("*".into(), "=".into())),
-            SshUser::Name(name) => drop(map.insert(name.clone(), name.clone())),
-            SshUser::LocalPart(_) => {}
-        }
-    }
+    map.extend(users.iter().filter_map(|u| match u {
+        SshUser::NonRoot => Some(("*".into(), "=".into())),
+        SshUser::Name(name) => Some((name.clone(), name.clone())),
+        SshUser::LocalPart(_) => None,
+    }));
     map
 }
 

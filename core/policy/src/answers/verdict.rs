@@ -184,10 +184,9 @@ impl Engine {
         let from = self.list(s.src).is_some_and(|l| src.is_in(l) || self.prefix_in(l, src));
         let portless = protocol.is_some_and(|p| !crate::text::ports::has_ports(p));
         let port_ok = |ports: &[PortRange]| {
-            ping || ports.iter().any(|p| match portless {
-                true => *p == ALL_PORTS,
-                false => p.first <= port && port <= p.last,
-            })
+            let open =
+                |p: &PortRange| if portless { *p == ALL_PORTS } else { p.first <= port && port <= p.last };
+            ping || ports.iter().any(open)
         };
         from && to.iter().any(|(t, ports)| port_ok(ports) && self.target_reaches(index, s, t, dst))
     }

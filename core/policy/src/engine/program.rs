@@ -474,7 +474,9 @@ impl Builder<'_> {
                     }
                 }
                 Selector::Domain(d) => p.by_domain.entry(d.to_lowercase()).or_default().push(id),
-                Selector::Tag(t) => drop(p.by_tag.insert(t.clone(), id)),
+                Selector::Tag(t) => {
+                    p.by_tag.insert(t.clone(), id);
+                }
                 Selector::Auto(Auto::Role(r)) => p.by_role.push((*r, id)),
                 Selector::Auto(Auto::Member) => p.member = Some(id),
                 Selector::Auto(Auto::Tagged) => p.tagged = Some(id),

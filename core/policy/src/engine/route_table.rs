@@ -51,9 +51,10 @@ impl RouteRow {
         let mut back_to = Vec::new();
         for (i, s) in program.sections.iter().enumerate().filter(|(_, s)| !s.to_self) {
             if covers(program, s.dst, route) && !s.by_address {
-                match s.via.is_empty() {
-                    true => row.source_lists.push(s.src),
-                    false => row.via_sections.push(i),
+                if s.via.is_empty() {
+                    row.source_lists.push(s.src);
+                } else {
+                    row.via_sections.push(i);
                 }
             }
             if !is_exit_route(route) && covers(program, s.src, route) {
@@ -83,9 +84,10 @@ impl Engine {
                 servers.push(facts.id);
                 servers.sort();
             }
-            let fingerprint = match is_exit_route(route) {
-                true => Fingerprint::EMPTY,
-                false => Fingerprint::of_net(&Net::Prefix(*route)),
+            let fingerprint = if is_exit_route(route) {
+                Fingerprint::EMPTY
+            } else {
+                Fingerprint::of_net(&Net::Prefix(*route))
             };
             if servers.is_empty() {
                 self.routes.remove(route);

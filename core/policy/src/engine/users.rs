@@ -84,7 +84,9 @@ impl Engine {
                 let sels = was.map(|row| row.sels.clone()).unwrap_or_default();
                 self.users.insert(id, Arc::new(UserRow { facts, sels }));
             }
-            None => drop(self.users.remove(&id)),
+            None => {
+                self.users.remove(&id);
+            }
         }
         let after = self.matches_of(&program, &words);
         let others = before.symmetric_difference(&after).map(|(_, id)| *id);

@@ -47,13 +47,11 @@ impl IpSets {
         let mut known = IpSets { circular, ..IpSets::default() };
         let mut steps = 0;
         for (index, entries) in order.into_iter().filter_map(|i| Some((i, sets.get(i)?))) {
-            match known.expand(entries, &mut steps) {
-                Some(nets) => drop(known.nets.insert(index, nets.into_iter().collect())),
-                None => {
-                    known.too_large = true;
-                    break;
-                }
-            }
+            let Some(nets) = known.expand(entries, &mut steps) else {
+                known.too_large = true;
+                break;
+            };
+            known.nets.insert(index, nets.into_iter().collect());
         }
         known
     }

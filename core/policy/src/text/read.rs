@@ -18,7 +18,7 @@ use crate::text::selector::Selector;
 pub(crate) const DEFAULT_CHECK: i64 = 12 * 3_600_000_000_000;
 
 /// The sections of a policy.
-const TOP: [&str; 18] = [
+const SECTIONS: [&str; 18] = [
     "groups",
     "tagOwners",
     "hosts",
@@ -40,7 +40,8 @@ const TOP: [&str; 18] = [
 ];
 
 /// Sections that are stored but have no effect.
-const IDLE: [&str; 5] = ["postures", "defaultSrcPosture", "derpMap", "OneCGNATRoute", "extraDNSRecords"];
+const WITHOUT_EFFECT: [&str; 5] =
+    ["postures", "defaultSrcPosture", "derpMap", "OneCGNATRoute", "extraDNSRecords"];
 
 pub(crate) struct Reader<'f> {
     pub findings: &'f mut Findings,
@@ -50,7 +51,7 @@ impl Reader<'_> {
     /// Reads a whole policy.
     pub fn document(&mut self, root: &Node) -> Document {
         let mut doc = Document::default();
-        let fields = self.fields(root, "the policy", &TOP);
+        let fields = self.fields(root, "the policy", &SECTIONS);
         let get = |name: &str| fields.get(name);
         doc.groups = self.named(get("groups"), |r, n| r.selectors(n));
         doc.tag_owners = self.named(get("tagOwners"), |r, n| r.selectors(n));
@@ -72,7 +73,7 @@ impl Reader<'_> {
         doc.ssh_tests = self.items(get("sshTests")).into_iter().map(|n| self.ssh_test(n)).collect();
         doc.randomize_client_port = get("randomizeClientPort").is_some_and(|n| self.boolean(n));
         doc.disable_ipv4 = get("disableIPv4").is_some_and(|n| self.boolean(n));
-        for name in IDLE {
+        for name in WITHOUT_EFFECT {
             if let Some(n) = get(name) {
                 let message = format!("`{name}` has no effect yet");
                 self.findings.add(Problem::SectionWithoutEffect, n.span, message);
@@ -290,9 +291,10 @@ impl Reader<'_> {
 
     fn acl_dst(&mut self, text: At<String>) -> Option<At<Destination>> {
         let (target, ports) = split_port(&text.value);
-        let parsed = match text.value.contains(':') {
-            true => parse_ports(ports),
-            false => Err("hostport must contain a colon (\":\")".into()),
+        let parsed = if text.value.contains(':') {
+            parse_ports(ports)
+        } else {
+            Err("hostport must contain a colon (\":\")".into())
         };
         match parsed {
             Ok(ports) => {
