@@ -339,8 +339,12 @@ impl Builder<'_> {
                 }
                 Selector::Auto(Auto::SelfOwned | Auto::NonRoot | Auto::Shared | Auto::Unknown(_)) => {}
                 Selector::Service(_) => {}
-                named => {
-                    let id = self.intern(named.clone());
+                Selector::User(_)
+                | Selector::Domain(_)
+                | Selector::Group(_)
+                | Selector::Tag(_)
+                | Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {
+                    let id = self.intern(s.clone());
                     list.identities.push(id);
                 }
             }
@@ -370,7 +374,13 @@ impl Builder<'_> {
             }
             Selector::Auto(Auto::DangerAll | Auto::NonRoot | Auto::Shared | Auto::Unknown(_)) => Vec::new(),
             Selector::Service(_) => Vec::new(),
-            named => vec![Target::Nodes(self.intern(named.clone()))],
+            Selector::User(_)
+            | Selector::Domain(_)
+            | Selector::Group(_)
+            | Selector::Tag(_)
+            | Selector::Auto(Auto::Member | Auto::Tagged | Auto::Role(_)) => {
+                vec![Target::Nodes(self.intern(s.clone()))]
+            }
         }
     }
 
@@ -486,7 +496,14 @@ impl Builder<'_> {
                     p.prefixes.entry((v4, n.prefix_len())).or_default().insert(n.network(), id);
                 }
                 Selector::Net(n) => ranges.push((*n, id)),
-                _ => {}
+                // Not matched by a table: keywords, and names of addresses, which lists contain as addresses.
+                Selector::Auto(
+                    Auto::SelfOwned | Auto::DangerAll | Auto::NonRoot | Auto::Shared | Auto::Unknown(_),
+                )
+                | Selector::Any
+                | Selector::Service(_)
+                | Selector::IpSet(_)
+                | Selector::Host(_) => {}
             }
         }
         p.ranges = Ranges::new(ranges);

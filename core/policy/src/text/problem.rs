@@ -38,7 +38,7 @@ macro_rules! problems {
 const HUJSON: &str = "HuJSON is JSON that may have // and /* */ comments and trailing commas";
 const KEPT: &str = "it is stored with the policy and otherwise ignored";
 const DEFINE_TAG: &str = "define it in `tagOwners`";
-const SPLIT_TESTS: &str = "test what matters most";
+const FEWER_TESTS: &str = "keep the tests that matter most";
 
 problems! {
     // The text and its tree.
@@ -127,8 +127,8 @@ problems! {
     LongText: Error, "too-large", "split the tailnet or shorten the policy";
     TooManyPorts: Error, "too-large", "use ranges of ports, prefixes, groups and tags";
     TooManyNames: Error, "too-large", "use prefixes, groups and tags";
-    TooManyExpectations: Error, "too-large", SPLIT_TESTS;
-    SlowTests: Error, "too-large", SPLIT_TESTS;
+    TooManyExpectations: Error, "too-large", FEWER_TESTS;
+    SlowTests: Error, "too-large", FEWER_TESTS;
     LargeIpSets: Error, "too-large", "use prefixes, and avoid long sets inside of others";
 }
 
