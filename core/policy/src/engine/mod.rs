@@ -1,5 +1,6 @@
 //! A policy applied to a tailnet: classes of nodes that no rule can tell apart, and which of them may reach which.
 
+pub(crate) mod compile;
 pub(crate) mod cow;
 pub(crate) mod edits;
 pub(crate) mod facts;
