@@ -1,5 +1,6 @@
 //! Runs the pages under `cases/`: each section is a policy, the users and nodes of a tailnet, and what follows from them.
 //! `cases/README.md` says how to write one.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +11,7 @@ use headsail_wire::ids::{NodeId, UserId};
 use ipnet::IpNet;
 
 #[test]
-fn pages_say_what_holds() {
+fn every_fact_on_the_case_pages_is_true() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
     let mut pages: Vec<_> = std::fs::read_dir(dir).expect("the pages").flatten().map(|e| e.path()).collect();
     pages.sort();
@@ -41,7 +42,7 @@ struct Section {
     expected: Vec<String>,
 }
 
-/// The sections of a page. Users and nodes stay as in the section before where a section has no table of its own.
+/// The sections of a page. A section without a table keeps the users or nodes of the one before.
 fn sections(text: &str) -> Vec<Section> {
     let mut out = Vec::new();
     let mut now = Section::default();

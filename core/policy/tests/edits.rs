@@ -1,4 +1,5 @@
-//! What an edit of the policy touches, and how it is announced.
+//! What an edit of the policy touches, and what previews say about it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ fn engine(rules: &[&str]) -> Engine {
 }
 
 #[test]
-fn an_edit_touches_only_whom_it_concerns() {
+fn an_edit_touches_only_the_nodes_it_concerns() {
     let before = engine(&["a b 22", "c d 80"]);
     let after = before.with_policy(policy(&["a b 22,23", "c d 80"]));
     let touched: Vec<_> =
@@ -44,16 +45,17 @@ fn an_edit_touches_only_whom_it_concerns() {
 }
 
 #[test]
-fn a_rule_in_front_leaves_the_names_of_the_others() {
+fn a_rule_inserted_in_front_leaves_the_names_of_the_others() {
     let before = engine(&["a b 22", "c d 80"]);
     let after = before.with_policy(policy(&["b a 1", "a b 22", "c d 80"]));
     assert_eq!(before.parts(id(4)), after.parts(id(4)));
-    assert!(!Engine::changed(&before, &after, id(4)).any());
-    assert!(Engine::changed(&before, &after, id(1)).filter);
+    let comparison = Comparison::new(&before, &after);
+    assert!(!comparison.touch(id(4)).any());
+    assert!(comparison.touch(id(1)).filter);
 }
 
 #[test]
-fn a_source_that_comes_keeps_the_name_of_the_part() {
+fn a_part_keeps_its_name_when_a_source_joins() {
     let before = engine(&["a b 22", "c d 80"]);
     let mut after = before.clone();
     let joins = NodeFacts::new(id(9), Owner::Tags(vec!["tag:a".into()]), "100.64.0.9".parse().ok(), None);
@@ -62,9 +64,10 @@ fn a_source_that_comes_keeps_the_name_of_the_part() {
     assert_eq!(was[0].name, is[0].name);
     assert_ne!(was[0].sources, is[0].sources);
     assert_eq!(after.sources(is[0].sources), ["100.64.0.1", "100.64.0.9"]);
-    let touch = Engine::changed(&before, &after, id(2));
+    let comparison = Comparison::new(&before, &after);
+    let touch = comparison.touch(id(2));
     assert!(touch.filter && touch.visible && !touch.ssh && !touch.caps);
-    assert!(!Engine::changed(&before, &after, id(4)).any());
+    assert!(!comparison.touch(id(4)).any());
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn acl(rules: &[(&str, &str, &str)]) -> String {
 }
 
 #[test]
-fn a_narrowing_is_no_gain() {
+fn narrowing_a_rule_gains_no_ports() {
     let ssh = acl(&[("", "bob@", "*:22")]);
     assert_eq!(
         differences(None, Some(&ssh)),
@@ -174,16 +177,16 @@ fn protocols_are_subtracted_too() {
 }
 
 #[test]
-fn networks_behind_a_node_are_told_apart_from_it() {
+fn a_preview_lists_networks_apart_from_their_router() {
     let wide = acl(&[("", "bob@", "10.0.0.0/8:*"), ("", "bob@", "100.64.0.0/10:*")]);
     let narrow = acl(&[("", "bob@", "10.1.0.0/16:80"), ("", "bob@", "100.64.0.2:*")]);
-    // Of what is left in the narrower network nothing is a gain.
+    // What is still open in the narrower network is not a gain.
     assert_eq!(differences(Some(&wide), Some(&narrow)), ["-* n2 10.0.0.0/8", "-* n3"]);
     assert_eq!(differences(Some(&narrow), Some(&wide)), ["+* n2 10.0.0.0/8", "+* n3"]);
 }
 
 #[test]
-fn explanations_know_people_by_bare_names_and_ids() {
+fn explanations_accept_bare_user_names_and_ids() {
     let engine = household(Some(&acl(&[("", "bob@", "amy@:22")])));
     for bob in ["bob", "bob@", "bob@example.com", "7", "n1"] {
         let found = engine.explain(bob, "amy", 22, "").expect("an answer");
@@ -198,7 +201,7 @@ fn explanations_know_people_by_bare_names_and_ids() {
 }
 
 #[test]
-fn explanations_tell_what_has_no_node() {
+fn explanations_say_what_has_no_node_yet() {
     let text = r#"{"tagOwners": {"tag:ghost": []}, "acls": [{"action": "accept", "src": ["bob@"], "dst": ["*:22"]}]}"#;
     let engine = household(Some(text));
     let yes = engine.explain("bob", "tag:ghost", 22, "").expect("an answer");
@@ -211,7 +214,7 @@ fn explanations_tell_what_has_no_node() {
 }
 
 #[test]
-fn a_name_that_is_there_twice_is_told_once() {
+fn a_user_name_used_twice_is_reported_once() {
     let told = |text: &str| Policy::parse(text, &Settings::default()).expect_err("refused").diagnostics;
     assert_eq!(told(r#"{"acls": [], "acls": []}"#).len(), 1);
     assert_eq!(told(r#"{"acls": [], "ACLs": []}"#).len(), 1);

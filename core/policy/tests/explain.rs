@@ -1,4 +1,5 @@
-//! What explanations say: the truth, each thing once, and not without end.
+//! Explanations and test failures: true, without repetition, and bounded.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ fn refused(text: &str, src: &str, dst: &str, port: u16, reasons: &[&str]) {
 const SERVER: &str = r#""tagOwners": {"tag:server": [], "tag:router": [], "tag:exit": []}"#;
 
 #[test]
-fn a_rule_whose_routers_do_not_carry_it_is_named() {
+fn an_explanation_names_a_rule_whose_routers_do_not_serve_the_destination() {
     let grant = |via: &str| {
         format!(
             "{{{SERVER}, \"grants\": [{{\"src\": [\"ann@\"], \"dst\": [\"10.9.9.9\"], \"ip\": [\"tcp:1\", \"udp:3\"], \"via\": [{via}]}}]}}"
@@ -74,7 +75,7 @@ fn a_rule_whose_routers_do_not_carry_it_is_named() {
 }
 
 #[test]
-fn many_ports_and_rules_are_cut() {
+fn explanations_cut_long_lists_of_ports_and_rules() {
     let odd: Vec<String> = (1..=65535).step_by(2).map(|p| p.to_string()).collect();
     let rule =
         format!("{{\"action\": \"accept\", \"src\": [\"ann@\"], \"dst\": [\"r2:{}\"]}}", odd.join(","));
@@ -89,7 +90,7 @@ fn many_ports_and_rules_are_cut() {
     assert_eq!(found.reasons[20..], ["and 30 more rules", "no rule opens 2"]);
 }
 
-/// What the tests of a policy find, with users ann and bob and without a tagged node.
+/// The failures of a policy's tests, with users ann and bob and without a tagged node.
 fn failures(rest: &str) -> Vec<String> {
     let empty = "\"group:ghost\": [\"ghost@\"], \"group:e\": []";
     let text = format!("{{\"groups\": {{{empty}}}, {SERVER}, {rest}}}");
@@ -101,13 +102,13 @@ fn failures(rest: &str) -> Vec<String> {
 const OPEN: &str = r#""acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]"#;
 
 #[test]
-fn who_is_nobody_yet_fails_no_deny() {
+fn a_known_but_empty_source_or_destination_passes_a_deny() {
     for name in ["group:ghost", "group:e", "autogroup:tagged", "autogroup:admin"] {
         let one = |test: &str| failures(&format!("{OPEN}, \"tests\": [{test}]"));
         let from = |verb: &str| one(&format!("{{\"src\": \"{name}\", \"{verb}\": [\"100.64.0.1:22\"]}}"));
         let to = |verb: &str| one(&format!("{{\"src\": \"ann@\", \"{verb}\": [\"{name}:22\"]}}"));
         assert_eq!((from("deny"), to("deny")), (vec![], vec![]), "{name}");
-        let why = format!("`{name}` has nobody in it yet");
+        let why = format!("`{name}` has no members yet");
         assert_eq!(from("accept"), [format!("`{name}` must reach `100.64.0.1:22`, but {why}")]);
         assert_eq!(to("accept"), [format!("`ann@` must reach `{name}:22`, but {why}")]);
         let ssh = |verb: &str| {
@@ -122,7 +123,7 @@ fn who_is_nobody_yet_fails_no_deny() {
 }
 
 #[test]
-fn what_is_not_known_fails_a_deny_too() {
+fn an_unknown_name_fails_even_a_deny() {
     let deny = |src: &str, dst: &str| {
         failures(&format!("{OPEN}, \"tests\": [{{\"src\": \"{src}\", \"deny\": [\"{dst}:22\"]}}]"))
     };
@@ -135,16 +136,16 @@ fn what_is_not_known_fails_a_deny_too() {
 }
 
 #[test]
-fn names_without_anybody_are_told_from_unknown_ones() {
+fn empty_groups_and_unknown_names_have_different_errors() {
     let text = format!("{{\"groups\": {{\"group:e\": []}}, {SERVER}, {OPEN}}}");
     let error = |src: &str| engine(&text).explain(src, "n1", 22, "").expect_err(src);
-    assert_eq!(error("group:e"), "`group:e` has nobody in it yet");
-    assert_eq!(error("autogroup:admin"), "`autogroup:admin` has nobody in it yet");
+    assert_eq!(error("group:e"), "`group:e` has no members yet");
+    assert_eq!(error("autogroup:admin"), "`autogroup:admin` has no members yet");
     assert!(error("group:no").starts_with("`group:no` is not known: "));
 }
 
 #[test]
-fn the_internet_can_be_asked_for() {
+fn explanations_accept_the_internet_as_a_destination() {
     let text = format!(
         "{{{SERVER}, \"acls\": [{{\"action\": \"accept\", \"src\": [\"ann@\"], \"dst\": [\"autogroup:internet:443\"]}}]}}"
     );
@@ -161,7 +162,7 @@ fn the_internet_can_be_asked_for() {
 }
 
 #[test]
-fn reasons_say_how_a_rule_speaks_of_both() {
+fn reasons_say_why_a_rule_matches_source_and_destination() {
     let reasons = |src: &str, dst: &str, (from, to): (&str, &str)| {
         let names =
             "\"hosts\": {\"office\": \"10.1.0.0/16\"}, \"ipsets\": {\"ipset:lab\": [\"10.2.0.0/16\"]}";

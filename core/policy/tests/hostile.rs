@@ -1,4 +1,5 @@
-//! Policies made to hurt: refused with a reason, or carried out within bounds; never a panic.
+//! Hostile policies are refused with a reason or applied within bounds, and never cause a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -31,11 +32,11 @@ fn engine(policy: Policy) -> Engine {
 }
 
 #[test]
-fn a_text_that_is_too_long_is_refused_before_it_is_read() {
+fn an_oversized_text_is_refused_before_parsing() {
     let error = parse(&" ".repeat(10 << 20)).expect_err("ten megabytes");
     assert_eq!(
         error,
-        format!("line 1, column 1: the policy has {} bytes; at most {MAX_TEXT} are read", 10 << 20)
+        format!("line 1, column 1: the policy has {} bytes; at most {MAX_TEXT} are allowed", 10 << 20)
     );
 }
 
@@ -48,7 +49,7 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
-fn a_huge_group_and_a_rule_for_each_of_many_groups() {
+fn a_huge_group_in_thousands_of_rules_is_handled() {
     let mut text = String::from("{\"groups\": {\"group:big\": [");
     (0..50_000).for_each(|i| write!(text, "\"u{i}@example.org\",").expect("memory"));
     text += "\"ann@example.org\"],";
@@ -64,7 +65,7 @@ fn a_huge_group_and_a_rule_for_each_of_many_groups() {
 }
 
 #[test]
-fn tags_that_own_each_other_end() {
+fn cycles_of_tag_owners_terminate() {
     let n = 20_000;
     let mut text = String::from("{\"tagOwners\": {");
     (0..n).for_each(|i| write!(text, "\"tag:t{i}\": [\"tag:t{}\"],", (i + 1) % n).expect("memory"));
@@ -72,10 +73,9 @@ fn tags_that_own_each_other_end() {
     assert!(policy.warnings().iter().any(|w| w.code == "tag-cycle"));
     let e = engine(policy);
     assert!(!e.owns_tag(UserId::new(1).expect("an id"), "tag:t0"));
-    assert!(e.owns_tag_by_tags(&["tag:t19999".into()], "tag:t0"));
 }
 
-/// Sets, each inside of the one before, and as many rules that name them.
+/// Sets, each nested in the one before, and as many rules that name them.
 fn chain(length: usize, rules: usize) -> String {
     let sets = (0..length)
         .map(|i| format!("\"ipset:t{i}\": [\"ipset:t{}\", \"10.0.{}.{}\"],", i + 1, i / 250, i % 250));
@@ -88,21 +88,21 @@ fn chain(length: usize, rules: usize) -> String {
 }
 
 #[test]
-fn sets_of_addresses_are_counted_as_written_out() {
+fn sets_of_addresses_count_expanded() {
     engine(parse(&chain(400, 400)).expect("eighty thousand addresses"));
     for length in [5_000, 60_000] {
         let error = parse(&chain(length, 1)).expect_err("millions of addresses");
-        assert!(error.contains("the ipsets, written out, come to more than 250000 entries"), "{error}");
+        assert!(error.contains("the ipsets expand to more than 250000 entries"), "{error}");
     }
     let error = parse(&chain(400, 4_000)).expect_err("eight hundred thousand destinations");
-    assert!(error.contains("combinations of destination and port that the rules open: 806000"), "{error}");
+    assert!(error.contains("the rules open 806000 combinations of destination and port"), "{error}");
     let sources = chain(400, 4_000).replace("\"src\":[\"*\"],\"dst\"", "\"dst\":[\"*\"],\"src\"");
     let error = parse(&sources).expect_err("as many sources");
-    assert!(error.contains("sources and targets that the policy names: 806000"), "{error}");
+    assert!(error.contains("the policy names 806000 sources and targets"), "{error}");
 }
 
 #[test]
-fn twenty_thousand_rules_that_hit_every_node_of_a_user() {
+fn twenty_thousand_rules_that_match_every_node_of_a_user_are_handled() {
     let rule = |i| {
         format!(
             "{{\"src\":[\"10.{}.{}.{}\"],\"dst\":[\"*\"],\"ip\":[\"{}\"]}},",
@@ -136,12 +136,12 @@ fn twenty_thousand_rules_that_hit_every_node_of_a_user() {
 }
 
 #[test]
-fn removals_are_counted_too() {
+fn removals_from_sets_count_too() {
     let holes = (0..1_000).map(|i| format!("\"remove 10.{}.{}.1\",", i / 250, i % 250)).collect::<String>();
     let nested = (8..32).map(|i| format!("\"10.0.0.0/{i}\",")).collect::<String>();
     let sets: String = (0..200).map(|i| format!("\"ipset:s{i}\": [{nested}{holes}],")).collect();
     let error = parse(&format!("{{\"ipsets\": {{{sets}}}}}")).expect_err("a piece between any two holes");
-    assert!(error.contains("the ipsets, written out"), "{error}");
+    assert!(error.contains("the ipsets expand to"), "{error}");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn tests_times_rules_are_bounded() {
     let test = "{\"src\": \"10.0.0.1\", \"accept\": [\"10.0.0.2:80\"]},".repeat(5_000);
     let error =
         parse(&format!("{{\"grants\": [{rules}], \"tests\": [{test}]}}")).expect_err("too many steps");
-    assert!(error.contains("steps that the tests would take: 200000000"), "{error}");
+    assert!(error.contains("the tests would take 200000000 steps"), "{error}");
 }
 
 #[test]
@@ -176,11 +176,11 @@ fn too_many_ports_are_refused() {
         ports.join(",")
     );
     let error = parse(&text).expect_err("three million combinations");
-    assert!(error.contains("combinations of destination and port that the rules open"), "{error}");
+    assert!(error.contains("combinations of destination and port"), "{error}");
 }
 
 #[test]
-fn findings_are_bounded_and_the_first_ones_kept() {
+fn findings_are_bounded_and_the_first_are_kept() {
     let rules = "{\"src\":[\"tag:no\"],\"dst\":[\"*\"],\"ip\":[\"*\"]},".repeat(20_000);
     let text = format!("{{\"grants\": [{rules}]}}");
     let refusal = Policy::parse(&text, &Settings::default()).expect_err("unknown tags");
@@ -189,7 +189,7 @@ fn findings_are_bounded_and_the_first_ones_kept() {
 }
 
 #[test]
-fn failing_tests_are_bounded_and_have_their_place() {
+fn test_failures_are_bounded_and_have_a_place() {
     let test = "{\"src\": \"ann@example.org\", \"accept\": [\"10.0.0.1:22\", \"10.0.0.2:22\"]},\n";
     let long = format!("{{\"src\": \"{}@\", \"deny\": [\"10.0.0.1:22\"]}},\n", "x".repeat(100_000));
     let text = format!("{{\"grants\": [], \"tests\": [\n{long}{}]}}", test.repeat(1_000));
@@ -198,13 +198,13 @@ fn failing_tests_are_bounded_and_have_their_place() {
     assert!(failures[0].src.len() < 1_000 && failures[0].message.len() < 1_000, "{}", failures[0].src.len());
     let places: Vec<_> = failures[1..4].iter().map(|f| (f.line, f.column, f.length)).collect();
     assert_eq!(places, [(3, 39, 13), (3, 54, 13), (4, 39, 13)]);
-    let said = "line 3, column 39: ann@example.org: 10.0.0.1:22: `ann@example.org` must reach `10.0.0.1:22`, but no rule lets it";
+    let said = "line 3, column 39: ann@example.org: 10.0.0.1:22: `ann@example.org` must reach `10.0.0.1:22`, but no rule allows it";
     assert_eq!(failures[1].to_string(), said);
     assert_eq!(failures[200].to_string(), "and 1801 more");
 }
 
 #[test]
-fn findings_are_shown_with_their_line() {
+fn findings_are_rendered_with_their_line() {
     let text = "{\n\t// who may what\n\t\"acls\": [{\"action\": \"deny\", \"src\": [\"*\"], \"dst\": [\"*:*\"]}],\n}\n";
     let refusal = Policy::parse(text, &Settings::default()).expect_err("deny");
     let shown = render("policy.hujson", text, &refusal.diagnostics);
@@ -224,7 +224,7 @@ fn findings_are_shown_with_their_line() {
 }
 
 #[test]
-fn a_question_that_is_none_is_answered() {
+fn an_invalid_question_gets_an_error_as_answer() {
     for line in ["", "{}", "[]", "{\"policy\": 1}", "{\"policy\": \"{}\", \"nodes\": {\"a\": 3}}"] {
         let answer: serde_json::Value =
             serde_json::from_str(&headsail_policy::eval::answer(line)).expect("JSON");

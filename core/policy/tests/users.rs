@@ -1,4 +1,5 @@
-//! Users come, change and go one by one; whom the policy means is the same as if all had been there from the start.
+//! Users are added, changed and removed one by one, and the policy refers to the same users as in a fresh engine.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use std::sync::Arc;
 
@@ -6,10 +7,10 @@ use headsail_policy::{Engine, NodeFacts, Owner, Policy, Role, Settings, UserFact
 use headsail_wire::ids::{NodeId, UserId};
 use proptest::prelude::*;
 
-/// Words that mean each other's users in every way there is: by the provider's id, by address, and by name.
+/// Tokens that are ambiguous in every way: as provider id, as e-mail address and as login name.
 const WORDS: [&str; 7] = ["", "ann", "Ann", "ann@", "ann@example.org", "ANN@example.org", "bob"];
 
-/// One tag for each token, so that who sees which tagged node tells whom the token means; all tags are there always.
+/// One tag per token: who sees which tagged node shows to whom the token refers. All tags are always defined.
 fn policy(tokens: &[&str]) -> Arc<Policy> {
     let owners: Vec<String> = (0..5).map(|i| format!(r#""tag:t{i}":[]"#)).collect();
     let rule = |(i, token): (usize, &&str)| {
@@ -57,7 +58,7 @@ fn nodes() -> Vec<NodeFacts> {
     (1..).zip(users.chain(tags)).map(node).collect()
 }
 
-/// Whom a token means: by the id that the provider gave, else by address, else by name; all of them.
+/// All users to whom a token refers: by provider id, else by address, else by name.
 fn meant(token: &str, engine: &Engine) -> Vec<NodeId> {
     let name = token.strip_suffix('@').unwrap_or(token);
     let rank = |u: &&UserFacts| match () {
@@ -80,7 +81,7 @@ const TOKENS: [&[&str]; 3] = [
 
 proptest! {
     #[test]
-    fn tokens_mean_the_same_users_however_these_came(steps in prop::collection::vec(step(), 1..30)) {
+    fn tokens_refer_to_the_same_users_whatever_the_order_of_updates(steps in prop::collection::vec(step(), 1..30)) {
         let mut tokens = TOKENS[0];
         let mut engine = Engine::new(policy(tokens), [], nodes());
         for step in steps {

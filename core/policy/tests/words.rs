@@ -1,4 +1,5 @@
-//! What is wrong, word for word: neighbours say the same in the same way, in what was written rather than what was read.
+//! The exact words of messages: similar problems have similar messages, which quote what was written.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture ends the test")]
 
 use headsail_policy::{Policy, Settings};
 
@@ -15,7 +16,7 @@ fn said(text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn tags_are_named_as_clients_check_them() {
+fn tags_are_spelled_as_clients_check_them() {
     let letters = "tag names can only contain numbers, letters, or dashes";
     let long = format!("tag:{}", "a".repeat(252));
     for (tag, quoted, error) in [
@@ -38,7 +39,7 @@ fn tags_are_named_as_clients_check_them() {
 }
 
 #[test]
-fn sources_and_destinations_say_what_is_not_there() {
+fn unknown_names_in_sources_and_destinations_are_reported() {
     let acl = |src: &str, dst: &str| {
         format!("{{\"acls\": [{{\"action\": \"accept\", \"src\": [\"{src}\"], \"dst\": [\"{dst}\"]}}]}}")
     };
@@ -60,7 +61,7 @@ fn sources_and_destinations_say_what_is_not_there() {
 }
 
 #[test]
-fn what_is_there_twice_is_told_once_and_both_are_looked_at() {
+fn a_duplicate_is_reported_once_and_both_copies_are_checked() {
     let text = "{
       \"acls\": [{\"action\": \"deny\", \"src\": [\"*\"], \"dst\": [\"*:*\"]}],
       \"tagOwners\": {\"tag:1\": []}, \"tagOwners\": {\"tag:2\": [], \"tag:2\": [\"tag:no\"]},
@@ -71,17 +72,17 @@ fn what_is_there_twice_is_told_once_and_both_are_looked_at() {
     let expected = [
         "action=\"deny\" is not supported",
         &format!("tagOwners[\"tag:1\"]: {letter}"),
-        "the name `tagOwners` is there twice",
+        "the name `tagOwners` appears twice",
         &format!("tagOwners[\"tag:2\"]: {letter}"),
-        "the name `tag:2` is there twice",
+        "the name `tag:2` appears twice",
         &format!("tagOwners[\"tag:2\"]: {letter}"),
         "tagOwners[\"tag:2\"]: tag not found: \"tag:no\"",
-        "`ACLs` is there twice, written in two ways",
+        "`ACLs` appears twice, in different spellings",
         "action=\"drop\" is not supported",
-        "the name `src` is there twice",
+        "the name `src` appears twice",
         "src=tag not found: \"tag:no\"",
         "tag not found: \"tag:a\"",
-        "the name `autoApprovers` is there twice",
+        "the name `autoApprovers` appears twice",
         "tag not found: \"tag:b\"",
     ];
     said(text, &expected);
@@ -89,8 +90,8 @@ fn what_is_there_twice_is_told_once_and_both_are_looked_at() {
 
 #[test]
 fn what_is_not_json_is_not_hujson() {
-    let space = "not valid HuJSON: this character can only stand in a string or a comment";
-    let string = "not valid HuJSON: a string can't hold this character, nor end on another line; write `\\n`";
+    let space = "not valid HuJSON: this character is only allowed in a string or a comment";
+    let string = "not valid HuJSON: a string can't contain this character or span lines; write `\\n`";
     for c in ["\x0b", "\x0c", "\u{a0}", "\u{2028}", "é"] {
         said(&format!("{{{c}}}"), &[space]);
     }
@@ -106,7 +107,7 @@ fn what_is_not_json_is_not_hujson() {
 }
 
 #[test]
-fn owners_and_approvers_say_what_is_not_there() {
+fn unknown_names_in_owners_and_approvers_are_reported() {
     let owner = |o: &str| format!("{{\"tagOwners\": {{\"tag:x\": [\"{o}\"]}}}}");
     said(&owner("tag:no"), &["tagOwners[\"tag:x\"]: tag not found: \"tag:no\""]);
     said(&owner("group:no"), &["tagOwners[\"tag:x\"]: group not found: \"group:no\""]);

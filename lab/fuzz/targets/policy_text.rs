@@ -1,5 +1,5 @@
-//! Any text as a policy: it is refused with reasons, or every question about a small tailnet has an answer. What is
-//! accepted can be printed, and the print means the same.
+//! Any text as a policy: it is refused with reasons, or every question about a small tailnet has an answer. An accepted
+//! policy can be formatted, and the result means the same.
 #![no_main]
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use headsail_wire::ids::{NodeId, UserId};
 use ipnet::IpNet;
 use libfuzzer_sys::fuzz_target;
 
-/// What is asked about: nodes, users, tags, addresses, and what a policy may define.
+/// The names to ask about: nodes, users, tags, addresses, and what a policy may define.
 const NAMES: [&str; 11] = [
     "ann-laptop",
     "router",
@@ -37,14 +37,14 @@ fuzz_target!(|text: &str| {
     };
     render("policy.hujson", text, policy.warnings());
     let printed = policy.document().to_string();
-    let again = Policy::parse(&printed, &Settings::default()).expect("what is printed can be read");
-    assert_eq!(again.document().to_string(), printed, "printing again changes the text");
+    let again = Policy::parse(&printed, &Settings::default()).expect("a formatted policy can be read");
+    assert_eq!(again.document().to_string(), printed, "formatting again changes the text");
 
     let engine = tailnet(policy);
     let same = tailnet(again);
     ask(&engine);
     for node in engine.nodes().map(|n| n.id) {
-        assert_eq!(engine.filter(node), same.filter(node), "the print means something else for {node}");
+        assert_eq!(engine.filter(node), same.filter(node), "the formatted policy means something else for {node}");
     }
     let open = tailnet(Policy::none());
     let after = open.with_policy(engine.policy().clone());
@@ -52,7 +52,7 @@ fuzz_target!(|text: &str| {
     let _ = Preview::new(&open, &engine);
 });
 
-/// Asks all that a server asks.
+/// Asks everything that a server asks.
 fn ask(engine: &Engine) {
     engine.run_tests();
     engine.notes();

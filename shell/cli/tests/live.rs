@@ -164,7 +164,7 @@ fn policies_are_checked_explained_previewed_and_survive_a_restart() {
     let faulty = here.policy(r#"{"groups": {"group:eng": ["bob"]}, "foo": 1, "acls": [], "acls": []}"#);
     let output = here.run(&format!("policy check -f {faulty}")).failed();
     assert!(output.contains("warning: `bob`") && !output.contains("error: `bob`"), "{output}");
-    assert_eq!(output.matches("is there twice").count(), 1, "{output}");
+    assert_eq!(output.matches("appears twice").count(), 1, "{output}");
     let output = here.run(&format!("policy check -o json -f {faulty}")).failed();
     let output: Value = serde_json::from_str(&output).unwrap();
     let severities: Vec<_> = output["errors"].as_array().unwrap().iter().map(|f| &f["severity"]).collect();
