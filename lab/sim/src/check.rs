@@ -205,7 +205,8 @@ pub fn follower_reads(world: &mut World) -> Result<(), Violation> {
     }
     follower.version = feed.tailnet().version();
     let (knows, ought) = (&world.follower.tailnet, &world.clerk.published);
-    world.must(Check::Followers, knows.dump() == ought.dump(), || rows_apart(&knows.dump(), &ought.dump()))?;
+    world
+        .must(Check::Followers, knows.dump() == ought.dump(), || rows_apart(&knows.dump(), &ought.dump()))?;
     let same = knows.settings() == ought.settings()
         && knows.revision() == ought.revision()
         && knows.tickets().eq(ought.tickets())

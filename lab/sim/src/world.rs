@@ -270,7 +270,9 @@ fn only_own_nodes(before: &Tailnet, commit: &Commit) -> Result<(), Violation> {
                 | Change::Settings(_)
                 | Change::NextId(..) => false,
             };
-            law::must(Check::OwnNodesOnly, own, || format!("a command of {actor} made the change {change:?}"))?;
+            law::must(Check::OwnNodesOnly, own, || {
+                format!("a command of {actor} made the change {change:?}")
+            })?;
         }
     }
     Ok(())

@@ -64,7 +64,7 @@ pub struct TailnetService {
     streams: AtomicU64,
 }
 
-    /// Puts the parts together.
+/// Puts the parts together.
 impl TailnetService {
     pub fn new(clerk: Clerk, url: String, policy: config::Policy) -> TailnetService {
         TailnetService {

@@ -133,7 +133,7 @@ pub struct Query {
     pub node: Option<NodeId>,
     /// Changes that concern this user or what it owns.
     pub user: Option<UserId>,
-    /// Changes of these kinds; a name covers its `…-deleted` too. Empty is every kind but those in [`VOLATILE_KINDS`].
+    /// Changes of these kinds; a name covers its `…-deleted` too. Empty is every kind but those in [`HIDDEN_KINDS`].
     pub kinds: Vec<String>,
     /// Oldest first instead of newest first.
     pub oldest_first: bool,
@@ -141,8 +141,8 @@ pub struct Query {
     pub limit: u32,
 }
 
-/// Kinds of changes that are read only when they are asked for: there are too many of them.
-pub const VOLATILE_KINDS: [&str; 2] = ["contact", "presence"];
+/// Kinds of changes that are read only when they are asked for: there are too many of them, or another change says the same.
+pub const HIDDEN_KINDS: [&str; 4] = ["contact", "presence", "tombstone", "sequence"];
 
 impl Default for Query {
     fn default() -> Query {
@@ -165,7 +165,7 @@ impl Query {
     pub(crate) fn matches(&self, record: &Record) -> bool {
         let kind = record.kind.strip_suffix("-deleted").unwrap_or(&record.kind);
         let kinds = if self.kinds.is_empty() {
-            !VOLATILE_KINDS.contains(&kind)
+            !HIDDEN_KINDS.contains(&kind)
         } else {
             self.kinds.iter().any(|wanted| wanted == kind || *wanted == record.kind)
         };

@@ -10,8 +10,8 @@ use headsail_store::sqlite::{Options, SqliteStore};
 use headsail_store::{Fault, Store};
 use headsail_tailnet::actor::Actor;
 use headsail_tailnet::change::Change;
-use headsail_tailnet::commit::{Commit, Revision, Since};
 use headsail_tailnet::command::{Command, Env, NewAuthKey, NewUser, Registration, ShownKey, Telling};
+use headsail_tailnet::commit::{Commit, Revision, Since};
 use headsail_tailnet::deadline::Deadlines;
 use headsail_tailnet::decide::decide;
 use headsail_tailnet::model::key::{API_KEY_PREFIX, AUTH_KEY_PREFIX, KeyDigest, mint};
@@ -415,7 +415,9 @@ fn rebuilt(store: &mut dyn Store, revision: Revision) -> Vec<Change> {
 
 /// The same from the change log alone.
 fn replayed(store: &mut dyn Store, revision: Revision) -> Vec<Change> {
-    let Since::Commits(commits) = store.since(Revision::default()).unwrap() else { panic!("the log is whole") };
+    let Since::Commits(commits) = store.since(Revision::default()).unwrap() else {
+        panic!("the log is whole")
+    };
     let mut tailnet = Tailnet::empty(settings());
     commits.iter().for_each(|commit| tailnet.apply_commit(commit));
     assert_eq!(tailnet.revision(), revision);

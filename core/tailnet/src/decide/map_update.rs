@@ -34,7 +34,12 @@ pub fn node_of<'a>(t: &'a Tailnet, machine: &MachineKey, key: &NodeKey) -> Resul
     Ok(node)
 }
 
-pub(super) fn update(t: &Tailnet, id: NodeId, telling: &Telling, now: Time) -> Result<Vec<Change>, Rejection> {
+pub(super) fn update(
+    t: &Tailnet,
+    id: NodeId,
+    telling: &Telling,
+    now: Time,
+) -> Result<Vec<Change>, Rejection> {
     let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
     let mut next = Node::clone(node);
     take(t, &mut next, telling);

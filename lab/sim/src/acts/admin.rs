@@ -10,9 +10,9 @@ use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
 use ipnet::IpNet;
 
-use headsail_tailnet::actor::Actor;
 use crate::law::Violation;
 use crate::world::World;
+use headsail_tailnet::actor::Actor;
 
 type Held = Result<(), Violation>;
 

@@ -8,10 +8,10 @@ use headsail_wire::keys::NodeKey;
 use headsail_wire::time::Time;
 
 use crate::check::told_is_ought;
-use headsail_tailnet::actor::Actor;
 use crate::law::{Check, Violation};
 use crate::machine::Machine;
 use crate::world::World;
+use headsail_tailnet::actor::Actor;
 
 /// More machines than this never come.
 const MACHINES: usize = 16;

@@ -6,10 +6,10 @@ use headsail_tailnet::command::Command;
 use headsail_tailnet::model::settings::Settings;
 
 use crate::check::replay;
-use headsail_tailnet::actor::Actor;
 use crate::law::{Check, Violation};
 use crate::settings;
 use crate::world::World;
+use headsail_tailnet::actor::Actor;
 
 /// The configuration is read again.
 ///

@@ -5,9 +5,9 @@ use headsail_tailnet::command::{Command, Rejection};
 use headsail_tailnet::model::ticket::TicketState;
 use headsail_wire::ids::NodeId;
 
-use headsail_tailnet::actor::Actor;
 use crate::law::{Check, Violation};
 use crate::world::World;
+use headsail_tailnet::actor::Actor;
 
 /// Policies that are well-formed. What they name may or may not be there.
 const GOOD: [&str; 9] = [

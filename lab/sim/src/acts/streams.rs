@@ -8,11 +8,11 @@ use headsail_wire::ids::NodeId;
 
 use crate::acts::client::{somebody, speaks_for};
 use crate::check::{delta_is_diff, told_is_ought};
-use headsail_tailnet::actor::Actor;
 use crate::law::{Check, Violation};
 use crate::parts::is_of;
 use crate::stream::Stream;
 use crate::world::World;
+use headsail_tailnet::actor::Actor;
 
 /// A client opens its stream; an older one is superseded and will find out.
 ///

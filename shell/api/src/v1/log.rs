@@ -30,7 +30,7 @@ pub struct ListChangesQuery {
     #[serde(with = "lenient::OptId", skip_serializing_if = "Option::is_none")]
     pub user: Option<u64>,
     /// Only changes of these kinds, separated by commas: `user`, `node`, `preauthkey`, `apikey`, `policy`, `tombstone`,
-    /// `contact`, `presence`. The last two are left out unless they are named.
+    /// `contact`, `presence`, `sequence`. The last four are left out unless they are named.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "lenient::or_default")]
     pub kind: String,
     /// At most this many changes; 100 if absent, 1000 at most.

@@ -1,7 +1,7 @@
 //! API keys.
 
 use axum::Json;
-use axum::extract::{Path};
+use axum::extract::Path;
 use headsail_api::Problem;
 use headsail_api::v1::Empty;
 use headsail_api::v1::apikey::{
@@ -26,10 +26,7 @@ pub async fn list(admin: Admin) -> Answer<ListApiKeysResponse> {
 }
 
 /// [`headsail_api::paths::APIKEY_CREATE`]
-pub async fn create(
-    admin: Admin,
-    Read(r): Read<CreateApiKeyRequest>,
-) -> Answer<CreateApiKeyResponse> {
+pub async fn create(admin: Admin, Read(r): Read<CreateApiKeyRequest>) -> Answer<CreateApiKeyResponse> {
     let new = mint(API_KEY_PREFIX, &random::bytes());
     let expiration = key::expiration(r.expiration, DEFAULT_SECS)?;
     let command =

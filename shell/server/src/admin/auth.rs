@@ -15,18 +15,12 @@ use super::read::Read;
 use super::{Admin, Answer, user_of, view};
 
 /// [`headsail_api::paths::AUTH_REGISTER`]
-pub async fn register(
-    admin: Admin,
-    Read(r): Read<AuthRegisterRequest>,
-) -> Answer<NodeResponse> {
+pub async fn register(admin: Admin, Read(r): Read<AuthRegisterRequest>) -> Answer<NodeResponse> {
     admit(&admin, r.user, &r.auth_id).await
 }
 
 /// [`headsail_api::paths::NODE_REGISTER`]
-pub async fn register_node(
-    admin: Admin,
-    Read(r): Read<RegisterNodeQuery>,
-) -> Answer<NodeResponse> {
+pub async fn register_node(admin: Admin, Read(r): Read<RegisterNodeQuery>) -> Answer<NodeResponse> {
     admit(&admin, r.user, &r.key).await
 }
 

@@ -19,10 +19,7 @@ use crate::system::random;
 
 /// [`headsail_api::paths::DEBUG_CREATE_NODE`]: creates a pending registration of a fictitious machine under the
 /// requested id.
-pub async fn create_node(
-    admin: Admin,
-    Read(r): Read<CreateDebugNodeRequest>,
-) -> Answer<NodeResponse> {
+pub async fn create_node(admin: Admin, Read(r): Read<CreateDebugNodeRequest>) -> Answer<NodeResponse> {
     let owner =
         r.user.ok_or_else(|| Problem::bad_request("`user` is missing: specify the owner of the node"))?;
     let t = admin.snapshot();

@@ -30,16 +30,8 @@ const DIFF_TIME: Duration = Duration::from_millis(200);
 const CREATED_WITHIN_SECS: i64 = 2;
 
 /// Columns that only contact and presence changes report: other changes of a node repeat them.
-const VOLATILE: [&str; 8] = [
-    "endpoints",
-    "disco_key",
-    "net_info",
-    "online",
-    "last_seen",
-    "stream",
-    "left_at",
-    "linger_until",
-];
+const VOLATILE: [&str; 8] =
+    ["endpoints", "disco_key", "net_info", "online", "last_seen", "stream", "left_at", "linger_until"];
 /// Columns that hold a time in microseconds.
 const TIMES: [&str; 7] =
     ["created_at", "expiry", "expiration", "last_seen", "left_at", "linger_until", "deleted_at"];
@@ -86,7 +78,9 @@ fn query(q: ListChangesQuery) -> Result<Query, Problem> {
 }
 
 fn no_id(what: &str, id: u64) -> Problem {
-    Problem::bad_request(format!("`{id}` is not the id of a {what}; ids are whole numbers from 1 to 2^53 - 1"))
+    Problem::bad_request(format!(
+        "`{id}` is not the id of a {what}; ids are whole numbers from 1 to 2^53 - 1"
+    ))
 }
 
 async fn read(clerk: &Clerk, query: Query) -> Result<Vec<LogEntry>, Problem> {

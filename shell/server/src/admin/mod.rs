@@ -63,10 +63,7 @@ struct Admin {
 impl FromRequestParts<Arc<TailnetService>> for Admin {
     type Rejection = Refusal;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        tailnet: &Arc<TailnetService>,
-    ) -> Result<Admin, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, tailnet: &Arc<TailnetService>) -> Result<Admin, Refusal> {
         let actor = parts.extensions.get::<Actor>().cloned();
         let actor = actor.ok_or_else(|| Problem::internal("the request does not say who is calling"))?;
         Ok(Admin { tailnet: tailnet.clone(), actor })

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path};
+use axum::extract::Path;
 use headsail_api::Problem;
 use headsail_api::problem::Finding;
 use headsail_api::v1::Empty;
@@ -24,10 +24,7 @@ use super::{Admin, Answer, user_of, view};
 use crate::system::clock;
 
 /// [`headsail_api::paths::NODE_LIST`]
-pub async fn list(
-    admin: Admin,
-    Read(query): Read<ListNodesQuery>,
-) -> Answer<ListNodesResponse> {
+pub async fn list(admin: Admin, Read(query): Read<ListNodesQuery>) -> Answer<ListNodesResponse> {
     let t = admin.snapshot();
     let owner = query.user.map(|u| user_of(&t, &u).map(|u| u.id)).transpose()?;
     let nodes = t.nodes().filter(|n| owner.is_none() || n.owner.user() == owner);
@@ -67,10 +64,7 @@ pub async fn expire(
 }
 
 /// [`headsail_api::paths::NODE_RENAME`]
-pub async fn rename(
-    admin: Admin,
-    Path((id, name)): Path<(String, String)>,
-) -> Answer<NodeResponse> {
+pub async fn rename(admin: Admin, Path((id, name)): Path<(String, String)>) -> Answer<NodeResponse> {
     let node = named(&id)?;
     shown(&*admin.submit(Command::RenameNode { node, name }).await?, node)
 }

@@ -55,10 +55,7 @@ pub async fn check(admin: Admin, Read(r): Read<PolicyRequest>) -> Answer<CheckPo
 }
 
 /// [`headsail_api::paths::POLICY_PREVIEW`]
-pub async fn preview(
-    admin: Admin,
-    Read(r): Read<PolicyRequest>,
-) -> Answer<PreviewPolicyResponse> {
+pub async fn preview(admin: Admin, Read(r): Read<PolicyRequest>) -> Answer<PreviewPolicyResponse> {
     let t = admin.snapshot();
     let (row, engine) = candidate(&t, &r.policy)?;
     let preview = Preview::new(t.access().engine(), &engine);

@@ -20,10 +20,7 @@ use crate::system::random;
 const DEFAULT_SECS: i64 = 3600;
 
 /// [`headsail_api::paths::PREAUTHKEY_LIST`]
-pub async fn list(
-    admin: Admin,
-    Read(query): Read<ListPreAuthKeysQuery>,
-) -> Answer<ListPreAuthKeysResponse> {
+pub async fn list(admin: Admin, Read(query): Read<ListPreAuthKeysQuery>) -> Answer<ListPreAuthKeysResponse> {
     let t = admin.snapshot();
     let owner = query.user.map(|u| user_of(&t, &u).map(|u| u.id)).transpose()?;
     let keys = t.auth_keys().filter(|k| owner.is_none() || k.user == owner);

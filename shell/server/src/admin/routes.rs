@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path};
+use axum::extract::Path;
 use headsail_api::Problem;
 use headsail_api::v1::Empty;
 use headsail_api::v1::route::{ListRoutesResponse, Route};

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path};
+use axum::extract::Path;
 use headsail_api::v1::Empty;
 use headsail_api::v1::user::{
     CreateUserRequest, ListUsersQuery, ListUsersResponse, SetRoleRequest, UserResponse,
@@ -19,10 +19,7 @@ use super::{Admin, Answer, user_of, view};
 use crate::clerk::Failure;
 
 /// [`headsail_api::paths::USER_LIST`]
-pub async fn list(
-    admin: Admin,
-    Read(query): Read<ListUsersQuery>,
-) -> Answer<ListUsersResponse> {
+pub async fn list(admin: Admin, Read(query): Read<ListUsersQuery>) -> Answer<ListUsersResponse> {
     let t = admin.snapshot();
     let fits = |u: &&Arc<headsail_tailnet::model::user::User>| {
         if !query.name.is_empty() {
@@ -57,10 +54,7 @@ pub async fn delete(admin: Admin, Path(who): Path<String>) -> Answer<Empty> {
 }
 
 /// [`headsail_api::paths::USER_RENAME`]
-pub async fn rename(
-    admin: Admin,
-    Path((who, name)): Path<(String, String)>,
-) -> Answer<UserResponse> {
+pub async fn rename(admin: Admin, Path((who, name)): Path<(String, String)>) -> Answer<UserResponse> {
     let user = named(&admin, &who)?;
     let t = admin.submit(Command::RenameUser { user, name }).await?;
     let user = t.user(user).ok_or_else(|| Problem::not_found("the user was deleted by another request"))?;

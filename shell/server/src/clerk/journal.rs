@@ -58,13 +58,22 @@ impl Journal<'_> {
                     vec![format!("user `{}` ({}) was renamed to `{}`", before.name, user.id, user.name)]
                 }
                 Some(before) if before.role != user.role => {
-                    vec![format!("user `{}` ({}) has the role `{}` now", user.name, user.id, user.role.name())]
+                    vec![format!(
+                        "user `{}` ({}) has the role `{}` now",
+                        user.name,
+                        user.id,
+                        user.role.name()
+                    )]
                 }
                 Some(_) => vec![format!("user `{}` ({}) was updated", user.name, user.id)],
             },
             Change::UserGone(id) => vec![format!("{} was deleted", self.user(*id))],
             Change::AuthKey(key) => match self.was.auth_key(key.id) {
-                None => vec![format!("pre-auth key {} of {} was created", key.id, self.keeper(key.user, &key.tags))],
+                None => vec![format!(
+                    "pre-auth key {} of {} was created",
+                    key.id,
+                    self.keeper(key.user, &key.tags)
+                )],
                 Some(before) if before.expiration != key.expiration => {
                     vec![expiration(&format!("pre-auth key {}", key.id), key.expiration)]
                 }
@@ -201,10 +210,7 @@ mod tests {
         let joined = Change::Node(node.clone());
         let told = lines(&with_alice, std::slice::from_ref(&joined));
         assert_eq!(told.len(), 1);
-        assert!(
-            told[0].starts_with("node `web` (1) of user `alice` (1) joined, as 100.64.0."),
-            "{told:?}"
-        );
+        assert!(told[0].starts_with("node `web` (1) of user `alice` (1) joined, as 100.64.0."), "{told:?}");
 
         let before = app.clerk.snapshot();
         assert_eq!(lines(&before, &[joined]), Vec::<String>::new(), "nothing has changed");

@@ -219,9 +219,8 @@ impl Worker {
             }
         }
         let now = clock::now();
-        let decide = |t: &Tailnet, command: &Command| {
-            decide(t, command, &mut Env { now, rng: &mut random::fill })
-        };
+        let decide =
+            |t: &Tailnet, command: &Command| decide(t, command, &mut Env { now, rng: &mut random::fill });
         let settled = settle(&self.tailnet, &requests, now, decide, |commit| save(&mut *self.store, commit));
         let why = settled.fault.map(|fault| self.note_fault(&fault));
         let was = self.tailnet.clone();

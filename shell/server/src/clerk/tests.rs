@@ -1,7 +1,7 @@
 use headsail_store::history::Query;
 use headsail_store::memory::MemoryStore;
-use headsail_tailnet::command::{NewUser, Registration, ShownKey, Telling};
 use headsail_tailnet::change::Change;
+use headsail_tailnet::command::{NewUser, Registration, ShownKey, Telling};
 use headsail_tailnet::commit::{Loaded, Revision};
 use headsail_tailnet::feed::News;
 use headsail_tailnet::model::node::{Expiry, Presence, StreamNo};
@@ -233,8 +233,7 @@ impl Store for Broken {
 
 #[tokio::test]
 async fn a_clerk_that_panics_has_ended_and_is_noticed() {
-    let clerk =
-        Clerk::start(Tailnet::empty(Arc::new(Settings::basic())), Box::new(Broken)).unwrap();
+    let clerk = Clerk::start(Tailnet::empty(Arc::new(Settings::basic())), Box::new(Broken)).unwrap();
     assert!(clerk.is_healthy().await);
     assert!(matches!(clerk.submit(TESTER, user("bob")).await, Err(Failure::Fault(_))));
     clerk.ended().await;

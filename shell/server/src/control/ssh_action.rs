@@ -106,7 +106,13 @@ async fn wait(tailnet: &TailnetService, id: &str, session: Session) -> Response<
     let mut snapshots = tailnet.clerk.follow();
     let settled = async {
         loop {
-            match verdict(snapshots.borrow_and_update().tailnet(), id, session.src, session.dst, &session.account) {
+            match verdict(
+                snapshots.borrow_and_update().tailnet(),
+                id,
+                session.src,
+                session.dst,
+                &session.account,
+            ) {
                 Verdict::Waiting => {}
                 settled => return settled,
             }

@@ -64,7 +64,8 @@ impl Editor {
         let mut next = TailnetSettings::clone(self.clerk.snapshot().settings());
         edit(&mut next);
         // Settings are kept in memory only and are never rejected: this fails only once the server has stopped.
-        let _ = self.clerk.submit(Actor::File("configuration".into()), Command::Configure(Arc::new(next))).await;
+        let _ =
+            self.clerk.submit(Actor::File("configuration".into()), Command::Configure(Arc::new(next))).await;
     }
 }
 

@@ -69,7 +69,9 @@ async fn first_key(tailnet: &TailnetService) -> Result<(String, String), Failure
         None => {
             let new = NewUser { name: FIRST_USER.into(), ..NewUser::default() };
             let snapshot = tailnet.clerk.submit(Actor::Server, Command::CreateUser(new)).await?;
-            first(&snapshot).ok_or_else(|| Failure::Fault("the first user was deleted right after it was created".into()))?
+            first(&snapshot).ok_or_else(|| {
+                Failure::Fault("the first user was deleted right after it was created".into())
+            })?
         }
     };
     let now = clock::now();

@@ -241,7 +241,11 @@ impl Fields<'_> {
         self.int_if_any(column)?.map(|n| self.parsed(column, n)).transpose()
     }
 
-    pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, column: &str, number: impl Display) -> Result<T, String> {
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(
+        &self,
+        column: &str,
+        number: impl Display,
+    ) -> Result<T, String> {
         number.to_string().parse().map_err(|e| format!("column `{column}`: {e}"))
     }
 

@@ -72,7 +72,9 @@ impl Read for Map<String, Json> {
     fn value(&self, column: &str) -> Result<Value, String> {
         match self.get(column).ok_or("it is missing")? {
             Json::Null => Ok(Value::Null),
-            Json::Number(n) => n.as_i64().map(Value::Int).ok_or_else(|| format!("`{n}` is not a whole number")),
+            Json::Number(n) => {
+                n.as_i64().map(Value::Int).ok_or_else(|| format!("`{n}` is not a whole number"))
+            }
             Json::String(text) => Ok(Value::Text(text.clone())),
             Json::Bool(_) => Err("it is a boolean".to_owned()),
             document @ (Json::Array(_) | Json::Object(_)) => Ok(Value::Json(document.to_string())),

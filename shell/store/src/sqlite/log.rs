@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json};
 use super::write::number;
 use super::{connect, fault_of, read};
 use crate::Fault;
-use crate::history::{History, Query, Record, Retention, Subject, record_id, revision_of};
+use crate::history::{HIDDEN_KINDS, History, Query, Record, Retention, Subject, record_id, revision_of};
 use crate::rows::decode::{self, Fields};
 use crate::rows::{Write, to_json};
 
@@ -316,7 +316,9 @@ fn select(tx: &Connection, query: &Query) -> rusqlite::Result<Vec<Result<Record,
     }
     let kinds = serde_json::to_string(&query.kinds).unwrap_or_default();
     if query.kinds.is_empty() {
-        conditions.push("kind NOT IN ('contact', 'presence')");
+        let hidden =
+            "NOT EXISTS (SELECT 1 FROM json_each(:hidden) WHERE kind IN (value, value || '-deleted'))";
+        add(hidden, ":hidden", Box::new(serde_json::to_string(&HIDDEN_KINDS).unwrap_or_default()));
     } else {
         let wanted = "EXISTS (SELECT 1 FROM json_each(:kinds) WHERE kind IN (value, value || '-deleted'))";
         add(wanted, ":kinds", Box::new(kinds));

@@ -52,7 +52,9 @@ impl Read for SqlRow<'_> {
                 Value::Text(std::str::from_utf8(text).map_err(|e| e.to_string())?.to_owned())
             }
             ValueRef::Blob(bytes) => Value::Blob(bytes.to_owned()),
-            ValueRef::Real(n) => return Err(format!("it is the number {n}, which no column of ours can hold")),
+            ValueRef::Real(n) => {
+                return Err(format!("it is the number {n}, which no column of ours can hold"));
+            }
         })
     }
 }

@@ -19,7 +19,7 @@ use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::time::Time;
 
 use super::*;
-use crate::history::{Query, Record, VOLATILE_KINDS};
+use crate::history::{HIDDEN_KINDS, Query, Record};
 
 const NOW: Time = Time::from_secs(1_700_000_000);
 
@@ -114,7 +114,7 @@ impl Desk {
             let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
             self.store.history().read(&Query { kinds, limit: 1000, ..Query::default() }).unwrap()
         };
-        let mut all = [read(&[]), read(&VOLATILE_KINDS)].concat();
+        let mut all = [read(&[]), read(&HIDDEN_KINDS)].concat();
         all.sort_by_key(|record| std::cmp::Reverse(record.id));
         all
     }

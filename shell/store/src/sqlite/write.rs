@@ -92,7 +92,8 @@ fn put_policy(tx: &Connection, text: &str, at: i64) -> Result<i64> {
     if again.execute(params![text, at])? > 0 {
         return newest(tx);
     }
-    tx.prepare_cached("INSERT INTO policies (data, created_at) VALUES (?1, ?2)")?.execute(params![text, at])?;
+    tx.prepare_cached("INSERT INTO policies (data, created_at) VALUES (?1, ?2)")?
+        .execute(params![text, at])?;
     let id = newest(tx)?;
     tx.prepare_cached("DELETE FROM policies WHERE id <= ?1 - ?2")?.execute(params![id, POLICIES])?;
     Ok(id)

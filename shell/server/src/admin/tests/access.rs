@@ -64,9 +64,8 @@ async fn unknown_paths_are_not_found_with_or_without_a_key() {
 #[tokio::test]
 async fn a_key_is_valid_until_it_expires_and_its_use_is_recorded() {
     let s = Server::trusting(Trust::Bearer);
-    let inside = Server { router: super::routes(s.tailnet.clone(), Trust::Socket), ..s };
-    let outside = super::routes(inside.tailnet.clone(), Trust::Bearer);
-    let outside = Server { router: outside, tailnet: inside.tailnet.clone(), store: inside.store.clone() };
+    let inside = Server::over(s.tailnet.clone(), s.store.clone(), Trust::Socket);
+    let outside = s;
 
     let key = inside.ok("POST /apikey", json!({})).await["apiKey"].as_str().unwrap().to_owned();
     let mut follow = inside.tailnet.clerk.follow();

@@ -10,9 +10,9 @@ mod users;
 
 use std::sync::Arc;
 
-use axum::{Extension, Router};
 use axum::body::Body;
 use axum::http::{Request, header};
+use axum::{Extension, Router};
 use headsail_store::memory::MemoryStore;
 use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, Registration, ShownKey};
@@ -42,7 +42,11 @@ impl Server {
 
     pub fn trusting(trust: Trust) -> Server {
         let store = MemoryStore::default();
-        let tailnet = tailnet_over(store.clone());
+        Server::over(tailnet_over(store.clone()), store, trust)
+    }
+
+    /// Another way to the same tailnet.
+    pub fn over(tailnet: Arc<TailnetService>, store: MemoryStore, trust: Trust) -> Server {
         let router = routes(tailnet.clone(), trust);
         let router = match trust {
             // The listener of the socket says which user is calling.
@@ -111,7 +115,12 @@ impl Server {
         let text = created["preAuthKey"]["key"].as_str().unwrap();
         let registration = registration(number, ShownKey::of(text), hostinfo);
         let node_key = registration.node_key;
-        let t = self.tailnet.clerk.submit(Actor::Server, Command::Register(Box::new(registration))).await.unwrap();
+        let t = self
+            .tailnet
+            .clerk
+            .submit(Actor::Server, Command::Register(Box::new(registration)))
+            .await
+            .unwrap();
         t.node_by_key(&node_key).unwrap().id.get()
     }
 
@@ -119,7 +128,12 @@ impl Server {
     pub async fn knock(&self, number: u8, hostinfo: Hostinfo) -> String {
         let registration = registration(number, ShownKey::None, hostinfo);
         let node_key = registration.node_key;
-        let t = self.tailnet.clerk.submit(Actor::Server, Command::Register(Box::new(registration))).await.unwrap();
+        let t = self
+            .tailnet
+            .clerk
+            .submit(Actor::Server, Command::Register(Box::new(registration)))
+            .await
+            .unwrap();
         t.tickets().find(|k| k.asking.node_key == node_key).unwrap().id.clone()
     }
 }
