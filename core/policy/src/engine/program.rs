@@ -132,7 +132,7 @@ pub(crate) struct Program {
     pub uses_self: bool,
     /// Whether a rule grants capabilities on addresses.
     pub uses_address_grants: bool,
-    /// Selectors that match people, by folded token and then by token; see [`folded`].
+    /// Selectors that match people, by folded token and then by token; see [`folded`](crate::engine::facts::folded).
     pub by_token: BTreeMap<String, BTreeMap<String, Vec<SelId>>>,
     pub by_domain: BTreeMap<String, Vec<SelId>>,
     pub by_tag: BTreeMap<String, SelId>,
