@@ -31,6 +31,10 @@ pub enum Actor {
 }
 
 impl Actor {
+    /// Every [`Actor::kind`].
+    pub const KINDS: [&'static str; 8] =
+        ["node", "machine", "api-key", "user", "unix", "clock", "file", "server"];
+
     /// The kind, as the change log stores it and filters name it.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -109,7 +113,7 @@ mod tests {
         for actor in actors {
             let text = actor.to_string();
             assert_eq!(text.parse(), Ok(actor.clone()), "{text}");
-            assert!(text.starts_with(actor.kind()));
+            assert!(text.starts_with(actor.kind()) && Actor::KINDS.contains(&actor.kind()));
         }
         for wrong in ["", "node", "node:x", "clock:1", "nobody:1"] {
             assert!(wrong.parse::<Actor>().is_err(), "{wrong}");

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -220,7 +220,6 @@ fn policies_can_be_managed_without_a_server() {
     assert!(output.contains("no policy was set: every node may reach every other"), "{output}");
     assert!(here.run(&format!("policy set -f {file} {BYPASS}")).failed().contains("--force"));
     here.run(&format!("policy set -f {file} --force {BYPASS}")).ok();
-    assert_eq!(here.run("policy get --bypass-grpc-and-access-database-directly").ok(), POLICY);
     assert_eq!(here.run(&format!("policy check -f {file} {BYPASS}")).ok(), "The policy is valid.\n");
     let failing =
         POLICY.replace("\"acls\"", r#""tests": [{"src": "alice@", "deny": ["tag:router:22"]}], "acls""#);
@@ -326,6 +325,44 @@ fn the_log_reports_changes_to_nodes_and_the_servers_shutdown() {
     ] {
         assert!(lines.any(|line| line.contains(output)), "{output}: {log}");
     }
+}
+
+#[test]
+fn the_change_log_says_who_did_what_and_can_be_followed() {
+    let mut here = Installation::new("changes");
+    here.start();
+    here.with_router();
+    let mut follower = Command::new(PROGRAM)
+        .args(["log", "--follow", "-o", "json", "--kind", "user,node", "--config"])
+        .arg(here.dir.join("config.yaml"))
+        .env_clear()
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut followed = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&followed.next().unwrap().unwrap()).unwrap();
+    let first = [next(), next()].map(|change| change["name"].clone());
+    assert_eq!(first, ["alice", "router"]);
+    here.run("nodes rename -i 1 gateway").ok();
+    let renamed = next();
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(renamed["actor"], format!("unix:{uid}"), "{renamed}");
+    assert_eq!(renamed["fields"][0]["before"], "router", "{renamed}");
+    // A restart of the server is no reason to stop following.
+    here.stop();
+    here.start();
+    here.run("users create bob").ok();
+    assert_eq!(next()["name"], "bob");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+
+    let log = here.run("log --node gateway").ok();
+    assert!(log.contains("node `gateway` (1) updated\n    given_name: router -> gateway"), "{log}");
+    assert!(here.run("audit --since 1h --user bob -n 1").ok().contains("user `bob` (2) created"));
+    assert!(here.run("log --kind nodes").failed().contains("did you mean `node`?"));
+    assert!(here.run("log --since yesterday").failed().contains("`yesterday` is not a time"));
+    assert_eq!(here.run("log --actor clock").ok().trim(), "There are no such changes.");
+    here.stop();
 }
 
 #[test]

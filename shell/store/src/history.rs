@@ -144,6 +144,10 @@ pub struct Query {
 /// Kinds of changes that are read only when they are asked for: there are too many of them, or another change says the same.
 pub const HIDDEN_KINDS: [&str; 4] = ["contact", "presence", "tombstone", "sequence"];
 
+/// Every kind that the log records, without the `-deleted` of deletions.
+pub const KINDS: [&str; 9] =
+    ["user", "node", "preauthkey", "apikey", "policy", "tombstone", "contact", "presence", "sequence"];
+
 impl Default for Query {
     fn default() -> Query {
         Query {

@@ -139,7 +139,7 @@ fn text(change: &LogEntry) -> String {
         let (before, after) = (value(&field.before), value(&field.after));
         if !is_new {
             lines.push(format!("    {}: {before} -> {after}", field.name));
-        } else if !is_empty(&field.after) && !field.name.contains('.') {
+        } else if !is_empty(&field.after) && !field.name.contains('.') && field.name != "created_at" {
             lines.push(format!("    {}: {after}", field.name));
         }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::Json;
 use headsail_api::Problem;
 use headsail_api::v1::log::{ListChangesQuery, ListChangesResponse, LogAction, LogEntry, LogField};
-use headsail_store::history::{Query, Record};
+use headsail_store::history::{KINDS, Query, Record};
+use headsail_tailnet::actor::Actor;
 use headsail_wire::ids::{NodeId, UserId};
 use headsail_wire::time::Time;
 use serde_json::{Map, Value};
@@ -57,7 +58,14 @@ pub async fn list(admin: Admin, Read(q): Read<ListChangesQuery>) -> Answer<ListC
 }
 
 fn query(q: ListChangesQuery) -> Result<Query, Problem> {
-    let kinds = q.kind.split(',').map(str::trim).filter(|kind| !kind.is_empty()).map(str::to_owned);
+    let kinds: Vec<&str> = q.kind.split(',').map(str::trim).filter(|kind| !kind.is_empty()).collect();
+    if let Some(unknown) = kinds.iter().find(|kind| !KINDS.contains(&kind.trim_end_matches("-deleted"))) {
+        return Err(unknown_word("kind of change", unknown, &KINDS));
+    }
+    let is_actor = |text: &str| Actor::KINDS.contains(&text) || text.parse::<Actor>().is_ok();
+    if !q.actor.is_empty() && !is_actor(&q.actor) {
+        return Err(unknown_word("actor", &q.actor, &Actor::KINDS));
+    }
     let limit = q.limit.unwrap_or(USUAL_LIMIT);
     if limit > MAX_LIMIT {
         return Err(Problem::bad_request(format!("`limit` is {limit}; ask for {MAX_LIMIT} changes at most")));
@@ -71,10 +79,19 @@ fn query(q: ListChangesQuery) -> Result<Query, Problem> {
         actor: Some(q.actor).filter(|actor| !actor.is_empty()),
         node,
         user,
-        kinds: kinds.collect(),
+        kinds: kinds.into_iter().map(str::to_owned).collect(),
         oldest_first: q.after.is_some(),
         limit,
     })
+}
+
+/// A word that is none of a list; the nearest one is suggested.
+fn unknown_word(what: &str, word: &str, known: &[&str]) -> Problem {
+    let near = known.iter().max_by(|a, b| strsim::jaro(word, a).total_cmp(&strsim::jaro(word, b)));
+    let near = near.filter(|near| strsim::jaro(word, near) > 0.7);
+    let hint = near
+        .map_or_else(|| format!("use one of {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+    Problem::bad_request(format!("`{word}` is not a known {what}; {hint}"))
 }
 
 fn no_id(what: &str, id: u64) -> Problem {

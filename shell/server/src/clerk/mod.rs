@@ -7,8 +7,9 @@
 pub mod health;
 mod journal;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use headsail_store::history::History;
@@ -71,6 +72,7 @@ pub struct Clerk {
     jobs: mpsc::Sender<Job>,
     feed: watch::Receiver<Feed>,
     history: Arc<dyn History>,
+    counts: Arc<Counts>,
 }
 
 impl Clerk {
@@ -83,6 +85,7 @@ impl Clerk {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let history = store.history();
         let (mut worker, feed) = Worker::new(tailnet, store);
+        let counts = worker.counts.clone();
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("clerk".into()).spawn(move || {
             let stopped = runtime.block_on(worker.run(queue));
@@ -90,7 +93,7 @@ impl Clerk {
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
-        Ok(Clerk { jobs, feed, history })
+        Ok(Clerk { jobs, feed, history, counts })
     }
 
     /// Waits until the clerk has stopped or panicked. Nothing can change after that.
@@ -111,6 +114,11 @@ impl Clerk {
     /// The change log, which can be read while the clerk works.
     pub fn history(&self) -> Arc<dyn History> {
         self.history.clone()
+    }
+
+    /// How many changes of each kind were published since the server started.
+    pub fn change_counts(&self) -> BTreeMap<&'static str, u64> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Carries out a command, and returns the first snapshot that includes it.
@@ -152,10 +160,14 @@ impl Clerk {
     }
 }
 
+/// Changes by kind.
+type Counts = Mutex<BTreeMap<&'static str, u64>>;
+
 struct Worker {
     tailnet: Tailnet,
     store: Box<dyn Store>,
     deadlines: Deadlines,
+    counts: Arc<Counts>,
     publish: watch::Sender<Feed>,
     /// After the store has refused a commit, due rows wait until then.
     retry_at: Option<Instant>,
@@ -167,7 +179,7 @@ impl Worker {
     fn new(tailnet: Tailnet, store: Box<dyn Store>) -> (Worker, watch::Receiver<Feed>) {
         let (publish, feed) = watch::channel(Feed::new(tailnet.clone()));
         let deadlines = Deadlines::of(&tailnet);
-        (Worker { tailnet, store, deadlines, publish, retry_at: None }, feed)
+        (Worker { tailnet, store, deadlines, counts: Arc::default(), publish, retry_at: None }, feed)
     }
 
     /// Works until it is told to stop, and returns the channel on which to confirm that; or until no caller is left.
@@ -262,6 +274,9 @@ impl Worker {
             }
         }
         self.deadlines.note(&next, commit.changes());
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        commit.changes().for_each(|change| *counts.entry(change.kind()).or_default() += 1);
+        drop(counts);
         self.tailnet = next.clone();
         self.publish.send_if_modified(|feed| {
             *feed = feed.next(next, others, commit);

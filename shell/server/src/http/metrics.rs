@@ -10,7 +10,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
@@ -45,53 +46,70 @@ impl std::fmt::Debug for Metrics {
 
 impl Collector for Metrics {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.tailnet(&mut out)?;
+        self.stun(&mut out)?;
+        self.relay(&mut out)
+    }
+}
+
+impl Metrics {
+    fn tailnet(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let t = self.app.tailnet.clerk.snapshot();
         let online = t.nodes().filter(|n| n.presence.is_online()).count();
         let expired = t.nodes().filter(|n| n.expiry.is_past()).count();
         let pending = t.tickets().count() + t.ssh_check_count();
-        gauge(&mut out, "headsail_nodes", "nodes", t.node_count())?;
-        gauge(&mut out, "headsail_nodes_online", "nodes with a map stream", online)?;
-        gauge(&mut out, "headsail_nodes_expired", "nodes whose key has expired", expired)?;
-        gauge(&mut out, "headsail_users", "users", t.users().count())?;
+        gauge(out, "headsail_nodes", "nodes", t.node_count())?;
+        gauge(out, "headsail_nodes_online", "nodes with a map stream", online)?;
+        gauge(out, "headsail_nodes_expired", "nodes whose key has expired", expired)?;
+        gauge(out, "headsail_users", "users", t.users().count())?;
         gauge(
-            &mut out,
+            out,
             "headsail_pending_logins",
             "logins and SSH sessions that are pending, or were settled recently",
             pending,
         )?;
-        counter(&mut out, "headsail_snapshots", "snapshots published", t.version())?;
+        counter(out, "headsail_snapshots", "snapshots published", t.version())?;
+        counter(out, "headsail_commits", "commits to the database", t.revision().0)?;
+        let changes = Family::<[(&str, &str); 1], Counter>::default();
+        for (kind, count) in self.app.tailnet.clerk.change_counts() {
+            changes.get_or_create(&[("kind", kind)]).inc_by(count);
+        }
+        let described =
+            out.encode_descriptor("headsail_changes", "changes by kind", None, changes.metric_type())?;
+        changes.encode(described)
+    }
+
+    fn stun(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let stun = &self.stun;
         counter(
-            &mut out,
+            out,
             "headsail_stun_answered",
             "STUN requests answered",
             stun.answered.load(Ordering::Relaxed),
         )?;
         counter(
-            &mut out,
+            out,
             "headsail_stun_ignored",
             "datagrams that were not STUN requests",
             stun.ignored.load(Ordering::Relaxed),
-        )?;
+        )
+    }
+
+    fn relay(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let Some(relay) = self.app.process.relay.as_ref().map(|r| r.stats()) else { return Ok(()) };
-        gauge(&mut out, "headsail_derp_connections", "relay connections", relay.core.connections)?;
+        gauge(out, "headsail_derp_connections", "relay connections", relay.core.connections)?;
+        gauge(out, "headsail_derp_homes", "relay clients whose home relay is this one", relay.core.homes)?;
+        gauge(out, "headsail_derp_queued_bytes", "bytes queued in the relay", relay.core.queued_bytes)?;
         gauge(
-            &mut out,
-            "headsail_derp_homes",
-            "relay clients whose home relay is this one",
-            relay.core.homes,
-        )?;
-        gauge(&mut out, "headsail_derp_queued_bytes", "bytes queued in the relay", relay.core.queued_bytes)?;
-        gauge(
-            &mut out,
+            out,
             "headsail_derp_duplicated",
             "keys with more than one relay connection",
             relay.core.duplicated,
         )?;
-        counter(&mut out, "headsail_derp_joined", "relay connections since the start", relay.core.joined)?;
-        counter(&mut out, "headsail_derp_pings", "pings answered", relay.core.pings)?;
-        counter(&mut out, "headsail_derp_packets", "packets relayed", relay.core.packets)?;
-        counter(&mut out, "headsail_derp_bytes", "bytes relayed", relay.core.bytes)?;
+        counter(out, "headsail_derp_joined", "relay connections since the start", relay.core.joined)?;
+        counter(out, "headsail_derp_pings", "pings answered", relay.core.pings)?;
+        counter(out, "headsail_derp_packets", "packets relayed", relay.core.packets)?;
+        counter(out, "headsail_derp_bytes", "bytes relayed", relay.core.bytes)?;
         for (name, help, value) in [
             (
                 "dropped_slow",
@@ -116,7 +134,7 @@ impl Collector for Metrics {
             ("stalled", "relay connections closed because they accepted no bytes", relay.stalled),
             ("violated", "relay connections closed because of what they sent", relay.violated),
         ] {
-            counter(&mut out, &format!("headsail_derp_{name}"), help, value)?;
+            counter(out, &format!("headsail_derp_{name}"), help, value)?;
         }
         Ok(())
     }

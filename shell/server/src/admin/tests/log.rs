@@ -109,6 +109,10 @@ async fn bad_queries_are_refused() {
         ("limit=1001", "1000"),
         ("since=yesterday", "`yesterday`"),
         ("node=x", "an id"),
+        ("kind=nodes", "did you mean `node`?"),
+        ("kind=zzz", "use one of user, node,"),
+        ("actor=apikey", "did you mean `api-key`?"),
+        ("actor=node:x", "`node:x` is not a known actor"),
         ("node=18446744073709551615", "2^53"),
     ] {
         let (status, refusal) = server.ask(&format!("GET /log?{query}")).await;
