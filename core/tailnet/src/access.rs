@@ -106,10 +106,11 @@ impl Access {
 
     fn put_role(&mut self, user: UserId, role: Role) {
         let roles = Arc::make_mut(&mut self.roles);
-        match role {
-            Role::Member => roles.remove(&user),
-            more => roles.insert(user, more),
-        };
+        if role == Role::Member {
+            roles.remove(&user);
+        } else {
+            roles.insert(user, role);
+        }
     }
 
     pub(crate) fn remove_user(&mut self, id: UserId) {

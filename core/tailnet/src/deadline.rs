@@ -124,6 +124,6 @@ pub fn ephemeral_end(tailnet: &Tailnet, node: &Node) -> Option<Time> {
         Presence::Offline { since } if node.ephemeral => {
             Some(since.plus_secs(tailnet.settings().ephemeral_timeout))
         }
-        _ => None,
+        Presence::Offline { .. } | Presence::Online { .. } | Presence::Lingering { .. } => None,
     }
 }

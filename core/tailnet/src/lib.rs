@@ -3,6 +3,8 @@
 //! [`tailnet::Tailnet`] is the one value; [`decide::decide`] turns a [`command::Command`] into [`change::Change`]s;
 //! [`project::project`] says what a node ought to know, and [`delta::Step`] what it has to be told for that.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod access;
 pub mod actor;
 pub mod batch;

@@ -23,6 +23,8 @@
 //! # Memory
 //! [`memory::MemoryStore`] is the same for tests and the simulation, and can be told to fail.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;

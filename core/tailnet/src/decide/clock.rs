@@ -36,6 +36,6 @@ fn node_due(t: &Tailnet, node: &Arc<Node>, now: Time) -> Vec<Change> {
         Expiry::At(at) if at <= now => {
             vec![Change::Node(Arc::new(Node { expiry: Expiry::Passed(at), ..Node::clone(node) }))]
         }
-        _ => Vec::new(),
+        Expiry::At(_) | Expiry::Never | Expiry::Passed(_) => Vec::new(),
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn closed(t: &Tailnet, id: NodeId, stream: StreamNo, now: Time) -> Ve
             let until = now.plus_millis(t.settings().grace_millis);
             vec![Change::Presence(id, Presence::Lingering { since, left: now, until })]
         }
-        _ => Vec::new(),
+        Presence::Online { .. } | Presence::Lingering { .. } | Presence::Offline { .. } => Vec::new(),
     }
 }
 
