@@ -165,7 +165,7 @@ fn a_commit_on_another_revision_is_a_conflict() {
 }
 
 #[test]
-fn what_lives_in_memory_only_touches_no_disk() {
+fn a_commit_of_memory_only_changes_does_not_touch_the_disk() {
     let mut desk = Desk::new();
     desk.revision = Revision(42);
     desk.commit(&[Change::Settings(Arc::new(Settings::basic())), Change::TicketGone("x".into())]).unwrap();
@@ -174,7 +174,7 @@ fn what_lives_in_memory_only_touches_no_disk() {
 }
 
 #[test]
-fn revisions_go_on_after_a_restart() {
+fn revisions_continue_after_a_restart() {
     let mut desk = Desk::new();
     desk.commit(&[user(1)]).unwrap();
     desk.commit(&[node(1, 1)]).unwrap();
@@ -185,7 +185,7 @@ fn revisions_go_on_after_a_restart() {
 }
 
 #[test]
-fn a_second_server_is_refused_by_any_name_of_the_file() {
+fn a_second_server_is_refused_under_any_name_of_the_file() {
     let desk = Desk::new();
     let link = desk.dir.path().join("link.db");
     std::os::unix::fs::symlink(&desk.path, &link).unwrap();
@@ -199,7 +199,7 @@ fn a_second_server_is_refused_by_any_name_of_the_file() {
 }
 
 #[test]
-fn a_locked_database_is_busy_and_then_goes_on() {
+fn a_locked_database_is_busy_and_recovers() {
     let mut desk = Desk::new();
     desk.commit(&[user(1)]).unwrap();
     let other = Connection::open(&desk.path).unwrap();
@@ -216,7 +216,7 @@ fn a_locked_database_is_busy_and_then_goes_on() {
 }
 
 #[test]
-fn a_full_disk_loses_nothing_and_then_goes_on() {
+fn a_full_disk_loses_nothing_and_recovers() {
     let mut desk = Desk::new();
     desk.commit(&[user(1)]).unwrap();
     let pages: i64 = desk.store.connection.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
@@ -236,7 +236,7 @@ fn a_full_disk_loses_nothing_and_then_goes_on() {
 }
 
 #[test]
-fn the_files_are_for_their_user_alone() {
+fn the_files_are_private() {
     let mut desk = Desk::new();
     desk.commit(&[user(1)]).unwrap();
     let mut seen = 0;
@@ -249,7 +249,7 @@ fn the_files_are_for_their_user_alone() {
 }
 
 #[test]
-fn what_is_no_database_of_ours_is_refused_and_left_alone() {
+fn a_foreign_or_damaged_file_is_rejected_and_left_untouched() {
     let dir = tempfile::tempdir().unwrap();
     let garbage = dir.path().join("garbage.db");
     fs::write(&garbage, "not a database at all ".repeat(500)).unwrap();
@@ -267,7 +267,7 @@ fn what_is_no_database_of_ours_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_newer_format_is_refused_and_left_alone() {
+fn a_newer_format_is_rejected_and_left_untouched() {
     let mut desk = Desk::new();
     desk.commit(&[user(1)]).unwrap();
     let newer = "INSERT INTO schema_migrations (version, name, checksum) VALUES (3, 'x', 'y')";
@@ -282,7 +282,7 @@ fn a_newer_format_is_refused_and_left_alone() {
 }
 
 #[test]
-fn tables_of_another_making_are_refused() {
+fn a_database_with_a_different_schema_is_rejected() {
     let desk = Desk::new();
     desk.store.connection.execute("UPDATE schema_migrations SET checksum = 'x'", []).unwrap();
     let (path, _dir) = desk.close();
@@ -308,7 +308,7 @@ fn damage_is_found_on_request() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_is_named() {
+fn an_unreadable_row_is_named() {
     let mut desk = Desk::new();
     desk.commit(&[user(1), node(7, 1)]).unwrap();
     for (column, value) in
@@ -329,7 +329,7 @@ fn a_row_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn roles_are_kept_logged_and_checked() {
+fn roles_are_stored_logged_and_validated() {
     let mut desk = Desk::new();
     let (owner, member) = (with_role(user(1), "owner"), user(2));
     desk.commit(&[owner.clone(), member.clone()]).unwrap();
@@ -344,7 +344,7 @@ fn roles_are_kept_logged_and_checked() {
 }
 
 #[test]
-fn a_backup_is_whole_while_the_server_goes_on() {
+fn a_backup_of_a_running_server_is_consistent() {
     let mut desk = Desk::new();
     desk.commit(&[user(1), node(1, 1)]).unwrap();
     let loaded = desk.store.load().unwrap();
@@ -360,7 +360,7 @@ fn a_backup_is_whole_while_the_server_goes_on() {
 }
 
 #[test]
-fn a_backup_of_nothing_leaves_nothing() {
+fn a_failed_backup_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("copy.db");
     assert!(backup(&dir.path().join("none.db"), &to).is_err());
@@ -390,7 +390,7 @@ fn the_log_says_who_did_what_and_no_secrets() {
 }
 
 #[test]
-fn the_log_is_filtered_by_whom_and_what_it_concerns() {
+fn the_log_is_filtered_by_actor_subject_kind_and_time() {
     let mut desk = Desk::new();
     let clerk = |desk: &mut Desk, actor, secs, changes: &[Change]| {
         desk.commit_as(actor, NOW.plus_secs(secs), changes).unwrap();
@@ -424,7 +424,7 @@ fn the_log_is_filtered_by_whom_and_what_it_concerns() {
 }
 
 #[test]
-fn the_log_replays_to_what_the_tables_say() {
+fn replaying_the_log_gives_the_rows_of_the_tables() {
     let mut desk = Desk::new();
     let settings = Arc::new(Settings::basic());
     desk.commit(&[user(1), user(2), policy("{} // first", 0)]).unwrap();
@@ -447,7 +447,7 @@ fn the_log_replays_to_what_the_tables_say() {
 }
 
 #[test]
-fn the_log_is_bounded_and_comings_and_goings_push_nothing_out() {
+fn the_log_is_bounded_and_clients_displace_no_administrator() {
     let keep = |rows| Keep { rows, days: 1000 };
     let log = LogLimits { admin: keep(5), routine: keep(4), volatile: keep(3), every: 4 };
     let mut desk = Desk::with(Options { log, ..Options::default() });
@@ -486,7 +486,7 @@ fn policy(text: &str, at: i64) -> Change {
 }
 
 #[test]
-fn the_entry_of_a_policy_refers_to_its_text() {
+fn a_policys_log_entry_refers_to_its_text() {
     let mut desk = Desk::new();
     let long = format!("{{}} // {}", "long ".repeat(100_000));
     desk.commit(&[policy("{}", 0)]).unwrap();
@@ -503,7 +503,7 @@ fn the_entry_of_a_policy_refers_to_its_text() {
 }
 
 #[test]
-fn a_policy_that_cannot_be_read_may_be_of_a_newer_release() {
+fn the_error_for_an_unreadable_policy_suggests_the_release_that_wrote_it() {
     let mut desk = Desk::new();
     desk.commit(&[policy("{}", 0)]).unwrap();
     desk.store.connection.execute("UPDATE policies SET data = '{'", []).unwrap();
@@ -513,7 +513,7 @@ fn a_policy_that_cannot_be_read_may_be_of_a_newer_release() {
 }
 
 #[test]
-fn a_rollback_journal_does_as_well() {
+fn a_rollback_journal_works_too() {
     let mut desk = Desk::with(Options { write_ahead_log: false, ..Options::default() });
     desk.commit(&[user(1)]).unwrap();
     assert!(!desk.path.with_extension("db-wal").exists());
@@ -523,7 +523,7 @@ fn a_rollback_journal_does_as_well() {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_named() {
+fn a_missing_directory_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("no/such/headsail.db");
     let text = refusal(&path);
@@ -564,7 +564,7 @@ fn measure() {
 }
 
 #[test]
-fn policies_that_are_set_again_take_no_room_and_old_ones_go() {
+fn setting_the_same_policy_again_adds_no_row_and_old_policies_are_deleted() {
     let mut desk = Desk::new();
     let set = |desk: &mut Desk, text: &str, at: i64| desk.commit(&[policy(text, at)]).unwrap();
     let rows = |desk: &Desk| -> i64 {
