@@ -142,7 +142,7 @@ fn each_seed(usual: u64, play: impl Fn(u64, &mut Findings) + Sync) -> Findings {
         };
         let running: Vec<_> = (0..threads).map(|at| scope.spawn(move || part(at))).collect();
         for thread in running {
-            let part = thread.join().expect("a history panicked: its message is above");
+            let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             for (check, (seed, step, text)) in part {
                 note(&mut found, seed, step, Violation { check, text });
             }
