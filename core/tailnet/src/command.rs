@@ -212,7 +212,7 @@ pub enum Command {
         at: Option<Time>,
     },
     DeleteNode(NodeId),
-    /// Replaces a node's owner, a user or other tags.
+    /// Makes tags the owner of a node, in place of a user or other tags.
     TagNode {
         node: NodeId,
         /// Each with its prefix `tag:`.

@@ -61,7 +61,7 @@ impl Rejection {
     }
 
     pub fn no_auth_key(id: impl Display) -> Rejection {
-        Rejection::NotFound(format!("there is no auth key with id `{id}`"))
+        Rejection::NotFound(format!("there is no pre-auth key with id `{id}`"))
     }
 
     pub fn no_api_key(id: impl Display) -> Rejection {
