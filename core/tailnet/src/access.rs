@@ -1,4 +1,4 @@
-//! Who may reach whom, and who serves which route: derived from rows, kept up to date as they change.
+//! Which nodes may reach which, and which router serves each route. Derived from rows, and updated as they change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use crate::model::node::{Node, Owner};
 use crate::model::user::User;
 use crate::table::Table;
 
-/// The policy applied to users and nodes, and the elections of routers.
+/// The policy applied to users and nodes, and the primary router of each subnet route.
 #[derive(Clone)]
 pub struct Access {
     engine: Engine,
     prefixes: Arc<BTreeMap<IpNet, Served>>,
-    /// For each router the subnet routes for which it is in charge. A row is put anew whenever others may be given other
-    /// routes of that router, so that a delta looks at it.
+    /// For each router, the subnet routes of which it is the primary. A row is written again whenever peers may receive different
+    /// routes for that router, so that a delta looks at it.
     routers: Table<Vec<IpNet>>,
-    /// The users who are more than members.
+    /// The roles of all users who are not just members.
     roles: Arc<BTreeMap<UserId, Role>>,
     stamp: u64,
     epoch: u64,
 }
 
-/// A subnet route.
+/// The routers of a subnet route.
 #[derive(Clone, Default)]
 struct Served {
     servers: BTreeSet<NodeId>,
@@ -35,7 +35,7 @@ struct Served {
 }
 
 impl Access {
-    /// Nobody, and no policy.
+    /// No users, no nodes and no policy.
     pub fn none() -> Access {
         Access {
             engine: Engine::new(Arc::new(Policy::none()), [], []),
@@ -47,48 +47,44 @@ impl Access {
         }
     }
 
-    /// Answers questions about the policy.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Equal stamps mean that no answer of the engine differs.
+    /// If two snapshots have the same stamp, no answer of their engines differs.
     pub fn stamp(&self) -> u64 {
         self.stamp
     }
 
-    /// Where epochs differ, what any node is told of any other may differ; else it may differ only for nodes that were
-    /// touched.
+    /// If two snapshots have the same epoch, only touched rows can look different to peers. Otherwise any row can.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Nodes whose rows did not change, but of which others may be given other routes.
+    /// Routers for which peers may receive different routes, although their own rows may be unchanged.
     pub fn routers_touched_since(&self, then: &Access) -> Vec<u64> {
         self.routers.touched_since(&then.routers)
     }
 
-    /// The subnet routes for which a node is in charge.
+    /// The subnet routes of which a node is the primary.
     pub fn primary_routes(&self, id: NodeId) -> &[IpNet] {
         self.routers.get(id.get()).map_or(&[], |routes| routes.as_slice())
     }
 
-    /// The node in charge of a subnet route.
+    /// The primary router of a subnet route.
     pub fn primary(&self, route: &IpNet) -> Option<NodeId> {
         self.prefixes.get(route)?.primary
     }
 
-    /// What a user may do.
     pub fn role(&self, user: UserId) -> Role {
         self.roles.get(&user).copied().unwrap_or_default()
     }
 
-    /// Whether anybody is more than a member.
+    /// Whether any user has a role other than member.
     pub fn has_roles(&self) -> bool {
         !self.roles.is_empty()
     }
 
-    /// Another policy holds.
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
         self.engine = self.engine.with_policy(policy);
         self.stamp += 1;
@@ -146,8 +142,8 @@ impl Access {
         }
     }
 
-    /// Elects anew for every route that a node serves or served. Whoever was elected stays in charge while it can; where
-    /// nobody is available the last one keeps the route.
+    /// Elects the primary again for every route that a node serves or served. The current primary stays while it is available;
+    /// if no router is available, the last primary keeps the route.
     fn hold_elections(&mut self, id: NodeId, old: &BTreeSet<IpNet>, new: &BTreeSet<IpNet>) {
         let mut concerned = BTreeSet::from([id]);
         for route in old.union(new) {
@@ -186,7 +182,7 @@ impl Access {
         }
     }
 
-    /// Where nodes of an owner get their IPv4 addresses, if the policy says so.
+    /// The prefix from which the policy assigns IPv4 addresses to an owner's nodes, if it names one.
     pub fn ip_pool(&self, owner: &Owner) -> Option<Ipv4Net> {
         match self.engine.ip_pool(&policy_owner(owner))? {
             IpNet::V4(net) => Some(net),
@@ -194,14 +190,14 @@ impl Access {
         }
     }
 
-    /// The engine as it would be with another row of a user.
+    /// The engine as it would be if a user's row were this one.
     pub fn engine_with_user(&self, user: &User) -> Engine {
         let mut engine = self.engine.clone();
         engine.upsert_user(user_facts(user));
         engine
     }
 
-    /// Those of the routes that the policy would let a node serve, the node being as given.
+    /// Those of the routes that the policy approves automatically for a node with this row.
     pub fn approvable(&self, node: &Node, routes: &[IpNet]) -> Vec<IpNet> {
         let mut engine = self.engine.clone();
         engine.upsert_node(facts(node, Vec::new()));
@@ -209,12 +205,12 @@ impl Access {
     }
 }
 
-/// The subnet routes that a node offers and may serve; exit routes need no election.
+/// The subnet routes that a node advertises and that are approved. Exit routes have no primary.
 fn subnets(node: &Node) -> BTreeSet<IpNet> {
     node.live_routes().into_iter().filter(|r| !is_exit_route(r)).collect()
 }
 
-/// Whether a router can be in charge of a route: it is there, and its key is good.
+/// Whether a router can be a primary: it is online, and its key has not expired.
 fn available(node: &Node) -> bool {
     node.presence.is_online() && !node.expiry.is_past()
 }

@@ -1,4 +1,4 @@
-//! Row-level facts: what memory, store, audit log and event stream are told alike.
+//! Changes: facts about single rows. Memory, store, change log and followers all receive the same ones.
 
 use std::sync::Arc;
 
@@ -13,24 +13,19 @@ use crate::model::ssh_check::SshCheck;
 use crate::model::ticket::Ticket;
 use crate::model::user::User;
 
-/// The kinds of rows whose numbers are never given twice.
+/// The kinds of rows whose ids are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sequence {
-    /// Numbers of nodes.
     Nodes,
-    /// Numbers of users.
     Users,
-    /// Numbers of auth keys.
     AuthKeys,
-    /// Numbers of API keys.
     ApiKeys,
 }
 
 impl Sequence {
-    /// All of them.
     pub const ALL: [Sequence; 4] = [Sequence::Nodes, Sequence::Users, Sequence::AuthKeys, Sequence::ApiKeys];
 
-    /// The name under which it is stored.
+    /// The name under which the store keeps it.
     pub fn name(self) -> &'static str {
         match self {
             Sequence::Nodes => "nodes",
@@ -41,55 +36,49 @@ impl Sequence {
     }
 }
 
-/// One fact about one row.
+/// A fact about one row. Rows are always whole, except for those parts of a node that change often.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// A user is new or different.
+    /// A user was created or updated.
     User(Arc<User>),
-    /// A user is gone.
     UserGone(UserId),
-    /// A node is new or different.
+    /// A node was created or updated.
     Node(Arc<Node>),
-    /// A node is gone.
     NodeGone(NodeId),
-    /// A node can be reached elsewhere.
+    /// How a node can be reached now.
     Contact(NodeId, Contact),
-    /// A node came or went.
+    /// Whether a node is connected.
     Presence(NodeId, Presence),
-    /// A deleted node's client must be told.
+    /// A node was deleted, and its client has to be told.
     Tombstone(Arc<Tombstone>),
-    /// It was told long enough.
+    /// A tombstone has expired, made room for others, or its client has registered again.
     TombstoneGone(NodeKey),
-    /// An auth key is new or different.
+    /// A pre-auth key was created or updated.
     AuthKey(Arc<AuthKey>),
-    /// An auth key is gone.
     AuthKeyGone(AuthKeyId),
-    /// An API key is new or different.
+    /// An API key was created or updated.
     ApiKey(Arc<ApiKey>),
-    /// An API key is gone.
     ApiKeyGone(ApiKeyId),
-    /// A waiting login is new or different.
+    /// A pending login was created or settled.
     Ticket(Arc<Ticket>),
-    /// A waiting login is forgotten.
     TicketGone(String),
-    /// An SSH session that needs consent is new or different.
+    /// An SSH check was created or settled.
     SshCheck(Arc<SshCheck>),
-    /// It is forgotten.
     SshCheckGone(String),
-    /// Another policy holds.
+    /// A new policy took effect.
     Policy(Arc<PolicyRow>),
-    /// The configuration is different.
+    /// The configuration changed.
     Settings(Arc<Settings>),
-    /// The next number of a sequence.
+    /// The next id of a sequence.
     NextId(Sequence, u64),
 }
 
 /// Whether a change may be published before it is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// It is committed first, or it doesn't happen.
+    /// It is committed first. If the store refuses it, it does not happen.
     Durable,
-    /// It is written along, and holds even where the disk refuses it.
+    /// It is written in the same commit, but takes effect even if the store refuses it.
     Volatile,
     /// It lives in memory only.
     Memory,
@@ -121,7 +110,7 @@ impl Change {
         }
     }
 
-    /// Every kind of change chooses.
+    /// Whether the change has to be on disk before it takes effect.
     pub fn durability(&self) -> Durability {
         match self {
             Change::User(_)

@@ -1,11 +1,10 @@
-//! Every intention that can reach a tailnet, and the ways to be turned down.
+//! Everything that can happen to a tailnet: each request for a change is a [`Command`].
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use headsail_policy::{Diagnostic, Refusal, Role, TestFailure};
+use headsail_policy::Role;
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
@@ -18,17 +17,16 @@ use crate::model::key::{AUTH_KEY_PREFIX, KeyDigest, parse};
 use crate::model::node::StreamNo;
 use crate::model::settings::Settings;
 use crate::model::ticket::Asking;
+pub use crate::rejection::{PolicyFindings, Rejection};
 
-/// What `decide` may look at beside the tailnet.
+/// What [`crate::decide::decide`] knows besides the tailnet.
 pub struct Env<'a> {
-    /// The time.
     pub now: Time,
-    /// Chance: fills a buffer with random bytes.
+    /// Fills a buffer with random bytes.
     pub rng: &'a mut dyn FnMut(&mut [u8]),
 }
 
 impl Env<'_> {
-    /// `N` random bytes.
     pub fn random<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         (self.rng)(&mut bytes);
@@ -36,24 +34,24 @@ impl Env<'_> {
     }
 }
 
-/// The auth key that a machine shows.
+/// The pre-auth key in a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShownKey {
-    /// None: a person has to let the machine in.
+    /// No key: an administrator has to approve the login.
     None,
-    /// A text that is no key.
+    /// Text that does not have the form of a key.
     Unreadable,
-    /// A key, known or not.
+    /// A well-formed key, which may be unknown.
     Key {
-        /// Public part.
+        /// The public part.
         prefix: String,
-        /// Digest of the secret part.
+        /// The digest of the secret part.
         digest: KeyDigest,
     },
 }
 
 impl ShownKey {
-    /// Takes the text of a key apart; an empty one is none.
+    /// Parses the text of a key. An empty text means no key.
     pub fn of(text: &str) -> ShownKey {
         match parse(AUTH_KEY_PREFIX, text) {
             _ if text.is_empty() => ShownKey::None,
@@ -63,52 +61,48 @@ impl ShownKey {
     }
 }
 
-/// A machine that registers. Its capability version was checked by nobody yet.
+/// A registration, as the client sent it. Its capability version has not been checked yet.
 pub struct Registration {
-    /// The machine key of the connection.
+    /// The machine key that authenticated the connection.
     pub machine_key: MachineKey,
-    /// The client's capability version.
     pub cap: CapVer,
     /// The key to authorise.
     pub node_key: NodeKey,
-    /// The key that the node had before, zero for none.
+    /// The key that the node had before; zero for none.
     pub old_node_key: NodeKey,
-    /// The auth key that it shows.
     pub auth_key: ShownKey,
-    /// The expiry that the client asks for; in the past to log out.
+    /// The expiry that the client requests. A time in the past logs the node out.
     pub expiry: Option<Time>,
-    /// The host; an empty one tells nothing and leaves everything as it was.
+    /// If it is empty, the stored hostinfo stays as it is.
     pub hostinfo: Hostinfo,
-    /// Whether the node is to vanish when it goes offline.
+    /// Whether to delete the node some time after it goes offline.
     pub ephemeral: bool,
 }
 
-/// What a client tells of itself with a map request.
+/// What a client reports about itself in a map request.
 #[derive(Clone, Debug, Default)]
 pub struct Telling {
-    /// The host; none, or an empty one, leaves it as it was.
+    /// If it is `None` or empty, the stored hostinfo stays as it is.
     pub hostinfo: Option<Hostinfo>,
-    /// Where it can be reached.
     pub endpoints: Vec<SocketAddr>,
-    /// Discovery key, zero for none.
+    /// Zero for none.
     pub disco_key: DiscoKey,
-    /// The client's capability version.
     pub cap: CapVer,
 }
 
-/// A new auth key; its text was made by [`crate::model::key::mint`].
+/// A new pre-auth key, whose text [`crate::model::key::mint`] generated.
 pub struct NewAuthKey {
-    /// Public part.
+    /// The public part.
     pub prefix: String,
-    /// Digest of the secret part.
+    /// The digest of the secret part.
     pub digest: KeyDigest,
-    /// Owner of its nodes.
+    /// The owner of the nodes that register with it, unless it has tags.
     pub user: Option<UserId>,
-    /// Tags of its nodes.
+    /// The tags of the nodes that register with it.
     pub tags: BTreeSet<String>,
-    /// Whether it registers more than one machine.
+    /// Whether it can register more than one machine.
     pub reusable: bool,
-    /// Whether its nodes vanish when they go offline.
+    /// Whether its nodes are ephemeral.
     pub ephemeral: bool,
     /// `None` never expires.
     pub expiration: Option<Time>,
@@ -117,277 +111,146 @@ pub struct NewAuthKey {
 /// A new local user.
 #[derive(Clone, Debug, Default)]
 pub struct NewUser {
-    /// Login name.
+    /// The login name, which is unique.
     pub name: String,
-    /// Name for people.
     pub display_name: String,
-    /// E-mail address.
     pub email: String,
-    /// Picture.
     pub picture_url: String,
 }
 
-/// Everything that may happen.
+/// Everything that can happen to a tailnet. Wherever a command lists routes, either default route stands for both.
 pub enum Command {
     /// A machine registers, logs out, or shortens its expiry.
     Register(Box<Registration>),
-    /// A client tells of itself: a lite update.
+    /// A client reports its state: a lite update.
     MapUpdate {
-        /// The node; it belongs to the machine that asks (see [`crate::decide::map_update::node_of`]).
+        /// A node of the machine that sent the request (see [`crate::decide::map_update::node_of`]).
         node: NodeId,
-        /// What it tells.
         telling: Box<Telling>,
     },
     /// A client opens a map stream.
     StreamOpened {
-        /// The node.
         node: NodeId,
-        /// The stream.
         stream: StreamNo,
-        /// What it tells; each part counts only where nothing is known yet.
+        /// Each part is used only if nothing is known in its place yet.
         telling: Box<Telling>,
     },
     /// A map stream has ended.
     StreamClosed {
-        /// The node.
         node: NodeId,
-        /// The stream; one that was superseded says nothing of the node.
+        /// If a newer stream has superseded it, the command is a no-op.
         stream: StreamNo,
     },
-    /// The server stops politely: whoever is connected was last seen now.
+    /// A graceful shutdown: all nodes that are connected were last seen now.
     Shutdown,
-    /// The time of a row has come. One command for each row: where the disk refuses, those that need it hold up no others.
+    /// A row is due. There is one command for each row, so that if the store refuses, the rows that need it do not delay others.
     Due(Due),
     /// The configuration changed.
     Configure(Arc<Settings>),
 
-    /// A login is granted to a user.
+    /// Approves a pending login.
     GrantTicket {
-        /// Id of the ticket.
         ticket: String,
-        /// Owner of the node.
+        /// The owner of the node.
         user: UserId,
     },
-    /// A login is refused.
+    /// Denies a pending login.
     RefuseTicket {
-        /// Id of the ticket.
         ticket: String,
     },
-    /// A login is made up under an id that its maker chose, as if a machine had asked.
+    /// Creates a pending login without a machine, for testing.
     MakeTicket {
-        /// Id of the ticket, see [`crate::model::ticket::TICKET_PREFIX`].
+        /// An id that the caller chose; it starts with [`crate::model::ticket::TICKET_PREFIX`].
         ticket: String,
-        /// Who seems to ask.
+        /// The machine that seems to have requested it.
         asking: Box<Asking>,
     },
 
-    /// A new user.
     CreateUser(NewUser),
-    /// A user gets another name.
     RenameUser {
-        /// The user.
         user: UserId,
-        /// The name.
         name: String,
     },
-    /// A user gets another role.
     SetRole {
-        /// The user.
         user: UserId,
-        /// The role; at most one user is the owner.
+        /// At most one user is the owner.
         role: Role,
     },
-    /// A user goes, with all its keys; only without nodes.
+    /// Deletes a user and its pre-auth keys. A user that owns nodes cannot be deleted.
     DestroyUser(UserId),
 
-    /// A new auth key.
     CreateAuthKey(Box<NewAuthKey>),
-    /// An auth key is good no more.
+    /// Revokes a pre-auth key.
     ExpireAuthKey(AuthKeyId),
-    /// An auth key goes; its nodes stay.
+    /// Deletes a pre-auth key. Nodes that registered with it stay.
     DeleteAuthKey(AuthKeyId),
 
-    /// A new API key.
     CreateApiKey {
-        /// Public part.
+        /// The public part.
         prefix: String,
-        /// Digest of the secret part.
+        /// The digest of the secret part.
         digest: KeyDigest,
         /// `None` never expires.
         expiration: Option<Time>,
     },
-    /// An API key is good no more.
+    /// Revokes an API key.
     ExpireApiKey(ApiKeyId),
-    /// An API key goes.
     DeleteApiKey(ApiKeyId),
-    /// An API key was used.
+    /// Records that an API key was used.
     ApiKeyUsed(ApiKeyId),
 
-    /// A node gets a name of its own.
+    /// Gives a node a name that no longer follows its hostname.
     RenameNode {
-        /// The node.
         node: NodeId,
-        /// The label.
+        /// A DNS label.
         name: String,
     },
-    /// A node's key expires at a time, past or future, or never.
+    /// Sets when a node's key expires.
     ExpireNode {
-        /// The node.
         node: NodeId,
-        /// `None` is never.
+        /// A time in the past or future; `None` means never.
         at: Option<Time>,
     },
-    /// A node goes.
     DeleteNode(NodeId),
-    /// A node gets tags instead of its owner.
+    /// Makes tags the owner of a node, in place of a user or other tags.
     TagNode {
-        /// The node.
         node: NodeId,
-        /// The tags, each with its `tag:`.
+        /// Each with its prefix `tag:`.
         tags: BTreeSet<String>,
     },
-    /// The routes of a node that are approved, all of them.
+    /// Replaces a node's approved routes.
     ApproveRoutes {
-        /// The node.
         node: NodeId,
-        /// The prefixes; one default route stands for both.
         routes: BTreeSet<IpNet>,
     },
-    /// Some routes of a node are approved, others no more; the rest stay as they are.
+    /// Approves some of a node's routes and withdraws the approval of others. The rest stay as they are.
     EditRoutes {
-        /// The node.
         node: NodeId,
-        /// The prefixes to approve; one default route stands for both.
         approve: BTreeSet<IpNet>,
-        /// The prefixes to take the approval from; one default route stands for both.
         withdraw: BTreeSet<IpNet>,
     },
-    /// A node asks whether an SSH session to it is allowed.
+    /// A node asks whether to allow an SSH session to it.
     AskSsh {
-        /// Where the session comes from.
         src: NodeId,
         /// The node that asks.
         dst: NodeId,
-        /// The account.
+        /// The local user name on the destination.
         account: String,
     },
-    /// A person allows an SSH session.
+    /// Approves an SSH check.
     GrantSsh {
-        /// Id of the check.
         check: String,
     },
-    /// A person refuses an SSH session.
+    /// Denies an SSH check.
     RefuseSsh {
-        /// Id of the check.
         check: String,
     },
-    /// Another policy.
+    /// Replaces the policy.
     SetPolicy {
-        /// Its text.
         text: String,
-        /// Whether it is kept in the database; else it is read from a file at every start.
+        /// Whether the database keeps it. Otherwise it is read from a file at every start.
         kept: bool,
     },
-    /// Addresses that the prefixes ask for and nodes lack, and the other way round.
+    /// Assigns the addresses that nodes lack under the configured prefixes, and removes those outside of them.
     BackfillIps,
-}
-
-/// What is wrong with a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyFindings {
-    /// Faults of the text.
-    pub diagnostics: Vec<Diagnostic>,
-    /// Tests of the policy that fail.
-    pub tests: Vec<TestFailure>,
-}
-
-impl PolicyFindings {
-    /// One line for each fault.
-    pub fn text(&self) -> String {
-        let refusal = Refusal { diagnostics: self.diagnostics.clone() }.to_string();
-        let failed = self.tests.iter().map(TestFailure::to_string);
-        let heading = (!self.tests.is_empty()).then(|| "test(s) failed".to_owned());
-        Some(refusal)
-            .filter(|r| !r.is_empty())
-            .into_iter()
-            .chain(heading)
-            .chain(failed)
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-}
-
-/// Why something does not happen: the asker's fault, or its situation. The text is for the asker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rejection {
-    /// The request makes no sense.
-    Invalid(String),
-    /// What it names isn't there.
-    NotFound(String),
-    /// It collides with something that is there.
-    Conflict(String),
-    /// The node key belongs to another machine.
-    Foreign,
-    /// The client's version is below the floor.
-    TooOld(CapVer),
-    /// The login is refused; shown to the user word for word.
-    Refused(String),
-    /// The node's key has expired: the client has to make a new one.
-    KeyExpired,
-    /// There is no more room; the text says where.
-    Full(String),
-    /// A policy that can't hold: everything that is wrong with it.
-    BadPolicy(PolicyFindings),
-}
-
-impl Rejection {
-    /// There is no such node.
-    pub fn no_node(id: impl Display) -> Rejection {
-        Rejection::NotFound(format!("there is no node with id `{id}`"))
-    }
-
-    /// There is no such user.
-    pub fn no_user(id: impl Display) -> Rejection {
-        Rejection::NotFound(format!("there is no user with id `{id}`"))
-    }
-
-    /// There is no such auth key.
-    pub fn no_auth_key(id: impl Display) -> Rejection {
-        Rejection::NotFound(format!("there is no auth key with id `{id}`"))
-    }
-
-    /// There is no such API key.
-    pub fn no_api_key(id: impl Display) -> Rejection {
-        Rejection::NotFound(format!("there is no API key with id `{id}`"))
-    }
-
-    /// There is no such login.
-    pub fn no_login(id: impl Display) -> Rejection {
-        Rejection::NotFound(format!("no login waits under `{id}`; it may have timed out: log in again"))
-    }
-
-    /// There is no such SSH session that waits for a person.
-    pub fn no_session(id: impl Display) -> Rejection {
-        Rejection::NotFound(format!("no session waits under `{id}`; it may have timed out: start it again"))
-    }
-
-    /// The text for the asker.
-    pub fn text(&self) -> String {
-        match self {
-            Rejection::Invalid(t)
-            | Rejection::NotFound(t)
-            | Rejection::Conflict(t)
-            | Rejection::Refused(t)
-            | Rejection::Full(t) => t.clone(),
-            Rejection::BadPolicy(faults) => faults.text(),
-            Rejection::Foreign => {
-                "this node key belongs to another machine; log in again to get one of your own".into()
-            }
-            Rejection::TooOld(v) => format!(
-                "this client is too old (capability version {v}): update it to {} or later",
-                CapVer::FLOOR_RELEASE
-            ),
-            Rejection::KeyExpired => "the node key has expired; log in again".into(),
-        }
-    }
 }

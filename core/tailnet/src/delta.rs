@@ -1,4 +1,4 @@
-//! What a viewer that was told `then` must be told to know `now`, from the rows that were touched.
+//! What to send to a viewer that knows the snapshot `then`, so that it knows `now`: computed from the rows that were touched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,33 +14,30 @@ use crate::model::node::Node;
 use crate::tailnet::Tailnet;
 use crate::{user_names, view};
 
-/// What there is to say.
+/// What to send to a viewer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delta {
-    /// Nothing.
     Nothing,
-    /// This.
     Frame(Box<MapResponse>),
-    /// The viewer is gone.
+    /// The viewer was deleted.
     Gone,
 }
 
-/// The way from one snapshot to another, with what is the same for everyone who goes it found once.
+/// The step from one snapshot to another. What is the same for all viewers is computed once.
 pub struct Step {
     then: Arc<Tailnet>,
     now: Arc<Tailnet>,
-    /// What the policy says of nodes, compared; `None` where nothing of it differs.
+    /// What the two policies say about nodes, compared. `None` if no answer differs.
     comparison: Option<Comparison>,
-    /// Whether something changed on which everything depends that anybody is told.
+    /// Whether something changed that can affect every row as every viewer sees it.
     wide: bool,
-    /// Whether the names of nodes with their users' may differ; see [`user_names`].
+    /// Whether the names of nodes that include their users' names may differ; see [`user_names`].
     names: bool,
-    /// The rows of which somebody may be told something else, where `wide` does not hold.
+    /// The rows that may look different to some viewer, unless `wide` is set.
     touched: Vec<u64>,
 }
 
 impl Step {
-    /// Compares two snapshots.
     pub fn new(then: Arc<Tailnet>, now: Arc<Tailnet>) -> Step {
         let (was, is) = (then.access(), now.access());
         let comparison = (was.stamp() != is.stamp()).then(|| Comparison::new(was.engine(), is.engine()));
@@ -62,13 +59,13 @@ impl Step {
         Step { then, now, comparison, wide, names, touched }
     }
 
-    /// Whether another policy holds at the end: then both are in memory for as long as this step is.
+    /// Whether the policy changes. If so, this step keeps both policies in memory.
     pub fn changes_policy(&self) -> bool {
         !Arc::ptr_eq(self.then.access().engine().policy(), self.now.access().engine().policy())
     }
 
-    /// What a viewer must be told: says the same as `diff(project(then), project(now))`, and looks only at rows that differ,
-    /// unless the viewer itself or something that concerns everyone has changed.
+    /// What to send to a viewer. The result equals `diff(project(then), project(now))`, but only rows that differ are compared,
+    /// unless the viewer itself or something that affects all viewers has changed.
     pub fn delta(&self, viewer: NodeId) -> Delta {
         let (then, now) = (&*self.then, &*self.now);
         let (Some(was), Some(me)) = (then.node(viewer), now.node(viewer)) else { return Delta::Gone };
@@ -122,8 +119,8 @@ impl Step {
         rows
     }
 
-    /// Whether anything may differ that the viewer is told: because of everyone, or because the policy knows something
-    /// else of the viewer.
+    /// Whether every row may look different to this viewer: something changed that affects all viewers, or the policy knows
+    /// something new about this one.
     fn is_wide_for(&self, viewer: NodeId) -> bool {
         let known = |t: &Tailnet| t.access().engine().node(viewer).cloned();
         self.wide || (self.comparison.is_some() && known(&self.then) != known(&self.now))
@@ -142,7 +139,7 @@ impl Step {
         if touch.caps || self.names || !same_row {
             out.dns_config = changed(&view::dns(then, was), &view::dns(now, me));
         }
-        // Roles of others decide whether a node is an admin's.
+        // The roles of other users decide whether a node belongs to an admin.
         let same_epoch = then.access().epoch() == now.access().epoch();
         if touch.caps || !same_routes || !same_row || !same_epoch {
             let (old, new) = (view::me(then, was), view::me(now, me));
@@ -167,13 +164,13 @@ impl Step {
         }
     }
 
-    /// What the policy says of a viewer, compared.
+    /// What differs in what the policies say about a viewer.
     fn touch(&self, viewer: NodeId) -> Touch {
         self.comparison.as_ref().map(|c| c.touch(viewer)).unwrap_or_default()
     }
 
-    /// Whether a delta may say something that concerns this viewer alone: its row, its filter, its SSH policy, or what
-    /// the configuration makes of it. Where it doesn't, all viewers of its class are told the same.
+    /// Whether the delta may contain something specific to this viewer: its own row, packet filter, SSH policy or settings.
+    /// Otherwise all viewers of its class are sent the same.
     pub fn tells_of_itself(&self, viewer: NodeId) -> bool {
         let (then, now) = (&*self.then, &*self.now);
         let same_row = match (then.node(viewer), now.node(viewer)) {
@@ -190,7 +187,7 @@ impl Step {
     }
 }
 
-/// Users that got another name, as far as the viewer sees a node of theirs.
+/// Adds the profiles of users that were renamed, if the viewer sees one of their nodes.
 fn renamed_users(then: &Tailnet, now: &Tailnet, me: &Node, profiles: &mut BTreeMap<UserId, UserProfile>) {
     for id in now.users.touched_since(&then.users) {
         let (Some(old), Some(new)) = (then.users.get(id), now.users.get(id)) else { continue };

@@ -12,8 +12,8 @@ const COMMITS: usize = 64;
 /// How many changes those commits may have together: a batch can touch every node.
 const CHANGES: usize = 4096;
 
-/// A snapshot and the commits before it. Readers take what they need and never hold the clerk up: whoever is further behind
-/// than the commits go back has missed some, and starts again from the snapshot.
+/// A snapshot and the commits before it. Reading never delays the clerk: a follower that is further behind than the commits go
+/// back has missed some, and starts again from the snapshot.
 #[derive(Clone)]
 pub struct Feed {
     tailnet: Arc<Tailnet>,

@@ -1,7 +1,7 @@
-//! Everything a tailnet is, everything that may happen to it, and what each node should know.
+//! Everything that a tailnet is, everything that can happen to it, and what each node should know.
 //!
-//! [`tailnet::Tailnet`] is the one value; [`decide::decide`] turns a [`command::Command`] into [`change::Change`]s;
-//! [`project::project`] says what a node ought to know, and [`delta::Step`] what it has to be told for that.
+//! [`tailnet::Tailnet`] is the one value. [`decide::decide`] turns a [`command::Command`] into [`change::Change`]s, or rejects it.
+//! [`project::project`] is everything that a node should know, and [`delta::Step`] what it is sent when that changes.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -18,6 +18,7 @@ pub mod feed;
 pub mod model;
 pub mod nextdns;
 pub mod project;
+pub mod rejection;
 pub mod table;
 pub mod tailnet;
 pub mod user_names;

@@ -1,4 +1,4 @@
-//! The one value that a tailnet is.
+//! The whole state of a tailnet as one value.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,9 +20,9 @@ use crate::model::ticket::Ticket;
 use crate::model::user::{User, tagged_devices_profile};
 use crate::table::{Index, Table};
 
-/// Everything a tailnet is: ground rows and what follows from them. A clone is cheap and independent.
+/// The state of a tailnet: its rows, and what is derived from them. A clone is cheap and independent.
 ///
-/// Rows change through [`Tailnet::apply`] alone.
+/// Rows change only through [`Tailnet::apply`] and its relatives.
 #[derive(Clone)]
 pub struct Tailnet {
     revision: Revision,
@@ -49,7 +49,7 @@ pub struct Tailnet {
 }
 
 impl Tailnet {
-    /// A tailnet with nobody in it.
+    /// A tailnet without rows.
     pub fn empty(settings: Arc<Settings>) -> Tailnet {
         Tailnet {
             revision: Revision::default(),
@@ -76,48 +76,43 @@ impl Tailnet {
         }
     }
 
-    /// The revision of the store that these rows come from.
+    /// The revision of the store that has these rows.
     pub fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// Grows with every list of changes that is applied, also with those that no store keeps: two snapshots of one process
+    /// Increases with every list of changes that is applied, including changes that no store keeps. Snapshots of one clerk
     /// with the same version are equal.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// The configured facts.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.settings
     }
 
-    /// A user.
     pub fn user(&self, id: UserId) -> Option<&Arc<User>> {
         self.users.get(id.get())
     }
 
-    /// All users, by number.
+    /// All users, by id.
     pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
         self.users.iter()
     }
 
-    /// A node.
     pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
         self.nodes.get(id.get())
     }
 
-    /// All nodes, by number.
+    /// All nodes, by id.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes.iter()
     }
 
-    /// How many nodes there are.
     pub fn node_count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// The node with this key.
     pub fn node_by_key(&self, key: &NodeKey) -> Option<&Arc<Node>> {
         self.node(*self.by_node_key.get(key)?)
     }
@@ -127,12 +122,11 @@ impl Tailnet {
         self.node(*self.by_name.get(&name.to_owned())?)
     }
 
-    /// The node with this address.
     pub fn node_by_ip(&self, ip: IpAddr) -> Option<&Arc<Node>> {
         self.node(*self.by_ip.get(&ip)?)
     }
 
-    /// The node keys that were good in `then` and are not any more: of deleted nodes, and those that were rotated away.
+    /// The node keys that were valid in `then` but no longer are: those of deleted nodes, and those that were rotated.
     pub fn keys_gone_since(&self, then: &Tailnet) -> Vec<NodeKey> {
         let touched = self.nodes.touched_since(&then.nodes);
         let old = touched.into_iter().filter_map(|id| then.nodes.get(id));
@@ -144,32 +138,29 @@ impl Tailnet {
         self.by_machine.get(key).into_iter().flatten().filter_map(|id| self.node(*id))
     }
 
-    /// What is left of a deleted node.
     pub fn tombstone(&self, key: &NodeKey) -> Option<&Arc<Tombstone>> {
         self.tombstones.get(key)
     }
 
-    /// An auth key.
     pub fn auth_key(&self, id: AuthKeyId) -> Option<&Arc<AuthKey>> {
         self.auth_keys.get(id.get())
     }
 
-    /// All auth keys, by number.
+    /// All pre-auth keys, by id.
     pub fn auth_keys(&self) -> impl Iterator<Item = &Arc<AuthKey>> {
         self.auth_keys.iter()
     }
 
-    /// The auth key with this public part.
+    /// The pre-auth key with this public part.
     pub fn auth_key_by_prefix(&self, prefix: &str) -> Option<&Arc<AuthKey>> {
         self.auth_key(*self.by_auth_prefix.get(&prefix.to_owned())?)
     }
 
-    /// An API key.
     pub fn api_key(&self, id: ApiKeyId) -> Option<&Arc<ApiKey>> {
         self.api_keys.get(id.get())
     }
 
-    /// All API keys, by number.
+    /// All API keys, by id.
     pub fn api_keys(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
         self.api_keys.iter()
     }
@@ -179,32 +170,31 @@ impl Tailnet {
         self.api_key(*self.by_api_prefix.get(&prefix.to_owned())?)
     }
 
-    /// A waiting or settled login.
+    /// A login, pending or settled.
     pub fn ticket(&self, id: &str) -> Option<&Arc<Ticket>> {
         self.tickets.get(id)
     }
 
-    /// All waiting and settled logins.
+    /// All logins, pending and settled.
     pub fn tickets(&self) -> impl Iterator<Item = &Arc<Ticket>> {
         self.tickets.values()
     }
 
-    /// An SSH session that needs, or got, a person's consent.
+    /// An SSH check, pending or settled.
     pub fn ssh_check(&self, id: &str) -> Option<&Arc<SshCheck>> {
         self.ssh_checks.get(id)
     }
 
-    /// All of them.
+    /// All SSH checks, pending and settled.
     pub fn ssh_checks(&self) -> impl Iterator<Item = &Arc<SshCheck>> {
         self.ssh_checks.values()
     }
 
-    /// How many there are.
     pub fn ssh_check_count(&self) -> usize {
         self.ssh_checks.len()
     }
 
-    /// The policy that holds, if any was set.
+    /// The active policy, if one was set.
     pub fn policy(&self) -> Option<&Arc<PolicyRow>> {
         self.policy.as_ref()
     }
@@ -214,7 +204,7 @@ impl Tailnet {
         &self.access
     }
 
-    /// What clients are told of an owner.
+    /// The profile that clients receive for an owner.
     pub fn profile(&self, owner: &Owner) -> UserProfile {
         match owner {
             Owner::User(id) => match self.user(*id) {
@@ -230,13 +220,13 @@ impl Tailnet {
         }
     }
 
-    /// The number that the next row of a sequence gets.
+    /// The id of the next row of a sequence.
     pub fn next_id(&self, sequence: Sequence) -> u64 {
         self.next_ids.get(&sequence).copied().unwrap_or(1)
     }
 
-    /// The highest addresses that nodes have had since the rows were loaded, IPv4 and IPv6: the next ones lie behind them,
-    /// so that one that was given back is not soon another node's.
+    /// The highest IPv4 and IPv6 addresses that nodes have had since the rows were loaded. The next node gets an address after
+    /// them, so that the address of a deleted node is not reused soon.
     pub(crate) fn highest_addresses(&self) -> (Option<IpAddr>, Option<IpAddr>) {
         (self.highest_v4, self.highest_v6)
     }
@@ -246,7 +236,7 @@ impl Tailnet {
         self.by_ip.get(&ip).is_some()
     }
 
-    /// A tailnet of the rows that a store keeps.
+    /// A tailnet with the rows that a store has loaded.
     pub fn of(settings: Arc<Settings>, loaded: &Loaded) -> Tailnet {
         let mut tailnet = Tailnet::empty(settings);
         tailnet.apply(&loaded.changes);
@@ -254,7 +244,7 @@ impl Tailnet {
         tailnet
     }
 
-    /// Applies changes in order. The version grows by one.
+    /// Applies changes in order, and increases the version by one.
     pub fn apply(&mut self, changes: &[Change]) {
         for change in changes {
             self.apply_one(change);
@@ -262,7 +252,7 @@ impl Tailnet {
         self.version += 1;
     }
 
-    /// Applies a commit, and is at its revision then.
+    /// Applies a commit, and adopts its revision.
     pub fn apply_commit(&mut self, commit: &Commit) {
         for change in commit.changes() {
             self.apply_one(change);
@@ -271,12 +261,12 @@ impl Tailnet {
         self.revision = commit.revision;
     }
 
-    /// The changes of a commit were applied one by one: this is its revision.
+    /// Adopts the revision of a commit whose changes are already applied.
     pub(crate) fn reach(&mut self, revision: Revision) {
         self.revision = revision;
     }
 
-    /// Takes over what other writers did. What lives in memory only stays as it is.
+    /// Applies what other writers committed. Rows that live in memory only stay as they are.
     pub fn catch_up(&mut self, since: &Since) {
         match since {
             Since::Commits(commits) => commits.iter().for_each(|commit| self.apply_commit(commit)),
@@ -358,7 +348,7 @@ impl Tailnet {
         }
     }
 
-    /// Numbers up to and including `used` are not given again.
+    /// Reserves the ids of a sequence up to and including `used`.
     fn count(&mut self, sequence: Sequence, used: u64) {
         let next = self.next_ids.entry(sequence).or_insert(1);
         *next = (*next).max(used.saturating_add(1));
@@ -410,7 +400,7 @@ impl Tailnet {
         }
     }
 
-    /// Every row as the changes that make it: what a store keeps, without what lives in memory only.
+    /// Every row that a store keeps, as the change that creates it. Rows that live in memory only are left out.
     pub fn dump(&self) -> Vec<Change> {
         let mut out = Vec::new();
         out.extend(self.users.iter().map(|u| Change::User(u.clone())));
@@ -426,7 +416,7 @@ impl Tailnet {
     }
 }
 
-/// What a presence read from disk means after a restart: whoever was connected has the grace to come back.
+/// The presence of a node after a restart. A node that was connected gets the grace period to reconnect.
 pub fn revive(presence: Presence, now: headsail_wire::time::Time, grace_millis: i64) -> Presence {
     match presence {
         Presence::Online { since, .. } | Presence::Lingering { since, .. } => {

@@ -1,4 +1,5 @@
 //! Commands that are decided together, conflicts with other writers, and a store that refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a fixture that fails is a failed test")]
 
 mod common;
 
@@ -70,7 +71,7 @@ fn each_request_is_decided_on_what_the_earlier_ones_changed() {
     else {
         panic!("{:?}", settled.outcomes)
     };
-    assert_eq!(saved, [settled.commit.clone()]);
+    assert_eq!(saved, std::slice::from_ref(&settled.commit));
     let actors: Vec<&Actor> = settled.commit.entries.iter().map(|(actor, _)| actor).collect();
     assert_eq!(actors, [&requests[0].actor, &requests[1].actor], "each change keeps its own actor");
     assert_eq!(settled.commit.revision, town.t.revision().next());

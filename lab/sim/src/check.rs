@@ -1,4 +1,4 @@
-//! Whether it holds: the laws, held against the world.
+//! The checks: whether the invariants hold in the world.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::law::{Check, Violation, must};
 use crate::stream::{difference, fields_apart, over_the_wire};
 use crate::world::World;
 
-/// What is looked at after every step.
+/// The checks that run after every step.
 ///
 /// # Errors
-/// What doesn't hold.
+/// The first one that failed.
 pub fn after_step(world: &mut World) -> Result<(), Violation> {
     if world.minds(Check::Told) && world.check_rng.chance(30) {
         any_delta(world)?;
@@ -53,10 +53,10 @@ pub fn after_step(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// A frame goes out: applied to the client's map, it makes of it what the client ought to know.
+/// Sends a frame: applied to the client's map, it must give the projection.
 ///
 /// # Errors
-/// What the client would get wrong.
+/// The client's map differs from the projection.
 pub fn told_is_ought(
     world: &mut World,
     map: &mut Option<NetMap>,
@@ -87,10 +87,10 @@ pub fn told_is_ought(
     }
 }
 
-/// The delta of two snapshots says what the difference of the two full views says.
+/// The delta between two snapshots equals the difference between their projections.
 ///
 /// # Errors
-/// Where they differ.
+/// They differ.
 pub fn delta_is_diff(world: &World, then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Result<(), Violation> {
     let delta = (world.parts.delta)(then, now, viewer);
     let (was, is) = (project::project(then, viewer), project::project(now, viewer));
@@ -101,9 +101,9 @@ pub fn delta_is_diff(world: &World, then: &Tailnet, now: &Tailnet, viewer: NodeI
     let mut said = match delta {
         Delta::Nothing => MapResponse::default(),
         Delta::Frame(frame) => *frame,
-        Delta::Gone => return must(Check::Told, false, || format!("node {viewer} is there, but: gone")),
+        Delta::Gone => return must(Check::Told, false, || format!("node {viewer} exists, but: gone")),
     };
-    // A profile may be told once more, if it is true.
+    // A profile may be sent again if it is correct.
     said.user_profiles.retain(|p| ought.user_profiles.contains(p) || is.profiles.get(&p.id) != Some(p));
     must(Check::Told, said == ought, || {
         let policies = (then.policy().map(|p| p.text()), now.policy().map(|p| p.text()));
@@ -126,7 +126,7 @@ fn any_delta(world: &mut World) -> Result<(), Violation> {
     }
 }
 
-/// A delta that says nothing of the viewer itself is the same for all of its class: the server renders it once.
+/// A delta without anything specific to its viewer is the same for the whole class, because the server renders it once.
 fn shared_by_the_class(
     world: &World,
     then: &Tailnet,
@@ -146,14 +146,14 @@ fn shared_by_the_class(
             let heard = (world.parts.delta)(then, now, other);
             let policies = (then.policy().map(|p| p.text()), now.policy().map(|p| p.text()));
             format!(
-                "nodes {viewer} and {other} share a class, but not what they are told: {said:?}\n{heard:?}\nthe policies then and now: {policies:?}"
+                "nodes {viewer} and {other} share a class, but their deltas differ: {said:?}\n{heard:?}\nthe policies then and now: {policies:?}"
             )
         })?;
     }
     Ok(())
 }
 
-/// Rows without what may be published before it is written.
+/// Rows without the parts that may be published before they are written.
 fn durable(rows: Vec<Change>) -> Vec<Change> {
     let strip = |node: &Node| Node {
         contact: Contact::default(),
@@ -168,7 +168,7 @@ fn durable(rows: Vec<Change>) -> Vec<Change> {
         .collect()
 }
 
-/// Memory, with what another writer did since.
+/// Memory, with what other writers have committed since.
 fn caught_up(world: &World) -> Tailnet {
     let mut tailnet = world.clerk.published.clone();
     if world.clerk.disk.revision() > tailnet.revision() {
@@ -177,10 +177,10 @@ fn caught_up(world: &World) -> Tailnet {
     tailnet
 }
 
-/// Every commit that a writer was told is saved happened once, in order, and together they are what is on disk.
+/// Every commit that was acknowledged happened once and in order, and together they give the rows on disk.
 ///
 /// # Errors
-/// A commit that was lost, or that happened twice.
+/// A commit was lost, or happened twice.
 pub fn writers(world: &World) -> Result<(), Violation> {
     let revisions: Vec<u64> = world.ledger.iter().map(|commit| commit.revision.0).collect();
     let in_order = revisions.iter().copied().eq(1..=world.clerk.disk.revision().0);
@@ -191,7 +191,7 @@ pub fn writers(world: &World) -> Result<(), Violation> {
     must(Check::Writers, replayed == disk, || rows_apart(&replayed, &disk))
 }
 
-/// A follower reads what it has not read yet: then it knows what the clerk knows.
+/// The follower reads what it has not read yet, and must then know everything that the clerk knows.
 ///
 /// # Errors
 /// It does not.
@@ -211,7 +211,7 @@ pub fn follower_reads(world: &mut World) -> Result<(), Violation> {
         && knows.revision() == ought.revision()
         && knows.tickets().eq(ought.tickets())
         && knows.ssh_checks().eq(ought.ssh_checks());
-    world.must(Check::Followers, same, || "a follower lacks something that lives in memory only".into())
+    world.must(Check::Followers, same, || "a follower lacks a row that lives in memory only".into())
 }
 
 fn committed(world: &World) -> Result<(), Violation> {
@@ -227,17 +227,16 @@ fn rows_apart(memory: &[Change], disk: &[Change]) -> String {
     format!("in memory only: {:?}\non disk only: {:?}", only_in(memory, disk), only_in(disk, memory))
 }
 
-/// A tailnet made of the rows on disk is the one in memory, and goes on like it. Where the process `died`, it may have
-/// forgotten where nodes were to be reached, and who was there.
+/// A tailnet loaded from the rows on disk equals the one in memory. If the process `died`, contacts and presence may be lost.
 ///
 /// # Errors
-/// What would be different after a restart.
+/// Something would be different after a restart.
 pub fn replay(world: &World, died: bool) -> Result<(), Violation> {
     let memory = &caught_up(world);
     let mut replayed = Tailnet::empty(memory.settings().clone());
     replayed.apply(&(world.parts.load)(world.clerk.disk.load().changes));
     if let Some(row) = memory.policy().filter(|row| !row.kept) {
-        // It is read from its file.
+        // The policy is read from its file.
         replayed.apply(&[Change::Policy(row.clone())]);
     }
     let rows = |t: &Tailnet| if died { durable(t.dump()) } else { t.dump() };
@@ -254,7 +253,7 @@ pub fn replay(world: &World, died: bool) -> Result<(), Violation> {
         .map_err(|v| Violation { check: Check::Replay, text: format!("after a restart: {}", v.text) })
 }
 
-/// Which of several routers is in charge of a route follows from who was there when; a restart elects anew.
+/// Which of several routers is the primary depends on the order in which they came online. A restart elects again.
 fn without_elections(mut map: NetMap) -> NetMap {
     let strip = |node: &Arc<WireNode>| {
         Arc::new(WireNode {
@@ -285,12 +284,11 @@ fn visibility(world: &World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The tables whose bounds a history comes to. The larger ones have tests of their own, with one row more than fits: those
-/// of core that are named `i9_…`.
+/// The limits that histories reach. Larger tables have their own tests in core, named `i9_…`.
 fn bounds(world: &World) -> Result<(), Violation> {
     let t = &world.clerk.published;
     let tickets = t.tickets().count();
-    must(Check::Bounds, tickets <= t.settings().max_tickets, || format!("{tickets} logins wait"))?;
+    must(Check::Bounds, tickets <= t.settings().max_tickets, || format!("there are {tickets} logins"))?;
     for node in t.nodes() {
         let endpoints = node.contact.endpoints.len();
         must(Check::Bounds, endpoints <= MAX_ENDPOINTS, || {
@@ -303,7 +301,7 @@ fn bounds(world: &World) -> Result<(), Violation> {
 fn unique(t: &Tailnet) -> Result<(), Violation> {
     let found = |node: &Node, by: &str, hit: Option<&Arc<Node>>| {
         must(Check::Unique, hit.is_some_and(|hit| hit.id == node.id), || {
-            format!("node {} is not the one that is found by its {by}: {:?}", node.id, hit.map(|n| n.id))
+            format!("looking up node {} by its {by} finds {:?}", node.id, hit.map(|n| n.id))
         })
     };
     for node in t.nodes() {
@@ -315,7 +313,7 @@ fn unique(t: &Tailnet) -> Result<(), Violation> {
         must(
             Check::Unique,
             t.nodes_of_machine(&node.machine_key).filter(|n| n.id == node.id).count() == 1,
-            || format!("node {} is not once among those of its machine", node.id),
+            || format!("node {} is not listed exactly once for its machine", node.id),
         )?;
         must(Check::Unique, node.ips().next().is_some(), || format!("node {} has no address", node.id))?;
         name::check(&node.name).map_err(|text| Violation { check: Check::Unique, text })?;
@@ -324,18 +322,18 @@ fn unique(t: &Tailnet) -> Result<(), Violation> {
         }
         if let Some(key) = node.auth_key {
             must(Check::Unique, t.auth_key(key).is_some(), || {
-                format!("node {} names auth key {key}, which is gone", node.id)
+                format!("node {} refers to pre-auth key {key}, which was deleted", node.id)
             })?;
         }
         must(Check::Unique, t.tombstone(&node.node_key).is_none(), || {
-            format!("node {} is there and has a tombstone", node.id)
+            format!("node {} exists, but has a tombstone", node.id)
         })?;
     }
     let names: BTreeSet<&str> = t.users().map(|u| u.name.as_str()).collect();
-    must(Check::Unique, names.len() == t.users().count(), || "two users have one name".into())?;
+    must(Check::Unique, names.len() == t.users().count(), || "two users have the same name".into())?;
     for key in t.auth_keys() {
         let owned = key.user.is_none_or(|user| t.user(user).is_some());
-        must(Check::Unique, owned, || format!("auth key {} has no owner", key.id))?;
+        must(Check::Unique, owned, || format!("the owner of pre-auth key {} does not exist", key.id))?;
     }
     Ok(())
 }
@@ -356,15 +354,15 @@ fn overdue(world: &World) -> Result<(), Violation> {
     }
     let late = t.tickets().find(|ticket| ticket.until <= now);
     must(Check::Deadlines, late.is_none(), || {
-        format!("login {:?} should be forgotten", late.map(|k| &k.id))
+        format!("login {:?} should have been deleted", late.map(|k| &k.id))
     })?;
     let late = t.ssh_checks().find(|check| check.until <= now);
     must(Check::Deadlines, late.is_none(), || {
-        format!("check {:?} should be forgotten", late.map(|c| &c.id))
+        format!("check {:?} should have been deleted", late.map(|c| &c.id))
     })?;
     let (kept, fresh) = (world.clerk.deadlines.deadline(), Deadlines::of(t).deadline());
     must(Check::Deadlines, kept == fresh, || {
-        format!("the clerk sleeps until {kept:?}, but should until {fresh:?}")
+        format!("the clerk sleeps until {kept:?}, but the next deadline is {fresh:?}")
     })
 }
 

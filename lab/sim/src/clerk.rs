@@ -1,5 +1,4 @@
-//! The only writer of its process, as the server's clerk works: decide, commit, apply, publish, answer. The rules are the
-//! same code ([`headsail_tailnet::batch`]).
+//! A clerk like the server's: decide, commit, apply, publish, answer. Both use the same rules ([`headsail_tailnet::batch`]).
 
 use std::sync::Arc;
 
@@ -18,36 +17,32 @@ use crate::disk::{Disk, Refused};
 use crate::parts::Parts;
 use crate::rng::Rng;
 
-/// The clerk of the model world, with its memory and its disk.
+/// The clerk of the world, with its memory and its disk.
 pub struct Clerk {
-    /// The clock.
     pub now: Time,
-    /// What readers see.
+    /// The current snapshot.
     pub published: Tailnet,
-    /// What followers read.
     pub feed: Feed,
     /// What survives a restart.
     pub disk: Disk,
-    /// The due dates.
     pub deadlines: Deadlines,
     parts: Parts,
     rng: Rng,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 pub struct Answered {
-    /// The tailnet on which the batch was decided, with what other writers did before it.
+    /// The tailnet on which the batch was decided, including what other writers had committed.
     pub before: Tailnet,
-    /// What became of each request.
+    /// The outcome of each request, in order.
     pub outcomes: Vec<Outcome>,
-    /// What it changed.
     pub commit: Commit,
-    /// Whether that is on the disk.
+    /// Whether the commit was saved.
     pub saved: bool,
 }
 
 impl Clerk {
-    /// A clerk on a disk without rows, where nodes are numbered from `first` on.
+    /// A clerk on an empty disk. The ids of nodes start at `first`.
     pub fn new(settings: Arc<Settings>, first: u64, parts: Parts, rng: Rng, now: Time) -> Clerk {
         let numbers = vec![Change::NextId(Sequence::Nodes, first)];
         let mut published = Tailnet::empty(settings);
@@ -59,7 +54,7 @@ impl Clerk {
         Clerk { now, published, feed, disk, deadlines: Deadlines::default(), parts, rng }
     }
 
-    /// Carries out requests that wait together, by the rules of the server's clerk.
+    /// Carries out a batch of requests.
     pub fn submit(&mut self, requests: &[Request]) -> Answered {
         let Clerk { now, published, disk, parts, rng, .. } = self;
         let decide = |t: &Tailnet, command: &_| {
@@ -85,7 +80,7 @@ impl Clerk {
         Answered { before, outcomes: settled.outcomes, commit: settled.commit, saved }
     }
 
-    /// Due dates of what other writers did.
+    /// Updates the deadlines for what other writers have committed.
     fn note(&mut self, tailnet: &Tailnet, others: &[Since]) {
         for since in others {
             match since {
@@ -97,7 +92,7 @@ impl Clerk {
         }
     }
 
-    /// Starts again from what is on disk.
+    /// Restarts from the rows on disk.
     pub fn restart(&mut self, settings: Arc<Settings>) {
         let mut loaded = self.disk.load();
         loaded.changes = (self.parts.load)(loaded.changes);

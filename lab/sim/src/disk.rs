@@ -1,5 +1,5 @@
-//! A store, as plainly as it can be written: rows by number, and the commits that led to them. Commits of volatile facts
-//! alone are written along without a flush.
+//! A store that is as simple as possible: rows by id, and the commits that led to them. A commit with nothing but volatile
+//! changes is written without a flush.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,21 +13,20 @@ use headsail_tailnet::model::user::User;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
 use headsail_wire::keys::NodeKey;
 
-/// Why the disk refused.
+/// Why the disk refused a commit.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There is no room.
     Full,
     /// Another writer committed first.
     Conflict,
 }
 
-/// What survives the process. It shares no code with the tailnet's own tables: it is the reference for them.
+/// What survives the process. It is the reference for the tables of the tailnet, and shares no code with them.
 #[derive(Default)]
 pub struct Disk {
-    /// Whether every write fails from now on.
+    /// Whether every write fails.
     pub broken: bool,
-    /// Whether it refused something since the process started that nobody waited for.
+    /// Whether it has refused volatile changes since the process started.
     pub missed: bool,
     users: BTreeMap<UserId, Arc<User>>,
     auth_keys: BTreeMap<AuthKeyId, Arc<AuthKey>>,
@@ -36,10 +35,10 @@ pub struct Disk {
     tombstones: BTreeMap<NodeKey, Arc<Tombstone>>,
     policy: Option<Arc<PolicyRow>>,
     next_ids: BTreeMap<Sequence, u64>,
-    /// Every commit that is flushed.
+    /// The flushed commits.
     log: Vec<Commit>,
     unflushed: Vec<Commit>,
-    /// Commits up to this one were dropped from the log.
+    /// The log has no commits up to this one.
     log_floor: Revision,
 }
 
@@ -54,8 +53,8 @@ impl Disk {
         &self.unflushed
     }
 
-    /// Writes a commit, all or nothing, with whatever was written along before. A commit of volatile facts alone is written
-    /// along: it is lost if the machine dies before the next flush. One that lives in memory only does not reach the disk.
+    /// Writes a commit completely or not at all. A commit with nothing but volatile changes is not flushed: it is lost if the
+    /// process dies before the next flush. A commit with nothing but changes that live in memory only does not reach the disk.
     ///
     /// # Errors
     /// Nothing was written.
@@ -78,7 +77,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Makes everything that was written last, if it can.
+    /// Makes everything that was written permanent, unless the disk is broken.
     pub fn flush(&mut self) {
         if self.broken {
             return;
@@ -89,13 +88,13 @@ impl Disk {
         }
     }
 
-    /// The process has ended: what was not flushed is lost.
+    /// Loses what was not flushed, as when the process dies.
     pub fn lose_unflushed(&mut self) {
         self.unflushed.clear();
         self.missed = false;
     }
 
-    /// The log has grown too old: writers that are behind get rows from now on.
+    /// Deletes the log, as if all of it were too old: writers that are behind get rows.
     pub fn forget_log(&mut self) {
         self.log_floor = self.revision();
     }
@@ -109,7 +108,7 @@ impl Disk {
         Since::Commits(all.filter(|commit| commit.revision > revision).cloned().collect())
     }
 
-    /// Every row, those that are not flushed included.
+    /// Every row, including those that are not flushed.
     pub fn load(&self) -> Loaded {
         let mut disk = Disk { log: self.log.last().cloned().into_iter().collect(), ..self.rows() };
         disk.unflushed = self.unflushed.clone();
@@ -191,7 +190,7 @@ impl Disk {
     }
 }
 
-/// A commit without the changes that no disk keeps.
+/// A commit without the changes that live in memory only.
 fn written(commit: &Commit) -> Commit {
     let mut written = commit.clone();
     for (_, changes) in &mut written.entries {

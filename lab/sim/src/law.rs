@@ -1,42 +1,42 @@
-//! What must hold, whatever happens.
+//! The invariants that must always hold.
 
-/// The things that must hold; each is played by the test of its name.
+/// The invariants. Each has a test, see [`Check::test`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Check {
-    /// I1: what a client was told is what it ought to know.
+    /// I1: the frames that a client has received add up to its projection.
     Told,
     /// I2: the first frame is full.
     FirstFrame,
-    /// I3: nothing is published that is not committed.
+    /// I3: nothing is published that is not committed, except volatile facts.
     Committed,
-    /// I4: what is on disk rebuilds memory.
+    /// I4: the rows on disk rebuild memory.
     Replay,
-    /// I6: who sees whom goes both ways, and nobody is its own peer.
+    /// I6: visibility is symmetric, and no node is its own peer.
     Visibility,
     /// I7: a policy that does not compile, or whose tests fail, never replaces one that does.
     GoodPolicy,
-    /// I8: the same seed and commands give the same bytes.
+    /// I8: the same seed and commands produce the same bytes.
     SameBytes,
-    /// I9: every table that a stranger can fill has a bound.
+    /// I9: every table that a stranger can fill has a limit.
     Bounds,
-    /// I10: a machine acts for its own nodes only.
+    /// I10: a machine can only act for its own nodes.
     OwnNodesOnly,
-    /// Names, addresses and keys belong to one node; every row that a row names is there.
+    /// Names, addresses and keys belong to one node each, and every row that another row refers to exists.
     Unique,
-    /// A number is never given twice.
+    /// Ids are never reused.
     Numbers,
-    /// Once the clerk has handled what is due, nothing is overdue, and the next deadline is the right one.
+    /// After the clerk has handled what is due, nothing is overdue, and its next deadline is correct.
     Deadlines,
-    /// Two servers on one store: each change that was saved happened once, and none is lost.
+    /// With two servers on one store, every commit that was acknowledged happened once, and none is lost.
     Writers,
-    /// Who follows the commits knows everything, however late it reads.
+    /// A follower learns everything, however late it reads.
     Followers,
-    /// Who has a stream is online, who has none is not for longer than the grace.
+    /// Nodes with a stream are online. Nodes without one stay online for no longer than the grace period.
     Presence,
 }
 
 impl Check {
-    /// All that one history is enough for: the comparison of two ([`Check::SameBytes`]) is not among them.
+    /// The checks that need only one history: all except [`Check::SameBytes`], which compares two.
     pub const ALL: [Check; 14] = [
         Check::Told,
         Check::FirstFrame,
@@ -54,7 +54,7 @@ impl Check {
         Check::Presence,
     ];
 
-    /// The name of its test.
+    /// The name of the test that runs the check.
     pub fn test(self) -> &'static str {
         match self {
             Check::Told => "i1_told_is_ought",
@@ -76,19 +76,18 @@ impl Check {
     }
 }
 
-/// Something that doesn't hold.
+/// A check that failed.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// What should have held.
     pub check: Check,
-    /// What was seen.
+    /// What was observed.
     pub text: String,
 }
 
-/// `text` is what was seen where `holds` is false.
+/// Fails unless `holds`. `text` is what was observed.
 ///
 /// # Errors
-/// It doesn't hold.
+/// It does not hold.
 pub fn must(check: Check, holds: bool, text: impl FnOnce() -> String) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { check, text: text() }) }
 }

@@ -1,9 +1,9 @@
-//! A deterministic world around core/tailnet: model clients, a store that fails, a process that dies, and what must
-//! hold whatever happens.
+//! A deterministic simulation of core/tailnet: model clients, a store that fails, a process that dies, and the invariants that
+//! must hold throughout.
 //!
-//! One seed drives everything. [`run::history`] plays the seed's history with the checks that are asked for;
-//! [`run::hold`] plays many, and says how to repeat the one that fails. [`parts::Parts`] are the pieces of the server
-//! that can be exchanged for broken ones, to prove that the checks notice.
+//! Everything follows from one seed. [`run::history`] plays the history of a seed and runs the selected checks; [`run::hold`]
+//! plays many histories, and prints the command that repeats a failing one. [`parts::Parts`] are the parts of the server that tests
+//! can replace with broken ones, to prove that the checks notice.
 
 pub mod acts;
 pub mod check;

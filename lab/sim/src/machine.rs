@@ -1,4 +1,4 @@
-//! A model client's machine: what it holds, and what it tells of itself.
+//! The machine of a model client: its keys, and what it reports about itself.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,7 +10,7 @@ use headsail_wire::time::Time;
 
 use crate::rng::Rng;
 
-/// Names that hosts have given themselves.
+/// Hostnames that clients report, usual and unusual.
 const HOSTNAMES: [&str; 12] = [
     "web",
     "web",
@@ -28,13 +28,11 @@ const HOSTNAMES: [&str; 12] = [
 
 /// A machine on which a client runs.
 pub struct Machine {
-    /// Authenticates its connection.
     pub key: MachineKey,
-    /// The node key that it uses.
     pub node_key: NodeKey,
-    /// The one before; zero for none.
+    /// The previous node key; zero for none.
     pub old_node_key: NodeKey,
-    /// All node keys that it ever had.
+    /// All node keys that it has ever had.
     pub held: Vec<NodeKey>,
     hostinfo: Hostinfo,
     endpoints: Vec<SocketAddr>,
@@ -43,7 +41,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine that was never seen before.
+    /// A new machine.
     pub fn new(rng: &mut Rng) -> Machine {
         let node_key = NodeKey::from_bytes(rng.bytes());
         let mut machine = Machine {
@@ -63,19 +61,18 @@ impl Machine {
         machine
     }
 
-    /// The client makes itself a new node key.
+    /// Generates a new node key.
     pub fn rotate(&mut self, rng: &mut Rng) {
         self.old_node_key = self.node_key;
         self.node_key = NodeKey::from_bytes(rng.bytes());
         self.held.push(self.node_key);
     }
 
-    /// The host gets another name.
     pub fn rename_host(&mut self, rng: &mut Rng) {
         self.hostinfo.hostname = rng.pick(&HOSTNAMES).copied().unwrap_or_default().to_owned();
     }
 
-    /// Something about the host or its network is different.
+    /// Changes something about the host or its network.
     pub fn change(&mut self, rng: &mut Rng) {
         match rng.below(9) {
             0 => self.rename_host(rng),
@@ -93,7 +90,7 @@ impl Machine {
         }
     }
 
-    /// The machine is on another network.
+    /// Moves the machine to another network.
     pub fn roam(&mut self, rng: &mut Rng) {
         let ip = |rng: &mut Rng| IpAddr::V4(Ipv4Addr::new(192, 0, 2, rng.below(250) as u8));
         let count = if rng.chance(2) { 70 } else { rng.below(4) };
@@ -104,7 +101,7 @@ impl Machine {
         }
     }
 
-    /// What a map request tells; the hostinfo may be missing.
+    /// The content of a map request. The hostinfo is sometimes missing.
     pub fn telling(&self, rng: &mut Rng) -> Box<Telling> {
         Box::new(Telling {
             hostinfo: rng.chance(90).then(|| self.hostinfo.clone()),
@@ -114,7 +111,7 @@ impl Machine {
         })
     }
 
-    /// A registration with the keys of now; sometimes it tells nothing of the host.
+    /// A registration with the current keys. The hostinfo is sometimes empty.
     pub fn registration(
         &self,
         rng: &mut Rng,

@@ -1,4 +1,4 @@
-//! The pieces of the server that the world is built from, each of which can be exchanged for a broken one.
+//! The parts of the server that the world uses. Tests can replace each with a broken one.
 
 use std::sync::Arc;
 
@@ -19,38 +19,37 @@ use headsail_wire::map::MapResponse;
 
 use crate::disk::Disk;
 
-/// What the world calls where the server would call it.
+/// The functions that the world calls where the server calls them.
 #[derive(Clone, Copy)]
 pub struct Parts {
-    /// What becomes of a command.
     pub decide: fn(&Tailnet, &Command, &mut Env<'_>) -> Result<Vec<Change>, Rejection>,
-    /// Which node a map request speaks for.
+    /// The node that a map request acts for.
     pub node_of: fn(&Tailnet, &MachineKey, &NodeKey) -> Result<NodeId, Rejection>,
-    /// What a node ought to know.
+    /// Everything that a node should know.
     pub project: fn(&Tailnet, NodeId) -> Option<NetMap>,
     /// The first frame of a stream.
     pub first: fn(&NetMap) -> MapResponse,
     /// The frames after it.
     pub delta: fn(&Tailnet, &Tailnet, NodeId) -> Delta,
-    /// Whether a delta is about the viewer alone, and not shared by its class.
+    /// Whether a delta is specific to its viewer, rather than shared by its class.
     pub is_own: fn(&Tailnet, &Tailnet, NodeId) -> bool,
-    /// Whether a stream ends, seeing its node in this presence.
+    /// Whether a stream ends because its node has this presence.
     pub is_superseded: fn(Presence, StreamNo) -> bool,
-    /// Keeps the due dates up to date.
+    /// Updates the deadlines after a commit.
     pub note: fn(&mut Deadlines, &Tailnet, &Commit),
     /// What a writer reads after a conflict.
     pub catch_up: fn(&Disk, Revision) -> Since,
-    /// What a follower reads that has seen the snapshot of a version.
+    /// What a follower reads after the snapshot of a version.
     pub news: fn(&Feed, u64) -> News,
-    /// What a start makes of the rows on disk.
+    /// What the server makes of the rows on disk at startup.
     pub load: fn(Vec<Change>) -> Vec<Change>,
-    /// Whether a change is committed before anyone sees it.
+    /// Whether changes are committed before they are published.
     pub commits_first: bool,
-    /// Whether a stream says that it has ended even where a newer one has taken over.
+    /// Whether the end of a stream names that stream, even if a newer one has superseded it.
     pub ends_by_number: bool,
 }
 
-/// Whether a node is online by this very stream.
+/// Whether a node is online because of this stream.
 pub fn is_of(presence: Presence, no: StreamNo) -> bool {
     matches!(presence, Presence::Online { stream, .. } if stream == no)
 }
@@ -60,7 +59,7 @@ fn step(then: &Tailnet, now: &Tailnet) -> Step {
 }
 
 impl Parts {
-    /// The real ones.
+    /// The parts of the server.
     pub fn real() -> Parts {
         Parts {
             decide: |tailnet, command, env| decide::decide(tailnet, command, env),

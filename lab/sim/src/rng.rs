@@ -1,16 +1,14 @@
-//! Chance from a seed (splitmix64, Steele, Lea and Flood 2014): small, fast, and the same everywhere.
+//! A pseudorandom generator (splitmix64; Steele, Lea and Flood 2014): small, fast, and the same on every platform.
 
-/// A stream of numbers that its seed decides.
+/// A sequence of numbers that follows from its seed.
 #[derive(Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The stream of a seed.
     pub fn new(seed: u64) -> Rng {
         Rng(seed)
     }
 
-    /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -19,22 +17,21 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`; 0 where `n` is 0.
+    /// A number below `n`, or 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         self.bits() % n.max(1)
     }
 
-    /// True `percent` times in a hundred.
+    /// True with a probability of `percent` in a hundred.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of them; `None` where there are none.
+    /// A random element; `None` if there is none.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         from.get(self.below(from.len() as u64) as usize)
     }
 
-    /// Random bytes.
     pub fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
             let bytes = self.bits().to_le_bytes();
@@ -42,7 +39,6 @@ impl Rng {
         }
     }
 
-    /// `N` random bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut out = [0; N];
         self.fill(&mut out);

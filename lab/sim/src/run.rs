@@ -1,4 +1,4 @@
-//! Plays histories, and says how to repeat one that fails.
+//! Plays histories, and prints the command that repeats a failing one.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -9,22 +9,22 @@ use crate::law::{Check, Violation};
 use crate::parts::Parts;
 use crate::world::World;
 
-/// How many histories a check is given unless the environment says otherwise.
+/// How many histories are played, unless `HEADSAIL_SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 250;
-/// How many things happen in a history.
+/// How many acts a history has, unless `HEADSAIL_SIM_STEPS` says otherwise.
 const STEPS: u64 = 120;
 
-/// How many earlier snapshots are kept to tell deltas from.
+/// How many earlier snapshots are kept to compute deltas from.
 const PAST: usize = 8;
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Plays the history of one seed and returns its transcript.
+/// Plays the history of one seed, and returns its transcript.
 ///
 /// # Errors
-/// What didn't hold, and when.
+/// The first check that failed, and at which step.
 pub fn history(seed: u64, steps: u64, parts: Parts, checks: &[Check]) -> Result<Vec<u64>, (u64, Violation)> {
     let mut world = World::new(seed, parts, checks);
     for step in 0..steps {
@@ -34,7 +34,7 @@ pub fn history(seed: u64, steps: u64, parts: Parts, checks: &[Check]) -> Result<
     Ok(world.transcript)
 }
 
-/// One more thing happens, and what doesn't hold after it is the error.
+/// Lets one act happen, and runs the checks.
 fn step_on(world: &mut World) -> Result<(), Violation> {
     world.past.push_back(world.clerk.published.clone());
     if world.past.len() > PAST {
@@ -45,7 +45,7 @@ fn step_on(world: &mut World) -> Result<(), Violation> {
     after_step(world)
 }
 
-/// What is looked at when a history is over: every stream reads all there is, and everything is checked once more.
+/// Ends a history: every stream reads to the end, and all checks run once more.
 fn at_the_end(world: &mut World) -> Result<(), Violation> {
     for at in (0..world.streams.len()).rev() {
         acts::streams::read_at(world, at)?;
@@ -63,28 +63,28 @@ fn at_the_end(world: &mut World) -> Result<(), Violation> {
     after_step(world)
 }
 
-/// The number of steps of a history: `HEADSAIL_SIM_STEPS`, or the usual number.
+/// The number of steps of a history: `HEADSAIL_SIM_STEPS`, or the default.
 pub fn steps() -> u64 {
     from_env("HEADSAIL_SIM_STEPS").unwrap_or(STEPS)
 }
 
-/// For each check that failed, the first seed at which it did, the step, and what was seen.
+/// For each check that failed: the first seed with which it did, the step, and what was observed.
 type Findings = BTreeMap<Check, (u64, u64, String)>;
 
-/// Fails if one of the histories breaks the check. Every history is played once, with all checks; this is the answer
-/// for one of them. `HEADSAIL_SIM_SEED` chooses one history, `HEADSAIL_SIM_SEEDS` how many.
+/// Fails if a check fails in any history. Every history is played once with all checks; this reports the result of one of them.
+/// `HEADSAIL_SIM_SEED` selects a single history, `HEADSAIL_SIM_SEEDS` their number.
 ///
 /// # Panics
-/// With the first seed that fails, and the command that repeats it.
+/// The check failed. The message has the first seed with which it did, and the command that repeats it.
 pub fn hold(check: Check) {
     static FOUND: OnceLock<Findings> = OnceLock::new();
     answer(FOUND.get_or_init(|| each_seed(SEEDS, with_all_checks)), check);
 }
 
-/// The same for I8: plays histories twice, and compares all that was decided and sent.
+/// The same for I8: plays each history twice, and compares everything that was decided and sent.
 ///
 /// # Panics
-/// With the first seed that differs, and the command that repeats it.
+/// Two runs differ. The message has the first seed with which they do, and the command that repeats it.
 pub fn hold_twice() {
     let found = each_seed(SEEDS / 8, |seed, found| {
         if let Err((step, violation)) = twice(seed, steps(), Parts::real()) {
@@ -113,19 +113,19 @@ fn note(found: &mut Findings, seed: u64, step: u64, violation: Violation) {
     }
 }
 
-/// Plays a history with all checks that no earlier seed has failed, again without each one that fails in it.
+/// Plays a history with all checks that have not failed with an earlier seed. After a failure, plays it again without that check.
 fn with_all_checks(seed: u64, found: &mut Findings) {
     let mut checks: Vec<Check> = Check::ALL.to_vec();
     checks.retain(|check| found.get(check).is_none_or(|(first, ..)| *first > seed));
     while let Err((step, violation)) = history(seed, steps(), Parts::real(), &checks) {
         let asked = checks.len();
         checks.retain(|check| *check != violation.check);
-        assert!(checks.len() < asked, "{:?} failed without being asked for", violation.check);
+        assert!(checks.len() < asked, "{:?} failed without being selected", violation.check);
         note(found, seed, step, violation);
     }
 }
 
-/// Hands out the seeds to as many threads as there are processors.
+/// Distributes the seeds over as many threads as there are processors.
 fn each_seed(usual: u64, play: impl Fn(u64, &mut Findings) + Sync) -> Findings {
     let seeds = match from_env("HEADSAIL_SIM_SEED") {
         Some(seed) => seed..seed.saturating_add(1),
@@ -142,7 +142,7 @@ fn each_seed(usual: u64, play: impl Fn(u64, &mut Findings) + Sync) -> Findings {
         };
         let running: Vec<_> = (0..threads).map(|at| scope.spawn(move || part(at))).collect();
         for thread in running {
-            let part = thread.join().expect("a history panicked: its message is above");
+            let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             for (check, (seed, step, text)) in part {
                 note(&mut found, seed, step, Violation { check, text });
             }
@@ -154,7 +154,7 @@ fn each_seed(usual: u64, play: impl Fn(u64, &mut Findings) + Sync) -> Findings {
 /// Plays a history twice.
 ///
 /// # Errors
-/// Where the second differs from the first.
+/// The two runs differ, or a check failed.
 pub fn twice(seed: u64, steps: u64, parts: Parts) -> Result<(), (u64, Violation)> {
     let first = history(seed, steps, parts, &[Check::SameBytes])?;
     let second = history(seed, steps, parts, &[Check::SameBytes])?;
@@ -165,7 +165,7 @@ pub fn twice(seed: u64, steps: u64, parts: Parts) -> Result<(), (u64, Violation)
             Violation {
                 check: Check::SameBytes,
                 text: format!(
-                    "the same history differs at its entry {}",
+                    "the two runs differ at entry {} of their transcripts",
                     at.unwrap_or(first.len().min(second.len()))
                 ),
             },
@@ -173,7 +173,7 @@ pub fn twice(seed: u64, steps: u64, parts: Parts) -> Result<(), (u64, Violation)
     }
 }
 
-/// The first seed at which broken parts are noticed by a check, among the first `seeds`.
+/// The first of `seeds` seeds with which a check notices that parts are broken.
 pub fn noticed(parts: Parts, check: Check, seeds: u64) -> Option<u64> {
     (0..seeds).find(|seed| match check {
         Check::SameBytes => twice(*seed, STEPS, parts).is_err(),

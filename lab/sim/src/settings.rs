@@ -1,4 +1,4 @@
-//! Configurations of every kind.
+//! Random settings.
 
 use std::sync::Arc;
 
@@ -8,10 +8,9 @@ use headsail_wire::dns::DnsConfig;
 
 use crate::rng::Rng;
 
-/// How many logins may wait at once in the model world: few, so that the bound is met.
+/// The limit on pending logins: low, so that histories reach it.
 const TICKETS: usize = 4;
 
-/// Any configuration.
 pub fn any(rng: &mut Rng) -> Settings {
     let (v4, v6) = match rng.below(8) {
         0 => (Some("100.64.0.0/10"), None),

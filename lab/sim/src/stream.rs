@@ -1,4 +1,4 @@
-//! A model client's map stream, and the map that it has made of the frames.
+//! The map stream of a model client, and the map that its frames add up to.
 
 use std::collections::BTreeSet;
 
@@ -8,36 +8,34 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::NodeId;
 use headsail_wire::map::MapResponse;
 
-/// An open stream. The server's side remembers only the snapshot that it told last.
+/// An open stream. The server's side remembers only the snapshot that it sent last.
 pub struct Stream {
-    /// Its number.
     pub no: StreamNo,
-    /// Whose it is.
     pub node: NodeId,
-    /// The machine at the other end, by its place in the world.
+    /// The index of its machine in the world.
     pub machine: usize,
-    /// Whether a newer stream has taken its place; it finds out when it reads.
+    /// Whether a newer stream has superseded it. It notices when it is read.
     pub superseded: bool,
-    /// What was told last, and the client's map; `None` before the first frame.
+    /// The snapshot that was sent last, and the client's map. `None` before the first frame.
     pub told: Option<(Tailnet, NetMap)>,
 }
 
-/// A frame as it arrives: through its JSON text.
+/// A frame as its client receives it, after a round trip through JSON.
 ///
 /// # Errors
-/// What can't be written or read back.
+/// The frame does not survive the round trip.
 pub fn over_the_wire(frame: &MapResponse) -> Result<(Vec<u8>, MapResponse), String> {
-    let text = serde_json::to_vec(frame).map_err(|e| format!("a frame can't be written: {e}"))?;
-    let frame = serde_json::from_slice(&text).map_err(|e| format!("a frame can't be read back: {e}"))?;
+    let text = serde_json::to_vec(frame).map_err(|e| format!("a frame could not be written: {e}"))?;
+    let frame = serde_json::from_slice(&text).map_err(|e| format!("a frame could not be read back: {e}"))?;
     Ok((text, frame))
 }
 
-/// FNV-1a: tells two byte strings apart for the comparison of runs.
+/// FNV-1a, for comparing runs.
 pub fn digest(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Where a client's map is not what it ought to be. The client may know more profiles than it needs.
+/// The first difference between a client's map and its projection. The client may have more profiles than it needs.
 pub fn difference(told: &NetMap, ought: &NetMap) -> Option<String> {
     let part = |name: &str, told: &dyn std::fmt::Debug, ought: &dyn std::fmt::Debug| {
         Some(format!("{name} differs\n told: {told:?}\nought: {ought:?}"))
@@ -75,7 +73,7 @@ pub fn difference(told: &NetMap, ought: &NetMap) -> Option<String> {
     )
 }
 
-/// The fields of two values of one kind that differ.
+/// The fields in which two values of the same type differ.
 pub fn fields_apart<T: serde::Serialize>(told: &T, ought: &T) -> String {
     let fields =
         |t: &T| serde_json::to_value(t).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default();

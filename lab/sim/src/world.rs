@@ -1,4 +1,4 @@
-//! The world: machines around one clerk, and what is remembered of the history to check it.
+//! The world: machines around one clerk, and what the checks need to know about its history.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,46 +23,41 @@ use crate::rng::Rng;
 use crate::settings;
 use crate::stream::{Stream, digest};
 
-/// How many rows the clerk handles of those that are due at once.
+/// How many due rows the clerk handles in one batch.
 const DUE_AT_ONCE: usize = 3;
 
-/// Whoever follows the commits, and what it knows by them.
+/// A follower of the commits, and what it knows from them.
 pub struct Follower {
-    /// The snapshot that it has seen last.
+    /// The version of the snapshot that it has read last.
     pub version: u64,
-    /// What it knows.
     pub tailnet: Tailnet,
 }
 
-/// Everything there is.
+/// The state of a simulation.
 pub struct World {
-    /// Chance: decides what happens.
+    /// Decides what happens.
     pub rng: Rng,
-    /// Chance of the checks alone, so that the history of a seed is the same for each of them.
+    /// Randomness for the checks, so that the history of a seed does not depend on which checks run.
     pub check_rng: Rng,
-    /// The server.
     pub clerk: Clerk,
-    /// The pieces in use.
     pub parts: Parts,
-    /// The clients' machines.
     pub machines: Vec<Machine>,
-    /// The open streams.
     pub streams: Vec<Stream>,
-    /// Every auth key that was ever made, as its holder would show it.
+    /// Every pre-auth key that was ever created, as its owner would enter it.
     pub shown_keys: Vec<(String, KeyDigest)>,
-    /// The configuration of now, as it would be read at a start.
+    /// The current configuration, as the server would read it at startup.
     pub settings: Arc<Settings>,
-    /// Whether the policy is kept in the store; else it is read from a file.
+    /// Whether the store keeps the policy. Otherwise it is read from a file.
     pub keeps_policy: bool,
     /// The last policy that was accepted.
     pub policy_file: Option<String>,
-    /// Digests of everything that was decided and sent, in order.
+    /// The digests of everything that was decided and sent, in order.
     pub transcript: Vec<u64>,
-    /// Earlier snapshots, the oldest first.
+    /// Earlier snapshots, oldest first.
     pub past: VecDeque<Tailnet>,
-    /// Every commit that a writer was told is saved, in order.
+    /// Every commit that was acknowledged, in order.
     pub ledger: Vec<Commit>,
-    /// Who follows the commits, at its own pace.
+    /// A follower that reads at random times.
     pub follower: Follower,
     checks: BTreeSet<Check>,
     gone: BTreeSet<(Sequence, u64)>,
@@ -71,12 +66,12 @@ pub struct World {
 }
 
 impl World {
-    /// The beginning of a seed's history.
+    /// The world at the beginning of a seed's history.
     pub fn new(seed: u64, parts: Parts, checks: &[Check]) -> World {
         let mut rng = Rng::new(seed);
         let settings = Arc::new(settings::any(&mut rng));
         let clerk_rng = Rng::new(rng.bits());
-        // Some tailnets are old: rows are kept in chunks of 64, and the step from one to the next belongs to the test.
+        // Rows are kept in chunks of 64. In some histories, the ids of nodes soon cross from one chunk to the next.
         let first = if seed.is_multiple_of(3) { 60 } else { 1 };
         let clerk = Clerk::new(settings.clone(), first, parts, clerk_rng, Time::from_secs(1_750_000_000));
         let ledger = match clerk.disk.since(Revision::default()) {
@@ -106,15 +101,15 @@ impl World {
         }
     }
 
-    /// Whether this history is played for a check.
+    /// Whether a check is selected.
     pub fn minds(&self, check: Check) -> bool {
         self.checks.contains(&check)
     }
 
-    /// `holds`, unless this history is not played for the check; `text` is what was seen otherwise.
+    /// Fails unless `holds`, if the check is selected. `text` is what was observed.
     ///
     /// # Errors
-    /// It doesn't hold.
+    /// It does not hold.
     pub fn must(&self, check: Check, holds: bool, text: impl FnOnce() -> String) -> Result<(), Violation> {
         if holds || !self.minds(check) { Ok(()) } else { Err(Violation { check, text: text() }) }
     }
@@ -125,19 +120,19 @@ impl World {
         StreamNo(self.last_stream)
     }
 
-    /// One asker, one command.
+    /// Carries out one command.
     ///
     /// # Errors
-    /// What doesn't hold after it.
+    /// A check failed.
     pub fn ask(&mut self, asker: Actor, command: Command) -> Result<Outcome, Violation> {
         let mut answers = self.ask_together(vec![(asker, command)])?;
         Ok(answers.pop().unwrap_or(Outcome::Unsaved))
     }
 
-    /// Several commands that the clerk finds waiting at once.
+    /// Carries out several commands as one batch.
     ///
     /// # Errors
-    /// What doesn't hold after them.
+    /// A check failed.
     pub fn ask_together(&mut self, commands: Vec<(Actor, Command)>) -> Result<Vec<Outcome>, Violation> {
         let requests: Vec<Request> =
             commands.into_iter().map(|(actor, command)| Request { actor, command }).collect();
@@ -160,10 +155,10 @@ impl World {
         Ok(answered.outcomes)
     }
 
-    /// Numbers that were given belong to one row for ever.
+    /// Records the ids of rows, which must never be reused.
     ///
     /// # Errors
-    /// A number is given again.
+    /// An id was reused.
     pub fn remember<'c>(&mut self, applied: impl IntoIterator<Item = &'c Change>) -> Result<(), Violation> {
         for change in applied {
             let (row, is_gone) = match change {
@@ -182,23 +177,23 @@ impl World {
             } else {
                 let again = self.gone.contains(&row);
                 self.must(Check::Numbers, !again, || {
-                    format!("number {} of {:?} was given again", row.1, row.0)
+                    format!("id {} of {:?} was given out again", row.1, row.0)
                 })?;
             }
             if let Change::Node(node) = change {
                 let machine = *self.machine_of.entry(node.id.get()).or_insert(node.machine_key);
                 self.must(Check::Numbers, machine == node.machine_key, || {
-                    format!("node {} went to another machine", node.id)
+                    format!("node {} now belongs to another machine", node.id)
                 })?;
             }
         }
         Ok(())
     }
 
-    /// The clerk wakes at the deadline and looks at what is due, a few rows at a time.
+    /// The clerk handles all rows that are due, a few at a time.
     ///
     /// # Errors
-    /// It never comes to an end.
+    /// There are always more due rows.
     pub fn handle_due(&mut self) -> Result<(), Violation> {
         for _ in 0..1000 {
             let due = self.clerk.deadlines.due(self.clerk.now, DUE_AT_ONCE);
@@ -207,17 +202,17 @@ impl World {
             }
             let commands = due.into_iter().map(|row| (Actor::Clock, Command::Due(row))).collect();
             if self.ask_together(commands)?.contains(&Outcome::Unsaved) {
-                // The real clerk waits and tries again; here the next step does.
+                // The server's clerk tries again after a pause. Here the next step does.
                 return Ok(());
             }
         }
-        self.must(Check::Deadlines, false, || "due rows never come to an end".into())
+        self.must(Check::Deadlines, false, || "there are always more due rows".into())
     }
 
-    /// The process ends and starts again, on a disk that works: the streams are gone, the policy file is read.
+    /// Restarts the process on a working disk: all streams end, and the policy file is read again.
     ///
     /// # Errors
-    /// What doesn't hold after it.
+    /// A check failed.
     pub fn restart(&mut self) -> Result<(), Violation> {
         self.streams.clear();
         self.past.clear();
@@ -238,10 +233,10 @@ impl World {
     }
 }
 
-/// What a machine causes concerns its own nodes, and is recorded under its own name.
+/// A machine may only change its own nodes.
 ///
 /// # Errors
-/// A row of somebody else that it changed.
+/// It changed something else.
 fn only_own_nodes(before: &Tailnet, commit: &Commit) -> Result<(), Violation> {
     let mut now = before.clone();
     for (actor, changes) in &commit.entries {
@@ -255,7 +250,7 @@ fn only_own_nodes(before: &Tailnet, commit: &Commit) -> Result<(), Violation> {
                 Change::NodeGone(id) | Change::Contact(id, _) | Change::Presence(id, _) => of_machine(*id),
                 Change::Tombstone(stone) => stone.machine_key == *key,
                 Change::Ticket(ticket) => ticket.asking.machine_key == *key,
-                // Bounded tables make room, and a key is marked as used.
+                // Full tables drop their oldest row, and a key is marked as used.
                 Change::TombstoneGone(_)
                 | Change::TicketGone(_)
                 | Change::SshCheck(_)

@@ -1,6 +1,6 @@
-//! The invariants, each under its name. A failing seed prints the one command that repeats it.
+//! The invariants, one test for each. A failure prints the command that repeats it.
 //!
-//! `HEADSAIL_SIM_SEEDS` and `HEADSAIL_SIM_STEPS` ask for more histories and longer ones.
+//! `HEADSAIL_SIM_SEEDS` and `HEADSAIL_SIM_STEPS` set the number of histories and their length.
 
 use headsail_sim::law::Check;
 use headsail_sim::run::{hold, hold_twice};

@@ -1,4 +1,4 @@
-//! The checks are checked: each broken piece must be noticed within a few histories, by the check it offends.
+//! Tests of the checks: each broken part must be noticed within a few histories, by the check that is responsible for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,14 +20,14 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::NodeId;
 use headsail_wire::map::MapResponse;
 
-/// Histories within which a breakage must be noticed.
+/// The number of histories within which a broken part must be noticed.
 const SEEDS: u64 = 60;
 
 fn must_be_noticed(broken: Parts, check: Check) {
-    assert!(noticed(broken, check, SEEDS).is_some(), "{} holds with a broken part", check.test());
+    assert!(noticed(broken, check, SEEDS).is_some(), "{} passes with a broken part", check.test());
 }
 
-/// The real one.
+/// The delta of the server.
 fn delta(then: &Tailnet, now: &Tailnet, viewer: NodeId) -> Delta {
     (Parts::real().delta)(then, now, viewer)
 }
@@ -86,7 +86,7 @@ fn a_delta_that_ignores_the_configuration_is_noticed() {
 }
 
 #[test]
-fn a_delta_that_says_nothing_to_those_who_lag_is_noticed() {
+fn a_delta_that_is_empty_for_lagging_streams_is_noticed() {
     let delta = |then: &Tailnet, now: &Tailnet, viewer| match now.version() > then.version() + 3 {
         true => Delta::Nothing,
         false => delta(then, now, viewer),
@@ -95,7 +95,7 @@ fn a_delta_that_says_nothing_to_those_who_lag_is_noticed() {
 }
 
 #[test]
-fn a_delta_that_is_shared_although_it_is_about_one_node_is_noticed() {
+fn a_shared_delta_that_is_specific_to_one_node_is_noticed() {
     must_be_noticed(Parts { is_own: |_, _, _| false, ..Parts::real() }, Check::Told);
 }
 
@@ -108,7 +108,7 @@ fn a_policy_that_is_not_compared_is_noticed() {
 }
 
 #[test]
-fn a_bad_policy_that_is_taken_is_noticed() {
+fn an_accepted_bad_policy_is_noticed() {
     let decide = |t: &_, command: &_, env: &mut Env<'_>| match command {
         Command::SetPolicy { .. } => decide(t, &Command::SetPolicy { text: "{}".into(), kept: true }, env),
         other => decide(t, other, env),
@@ -128,7 +128,7 @@ fn a_table_without_a_bound_is_noticed() {
 
 #[test]
 fn endpoints_without_a_bound_are_noticed() {
-    // Twice as many are too many only where histories come to the bound.
+    // Doubling exceeds the limit only in histories that come close to it.
     let decide = |t: &_, command: &_, env: &mut Env<'_>| {
         let mut changes = decide(t, command, env)?;
         for change in &mut changes {
@@ -142,7 +142,7 @@ fn endpoints_without_a_bound_are_noticed() {
 }
 
 #[test]
-fn two_nodes_with_one_name_are_noticed() {
+fn two_nodes_with_the_same_name_are_noticed() {
     let decide = |t: &_, command: &_, env: &mut Env<'_>| {
         let mut changes = decide(t, command, env)?;
         for change in &mut changes {
@@ -172,14 +172,14 @@ fn publishing_before_the_commit_is_noticed() {
 }
 
 #[test]
-fn a_start_that_forgets_rows_is_noticed() {
+fn a_restart_that_forgets_rows_is_noticed() {
     let load =
         |rows: Vec<Change>| rows.into_iter().filter(|row| !matches!(row, Change::Tombstone(_))).collect();
     must_be_noticed(Parts { load, ..Parts::real() }, Check::Replay);
 }
 
 #[test]
-fn a_start_that_counts_from_what_is_left_is_noticed() {
+fn a_restart_that_reuses_the_ids_of_deleted_rows_is_noticed() {
     let load =
         |rows: Vec<Change>| rows.into_iter().filter(|row| !matches!(row, Change::NextId(..))).collect();
     must_be_noticed(Parts { load, ..Parts::real() }, Check::Replay);
@@ -197,7 +197,7 @@ fn a_node_that_is_its_own_peer_is_noticed() {
 }
 
 #[test]
-fn a_view_that_goes_one_way_is_noticed() {
+fn one_way_visibility_is_noticed() {
     let project = |t: &_, viewer| {
         let mut map = project(t, viewer)?;
         map.peers.retain(|id, _| *id > viewer);
@@ -207,7 +207,7 @@ fn a_view_that_goes_one_way_is_noticed() {
 }
 
 #[test]
-fn chance_that_is_not_from_the_seed_is_noticed() {
+fn randomness_that_does_not_follow_from_the_seed_is_noticed() {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     fn by_the_count(bytes: &mut [u8]) {
         bytes.fill(CALLS.fetch_add(1, Ordering::Relaxed) as u8);
@@ -220,7 +220,7 @@ fn chance_that_is_not_from_the_seed_is_noticed() {
 }
 
 #[test]
-fn a_map_request_that_nobody_compares_with_its_machine_is_noticed() {
+fn a_map_request_without_a_check_of_its_machine_is_noticed() {
     let node_of = |t: &Tailnet, _: &_, key: &_| {
         t.node_by_key(key).map(|n| n.id).ok_or_else(|| Rejection::NotFound(String::new()))
     };
@@ -228,7 +228,7 @@ fn a_map_request_that_nobody_compares_with_its_machine_is_noticed() {
 }
 
 #[test]
-fn due_dates_that_forget_logins_are_noticed() {
+fn deadlines_that_forget_logins_are_noticed() {
     let note = |deadlines: &mut Deadlines, t: &_, commit: &Commit| {
         deadlines.note(t, commit.changes().filter(|c| !matches!(c, Change::Ticket(_))));
     };
@@ -236,12 +236,12 @@ fn due_dates_that_forget_logins_are_noticed() {
 }
 
 #[test]
-fn an_old_stream_that_takes_its_node_offline_is_noticed() {
+fn a_superseded_stream_that_takes_its_node_offline_is_noticed() {
     must_be_noticed(Parts { ends_by_number: false, ..Parts::real() }, Check::Presence);
 }
 
 #[test]
-fn an_old_stream_that_outlives_the_newer_one_is_noticed() {
+fn a_superseded_stream_that_continues_is_noticed() {
     let is_superseded = |presence, no| matches!(presence, Presence::Online { stream, .. } if stream != no);
     must_be_noticed(Parts { is_superseded, ..Parts::real() }, Check::Presence);
 }
@@ -253,7 +253,7 @@ fn a_writer_that_never_catches_up_is_noticed() {
 }
 
 #[test]
-fn a_writer_that_skips_what_the_other_did_is_noticed() {
+fn a_writer_that_skips_the_other_ones_changes_is_noticed() {
     let catch_up = |disk: &headsail_sim::disk::Disk, revision| match disk.since(revision) {
         Since::Commits(mut commits) => {
             commits.iter_mut().for_each(|commit| commit.entries.clear());
@@ -265,7 +265,7 @@ fn a_writer_that_skips_what_the_other_did_is_noticed() {
 }
 
 #[test]
-fn a_follower_that_is_not_told_that_it_missed_something_is_noticed() {
+fn a_follower_that_does_not_learn_what_it_missed_is_noticed() {
     let news = |feed: &headsail_tailnet::feed::Feed, version| match feed.since(version) {
         News::Missed => News::Commits(Vec::new()),
         commits => commits,

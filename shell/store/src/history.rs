@@ -1,4 +1,4 @@
-//! The change log as people read it: who changed which row when, and how it was before.
+//! The change log for readers: who changed which row, when, and what the row was before.
 
 use headsail_tailnet::actor::Actor;
 use headsail_tailnet::change::{Change, Durability};
@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 
 use crate::Fault;
 
-/// Columns that no reader of the log is shown.
+/// The column that is never shown to readers of the log.
 const SECRET: &str = "hash";
 
-/// Changes within one commit that have ids of their own; 20 bits of [`Record::id`].
+/// The low bits of [`Record::id`] that number the changes within a commit. Further changes share the last number.
 const POSITION_BITS: u32 = 20;
 
-/// The id of the change at a position of a commit.
+/// The id of the change at this position of a commit.
 pub(crate) fn record_id(revision: Revision, position: usize) -> u64 {
     let highest = (1u64 << POSITION_BITS) - 1;
     (revision.0 << POSITION_BITS) | u64::try_from(position).unwrap_or(highest).min(highest)
@@ -26,14 +26,14 @@ pub(crate) fn revision_of(id: u64) -> Revision {
     Revision(id >> POSITION_BITS)
 }
 
-/// For how long a change stays in the log, and in whose company.
+/// How long a change stays in the log. Each of these has its own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Retention {
-    /// What people did, and the files and keys they configured.
+    /// Changes by people, and by the files and keys they configured.
     Admin,
-    /// What clients and deadlines caused.
+    /// Changes by clients and deadlines.
     Routine,
-    /// Where nodes are reached, and whether they are connected.
+    /// Changes of how nodes are reached, and whether they are connected.
     Volatile,
 }
 
@@ -51,7 +51,7 @@ impl Retention {
 pub(crate) struct Subject {
     pub id: String,
     pub node: Option<NodeId>,
-    /// The user, or the one that the row belongs to.
+    /// The user that the row is, or belongs to.
     pub user: Option<UserId>,
 }
 
@@ -83,17 +83,17 @@ impl Subject {
 /// One change of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Grows from change to change.
+    /// Later changes have greater ids.
     pub id: u64,
     /// The commit that the change belongs to.
     pub revision: Revision,
-    /// The command within that commit: changes with the same revision and entry were caused by one request.
+    /// The index of the command within that commit. Changes with the same revision and entry have one cause.
     pub entry: u64,
     /// When it was decided.
     pub at: Time,
     /// Who caused it.
     pub actor: Actor,
-    /// What kind of change it is, see [`Change::kind`].
+    /// See [`Change::kind`].
     pub kind: String,
     /// The row's key in its table.
     pub subject: String,
@@ -101,14 +101,14 @@ pub struct Record {
     pub node: Option<NodeId>,
     /// The user that the change is about, or that owned the row.
     pub user: Option<UserId>,
-    /// The columns of the row after the change; empty for a deletion. Policies have their text in `data`. Never a secret.
+    /// The columns of the row after the change, without secrets; empty for a deletion. The text of a policy is in `data`.
     pub row: Map<String, Value>,
-    /// The columns before the change, if the log still has them.
+    /// The columns of the row before the change, if the log still has them.
     pub before: Option<Map<String, Value>>,
 }
 
 impl Record {
-    /// Removes what no reader is shown.
+    /// Removes what is never shown to readers.
     pub(crate) fn without_secrets(mut self) -> Record {
         self.row.remove(SECRET);
         if let Some(before) = &mut self.before {
@@ -129,19 +129,19 @@ pub struct Query {
     pub since: Option<Time>,
     /// Changes of this actor (`node:12`), or of this kind of actor (`node`).
     pub actor: Option<String>,
-    /// Changes that concern this node.
+    /// Changes of this node.
     pub node: Option<NodeId>,
-    /// Changes that concern this user or what it owns.
+    /// Changes of this user and of what it owns.
     pub user: Option<UserId>,
-    /// Changes of these kinds; a name covers its `…-deleted` too. Empty is every kind but those in [`HIDDEN_KINDS`].
+    /// Changes of these kinds; a kind includes its `…-deleted`. If empty, all kinds except those in [`HIDDEN_KINDS`].
     pub kinds: Vec<String>,
-    /// Oldest first instead of newest first.
+    /// The order: oldest first, or newest first.
     pub oldest_first: bool,
     /// At most this many.
     pub limit: u32,
 }
 
-/// Kinds of changes that are read only when they are asked for: there are too many of them, or another change says the same.
+/// Kinds of changes that a query has to name: there are too many of them, or another change says the same.
 pub const HIDDEN_KINDS: [&str; 4] = ["contact", "presence", "tombstone", "sequence"];
 
 /// Every kind that the log records, without the `-deleted` of deletions.
@@ -165,7 +165,7 @@ impl Default for Query {
 }
 
 impl Query {
-    /// Whether a record is asked for.
+    /// Whether a record meets all conditions except the limit.
     pub(crate) fn matches(&self, record: &Record) -> bool {
         let kind = record.kind.strip_suffix("-deleted").unwrap_or(&record.kind);
         let kinds = if self.kinds.is_empty() {
@@ -187,9 +187,9 @@ impl Query {
     }
 }
 
-/// Reads the change log, beside the clerk that writes it.
+/// Reads the change log while a clerk writes it.
 pub trait History: Send + Sync {
-    /// The changes that a query asks for.
+    /// The changes that match a query.
     ///
     /// # Errors
     /// The log cannot be read.

@@ -1,27 +1,32 @@
-//! Where a tailnet is kept: load and commit over SQLite.
+//! Stores for the rows of a tailnet.
 //!
-//! A [`Store`] keeps the rows of one tailnet and knows nothing of what they mean. [`Store::load`] gives the same
-//! [`Change`]s that [`Store::commit`] took, so that starting is `tailnet.apply(&loaded.changes)` and nothing else. One
-//! commit is one transaction: every row that changed, the sequences of row numbers, one row of the change log, and the
-//! next [`Revision`]. It happens as a whole or not at all, and after a [`Fault`] the next commit may work.
+//! A [`Store`] keeps the rows of one tailnet without knowing what they mean. [`Store::load`] returns the same kind of
+//! [`Change`]s that [`Store::commit`] takes, so loading is just `tailnet.apply(&loaded.changes)`. A commit is one transaction:
+//! every row that changed, the sequences of ids, the entries of the change log, and the next [`Revision`]. It happens completely
+//! or not at all. After a [`Fault`], the next commit may succeed.
 //!
 //! # What is kept
-//! Changes choose by [`Durability`]. Durable and volatile ones are written; those that live in memory only (logins that
-//! wait, the configuration) are passed over, and a batch of nothing else touches no disk.
-//! A row read back says what it said, presence with the number of a stream of an earlier process included:
+//! The [`Durability`] of each change decides. Durable and volatile changes are written. Changes that live in memory only, such
+//! as pending logins and the configuration, are skipped, and a commit with nothing else does not touch the disk. Rows are loaded
+//! exactly as they were written, including the presence of a node whose stream belonged to an earlier process;
 //! [`headsail_tailnet::tailnet::revive`] says what that means after a restart.
 //!
 //! # SQLite
-//! [`sqlite::SqliteStore`] keeps everything in one file, 0600, with a write-ahead log beside it. Tables and columns are
-//! named as Headscale's where they mean the same (`users`, `nodes`, `pre_auth_keys`, `api_keys`); keys are text with
-//! their prefix, times are microseconds since the Unix epoch, lists and hosts are JSON with the field names of Go.
-//! `<file>.lock` is locked for as long as a server uses the file, and the file itself where that does not disturb SQLite;
-//! the system lets go of them however the server ends.
-//! The change log is the audit trail, and bounded: see [`sqlite::LogLimits`].
-//! [`sqlite::backup`] copies a database that is in use; [`sqlite::check`] looks through one that isn't.
+//! [`sqlite::SqliteStore`] keeps everything in one file with mode 0600, and a write-ahead log beside it. Tables and columns that
+//! mean the same as Headscale's have the same names (`users`, `nodes`, `pre_auth_keys`, `api_keys`). Keys are text with their
+//! prefix, times are microseconds since the Unix epoch, and lists and hostinfo are JSON with the field names of Go.
+//!
+//! While a server uses the file, it holds a lock on `<file>.lock`, and on the database itself if that does not interfere with
+//! SQLite. The operating system releases both however the process ends.
+//!
+//! The change log is limited in number and age: see [`sqlite::LogLimits`]. [`sqlite::backup`] copies a database while it is in use,
+//! and [`sqlite::check`] verifies one that is not.
 //!
 //! # Memory
-//! [`memory::MemoryStore`] is the same for tests and the simulation, and can be told to fail.
+//! [`memory::MemoryStore`] does the same without a disk, for tests and the simulation. Tests can make it fail.
+//!
+//! [`Change`]: headsail_tailnet::change::Change
+//! [`Durability`]: headsail_tailnet::change::Durability
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -38,18 +43,18 @@ pub mod memory;
 pub mod rows;
 pub mod sqlite;
 
-/// Keeps the rows of a tailnet. One clerk owns it and is its only writer.
+/// Keeps the rows of a tailnet. Its owner is a clerk; other processes may write to the same database.
 pub trait Store: Send {
     /// Reads every row.
     ///
     /// # Errors
-    /// What is locked, damaged, or says what no row can say; then the store is as it was.
+    /// The database is locked or damaged, or has a row that cannot be parsed. The store is unchanged.
     fn load(&mut self) -> Result<Loaded, Fault>;
 
-    /// Writes a commit as one transaction. One that has nothing to write does not touch the disk.
+    /// Writes a commit as one transaction. A commit with nothing to write does not touch the disk.
     ///
     /// # Errors
-    /// Then nothing was written. [`Fault::Conflict`]: another writer was faster, see [`Store::since`].
+    /// Nothing was written. After [`Fault::Conflict`], [`Store::since`] returns what the other writer committed.
     fn commit(&mut self, commit: &Commit) -> Result<(), Fault>;
 
     /// What was committed after a revision: the commits, or every row if the change log does not go back that far.
@@ -58,31 +63,31 @@ pub trait Store: Send {
     /// As for [`Store::load`].
     fn since(&mut self, revision: Revision) -> Result<Since, Fault>;
 
-    /// Reads the change log from other threads, while this store goes on writing it.
+    /// Reads the change log, from any thread and while this store writes it.
     fn history(&self) -> Arc<dyn History>;
 
-    /// Whether something can be saved now: for health checks. It writes, and changes nothing.
+    /// Checks whether a commit could be saved now, for health checks. It writes to the disk without changing a row.
     ///
     /// # Errors
-    /// What a commit would run into.
+    /// The fault that a commit would get.
     fn ping(&mut self) -> Result<(), Fault>;
 }
 
-/// Why a store refuses: ours, never the asker's. The text says what the operator does next.
+/// Why a store failed. It is never the caller's mistake. The text tells the administrator what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Another writer committed first.
     Conflict {
-        /// The revision that the commit would have made.
+        /// The revision of the commit that was refused.
         commit: Revision,
         /// The revision that is stored.
         stored: Revision,
     },
-    /// Another program holds a lock on this file and did not let go in time.
+    /// Another program holds a lock on this file and did not release it in time.
     Busy(PathBuf),
-    /// This file can't grow.
+    /// There is no room for this file to grow.
     Full(PathBuf),
-    /// Anything else; a whole sentence.
+    /// Anything else, as a whole sentence.
     Other(String),
 }
 
@@ -96,14 +101,14 @@ impl fmt::Display for Fault {
             ),
             Fault::Busy(path) => write!(
                 f,
-                "database `{}` is locked by another program; find it with `fuser {0}` and end its transaction, \
-                 the server goes on by itself",
+                "database `{}` is locked by another program; find it with `fuser {0}` and end its transaction. \
+                 The server then recovers automatically",
                 path.display()
             ),
             Fault::Full(path) => write!(
                 f,
-                "database `{}` can't be written because the disk or a quota is full; make room, \
-                 the server goes on by itself",
+                "database `{}` cannot be written because the disk or a quota is full; free some space. \
+                 The server then recovers automatically",
                 path.display()
             ),
             Fault::Other(text) => f.write_str(text),

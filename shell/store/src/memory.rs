@@ -1,4 +1,4 @@
-//! A store without a disk, for tests and the simulation. It fails when it is told to.
+//! A store without a disk, for tests and the simulation. Tests can make it fail.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,8 @@ use crate::{Fault, Store};
 /// How many commits are kept for [`Store::since`] and [`Store::history`].
 const COMMITS: usize = 10_000;
 
-/// Keeps rows in memory. Clones share them, so that a test can hold one end while a clerk owns the other, can start a
-/// second clerk on what the first one left, or can let two clerks write at once.
+/// Keeps rows in memory. Clones share their rows, so a test can keep one clone while a clerk owns another, start a second
+/// clerk on the rows of the first, or let two clerks write at the same time.
 #[derive(Clone)]
 pub struct MemoryStore(Arc<Mutex<Kept>>);
 
@@ -35,7 +35,7 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// Queues faults: each call of `load`, `commit`, `since` or `ping` meets the next one, until there are none left.
+    /// Queues faults. Each call of `load`, `commit`, `since` or `ping` returns the next one, until none is left.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.kept().faults.extend(faults);
     }
@@ -45,12 +45,12 @@ impl MemoryStore {
         self.kept().rows.revision()
     }
 
-    /// Drops the change log, as if all of it had grown too old.
+    /// Deletes the change log, as if all of it were too old.
     pub fn forget_log(&self) {
         self.kept().log.clear();
     }
 
-    /// The rows stay whole when a thread that held them has panicked: they change in one step that doesn't.
+    /// A poisoned lock is harmless: rows change in one step, which cannot panic.
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,7 +149,7 @@ impl History for MemoryStore {
     }
 }
 
-/// What a change says, without when and by whom.
+/// The record of a change, without its id, time and actor.
 fn record(change: &Change) -> Result<Record, Fault> {
     let write = encode::write(change).map_err(|e| Fault::Other(format!("a change has no JSON form: {e}")))?;
     let row = match write {

@@ -1,4 +1,5 @@
-//! Invariant I4: what is loaded and applied is what memory was, after any history.
+//! Invariant I4: after any history, loading the rows or replaying the change log rebuilds memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a fixture that fails is a failed test")]
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use headsail_wire::keys::{DiscoKey, MachineKey, NodeKey};
 use headsail_wire::time::Time;
 use proptest::prelude::*;
 
-/// One step of a history. Bytes choose among what is there.
+/// One step of a history. Numbers choose among the rows that exist.
 #[derive(Clone, Debug)]
 enum Step {
     User,
@@ -87,7 +88,7 @@ enum Step {
     },
     OtherPrefixes(bool),
     Wait(u32),
-    /// The disk refuses the next commit of either store.
+    /// Both stores refuse the next commit.
     Fault,
     /// The server restarts.
     Reopen,
@@ -134,7 +135,7 @@ struct World {
     now: Time,
     drawn: u64,
     tailnet: Tailnet,
-    /// What is decided and not yet committed, on top of `tailnet`.
+    /// `tailnet` with the pending changes applied.
     next: Tailnet,
     pending: Vec<Change>,
     fault: bool,
@@ -170,7 +171,7 @@ impl World {
         }
     }
 
-    /// Bytes that never come twice.
+    /// Fills a buffer with bytes that are different each time.
     fn draw(drawn: &mut u64, into: &mut [u8]) {
         for chunk in into.chunks_mut(8) {
             *drawn = drawn.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -191,7 +192,7 @@ impl World {
         }
     }
 
-    /// Commits what is pending to both stores, as a clerk does.
+    /// Commits the pending changes to both stores, as a clerk does.
     fn flush(&mut self) {
         let changes = std::mem::take(&mut self.pending);
         let entries = if changes.is_empty() { Vec::new() } else { vec![(Actor::Server, changes.clone())] };
@@ -200,7 +201,7 @@ impl World {
             changes.iter().any(|c| c.durability() != headsail_tailnet::change::Durability::Memory);
         if self.fault && touches_disk {
             self.fault = false;
-            // The one is told to fail; the other is asked on a revision that isn't, and has to undo nothing either.
+            // The memory store is made to fail, and SQLite gets a commit with a wrong revision. Neither may change anything.
             self.memory.fail([Fault::Full("disk".into())]);
             assert!(self.memory.commit(&commit).is_err());
             let wrong = Commit { revision: Revision(commit.revision.0 + 7), ..commit };
@@ -413,10 +414,10 @@ fn rebuilt(store: &mut dyn Store, revision: Revision) -> Vec<Change> {
     tailnet.dump()
 }
 
-/// The same from the change log alone.
+/// The rows that replaying the change log gives.
 fn replayed(store: &mut dyn Store, revision: Revision) -> Vec<Change> {
     let Since::Commits(commits) = store.since(Revision::default()).unwrap() else {
-        panic!("the log is whole")
+        panic!("the log is complete")
     };
     let mut tailnet = Tailnet::empty(settings());
     commits.iter().for_each(|commit| tailnet.apply_commit(commit));

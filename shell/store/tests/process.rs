@@ -1,4 +1,5 @@
-//! Two servers on one database, and one that is killed: with real processes.
+//! Two servers on one database, and one that is killed, as real processes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a fixture that fails is a failed test")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ fn commit(stored: Revision, changes: &[Change]) -> Commit {
     Commit::on(stored, Time::EPOCH, vec![(Actor::Server, changes.to_vec())])
 }
 
-/// The other process: this program again, with this test alone. Commits until it is killed.
+/// The body of the other process, which is this program running only this test. It commits until it is killed.
 #[test]
 fn other_process() {
     let Some(path) = std::env::var_os(PATH).map(PathBuf::from) else { return };
@@ -45,14 +46,14 @@ fn start(path: &Path) -> Child {
 }
 
 #[test]
-fn a_killed_server_lets_go_and_what_it_committed_stays() {
+fn a_killed_server_releases_its_locks_and_keeps_its_commits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("headsail.db");
     let mut other = start(&path);
     let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
     let mut committed = 0;
     while committed < 100 {
-        let line = lines.next().expect("the other process goes on").unwrap();
+        let line = lines.next().expect("the other process keeps committing").unwrap();
         if let Some(n) = line.strip_prefix("committed ") {
             committed = n.parse().unwrap();
         }
@@ -63,7 +64,7 @@ fn a_killed_server_lets_go_and_what_it_committed_stays() {
     let alias = dir.path().join("alias.db");
     std::fs::hard_link(&path, &alias).unwrap();
     let refused = SqliteStore::open(&alias, Options::default()).map(drop).unwrap_err().to_string();
-    assert!(refused.contains("calls the same file by another name"), "{refused}");
+    assert!(refused.contains("under a different name"), "{refused}");
     other.kill().unwrap();
     other.wait().unwrap();
     let last: u64 = lines
@@ -73,13 +74,13 @@ fn a_killed_server_lets_go_and_what_it_committed_stays() {
         .unwrap_or(committed);
     let mut store = SqliteStore::open(&path, Options { quick_check: true, ..Options::default() }).unwrap();
     let loaded = store.load().unwrap();
-    // One more may have been committed and not told.
+    // One more may have been committed without being printed.
     assert!((last..=last + 1).contains(&loaded.revision.0), "{last} {loaded:?}");
     assert_eq!(loaded.changes, [Change::NextId(Sequence::Nodes, loaded.revision.0 + 1)]);
 }
 
 #[test]
-fn a_store_in_memory_fails_when_told_and_then_goes_on() {
+fn a_memory_store_fails_on_request_and_recovers() {
     let store = MemoryStore::default();
     let mut clerk: Box<dyn Store> = Box::new(store.clone());
     let changes = [Change::NextId(Sequence::Users, 5), Change::Settings(Arc::new(Settings::basic()))];

@@ -1,18 +1,14 @@
-//! Links in documents lead to existing files, and every invariant names tests that exist.
+//! Links in documents lead to existing files, and tables of tests name tests that exist.
 
 use super::{Problem, SourceFile};
 use std::path::Path;
 
-const MAP: &str = "ARCHITECTURE.md";
-
-/// Checks the links of every Markdown file, and the table of invariants in [`MAP`].
+/// Checks the links and the tables of tests in every Markdown file.
 pub fn check(root: &Path, files: &[SourceFile]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in files.iter().filter(|f| f.is("md")) {
         problems.extend(broken_links(file, |target| root.join(target).exists()));
-    }
-    if let Some(map) = files.iter().find(|f| f.path == MAP) {
-        problems.extend(invariants(map, |test| files.iter().any(|f| defines(f, test))));
+        problems.extend(missing_tests(file, |test| files.iter().any(|f| defines(f, test))));
     }
     problems
 }
@@ -38,25 +34,29 @@ fn broken_links(file: &SourceFile, exists: impl Fn(&Path) -> bool) -> Vec<Proble
     problems
 }
 
-/// Checks rows such as `| I3 | nothing is published … | `commit_then_publish` |`, whose last cell names tests in backticks.
-fn invariants(map: &SourceFile, is_test: impl Fn(&str) -> bool) -> Vec<Problem> {
+/// Checks tables whose last column is `Tests` or `Test`, such as the invariants in `ARCHITECTURE.md`
+/// (`| I3 | nothing is published … | `commit_then_publish` |`) and the defences in `docs/security.md`. Names in backticks are
+/// tests, or files with tests. Every invariant needs a test.
+fn missing_tests(page: &SourceFile, is_test: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (number, line) in map.lines() {
+    let mut lists_tests = false;
+    for (number, line) in page.lines() {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [name, .., tests] = cells.as_slice() else { continue };
-        if name.strip_prefix('I').is_none_or(|n| n.parse::<u8>().is_err()) {
+        let [name, .., tests] = cells.as_slice() else {
+            lists_tests = false;
+            continue;
+        };
+        lists_tests |= matches!(*tests, "Test" | "Tests");
+        if !lists_tests {
             continue;
         }
         let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
-        if named.is_empty() {
-            problems.push(Problem::in_line(map, number, format!("invariant {name} names no test")));
+        let is_invariant = name.strip_prefix('I').is_some_and(|n| n.parse::<u8>().is_ok());
+        if is_invariant && named.is_empty() {
+            problems.push(Problem::in_line(page, number, format!("invariant {name} names no test")));
         }
-        for test in named.iter().filter(|test| !is_test(test)) {
-            problems.push(Problem::in_line(
-                map,
-                number,
-                format!("invariant {name} names `{test}`, but there is no such test"),
-            ));
+        for test in named.iter().filter(|test| !test.contains(['/', '.']) && !is_test(test)) {
+            problems.push(Problem::in_line(page, number, format!("there is no test `{test}`")));
         }
     }
     problems
@@ -87,14 +87,15 @@ mod tests {
     }
 
     #[test]
-    fn invariants_name_tests_that_exist() {
-        let map = file(
-            MAP,
-            "| I1 | told = ought | `told_is_ought` |\n| I2 | first frame | `gone` |\n| I3 | none |  |\n| In | other | x |",
+    fn tables_of_tests_name_tests_that_exist() {
+        let page = file(
+            "docs/a.md",
+            "| | Always | Tests |\n|---|---|---|\n| I1 | told = ought | `told_is_ought` |\n| I2 | first frame | `gone` |\n\
+             | I3 | none |  |\n| to guess | see | `a/tests/b.rs`, the compiler |\n\n| Position | `gap` |",
         );
         let found: Vec<String> =
-            invariants(&map, |t| t == "told_is_ought").iter().map(|p| p.place.clone()).collect();
-        assert_eq!(found, ["ARCHITECTURE.md:2", "ARCHITECTURE.md:3"]);
+            missing_tests(&page, |t| t == "told_is_ought").iter().map(|p| p.place.clone()).collect();
+        assert_eq!(found, ["docs/a.md:4", "docs/a.md:5"]);
     }
 
     #[test]

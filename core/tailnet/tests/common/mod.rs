@@ -1,5 +1,6 @@
 //! Fixture of the tests: a small tailnet with a clock, and clients for it.
 #![allow(dead_code, reason = "each test crate uses a different part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a fixture that fails is a failed test")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -14,9 +14,9 @@ use crate::law::Violation;
 use crate::world::World;
 use headsail_tailnet::actor::Actor;
 
-type Held = Result<(), Violation>;
+type Checked = Result<(), Violation>;
 
-fn command(world: &mut World, command: Command) -> Held {
+fn command(world: &mut World, command: Command) -> Checked {
     world.ask(Actor::Server, command).map(drop)
 }
 
@@ -40,52 +40,35 @@ fn tags(world: &mut World) -> BTreeSet<String> {
     all.iter().filter(|_| world.rng.chance(40)).map(|tag| (*tag).to_owned()).collect()
 }
 
-/// A new user.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn make_user(world: &mut World) -> Held {
+pub fn create_user(world: &mut World) -> Checked {
     let name = user_name(world);
     command(world, Command::CreateUser(NewUser { name, ..NewUser::default() }))
 }
 
-/// A user gets another name.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn rename_user(world: &mut World) -> Held {
+pub fn rename_user(world: &mut World) -> Checked {
     let name = user_name(world);
     match any_user(world) {
         Some(user) => command(world, Command::RenameUser { user, name }),
-        None => make_user(world),
+        None => create_user(world),
     }
 }
 
-/// A user gets a role, as likely as not none.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn set_role(world: &mut World) -> Held {
+/// A user gets a role: half of the time, that of a member.
+pub fn set_role(world: &mut World) -> Checked {
     let wanted = if world.rng.chance(50) { world.rng.pick(&Role::ALL).copied() } else { None };
     let role = wanted.unwrap_or_default();
     any_user(world).map_or(Ok(()), |user| command(world, Command::SetRole { user, role }))
 }
 
-/// A user goes, if it has no nodes.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn destroy_user(world: &mut World) -> Held {
+/// Deletes a user, unless it owns nodes.
+pub fn delete_user(world: &mut World) -> Checked {
     any_user(world).map_or(Ok(()), |user| command(world, Command::DestroyUser(user)))
 }
 
-/// A new auth key of any kind.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn make_key(world: &mut World) -> Held {
+/// Creates a pre-auth key of any kind.
+pub fn create_key(world: &mut World) -> Checked {
     if any_user(world).is_none() {
-        make_user(world)?;
+        create_user(world)?;
     }
     let key = mint(AUTH_KEY_PREFIX, &world.rng.bytes());
     let tags = if world.rng.chance(35) { tags(world) } else { BTreeSet::new() };
@@ -106,22 +89,16 @@ pub fn make_key(world: &mut World) -> Held {
     Ok(())
 }
 
-/// An auth key is revoked or deleted; its holders go on showing it.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn end_key(world: &mut World) -> Held {
+/// A pre-auth key is revoked or deleted. Clients keep sending it.
+pub fn expire_or_delete_key(world: &mut World) -> Checked {
     let all: Vec<AuthKeyId> = world.clerk.published.auth_keys().map(|k| k.id).collect();
     let Some(id) = world.rng.pick(&all).copied() else { return Ok(()) };
     let revoke = world.rng.chance(50);
     command(world, if revoke { Command::ExpireAuthKey(id) } else { Command::DeleteAuthKey(id) })
 }
 
-/// API keys are made, used, revoked and deleted.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn api_keys(world: &mut World) -> Held {
+/// API keys are created, used, revoked and deleted.
+pub fn api_keys(world: &mut World) -> Checked {
     let all: Vec<ApiKeyId> = world.clerk.published.api_keys().map(|k| k.id).collect();
     let key = mint(API_KEY_PREFIX, &world.rng.bytes());
     let made = Command::CreateApiKey { prefix: key.prefix, digest: key.digest, expiration: None };
@@ -134,58 +111,37 @@ pub fn api_keys(world: &mut World) -> Held {
     command(world, next)
 }
 
-/// A node gets a name of its own, good or bad, free or taken.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn rename_node(world: &mut World) -> Held {
+/// A node gets a name, which may be invalid or taken.
+pub fn rename_node(world: &mut World) -> Checked {
     let names = ["web", "web-1", "db", "printer", "Bad Name", "", "node"];
     let name = world.rng.pick(&names).copied().unwrap_or_default().to_owned();
     any_node(world).map_or(Ok(()), |node| command(world, Command::RenameNode { node, name }))
 }
 
-/// A node's key is told to expire: at once, soon, or never.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn expire_node(world: &mut World) -> Held {
+/// A node's expiry is set: now, soon, or never.
+pub fn expire_node(world: &mut World) -> Checked {
     let seconds = world.rng.below(900) as i64 - 100;
     let at = world.rng.chance(70).then(|| world.clerk.now.plus_secs(seconds));
     any_node(world).map_or(Ok(()), |node| command(world, Command::ExpireNode { node, at }))
 }
 
-/// A node goes.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn delete_node(world: &mut World) -> Held {
+pub fn delete_node(world: &mut World) -> Checked {
     any_node(world).map_or(Ok(()), |node| command(world, Command::DeleteNode(node)))
 }
 
-/// A node gets tags.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn tag_node(world: &mut World) -> Held {
+pub fn tag_node(world: &mut World) -> Checked {
     let tags = tags(world);
     any_node(world).map_or(Ok(()), |node| command(world, Command::TagNode { node, tags }))
 }
 
-/// Routes of a node are approved.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn approve_routes(world: &mut World) -> Held {
+pub fn approve_routes(world: &mut World) -> Checked {
     let routes = ["10.1.0.0/16", "10.2.0.0/24", "0.0.0.0/0", "10.9.0.3/24"];
     let routes = routes.iter().filter(|_| world.rng.chance(70)).filter_map(|r| r.parse().ok()).collect();
     any_node(world).map_or(Ok(()), |node| command(world, Command::ApproveRoutes { node, routes }))
 }
 
-/// Some routes of a node are approved, and others no more; sometimes one is both.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn edit_routes(world: &mut World) -> Held {
+/// Some routes of a node are approved, and the approval of others is withdrawn. Sometimes a route is in both lists.
+pub fn edit_routes(world: &mut World) -> Checked {
     let mut some = || -> BTreeSet<IpNet> {
         let all = ["10.1.0.0/16", "10.2.0.0/24", "::/0", "10.9.0.3/24"];
         all.iter().filter(|_| world.rng.chance(30)).filter_map(|r| r.parse().ok()).collect()
@@ -194,11 +150,8 @@ pub fn edit_routes(world: &mut World) -> Held {
     any_node(world).map_or(Ok(()), |node| command(world, Command::EditRoutes { node, approve, withdraw }))
 }
 
-/// A person decides about a login, settled ones included.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn decide_login(world: &mut World) -> Held {
+/// An administrator approves or denies a login, which may be settled already.
+pub fn settle_login(world: &mut World) -> Checked {
     let only_waiting = world.rng.chance(90);
     let all: Vec<String> = world
         .clerk
@@ -214,10 +167,7 @@ pub fn decide_login(world: &mut World) -> Held {
     }
 }
 
-/// Nodes get the addresses that the prefixes of now ask for.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn backfill(world: &mut World) -> Held {
+/// Nodes get the addresses that the current prefixes require.
+pub fn backfill(world: &mut World) -> Checked {
     command(world, Command::BackfillIps)
 }

@@ -1,4 +1,4 @@
-//! What clients do, and what their misusers try.
+//! What clients do, and what attackers try.
 
 use headsail_tailnet::batch::Outcome;
 use headsail_tailnet::command::{Command, Rejection, ShownKey};
@@ -13,11 +13,11 @@ use crate::machine::Machine;
 use crate::world::World;
 use headsail_tailnet::actor::Actor;
 
-/// More machines than this never come.
+/// The largest number of machines.
 const MACHINES: usize = 16;
 
-/// Any machine, sometimes a new one.
-pub fn somebody(world: &mut World) -> usize {
+/// A random machine, sometimes a new one.
+pub fn any_machine(world: &mut World) -> usize {
     if world.machines.is_empty() || (world.machines.len() < MACHINES && world.rng.chance(15)) {
         let machine = Machine::new(&mut world.rng);
         world.machines.push(machine);
@@ -26,7 +26,7 @@ pub fn somebody(world: &mut World) -> usize {
     world.rng.below(world.machines.len() as u64) as usize
 }
 
-/// A key as somebody types it: mostly one that was made, whatever became of it.
+/// A pre-auth key as a user would enter it: mostly one that was created, which may have expired or been deleted since.
 fn shown_key(world: &mut World) -> ShownKey {
     let random = world.rng.bytes();
     let unknown = mint(AUTH_KEY_PREFIX, &random);
@@ -44,33 +44,24 @@ fn later(world: &mut World) -> Option<Time> {
     world.rng.chance(10).then(|| world.clerk.now.plus_secs(1 + world.rng.below(3000) as i64))
 }
 
-/// A machine registers with an auth key.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn knock_with_key(world: &mut World) -> Result<(), Violation> {
+/// A machine registers with a pre-auth key.
+pub fn register_with_key(world: &mut World) -> Result<(), Violation> {
     let (at, key, expiry, ephemeral) =
-        (somebody(world), shown_key(world), later(world), world.rng.chance(15));
+        (any_machine(world), shown_key(world), later(world), world.rng.chance(15));
     let registration = world.machines[at].registration(&mut world.rng, key, expiry, ephemeral);
     register(world, at, registration).map(drop)
 }
 
-/// A machine registers with nothing, and gets a login to wait for.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn knock_without_key(world: &mut World) -> Result<(), Violation> {
-    let (at, expiry, ephemeral) = (somebody(world), later(world), world.rng.chance(10));
+/// A machine registers without a key, and gets a pending login.
+pub fn register_without_key(world: &mut World) -> Result<(), Violation> {
+    let (at, expiry, ephemeral) = (any_machine(world), later(world), world.rng.chance(10));
     let registration = world.machines[at].registration(&mut world.rng, ShownKey::None, expiry, ephemeral);
     register(world, at, registration).map(drop)
 }
 
-/// A machine that is in registers once more, as clients do at every start. Its host may be another one by then.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn show_again(world: &mut World) -> Result<(), Violation> {
-    let at = somebody(world);
+/// A machine registers again, as clients do at every start. Its hostinfo may have changed.
+pub fn register_again(world: &mut World) -> Result<(), Violation> {
+    let at = any_machine(world);
     if world.rng.chance(30) {
         world.machines[at].change(&mut world.rng);
     }
@@ -79,12 +70,9 @@ pub fn show_again(world: &mut World) -> Result<(), Violation> {
     register(world, at, registration).map(drop)
 }
 
-/// A client makes itself a new key and registers with it; sometimes it goes back to one that it had.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn rotate(world: &mut World) -> Result<(), Violation> {
-    let at = somebody(world);
+/// A client generates a new node key and registers with it. Sometimes it returns to an earlier key.
+pub fn rotate_key(world: &mut World) -> Result<(), Violation> {
+    let at = any_machine(world);
     world.machines[at].rotate(&mut world.rng);
     if world.rng.chance(15) {
         let earlier = world.rng.pick(&world.machines[at].held).copied();
@@ -96,52 +84,40 @@ pub fn rotate(world: &mut World) -> Result<(), Violation> {
 }
 
 /// A client logs out.
-///
-/// # Errors
-/// What doesn't hold after it.
 pub fn log_out(world: &mut World) -> Result<(), Violation> {
-    let at = somebody(world);
+    let at = any_machine(world);
     let registration =
         world.machines[at].registration(&mut world.rng, ShownKey::None, Some(Time::from_secs(123)), false);
     let answer = register(world, at, registration)?;
     let left =
         world.clerk.published.node_by_key(&world.machines[at].node_key).is_some_and(|n| !n.expiry.is_past());
     world.must(Check::OwnNodesOnly, answer != Outcome::Done || !left, || {
-        "a node that has logged out is still good".into()
+        "a node that has logged out is still valid".into()
     })
 }
 
-/// A client asks that its key expires soon.
-///
-/// # Errors
-/// What doesn't hold after it.
+/// A client requests that its key expire soon.
 pub fn shorten_expiry(world: &mut World) -> Result<(), Violation> {
-    let at = somebody(world);
+    let at = any_machine(world);
     let soon = world.clerk.now.plus_secs(1 + world.rng.below(600) as i64);
     let registration = world.machines[at].registration(&mut world.rng, ShownKey::None, Some(soon), false);
     register(world, at, registration).map(drop)
 }
 
-/// A client below the floor comes.
-///
-/// # Errors
-/// It is let in.
-pub fn come_with_old_client(world: &mut World) -> Result<(), Violation> {
-    let (at, key) = (somebody(world), shown_key(world));
+/// A client below the capability version floor registers, and must be rejected.
+pub fn register_old_client(world: &mut World) -> Result<(), Violation> {
+    let (at, key) = (any_machine(world), shown_key(world));
     let mut registration = world.machines[at].registration(&mut world.rng, key, None, false);
     registration.cap = CapVer(112);
     let answer = register(world, at, registration)?;
     world.must(Check::OwnNodesOnly, matches!(answer, Outcome::Rejected(Rejection::TooOld(_))), || {
-        format!("a client below the floor was answered {answer:?}")
+        format!("the outcome for a client below the floor was {answer:?}")
     })
 }
 
-/// A machine uses the node key of another, to take it, to log it out, or as the key that it had before.
-///
-/// # Errors
-/// It gets what isn't its own.
-pub fn misuse(world: &mut World) -> Result<(), Violation> {
-    let at = somebody(world);
+/// A machine sends the node key of another machine: to take it over, to log it out, or as its own old key.
+pub fn use_foreign_key(world: &mut World) -> Result<(), Violation> {
+    let at = any_machine(world);
     let all: Vec<NodeKey> = world.machines.iter().flat_map(|m| m.held.iter().copied()).collect();
     let Some(key) = world.rng.pick(&all).copied() else { return Ok(()) };
     let shown = if world.rng.chance(70) { shown_key(world) } else { ShownKey::None };
@@ -154,50 +130,44 @@ pub fn misuse(world: &mut World) -> Result<(), Violation> {
     register(world, at, registration).map(drop)
 }
 
-/// Registers; a success must have made the node of this machine that it speaks of.
+/// Registers a machine. If that succeeds, the node must belong to this machine.
 fn register(
     world: &mut World,
     at: usize,
     registration: Box<headsail_tailnet::command::Registration>,
 ) -> Result<Outcome, Violation> {
     let (machine, node_key) = (world.machines[at].key, registration.node_key);
-    let let_in = registration.auth_key != ShownKey::None && registration.expiry.is_none();
+    let admits = registration.auth_key != ShownKey::None && registration.expiry.is_none();
     let held_by = world.clerk.published.node_by_key(&node_key).map(|n| n.machine_key);
     let answer = world.ask(Actor::Machine(machine), Command::Register(registration))?;
     let foreign = held_by.is_some_and(|holder| holder != machine);
     let refused = matches!(answer, Outcome::Rejected(Rejection::Foreign | Rejection::TooOld(_)));
     world.must(Check::OwnNodesOnly, !foreign || refused, || {
-        format!("a foreign node key was answered {answer:?}")
+        format!("the outcome for a foreign node key was {answer:?}")
     })?;
     let node = world.clerk.published.node_by_key(&node_key);
     let is_in = node.is_some_and(|n| n.machine_key == machine && !n.expiry.is_past());
-    world.must(Check::OwnNodesOnly, answer != Outcome::Done || !let_in || is_in, || {
-        format!("a machine was let in, but its node is {node:?}")
+    world.must(Check::OwnNodesOnly, answer != Outcome::Done || !admits || is_in, || {
+        format!("a machine was admitted, but its node is {node:?}")
     })?;
     Ok(answer)
 }
 
-/// A client tells of itself; what it tells may have changed.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn tell(world: &mut World) -> Result<(), Violation> {
-    let at = somebody(world);
+/// A client sends a lite update, which may contain changes.
+pub fn update(world: &mut World) -> Result<(), Violation> {
+    let at = any_machine(world);
     match world.rng.below(10) {
         0..5 => world.machines[at].roam(&mut world.rng),
         5..9 => world.machines[at].change(&mut world.rng),
         _ => {}
     }
     let telling = world.machines[at].telling(&mut world.rng);
-    let Some((asker, node)) = speaks_for(world, at)? else { return Ok(()) };
-    world.ask(asker, Command::MapUpdate { node, telling }).map(drop)
+    let Some((actor, node)) = node_of_request(world, at)? else { return Ok(()) };
+    world.ask(actor, Command::MapUpdate { node, telling }).map(drop)
 }
 
-/// The node that a machine's map request names: mostly its own, sometimes one of somebody else, which is refused.
-///
-/// # Errors
-/// It speaks for a node of another machine.
-pub fn speaks_for(
+/// The node that a machine's map request names: mostly its own, sometimes one of another machine, which must be rejected.
+pub fn node_of_request(
     world: &mut World,
     at: usize,
 ) -> Result<Option<(Actor, headsail_wire::ids::NodeId)>, Violation> {
@@ -210,45 +180,38 @@ pub fn speaks_for(
     };
     let Ok(node) = (world.parts.node_of)(&world.clerk.published, &machine, &key) else { return Ok(None) };
     let own = world.clerk.published.node(node).is_some_and(|n| n.machine_key == machine);
-    world.must(Check::OwnNodesOnly, own, || {
-        format!("{machine:?} speaks for node {node} of another machine")
-    })?;
+    world
+        .must(Check::OwnNodesOnly, own, || format!("{machine:?} acts for node {node} of another machine"))?;
     Ok(Some((Actor::Machine(machine), node)))
 }
 
-/// A map is asked for once, without a stream.
-///
-/// # Errors
-/// It is not the whole map.
-pub fn one_shot(world: &mut World) -> Result<(), Violation> {
-    let at = somebody(world);
-    let Some((_, node)) = speaks_for(world, at)? else { return Ok(()) };
+/// A client requests a single map, without a stream, and must get a full one.
+pub fn one_shot_map(world: &mut World) -> Result<(), Violation> {
+    let at = any_machine(world);
+    let Some((_, node)) = node_of_request(world, at)? else { return Ok(()) };
     let Some(map) = (world.parts.project)(&world.clerk.published, node) else { return Ok(()) };
     let frame = (world.parts.first)(&map);
     told_is_ought(world, &mut None, frame, node)
 }
 
-/// Many come at once, and the clerk takes them together.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn crowd(world: &mut World) -> Result<(), Violation> {
+/// Several clients send requests at once, which the clerk decides as one batch.
+pub fn requests_at_once(world: &mut World) -> Result<(), Violation> {
     let mut commands = Vec::new();
     for _ in 0..2 + world.rng.below(4) {
-        let at = somebody(world);
-        let asker = Actor::Machine(world.machines[at].key);
+        let at = any_machine(world);
+        let actor = Actor::Machine(world.machines[at].key);
         match world.rng.below(3) {
             0 => {
                 world.machines[at].roam(&mut world.rng);
                 let telling = world.machines[at].telling(&mut world.rng);
-                if let Some((asker, node)) = speaks_for(world, at)? {
-                    commands.push((asker, Command::MapUpdate { node, telling }));
+                if let Some((actor, node)) = node_of_request(world, at)? {
+                    commands.push((actor, Command::MapUpdate { node, telling }));
                 }
             }
             _ => {
                 let key = shown_key(world);
                 let registration = world.machines[at].registration(&mut world.rng, key, None, false);
-                commands.push((asker, Command::Register(registration)));
+                commands.push((actor, Command::Register(registration)));
             }
         }
     }

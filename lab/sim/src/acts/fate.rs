@@ -1,4 +1,4 @@
-//! What nobody decides: time, configuration files, disks that fill up, processes that die.
+//! What happens without a request: time passes, the configuration changes, the disk fills up, the process dies.
 
 use std::sync::Arc;
 
@@ -11,10 +11,7 @@ use crate::settings;
 use crate::world::World;
 use headsail_tailnet::actor::Actor;
 
-/// The configuration is read again.
-///
-/// # Errors
-/// What doesn't hold after it.
+/// The configuration changes.
 pub fn configure(world: &mut World) -> Result<(), Violation> {
     let mut next = Settings::clone(&world.settings);
     let other = settings::any(&mut world.rng);
@@ -30,10 +27,7 @@ pub fn configure(world: &mut World) -> Result<(), Violation> {
     world.ask(Actor::Server, Command::Configure(world.settings.clone())).map(drop)
 }
 
-/// Time passes: not at all, a moment, minutes, a day, or exactly until something is due.
-///
-/// # Errors
-/// Never by itself.
+/// Time passes: nothing, a moment, minutes, a day, or exactly until the next deadline.
 pub fn time_passes(world: &mut World) -> Result<(), Violation> {
     let now = world.clerk.now;
     let later = match world.rng.below(10) {
@@ -46,19 +40,13 @@ pub fn time_passes(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The disk fills up, or there is room again.
-///
-/// # Errors
-/// Never by itself.
-pub fn disk_breaks_or_heals(world: &mut World) -> Result<(), Violation> {
+/// The disk becomes full, or has room again.
+pub fn break_or_repair_disk(world: &mut World) -> Result<(), Violation> {
     world.clerk.disk.broken = !world.clerk.disk.broken && world.rng.chance(50);
     Ok(())
 }
 
-/// The process dies and starts again.
-///
-/// # Errors
-/// It is not what it was.
+/// The process dies and restarts.
 pub fn crash(world: &mut World) -> Result<(), Violation> {
     if world.rng.chance(50) {
         world.clerk.disk.flush();
@@ -70,16 +58,13 @@ pub fn crash(world: &mut World) -> Result<(), Violation> {
     world.restart()
 }
 
-/// The server is told to stop, and starts again.
-///
-/// # Errors
-/// It is not what it was.
-pub fn orderly_restart(world: &mut World) -> Result<(), Violation> {
+/// The server shuts down gracefully and restarts.
+pub fn graceful_restart(world: &mut World) -> Result<(), Violation> {
     world.clerk.disk.broken = false;
     world.ask(Actor::Server, Command::Shutdown)?;
     world.clerk.disk.flush();
     if world.minds(Check::Replay) {
-        // What was told while the disk was broken is not on it.
+        // Volatile changes that happened while the disk was full are not on it.
         replay(world, world.clerk.disk.missed)?;
     }
     world.clerk.disk.lose_unflushed();

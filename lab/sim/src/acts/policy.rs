@@ -1,4 +1,4 @@
-//! Policies come and go, and sessions ask for consent.
+//! Policies change, and SSH sessions ask for approval.
 
 use headsail_tailnet::batch::Outcome;
 use headsail_tailnet::command::{Command, Rejection};
@@ -9,7 +9,7 @@ use crate::law::{Check, Violation};
 use crate::world::World;
 use headsail_tailnet::actor::Actor;
 
-/// Policies that are well-formed. What they name may or may not be there.
+/// Valid policies. The users and nodes that they name may not exist.
 const GOOD: [&str; 9] = [
     r#"{}"#,
     r#"{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
@@ -40,7 +40,7 @@ const GOOD: [&str; 9] = [
         "tagOwners": {"tag:web": ["autogroup:it-admin"], "tag:db": []}}"#,
 ];
 
-/// Policies that must never hold.
+/// Policies that must never take effect.
 const BAD: [&str; 4] = [
     r#"{"acls": [{"action": "accept", "src": ["#,
     r#"{"acls": [{"action": "accept", "src": ["group:nobody"], "dst": ["*:*"]}]}"#,
@@ -48,10 +48,7 @@ const BAD: [&str; 4] = [
     r#"{"acls": [], "tests": [{"src": "alice@", "accept": ["100.64.0.1:22"]}]}"#,
 ];
 
-/// Another policy.
-///
-/// # Errors
-/// What doesn't hold after it.
+/// Sets a valid policy.
 pub fn set(world: &mut World) -> Result<(), Violation> {
     let text = world.rng.pick(&GOOD).copied().unwrap_or_default().to_owned();
     let command = Command::SetPolicy { text: text.clone(), kept: world.keeps_policy };
@@ -60,30 +57,24 @@ pub fn set(world: &mut World) -> Result<(), Violation> {
         world.policy_file = Some(text);
     }
     world.must(Check::GoodPolicy, !matches!(answer, Outcome::Rejected(_)), || {
-        format!("a good policy was answered {answer:?}")
+        format!("the outcome for a valid policy was {answer:?}")
     })
 }
 
-/// A policy that can't hold.
-///
-/// # Errors
-/// It holds, or the one before does no more.
-pub fn break_it(world: &mut World) -> Result<(), Violation> {
+/// Tries to set an invalid policy, which must not replace the current one.
+pub fn set_bad(world: &mut World) -> Result<(), Violation> {
     let text = world.rng.pick(&BAD).copied().unwrap_or_default().to_owned();
     let before = world.clerk.published.policy().cloned();
     let answer = world.ask(Actor::Server, Command::SetPolicy { text, kept: world.keeps_policy })?;
     world.must(Check::GoodPolicy, matches!(answer, Outcome::Rejected(Rejection::BadPolicy(_))), || {
-        format!("a bad policy was answered {answer:?}")
+        format!("the outcome for an invalid policy was {answer:?}")
     })?;
     world.must(Check::GoodPolicy, world.clerk.published.policy() == before.as_ref(), || {
-        "a bad policy has replaced a good one".into()
+        "an invalid policy has replaced a valid one".into()
     })
 }
 
-/// A node asks whether a session is allowed, or a person decides about one.
-///
-/// # Errors
-/// What doesn't hold after it.
+/// A node asks whether to allow an SSH session, or an administrator approves or denies one.
 pub fn ssh(world: &mut World) -> Result<(), Violation> {
     let nodes: Vec<NodeId> = world.clerk.published.nodes().map(|n| n.id).collect();
     let waiting: Vec<String> = world

@@ -1,4 +1,4 @@
-//! Whoever shares the store or the news with the clerk: another server that writes, and a follower that reads.
+//! Others that use the clerk's store or its feed: another server that writes, and a follower that reads.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,7 @@ use crate::check::follower_reads;
 use crate::law::{Check, Violation};
 use crate::world::World;
 
-/// Another server on the same store carries out what one of its administrators wants. The clerk learns of it when it next
-/// writes.
-///
-/// # Errors
-/// What doesn't hold after it.
+/// Another server on the same store commits a command of one of its administrators. The clerk notices at its next commit.
 pub fn commit(world: &mut World) -> Result<(), Violation> {
     if world.clerk.disk.broken {
         return Ok(());
@@ -33,7 +29,7 @@ pub fn commit(world: &mut World) -> Result<(), Violation> {
     }
     let commit = Commit::on(theirs.revision(), now, vec![(Actor::UnixUser(7), changes)]);
     let saved = world.clerk.disk.commit(&commit);
-    world.must(Check::Writers, saved.is_ok(), || format!("the other server's commit: {saved:?}"))?;
+    world.must(Check::Writers, saved.is_ok(), || format!("the other server could not commit: {saved:?}"))?;
     world.remember(commit.changes())?;
     world.ledger.push(commit);
     Ok(())
@@ -70,19 +66,13 @@ fn command(world: &mut World, theirs: &Tailnet) -> Command {
     }
 }
 
-/// The store drops its change log: a clerk that is behind gets rows instead of commits.
-///
-/// # Errors
-/// Never by itself.
+/// The store deletes its change log, so that a clerk that is behind gets rows instead of commits.
 pub fn forget_log(world: &mut World) -> Result<(), Violation> {
     world.clerk.disk.forget_log();
     Ok(())
 }
 
-/// A follower catches up.
-///
-/// # Errors
-/// It does not know what the clerk knows.
+/// The follower catches up, after which it must know everything that the clerk knows.
 pub fn follow(world: &mut World) -> Result<(), Violation> {
     follower_reads(world)
 }

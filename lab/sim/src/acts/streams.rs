@@ -1,4 +1,4 @@
-//! Map streams: opened, read late or at once, superseded, lost.
+//! Map streams: opened, read late or immediately, superseded, disconnected.
 
 use headsail_tailnet::batch::Outcome;
 use headsail_tailnet::command::Command;
@@ -6,7 +6,7 @@ use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::{Presence, StreamNo};
 use headsail_wire::ids::NodeId;
 
-use crate::acts::client::{somebody, speaks_for};
+use crate::acts::client::{any_machine, node_of_request};
 use crate::check::{delta_is_diff, told_is_ought};
 use crate::law::{Check, Violation};
 use crate::parts::is_of;
@@ -14,16 +14,13 @@ use crate::stream::Stream;
 use crate::world::World;
 use headsail_tailnet::actor::Actor;
 
-/// A client opens its stream; an older one is superseded and will find out.
-///
-/// # Errors
-/// What doesn't hold after it.
+/// A client opens its stream. An older stream is superseded, and notices when it is read.
 pub fn open(world: &mut World) -> Result<(), Violation> {
-    let at = somebody(world);
-    let Some((asker, node)) = speaks_for(world, at)? else { return Ok(()) };
+    let at = any_machine(world);
+    let Some((actor, node)) = node_of_request(world, at)? else { return Ok(()) };
     let stream = world.next_stream();
     let telling = world.machines[at].telling(&mut world.rng);
-    if world.ask(asker, Command::StreamOpened { node, stream, telling })? != Outcome::Done {
+    if world.ask(actor, Command::StreamOpened { node, stream, telling })? != Outcome::Done {
         return Ok(());
     }
     world.streams.iter_mut().filter(|s| s.node == node).for_each(|s| s.superseded = true);
@@ -31,10 +28,7 @@ pub fn open(world: &mut World) -> Result<(), Violation> {
     if world.rng.chance(80) { read_at(world, world.streams.len() - 1) } else { Ok(()) }
 }
 
-/// Any stream sends what there is to say; the others lag.
-///
-/// # Errors
-/// The client does not know what it ought to.
+/// A random stream sends its next frame, while the others lag.
 pub fn read(world: &mut World) -> Result<(), Violation> {
     match world.streams.len() as u64 {
         0 => Ok(()),
@@ -45,10 +39,7 @@ pub fn read(world: &mut World) -> Result<(), Violation> {
     }
 }
 
-/// One stream sends what there is to say, or ends because its node is gone or a newer one has taken over.
-///
-/// # Errors
-/// The client does not know what it ought to.
+/// A stream sends its next frame, or ends because its node was deleted or a newer stream has superseded it.
 pub fn read_at(world: &mut World, at: usize) -> Result<(), Violation> {
     let now = world.clerk.published.clone();
     let (no, viewer) = (world.streams[at].no, world.streams[at].node);
@@ -64,7 +55,7 @@ pub fn read_at(world: &mut World, at: usize) -> Result<(), Violation> {
         return superseded(world, stream);
     }
     world.must(Check::Presence, is_of(presence, no), || {
-        format!("a stream of node {viewer} goes on, which is {presence:?}")
+        format!("a stream of node {viewer} continues, although the node is {presence:?}")
     })?;
     let told = world.streams[at].told.take();
     let (mut map, frame) = match told {
@@ -80,7 +71,9 @@ pub fn read_at(world: &mut World, at: usize) -> Result<(), Violation> {
             }
             match (world.parts.delta)(&then, &now, viewer) {
                 Delta::Gone => {
-                    return world.must(Check::Told, false, || format!("node {viewer} is told to be gone"));
+                    return world.must(Check::Told, false, || {
+                        format!("node {viewer} exists, but its stream is told that it was deleted")
+                    });
                 }
                 Delta::Nothing => (Some(map), None),
                 Delta::Frame(frame) => (Some(map), Some(*frame)),
@@ -92,7 +85,7 @@ pub fn read_at(world: &mut World, at: usize) -> Result<(), Violation> {
     Ok(())
 }
 
-/// An older stream notices that it was superseded, and ends: that says nothing of the node.
+/// A superseded stream ends, which must not change its node.
 fn superseded(world: &mut World, stream: Stream) -> Result<(), Violation> {
     let before = presence(world, stream.node);
     close(world, stream.node, stream.no, stream.machine)?;
@@ -110,15 +103,12 @@ fn close(world: &mut World, node: NodeId, no: StreamNo, machine: usize) -> Resul
         (false, Some(Presence::Online { stream, .. })) => stream,
         _ => no,
     };
-    let asker = Actor::Machine(world.machines[machine].key);
-    world.ask(asker, Command::StreamClosed { node, stream }).map(drop)
+    let actor = Actor::Machine(world.machines[machine].key);
+    world.ask(actor, Command::StreamClosed { node, stream }).map(drop)
 }
 
-/// A connection breaks: one stream, or those of a whole site.
-///
-/// # Errors
-/// What doesn't hold after it.
-pub fn lose(world: &mut World) -> Result<(), Violation> {
+/// Connections break: one stream, or those of a whole site.
+pub fn disconnect(world: &mut World) -> Result<(), Violation> {
     let count = if world.rng.chance(15) { 3 } else { 1 };
     for _ in 0..count.min(world.streams.len()) {
         let at = world.rng.below(world.streams.len() as u64) as usize;

@@ -1,4 +1,4 @@
-//! Whether the server works, for whoever asks: it costs the only writer a look at the disk, so it is known for a while.
+//! Whether the server works. A health check makes the clerk write to the disk, so its result is cached for a moment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,25 +8,24 @@ use tokio::time::Instant;
 
 use crate::clerk::Clerk;
 
-/// How long a verdict is good for.
+/// How long a result is valid.
 pub const GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// Asks the clerk how it is, not too often.
+/// Checks the health of the clerk, at a limited rate.
 #[derive(Clone)]
 pub struct Health {
     clerk: Clerk,
-    /// The last verdict, and when it was made. Whoever holds the lock is the one that asks.
+    /// The last result, and when it was obtained. The task that holds the lock is the one that asks the clerk.
     last: Arc<Mutex<Option<(Instant, bool)>>>,
 }
 
 impl Health {
-    /// Nothing is known yet.
     pub fn of(clerk: Clerk) -> Health {
         Health { clerk, last: Arc::default() }
     }
 
-    /// Whether changes can be saved, now or a moment ago. The clerk is asked by one task at a time, which goes on where
-    /// its asker has gone: others may wait for it.
+    /// Whether changes can be saved now, or could be a moment ago. One task at a time asks the clerk. It continues even if its caller
+    /// has gone away, because other callers may be waiting for the result.
     pub async fn is_good(&self) -> bool {
         let mut last = self.last.clone().lock_owned().await;
         if let Some((_, verdict)) = last.filter(|(at, _)| at.elapsed() < GOOD_FOR) {

@@ -1,7 +1,7 @@
 //! The log lines that administrators read about the tailnet: one for each change that matters, with who caused it.
 //!
-//! Names in them were checked when they were given: those of nodes are DNS labels. Names that hosts give themselves, keys,
-//! and pending logins of strangers are not logged.
+//! The names in them are safe to print, because they were checked when they were set: names of nodes are DNS labels. Host names
+//! that clients report, keys, and pending logins are not logged.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -59,7 +59,7 @@ impl Journal<'_> {
                 }
                 Some(before) if before.role != user.role => {
                     vec![format!(
-                        "user `{}` ({}) has the role `{}` now",
+                        "user `{}` ({}) now has the role `{}`",
                         user.name,
                         user.id,
                         user.role.name()
@@ -102,7 +102,7 @@ impl Journal<'_> {
         }
     }
 
-    /// Whether a person approved an SSH session that needed it.
+    /// The decision on an SSH check.
     fn session(&self, check: &SshCheck) -> Option<String> {
         let verdict = match check.state {
             TicketState::Waiting => return None,

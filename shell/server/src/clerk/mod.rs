@@ -66,7 +66,7 @@ enum Job {
     Stop(oneshot::Sender<()>),
 }
 
-/// The way to the clerk, and to what it has published.
+/// A handle to the clerk and to what it has published.
 #[derive(Clone)]
 pub struct Clerk {
     jobs: mpsc::Sender<Job>,
@@ -89,7 +89,7 @@ impl Clerk {
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("clerk".into()).spawn(move || {
             let stopped = runtime.block_on(worker.run(queue));
-            // The store closes here, before anyone hears that the clerk has stopped.
+            // The store closes here, before the stop is confirmed.
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
@@ -189,7 +189,7 @@ impl Worker {
             if let Ok(0) = tokio::time::timeout(self.sleep(), queue.recv_many(&mut jobs, BATCH)).await {
                 return None;
             }
-            // Due rows do not wait for a moment without other commands.
+            // Due rows are handled even while commands keep arriving.
             self.add_due(&mut jobs);
             if let Some(told) = self.carry_out(&mut jobs) {
                 return Some(told);
@@ -215,7 +215,7 @@ impl Worker {
         }));
     }
 
-    /// Decides, commits and publishes a batch, and answers. Returns whom to tell when the clerk has stopped, if it is to.
+    /// Decides, commits and publishes a batch, and answers. If the clerk is to stop, returns the channel on which to confirm it.
     fn carry_out(&mut self, jobs: &mut Vec<Job>) -> Option<oneshot::Sender<()>> {
         let mut stop = None;
         let (mut requests, mut answers) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
@@ -225,7 +225,7 @@ impl Worker {
                     requests.push(request);
                     answers.push(answer);
                 }
-                // The caller may have gone away, here and below; its command counts all the same.
+                // Here and below, the caller may have gone away. Its command is carried out all the same.
                 Job::Ping(answer) => drop(answer.send(self.store.ping())),
                 Job::Stop(told) => stop = Some(told),
             }
@@ -255,15 +255,15 @@ impl Worker {
         stop
     }
 
-    /// Logs why the store refused, and returns what callers are told.
+    /// Logs why the store refused, and returns the message for callers.
     fn note_fault(&mut self, fault: &Fault) -> String {
         tracing::error!("a change could not be saved: {fault}");
-        // A pause that has begun is not made longer, or a busy server would never look at its rows.
+        // Later faults do not extend the pause, or a busy server would never handle its due rows.
         self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_AFTER_FAULT);
         format!("the server could not save the change: {fault}")
     }
 
-    /// Publishes a snapshot for readers that look. The caller wakes those who wait for one.
+    /// Publishes a snapshot without waking the readers that wait for one, which is up to the caller.
     fn accept(&mut self, next: Tailnet, others: Vec<Since>, commit: Commit) {
         for since in &others {
             match since {
@@ -280,7 +280,7 @@ impl Worker {
         self.tailnet = next.clone();
         self.publish.send_if_modified(|feed| {
             *feed = feed.next(next, others, commit);
-            false // nobody is woken yet
+            false // wakes no reader yet
         });
     }
 }

@@ -54,7 +54,7 @@ fn ports(t: &Tailnet, node: NodeId) -> Vec<u16> {
     t.node(node).unwrap().contact.endpoints.iter().map(|e| e.port()).collect()
 }
 
-/// A tailnet with a user and a node, and the store that it is kept in.
+/// A tailnet with a user and a node, and its store.
 fn one_node() -> (Tailnet, NodeId, MemoryStore) {
     let mut store = MemoryStore::default();
     let t = Tailnet::empty(Arc::new(Settings::basic()));
@@ -83,7 +83,7 @@ fn asks(command: Command) -> (Job, Heard) {
     (Job::Carry { request: Request { actor: TESTER, command }, answer }, heard)
 }
 
-/// A queue in which all of this waits already.
+/// A queue that already contains these commands.
 fn queue(commands: Vec<Command>) -> (mpsc::Sender<Job>, mpsc::Receiver<Job>, Vec<Heard>) {
     let (jobs, queue) = mpsc::channel(QUEUE);
     let heard = commands.into_iter().map(|command| {
@@ -104,14 +104,14 @@ async fn i3_nothing_is_published_that_is_not_committed() {
     let refused = clerk.submit(TESTER, user("bob")).await;
     assert!(matches!(&refused, Err(Failure::Fault(why)) if why.contains("the disk or a quota is full")));
     assert_eq!((clerk.snapshot().users().count(), store.revision()), (1, stored));
-    // Nothing is left of it: the same name is free, and the store is asked with the revision that it has.
+    // It left no trace: the name is free, and the next commit fits the store's revision.
     let made = clerk.submit(TESTER, user("bob")).await.unwrap();
     assert_eq!((made.users().count(), clerk.snapshot().revision()), (2, made.revision()));
     assert_eq!(store.clone().load().unwrap().changes, made.dump());
 }
 
 #[tokio::test]
-async fn volatile_facts_hold_where_the_disk_refuses() {
+async fn volatile_changes_take_effect_even_if_the_store_refuses() {
     let (t, node, store) = one_node();
     let (mut worker, snapshots) = Worker::new(t, Box::new(store.clone()));
     let (jobs, queue, mut heard) = queue(vec![user("bob"), tells(node, 7), user("1"), user("bob")]);
@@ -127,7 +127,7 @@ async fn volatile_facts_hold_where_the_disk_refuses() {
 }
 
 #[tokio::test]
-async fn rows_that_are_due_do_not_wait_for_a_quiet_moment() {
+async fn due_rows_are_handled_while_commands_keep_arriving() {
     let (t, node, mut store) = one_node();
     let stream = StreamNo(1);
     let opened = Command::StreamOpened { node, stream, telling: Box::default() };
@@ -135,7 +135,7 @@ async fn rows_that_are_due_do_not_wait_for_a_quiet_moment() {
     let then = Time::EPOCH;
     t.apply(&[Change::Presence(node, Presence::Lingering { since: then, left: then, until: then })]);
     let (mut worker, _) = Worker::new(t, Box::new(store));
-    // As many as the clerk takes at once, twice: there is always somebody who waits.
+    // Twice as many as the clerk takes at once, so commands are always waiting.
     let (jobs, queue, heard) =
         queue((0..2 * BATCH).map(|n| tells(node, u16::try_from(n).unwrap())).collect());
     drop(jobs);
@@ -145,7 +145,7 @@ async fn rows_that_are_due_do_not_wait_for_a_quiet_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_fault_due_rows_wait_and_are_tried_again() {
+async fn after_a_fault_due_rows_are_retried_after_a_pause() {
     let (t, node, mut store) = one_node();
     let mut t = after(&t, &mut store, expires(node, 3600));
     let row = t.node(node).unwrap();
@@ -157,7 +157,7 @@ async fn after_a_fault_due_rows_wait_and_are_tried_again() {
     store.fail([full(), full(), full()]);
     let begun = Instant::now();
     let askers = async {
-        // The clerk has begun with the row; then others try, which makes the pause no longer.
+        // The clerk has tried to handle the row. Further failures must not extend the pause.
         let ask = async |command| {
             let (job, heard) = asks(command);
             jobs.send(job).await.unwrap_or_else(|_| panic!("the clerk works"));
@@ -182,7 +182,7 @@ async fn after_a_fault_due_rows_wait_and_are_tried_again() {
 }
 
 #[tokio::test]
-async fn askers_are_answered_with_what_is_published_then() {
+async fn callers_get_a_snapshot_that_is_published() {
     let (t, _, store) = one_node();
     let clerk = Clerk::start(t, Box::new(store)).unwrap();
     let mut follower = clerk.follow();
@@ -195,7 +195,7 @@ async fn askers_are_answered_with_what_is_published_then() {
 }
 
 #[tokio::test]
-async fn a_polite_stop_closes_the_store_and_later_askers_hear_of_it() {
+async fn a_graceful_shutdown_closes_the_store_and_later_commands_fail() {
     let (t, _, store) = one_node();
     let stored = t.revision();
     let clerk = Clerk::start(t, Box::new(store.clone())).unwrap();
@@ -206,7 +206,7 @@ async fn a_polite_stop_closes_the_store_and_later_askers_hear_of_it() {
     assert!(!clerk.is_healthy().await);
 }
 
-/// A store with a mistake in it.
+/// A store that panics.
 struct Broken;
 
 impl Store for Broken {
@@ -232,7 +232,7 @@ impl Store for Broken {
 }
 
 #[tokio::test]
-async fn a_clerk_that_panics_has_ended_and_is_noticed() {
+async fn a_panic_of_the_clerk_is_noticed() {
     let clerk = Clerk::start(Tailnet::empty(Arc::new(Settings::basic())), Box::new(Broken)).unwrap();
     assert!(clerk.is_healthy().await);
     assert!(matches!(clerk.submit(TESTER, user("bob")).await, Err(Failure::Fault(_))));
@@ -240,7 +240,7 @@ async fn a_clerk_that_panics_has_ended_and_is_noticed() {
 }
 
 #[tokio::test]
-async fn two_servers_on_one_store_lose_nothing_and_decide_on_what_the_other_did() {
+async fn two_servers_on_one_store_lose_nothing_and_see_each_others_changes() {
     let (t, node, store) = one_node();
     let here = Clerk::start(t.clone(), Box::new(store.clone())).unwrap();
     let there = Clerk::start(t, Box::new(store.clone())).unwrap();
@@ -248,14 +248,14 @@ async fn two_servers_on_one_store_lose_nothing_and_decide_on_what_the_other_did(
     for n in 0..100 {
         let clerk = if n % 3 == 0 { &here } else { &there };
         both.push(clerk.submit(Actor::UnixUser(n), user(&format!("user{n}"))));
-        // Whoever is second is refused: there is one `bob`.
+        // The second one is rejected: there is one `bob`.
         both.push(clerk.submit(Actor::UnixUser(n), user("bob")));
     }
     both.push(here.submit(Actor::Node(node), tells(node, 7)));
     let outcomes = futures_util::future::join_all(both).await;
     let refused = outcomes.iter().filter(|o| matches!(o, Err(Failure::Rejected(_)))).count();
     assert_eq!((refused, outcomes.iter().filter(|o| o.is_ok()).count()), (99, 102));
-    // Each writes once more, and has caught up by then.
+    // Each server commits once more, and has caught up after that.
     here.submit(TESTER, user("last")).await.unwrap();
     let after = there.submit(TESTER, user("very-last")).await.unwrap();
     let loaded = store.clone().load().unwrap();
@@ -270,7 +270,7 @@ async fn two_servers_on_one_store_lose_nothing_and_decide_on_what_the_other_did(
 }
 
 #[tokio::test]
-async fn followers_read_commits_and_learn_when_they_missed_some() {
+async fn followers_read_commits_and_learn_if_they_missed_some() {
     let (t, _, store) = one_node();
     let clerk = Clerk::start(t, Box::new(store)).unwrap();
     let mut follower = clerk.follow();
@@ -281,7 +281,7 @@ async fn followers_read_commits_and_learn_when_they_missed_some() {
     let [commit] = commits.as_slice() else { panic!("{commits:?}") };
     let [(Actor::ApiKey(_), changes)] = commit.entries.as_slice() else { panic!("{commit:?}") };
     assert!(matches!(changes.as_slice(), [Change::User(user)] if user.name == "bob"));
-    // It reads nothing for a long time, and holds nobody up.
+    // It reads nothing for a long time, which delays nobody.
     for n in 0..100 {
         clerk.submit(TESTER, user(&format!("user{n}"))).await.unwrap();
     }

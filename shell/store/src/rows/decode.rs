@@ -1,4 +1,4 @@
-//! Rows become changes again.
+//! From rows to changes.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -19,11 +19,10 @@ use serde::de::DeserializeOwned;
 use super::encode;
 use super::{Read, Value};
 
-/// Reads the change that writes a row of this table. Errors name the column.
+/// Turns a row of a table into the change that creates it. Errors name the column.
 pub type Decode = fn(&Fields<'_>) -> Result<Change, String>;
 
-/// The tables with rows, in an order in which each row comes after those it refers to, with the columns by which their
-/// rows are ordered and how each is read.
+/// The tables, with the order of their rows and the function that reads them. Each table comes after those that it refers to.
 pub const TABLES: [(&str, &str, Decode); 7] = [
     ("users", "id", user),
     ("pre_auth_keys", "id", auth_key),
@@ -35,7 +34,6 @@ pub const TABLES: [(&str, &str, Decode); 7] = [
     ("sequences", "name", sequence),
 ];
 
-/// A user.
 pub fn user(row: &Fields<'_>) -> Result<Change, String> {
     Ok(Change::User(Arc::new(User {
         id: row.id("id")?,
@@ -50,7 +48,6 @@ pub fn user(row: &Fields<'_>) -> Result<Change, String> {
     })))
 }
 
-/// A pre-auth key.
 pub fn auth_key(row: &Fields<'_>) -> Result<Change, String> {
     Ok(Change::AuthKey(Arc::new(AuthKey {
         id: row.id("id")?,
@@ -66,7 +63,6 @@ pub fn auth_key(row: &Fields<'_>) -> Result<Change, String> {
     })))
 }
 
-/// An API key.
 pub fn api_key(row: &Fields<'_>) -> Result<Change, String> {
     Ok(Change::ApiKey(Arc::new(ApiKey {
         id: row.id("id")?,
@@ -78,7 +74,6 @@ pub fn api_key(row: &Fields<'_>) -> Result<Change, String> {
     })))
 }
 
-/// A node.
 pub fn node(row: &Fields<'_>) -> Result<Change, String> {
     Ok(Change::Node(Arc::new(Node {
         id: row.id("id")?,
@@ -117,7 +112,7 @@ fn owner(row: &Fields<'_>) -> Result<Owner, String> {
     }
 }
 
-/// Where a node can be reached, in the columns of its row.
+/// How a node can be reached: some columns of its row.
 pub fn contact(row: &Fields<'_>) -> Result<Contact, String> {
     Ok(Contact {
         endpoints: row.json("endpoints")?,
@@ -126,7 +121,7 @@ pub fn contact(row: &Fields<'_>) -> Result<Contact, String> {
     })
 }
 
-/// Whether a node is connected, in the columns of its row.
+/// Whether a node is connected: some columns of its row.
 pub fn presence(row: &Fields<'_>) -> Result<Presence, String> {
     let since = row.time("last_seen")?;
     let stream = row.int_if_any("stream")?;
@@ -136,7 +131,7 @@ pub fn presence(row: &Fields<'_>) -> Result<Presence, String> {
         }
         (true, None, Some(left), Some(until)) => Ok(Presence::Lingering { since, left, until }),
         (false, None, None, None) => Ok(Presence::Offline { since }),
-        _ => Err("columns `online`, `stream`, `left_at` and `linger_until` don't fit together".into()),
+        _ => Err("columns `online`, `stream`, `left_at` and `linger_until` contradict each other".into()),
     }
 }
 
@@ -145,10 +140,9 @@ fn method(row: &Fields<'_>) -> Result<RegisterMethod, String> {
     [RegisterMethod::AuthKey, RegisterMethod::Cli, RegisterMethod::Oidc]
         .into_iter()
         .find(|m| encode::method(*m) == text)
-        .ok_or_else(|| format!("column `register_method` says `{text}`"))
+        .ok_or_else(|| format!("column `register_method`: `{text}` is not a way to register"))
 }
 
-/// What is left of a deleted node.
 pub fn tombstone(row: &Fields<'_>) -> Result<Change, String> {
     Ok(Change::Tombstone(Arc::new(Tombstone {
         node: row.id("node_id")?,
@@ -158,18 +152,17 @@ pub fn tombstone(row: &Fields<'_>) -> Result<Change, String> {
     })))
 }
 
-/// A policy.
 pub fn policy(row: &Fields<'_>) -> Result<Change, String> {
     let text = row.string("data")?;
     let row = PolicyRow::parse(&text, &[], row.time("created_at")?, true);
     Ok(Change::Policy(Arc::new(row.map_err(|refusal| format!("column `data`: {refusal}"))?)))
 }
 
-/// The next number of a sequence.
+/// The next id of a sequence.
 pub fn sequence(row: &Fields<'_>) -> Result<Change, String> {
     let name = row.string("name")?;
     let sequence = Sequence::ALL.into_iter().find(|s| s.name() == name);
-    Ok(Change::NextId(sequence.ok_or("there is no such sequence")?, row.number("next")?))
+    Ok(Change::NextId(sequence.ok_or("column `name`: there is no such sequence")?, row.number("next")?))
 }
 
 /// The columns of a row, by name; errors name the column.
@@ -198,7 +191,7 @@ impl Fields<'_> {
         })
     }
 
-    /// Strictly 0 or 1: any other number is damage, not a flag.
+    /// Any number other than 0 and 1 is damage, not a flag.
     fn flag(&self, column: &str) -> Result<bool, String> {
         self.value(column, "0 or 1", |value| match value {
             Value::Int(0) => Some(false),
@@ -219,7 +212,7 @@ impl Fields<'_> {
         })
     }
 
-    /// Exactly `N` bytes, or as many in hexadecimal.
+    /// Exactly `N` bytes, as a blob or in hexadecimal.
     fn bytes<const N: usize>(&self, column: &str) -> Result<[u8; N], String> {
         self.value(column, &format!("{N} bytes"), |value| match value {
             Value::Blob(bytes) => bytes.try_into().ok(),
@@ -232,7 +225,7 @@ impl Fields<'_> {
         self.int(column).map(i64::cast_unsigned)
     }
 
-    /// Ids check their range where they are read from text.
+    /// Ids are parsed from text, which checks their range.
     pub(crate) fn id<T: FromStr<Err = String>>(&self, column: &str) -> Result<T, String> {
         self.parsed(column, self.number(column)?)
     }

@@ -1,4 +1,4 @@
-//! Which table and columns a change writes.
+//! From changes to rows.
 
 use headsail_tailnet::change::{Change, Sequence};
 use headsail_tailnet::model::key::{ApiKey, AuthKey};
@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::{Columns, Value, Write};
 
-/// What a change writes; `None` if it lives in memory only.
+/// The write of a change; `None` if the change lives in memory only.
 ///
 /// # Errors
-/// A value has no JSON form.
+/// A value cannot be represented in JSON.
 pub fn write(change: &Change) -> Result<Option<Write>, serde_json::Error> {
     Ok(Some(match change {
         Change::User(row) => Write::Put("users", user(row)),
@@ -42,8 +42,7 @@ pub fn write(change: &Change) -> Result<Option<Write>, serde_json::Error> {
     }))
 }
 
-/// The sequence that a change raises, and the number that follows the one it gives out: no number is given again after its
-/// row is gone.
+/// The sequence that a change raises, and its next id. Ids are not reused, even after their row is deleted.
 pub fn sequence(change: &Change) -> Option<(Sequence, u64)> {
     match change {
         Change::User(user) => Some((Sequence::Users, user.id.get() + 1)),
@@ -68,7 +67,6 @@ pub fn sequence(change: &Change) -> Option<(Sequence, u64)> {
     }
 }
 
-/// How a way of registering is stored.
 pub fn method(method: RegisterMethod) -> &'static str {
     match method {
         RegisterMethod::AuthKey => "authkey",
@@ -202,7 +200,7 @@ fn tombstone(row: &Tombstone) -> Columns {
     ]
 }
 
-/// The same 64 bits with a sign, as databases have it.
+/// SQL integers are signed: the same 64 bits.
 fn int(n: u64) -> Value {
     Value::Int(n.cast_signed())
 }

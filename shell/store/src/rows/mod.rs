@@ -1,26 +1,22 @@
-//! Changes as rows of named columns: what every kind of database stores, and what the change log records.
+//! Changes as rows with named columns. The database stores them in tables, and the change log as JSON objects.
 //!
-//! [`encode`] is the one place that says which table and columns a change writes, [`decode`] the one that reads them
-//! back. A change log entry is the same row as a JSON object, so replaying the log goes through the same code as loading
-//! the tables.
+//! [`encode`] is the only place that knows which table and columns a change writes, and [`decode`] the only one that reads
+//! them. Replaying the change log uses the same code as loading the tables.
 
 use serde_json::{Map, Number, Value as Json};
 
 pub mod decode;
 pub mod encode;
 
-/// What a column holds.
+/// The value of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Nothing.
     Null,
     /// A number, a flag (0 or 1), or a time in microseconds since the Unix epoch.
     Int(i64),
-    /// A text.
     Text(String),
     /// A JSON document, stored as its text.
     Json(String),
-    /// Bytes.
     Blob(Vec<u8>),
 }
 
@@ -30,15 +26,15 @@ pub type Columns = Vec<(&'static str, Value)>;
 /// What a change writes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// A whole row, new or in place of the one with the same key. The first column is the key.
+    /// Inserts a row, or replaces the one with the same key. The first column is the key.
     Put(&'static str, Columns),
-    /// Some columns of a row, if it exists. The first column is the key.
+    /// Updates some columns of a row, if it exists. The first column is the key.
     Update(&'static str, Columns),
-    /// The row with this key is deleted, if it exists.
+    /// Deletes the row with this key, if it exists.
     Delete(&'static str, (&'static str, Value)),
-    /// A policy becomes the newest: its text, and when it was set.
+    /// Makes a policy the newest: its text, and when it was set (microseconds).
     Policy(String, i64),
-    /// A sequence gives out this number next, unless it is further already.
+    /// Raises the next id of a sequence to this one, unless it is higher already.
     Sequence(&'static str, u64),
 }
 
@@ -47,7 +43,7 @@ pub trait Read {
     /// The value of a column.
     ///
     /// # Errors
-    /// The column does not exist, or holds what no column of ours can.
+    /// The column does not exist, or has a type that no column of ours has.
     fn value(&self, column: &str) -> Result<Value, String>;
 }
 

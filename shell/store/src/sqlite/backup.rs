@@ -1,4 +1,4 @@
-//! Copies of a database in use, and a look through one that isn't.
+//! Backups of a database in use, and integrity checks.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,32 +8,33 @@ use rusqlite::{Connection, OpenFlags};
 use super::{connect, create_private, fault_of, migrate};
 use crate::Fault;
 
-/// Copies a database into a new file (0600), all as of one moment. The server that uses it goes on; it may be this one,
-/// from any thread. The copy is looked through before it gets its name, so that what bears it is whole.
+/// Writes a consistent copy of a database to a new file with mode 0600. A server may be using the database, including this
+/// process, from any thread. The copy gets its name only after it has passed an integrity check.
 ///
 /// # Errors
-/// A file that is there already, a full disk, a source that is no database of ours.
+/// The target exists, the disk is full, or the source is not a database of ours.
 pub fn backup(database: &Path, to: &Path) -> Result<(), Fault> {
     let refuse = |what: String| Fault::Other(format!("backup `{}` {what}", to.display()));
     if to.symlink_metadata().is_ok() {
-        return Err(refuse("exists already; choose another name".into()));
+        return Err(refuse("already exists; choose another name".into()));
     }
     let source = connect(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate::pending(&source, database)?;
     let mut part = to.as_os_str().to_owned();
     part.push(".part");
     let part = Path::new(&part);
-    // What an interrupted attempt has left is in nobody's way.
+    // An interrupted backup may have left its file.
     if part.symlink_metadata().is_ok() {
-        fs::remove_file(part).map_err(|e| refuse(format!("can't be made: {e}")))?;
+        fs::remove_file(part)
+            .map_err(|e| refuse(format!("could not be created: {e}; delete `{}`", part.display())))?;
     }
     create_private(part)?;
     let copied = copy(&source, part).and_then(|()| {
         let named = File::open(part).and_then(|f| f.sync_all()).and_then(|()| fs::rename(part, to));
-        named.map_err(|e| refuse(format!("can't be finished: {e}; choose another place")))
+        named.map_err(|e| refuse(format!("could not be completed: {e}; choose another directory")))
     });
     if copied.is_err() {
-        // The first error is the one to tell; a leftover is removed by the next attempt.
+        // The first error is the one to report. If the file stays, the next backup deletes it.
         let _ = fs::remove_file(part);
     }
     copied
@@ -41,30 +42,30 @@ pub fn backup(database: &Path, to: &Path) -> Result<(), Fault> {
 
 fn copy(source: &Connection, part: &Path) -> Result<(), Fault> {
     let name = part.to_str().ok_or_else(|| {
-        Fault::Other(format!("backup `{}` has a name that is no UTF-8; choose another", part.display()))
+        Fault::Other(format!("the name of backup `{}` is not valid UTF-8; choose another", part.display()))
     })?;
     source.execute("VACUUM INTO ?1", [name]).map_err(|e| fault_of(part, &e))?;
     check(part)
 }
 
-/// Looks through a database that no server uses: whether it is ours, of a format that this release knows, and sound.
+/// Checks a database that no server is using: that it is ours, in a format that this release knows, and undamaged.
 ///
 /// # Errors
-/// What is wrong with it.
+/// It is not.
 pub fn check(database: &Path) -> Result<(), Fault> {
     let connection = connect(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     migrate::pending(&connection, database)?;
-    look_through(&connection, database, "integrity_check")
+    verify(&connection, database, "integrity_check")
 }
 
 /// Runs one of SQLite's checks: `quick_check` or `integrity_check`.
-pub(super) fn look_through(connection: &Connection, path: &Path, which: &str) -> Result<(), Fault> {
+pub(super) fn verify(connection: &Connection, path: &Path, which: &str) -> Result<(), Fault> {
     let verdict: String =
         connection.pragma_query_value(None, which, |row| row.get(0)).map_err(|e| fault_of(path, &e))?;
     match verdict.as_str() {
         "ok" => Ok(()),
         damage => Err(Fault::Other(format!(
-            "database `{}` is damaged ({damage}); it was left as it is: restore a backup",
+            "database `{}` is damaged ({damage}); it was left unchanged: restore a backup",
             path.display()
         ))),
     }

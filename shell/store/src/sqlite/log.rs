@@ -1,4 +1,4 @@
-//! The change log: replayable facts, written with each commit and bounded in rows and age.
+//! The change log: changes that can be replayed, written with each commit, and limited in number and age.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,25 +18,25 @@ use crate::history::{HIDDEN_KINDS, History, Query, Record, Retention, Subject, r
 use crate::rows::decode::{self, Fields};
 use crate::rows::{Write, to_json};
 
-/// How many changes of one kind of [`Retention`] are kept, and for how long.
+/// How many changes are kept, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// The newest so many.
+    /// The number of changes.
     pub rows: u32,
-    /// Those of the last so many days.
+    /// Their greatest age.
     pub days: u32,
 }
 
 /// How much of the change log is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
-    /// What people did, and the files and keys they configured.
+    /// Changes by people, and by the files and keys they configured.
     pub admin: Keep,
-    /// What clients and deadlines caused.
+    /// Changes by clients and deadlines.
     pub routine: Keep,
-    /// Where nodes are reached, and whether they are connected.
+    /// Changes of how nodes are reached, and whether they are connected.
     pub volatile: Keep,
-    /// Commits between one clearing and the next, by which the log may be longer.
+    /// Old changes are deleted after this many commits. Until then, the log may exceed its limits.
     pub every: u32,
 }
 
@@ -59,7 +59,7 @@ const TABLES: [(Retention, &str); 3] = [
 
 const COLUMNS: &str = "id, entry, time, actor, kind, subject, node_id, user_id, fact";
 
-/// Adds one change of a commit.
+/// Appends one change of a commit, at a position of the commit and caused by the command of this entry.
 pub(super) fn append(
     tx: &Connection,
     (commit, entry, position): (&Commit, usize, usize),
@@ -96,7 +96,7 @@ pub(super) fn append(
         .map(drop)
 }
 
-/// What the log says of a write. A policy is named by its row, which has the text.
+/// What the log records of a write. For a policy, it is the id of the row that has its text.
 pub(super) fn fact(write: &Write, policy: Option<i64>) -> Map<String, Json> {
     match write {
         Write::Put(_, columns) | Write::Update(_, columns) => to_json(columns),
@@ -110,7 +110,7 @@ pub(super) fn fact(write: &Write, policy: Option<i64>) -> Map<String, Json> {
     }
 }
 
-/// Deletes the oldest changes now and then, and notes up to where the log has gaps.
+/// Deletes old changes, every [`LogLimits::every`] commits, and records the revision up to which the log has gaps.
 pub(super) fn prune(tx: &Connection, commit: &Commit, limits: LogLimits) -> rusqlite::Result<()> {
     if !commit.revision.0.is_multiple_of(u64::from(limits.every.max(1))) {
         return Ok(());
@@ -123,7 +123,7 @@ pub(super) fn prune(tx: &Connection, commit: &Commit, limits: LogLimits) -> rusq
             Retention::Volatile => limits.volatile,
         };
         let oldest = commit.at.plus_secs(-i64::from(keep.days) * 24 * 3600);
-        // The newest change that is too many, and the newest of those at the beginning that are too old.
+        // The newest change beyond the limit in number, and the last one before the oldest change that is young enough.
         let by_rows = format!("SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?1");
         let by_age = format!("SELECT id - 1 FROM {table} WHERE time >= ?1 ORDER BY id LIMIT 1");
         let find = |sql: &str, value: &dyn ToSql| -> rusqlite::Result<Option<i64>> {
@@ -145,7 +145,7 @@ pub(super) fn prune(tx: &Connection, commit: &Commit, limits: LogLimits) -> rusq
     Ok(())
 }
 
-/// What was committed after a revision, all as of one moment.
+/// What was committed after a revision, read in one transaction.
 pub(super) fn since(connection: &mut Connection, path: &Path, revision: Revision) -> Result<Since, Fault> {
     let fault = |e| fault_of(path, &e);
     let tx = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(fault)?;
@@ -159,7 +159,7 @@ pub(super) fn since(connection: &mut Connection, path: &Path, revision: Revision
     read::rows(&tx, path).map(Since::Rows)
 }
 
-/// The commits after a revision; `None` if the text of a policy among them is not kept any more.
+/// The commits after a revision; `None` if the text of one of their policies has been deleted.
 fn replay(tx: &Connection, path: &Path, revision: Revision) -> Result<Option<Vec<Commit>>, Fault> {
     let fault = |e| fault_of(path, &e);
     let sql = format!("SELECT {COLUMNS} FROM change_log WHERE id >= ?1 ORDER BY id");
@@ -221,7 +221,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Result<Record, String>> {
     }))
 }
 
-/// Puts the text of a policy beside its number. False if it is not kept any more.
+/// Adds the text of a policy to its id. Returns whether the text is still stored.
 fn with_text(tx: &Connection, fact: &mut Map<String, Json>) -> rusqlite::Result<bool> {
     let id = fact.get("id").and_then(Json::as_i64);
     let text: Option<String> = tx
@@ -256,7 +256,7 @@ fn change(record: &Record) -> Result<Change, String> {
     }
 }
 
-/// Reads the log of a database that a server may be writing.
+/// Reads the change log of a database that a server may be writing.
 pub(super) struct SqliteHistory {
     pub path: PathBuf,
 }
@@ -335,7 +335,7 @@ fn select(tx: &Connection, query: &Query) -> rusqlite::Result<Vec<Result<Record,
     rows.collect()
 }
 
-/// The columns of a row before a change of it, from the change before; of a policy, the text before.
+/// The columns of a row before a change, taken from the previous change of the same row. For a policy, they include its text.
 fn before(tx: &Connection, record: &Record) -> rusqlite::Result<Option<Map<String, Json>>> {
     let kind = record.kind.strip_suffix("-deleted").unwrap_or(&record.kind);
     let mut statement = tx.prepare_cached(

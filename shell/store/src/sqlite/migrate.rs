@@ -1,4 +1,4 @@
-//! Tables are brought up to date in numbered steps, each in a transaction of its own, each with the digest of its text.
+//! Migrations of the tables: numbered steps, each in its own transaction. The database keeps the digest of each step.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::Fault;
 /// Marks a file as ours (SQLite's `application_id`): "Hdsl".
 const APPLICATION: i32 = i32::from_be_bytes(*b"Hdsl");
 
-/// A step, never changed once it was released.
+/// A step. It must never change after its release.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Migration {
     version: u32,
@@ -31,10 +31,10 @@ impl Migration {
     }
 }
 
-/// The steps that a database lacks. Writes nothing.
+/// The steps that a database still needs. Writes nothing.
 ///
 /// # Errors
-/// A database of another program or of a newer release, or one whose past is another.
+/// The database belongs to another program or a newer release, or has applied steps that differ from ours.
 pub(super) fn pending(connection: &Connection, path: &Path) -> Result<&'static [Migration], Fault> {
     pending_of(connection, path, MIGRATIONS)
 }
@@ -56,22 +56,22 @@ fn pending_of<'m>(
     if application != APPLICATION {
         let whose = if is_headscale(connection).map_err(fault)? { "Headscale" } else { "another program" };
         return Err(Fault::Other(format!(
-            "database `{name}` belongs to {whose}; it was left as it is: configure another path"
+            "database `{name}` belongs to {whose}; it was left unchanged: configure another path"
         )));
     }
     let applied = applied(connection).map_err(fault)?;
     for (index, (version, digest)) in applied.iter().enumerate() {
         let Some(step) = known.get(index) else {
             return Err(Fault::Other(format!(
-                "database `{name}` was written by a newer release (format {version}, this one knows {}); it was left as \
-                 it is: install the newer release, or restore a backup from before the update",
+                "database `{name}` was written by a newer release (format {version}, this one supports {}); it was left \
+                 unchanged: install the newer release, or restore a backup from before the update",
                 known.len()
             )));
         };
         if step.version != *version || step.digest() != *digest {
             return Err(Fault::Other(format!(
-                "database `{name}` has other tables than this release makes (format {version}, `{}`); it was left as it \
-                 is: use the release that wrote it, or restore a backup",
+                "database `{name}` has a different schema than this release (format {version}, `{}`); it was left \
+                 unchanged: use the release that wrote it, or restore a backup",
                 step.name
             )));
         }
@@ -97,10 +97,10 @@ fn applied(connection: &Connection) -> rusqlite::Result<Vec<(u32, String)>> {
     rows.collect()
 }
 
-/// Takes one step.
+/// Runs one step.
 ///
 /// # Errors
-/// Then the database is as it was before the step.
+/// The step failed, and the database is unchanged.
 pub(super) fn run(connection: &mut Connection, path: &Path, step: &Migration) -> Result<(), Fault> {
     let mut attempt = || {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_taken_in_order_and_once() {
+    fn steps_run_once_and_in_order() {
         let mut connection = Connection::open_in_memory().unwrap();
         let path = Path::new("x.db");
         assert_eq!(names(pending_of(&connection, path, &[GOOD, SECOND])), ["first", "second"]);
@@ -152,19 +152,19 @@ mod tests {
         assert_eq!(names(pending_of(&connection, path, &[GOOD, SECOND])), [""; 0]);
         assert!(pending_of(&connection, path, &[GOOD]).unwrap_err().to_string().contains("newer release"));
         let changed = pending_of(&connection, path, &[FIRST, SECOND]).unwrap_err().to_string();
-        assert!(changed.contains("other tables"), "{changed}");
+        assert!(changed.contains("different schema"), "{changed}");
     }
 
     #[test]
     fn a_step_that_fails_leaves_nothing_behind() {
         let mut connection = Connection::open_in_memory().unwrap();
         let path = Path::new("x.db");
-        assert!(run(&mut connection, path, &FIRST).is_err(), "strict tables name their types");
+        assert!(run(&mut connection, path, &FIRST).is_err(), "strict tables need column types");
         assert_eq!(names(pending_of(&connection, path, &[GOOD])), ["first"]);
         run(&mut connection, path, &GOOD).unwrap();
         assert!(run(&mut connection, path, &BROKEN).is_err());
         assert_eq!(names(pending_of(&connection, path, &[GOOD, SECOND])), ["second"]);
-        run(&mut connection, path, &SECOND).expect("table b isn't there yet");
+        run(&mut connection, path, &SECOND).expect("table b does not exist yet");
     }
 
     #[test]

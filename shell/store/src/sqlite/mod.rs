@@ -1,4 +1,4 @@
-//! One tailnet in one SQLite file.
+//! A store in one SQLite file.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -27,21 +27,19 @@ mod tests;
 pub use backup::{backup, check};
 pub use log::{Keep, LogLimits};
 
-/// How long a lock of another program is waited for.
+/// How long to wait while another program holds a lock.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Prepared statements that are kept; there are about twenty.
+/// The size of the cache of prepared statements. There are about twenty of them.
 const STATEMENTS: usize = 64;
 
-/// How a database is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// A write-ahead log; without one, a journal for file systems that can't do shared memory.
+    /// Use a write-ahead log. Without it, use a rollback journal, for file systems without shared memory.
     pub write_ahead_log: bool,
-    /// Pages in the write-ahead log before it is written back; 0 for never.
+    /// How many pages the write-ahead log may have before they are copied to the database; 0 for never.
     pub wal_autocheckpoint: u32,
-    /// Looks through the whole file first, which takes a while for a large one.
+    /// Check the whole file for damage first, which takes a while if it is large.
     pub quick_check: bool,
-    /// How much of the change log is kept.
     pub log: LogLimits,
 }
 
@@ -56,38 +54,38 @@ impl Default for Options {
     }
 }
 
-/// A store in one SQLite file, to itself for as long as it lives.
+/// A store in one SQLite file, with exclusive access to it.
 pub struct SqliteStore {
     path: PathBuf,
     limits: LogLimits,
-    /// Before the lock, so that the file is closed when the next server may open it.
+    /// Declared before the lock and therefore dropped first: the file is closed before another server can open it.
     connection: Connection,
     _lock: lock::Lock,
 }
 
 impl SqliteStore {
-    /// Opens a database, makes it where there is none (0600, in a directory that exists), and brings its tables up to
-    /// date.
+    /// Opens a database and migrates its tables to this release. A database that does not exist is created with mode 0600; its
+    /// directory has to exist.
     ///
     /// # Errors
-    /// Another server that uses it; a file that is damaged, of another program, or of a newer release: that one is left
-    /// as it is.
+    /// Another server is using the file, or the file is damaged or belongs to another program or a newer release. Such a file is
+    /// left unchanged.
     pub fn open(path: &Path, options: Options) -> Result<SqliteStore, Fault> {
         create_private(path)?;
         let lock = lock::Lock::take(path)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let fault = |e| fault_of(path, &e);
-        // SQLite opens what it may not write for reading alone, and says so only when something is written.
+        // SQLite silently opens a file without write permission as read-only, and fails at the first write.
         if connection.is_readonly("main").map_err(fault)? {
             return Err(Fault::Other(format!(
-                "database `{}` can't be written; let this user write to the file and its directory",
+                "database `{}` is not writable; let this user write to the file and its directory",
                 path.display()
             )));
         }
-        // What turns out to be foreign, damaged or newer is closed again without a byte written.
+        // A file that turns out to be foreign, damaged or newer must be closed without writing a byte.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fault)?;
         if options.quick_check {
-            backup::look_through(&connection, path, "quick_check")?;
+            backup::verify(&connection, path, "quick_check")?;
         }
         let pending = migrate::pending(&connection, path)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(fault)?;
@@ -111,8 +109,8 @@ impl SqliteStore {
         Ok(Ok(()))
     }
 
-    /// Commits what is there already. SQLite passes over rows that do not change; one that changes there and back is
-    /// written to the disk like any other.
+    /// Commits without changing anything. SQLite skips writes that change nothing, so this one changes a row and then changes it
+    /// back.
     fn touch(&mut self) -> Result<(), rusqlite::Error> {
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stored = read::revision(&tx)?;
@@ -147,14 +145,14 @@ impl Store for SqliteStore {
     }
 }
 
-/// Makes the file where there is none. One that is there is not opened: closing it again would let go of the locks that
+/// Creates the file if it does not exist. An existing file is not opened, because closing it would release the locks that
 /// SQLite holds on it in this process.
 fn create_private(path: &Path) -> Result<(), Fault> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(Fault::Other(format!(
-            "database `{}` can't be made: {e}; create its directory and let this user write there",
+            "could not create database `{}`: {e}; create its directory and let this user write there",
             path.display()
         ))),
     }
@@ -177,8 +175,8 @@ fn configure(connection: &Connection, path: &Path, options: &Options) -> Result<
         connection.pragma_update_and_check(None, "journal_mode", wanted, |row| row.get(0)).map_err(fault)?;
     if got != wanted {
         return Err(Fault::Other(format!(
-            "database `{}` can't use journal mode `{wanted}` here but `{got}`; set `database.sqlite.write_ahead_log` \
-             to {}",
+            "database `{}` does not support journal mode `{wanted}` here, only `{got}`; set \
+             `database.sqlite.write_ahead_log` to {}",
             path.display(),
             !options.write_ahead_log
         )));
@@ -190,7 +188,7 @@ fn configure(connection: &Connection, path: &Path, options: &Options) -> Result<
         .map_err(fault)
 }
 
-/// Sorts SQLite's errors by what the operator does about them.
+/// Classifies SQLite's errors by what the administrator has to do.
 fn fault_of(path: &Path, error: &rusqlite::Error) -> Fault {
     const UNWRITABLE: [std::ffi::c_int; 5] = [
         ffi::SQLITE_IOERR_WRITE,
@@ -206,16 +204,16 @@ fn fault_of(path: &Path, error: &rusqlite::Error) -> Fault {
         ffi::SQLITE_FULL => Fault::Full(path.to_owned()),
         ffi::SQLITE_IOERR if UNWRITABLE.contains(&code) => Fault::Full(path.to_owned()),
         ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => Fault::Other(format!(
-            "database `{name}` is damaged or no SQLite database ({error}); it was left as it is: restore a backup, or \
-             configure another path"
+            "database `{name}` is damaged or not an SQLite database ({error}); it was left unchanged: restore a backup, \
+             or configure another path"
         )),
         ffi::SQLITE_READONLY | ffi::SQLITE_PERM | ffi::SQLITE_CANTOPEN => Fault::Other(format!(
-            "database `{name}` can't be opened for writing ({error}); let this user write to the file and its directory"
+            "cannot open database `{name}` for writing ({error}); let this user write to the file and its directory"
         )),
         ffi::SQLITE_CONSTRAINT => Fault::Other(format!(
-            "a change doesn't fit into database `{name}` ({error}) and was not made; this is a mistake of the server: \
-             please report it"
+            "a change violates a constraint of database `{name}` ({error}) and was not saved; this is a bug in the \
+             server: please report it"
         )),
-        _ => Fault::Other(format!("database `{name}`: {error}; see whether its disk is sound")),
+        _ => Fault::Other(format!("database `{name}`: {error}; check its disk for errors")),
     }
 }

@@ -1,4 +1,4 @@
-//! Reads every row of the database.
+//! Reading rows.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::Fault;
 use crate::rows::decode::{Fields, TABLES};
 use crate::rows::{Read, Value};
 
-/// How far the store is.
+/// The revision of the last commit.
 pub(super) fn revision(connection: &Connection) -> rusqlite::Result<Revision> {
     let mut statement = connection.prepare_cached("SELECT revision FROM meta")?;
     statement.query_row([], |row| row.get(0)).map(|n: i64| Revision(n.cast_unsigned()))
 }
 
-/// Reads every row, all as of one moment.
+/// Reads every row, in one transaction.
 pub(super) fn load(connection: &mut Connection, path: &Path) -> Result<Loaded, Fault> {
     let tx = connection
         .transaction_with_behavior(TransactionBehavior::Deferred)
@@ -40,7 +40,7 @@ pub(super) fn rows(tx: &Connection, path: &Path) -> Result<Loaded, Fault> {
     Ok(Loaded { revision, changes })
 }
 
-/// A row of SQLite as columns by name.
+/// Reads the columns of an SQLite row by name.
 struct SqlRow<'a>(&'a Row<'a>);
 
 impl Read for SqlRow<'_> {
@@ -53,7 +53,7 @@ impl Read for SqlRow<'_> {
             }
             ValueRef::Blob(bytes) => Value::Blob(bytes.to_owned()),
             ValueRef::Real(n) => {
-                return Err(format!("it is the number {n}, which no column of ours can hold"));
+                return Err(format!("`{n}` is a floating-point number, which no column has"));
             }
         })
     }
@@ -65,13 +65,13 @@ fn unreadable(path: &Path, table: &str, row: &Row<'_>, why: &str) -> Fault {
         Ok((_, Ok(text))) => text.to_owned(),
         _ => "?".to_owned(),
     };
-    let cure = match table {
-        // A text is read before it is kept, so it was another release that could.
+    let remedy = match table {
+        // Every policy is parsed before it is stored, so the release that wrote it could parse it.
         "policies" => "start the release that wrote it, which may be a newer one, or delete that row",
         _ => "correct or delete that row",
     };
     Fault::Other(format!(
-        "database `{}` has a row that can't be read: `{key}` of table `{table}`: {why}; {cure}, or restore a backup",
+        "database `{}` has a row that cannot be read: `{key}` of table `{table}`: {why}; {remedy}, or restore a backup",
         path.display()
     ))
 }

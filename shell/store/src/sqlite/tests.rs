@@ -78,23 +78,28 @@ fn presence(id: u64) -> Change {
     Change::Presence(NodeId::new(id).unwrap(), Presence::Online { since: NOW, stream: StreamNo(id) })
 }
 
-/// A store and the revision to expect.
-struct Desk {
+/// A store in a temporary directory, and its revision.
+struct Database {
     store: SqliteStore,
     revision: Revision,
     path: PathBuf,
     dir: tempfile::TempDir,
 }
 
-impl Desk {
-    fn with(options: Options) -> Desk {
+impl Database {
+    fn with(options: Options) -> Database {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("headsail.db");
-        Desk { store: SqliteStore::open(&path, options).unwrap(), revision: Revision::default(), path, dir }
+        Database {
+            store: SqliteStore::open(&path, options).unwrap(),
+            revision: Revision::default(),
+            path,
+            dir,
+        }
     }
 
-    fn new() -> Desk {
-        Desk::with(Options::default())
+    fn new() -> Database {
+        Database::with(Options::default())
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), Fault> {
@@ -108,7 +113,7 @@ impl Desk {
         Ok(())
     }
 
-    /// The change log, newest first, volatile changes included.
+    /// The whole change log, newest first, including the kinds that are hidden by default.
     fn log(&self) -> Vec<Record> {
         let read = |kinds: &[&str]| {
             let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
@@ -123,7 +128,7 @@ impl Desk {
         self.log().iter().map(|record| record.revision.0).collect()
     }
 
-    /// Closes the store and gives the path of its file.
+    /// Closes the store and returns the path of its file.
     fn close(self) -> (PathBuf, tempfile::TempDir) {
         (self.path, self.dir)
     }
@@ -136,111 +141,111 @@ fn open(path: &Path) -> Result<SqliteStore, Fault> {
 fn refusal(path: &Path) -> String {
     match open(path) {
         Err(Fault::Other(text)) => text,
-        Err(other) => panic!("another fault: {other:?}"),
-        Ok(_) => panic!("it was opened"),
+        Err(other) => panic!("a different fault: {other:?}"),
+        Ok(_) => panic!("the database was opened"),
     }
 }
 
 #[test]
 fn a_commit_happens_as_a_whole_or_not_at_all() {
-    let mut desk = Desk::new();
-    desk.commit(&[user(1)]).unwrap();
-    let before = desk.store.load().unwrap();
-    // The second node belongs to nobody, which only the end of the transaction notices.
-    assert!(matches!(desk.commit(&[user(2), node(1, 1), node(2, 77)]), Err(Fault::Other(_))));
-    assert_eq!(desk.store.load().unwrap(), before);
-    assert_eq!(desk.log().len(), 1);
-    desk.commit(&[node(1, 2), user(2)]).expect("the order within a batch is free");
-    assert_eq!(desk.store.load().unwrap().revision, Revision(2));
+    let mut db = Database::new();
+    db.commit(&[user(1)]).unwrap();
+    let before = db.store.load().unwrap();
+    // The second node has no owner, which SQLite notices only at the end of the transaction.
+    assert!(matches!(db.commit(&[user(2), node(1, 1), node(2, 77)]), Err(Fault::Other(_))));
+    assert_eq!(db.store.load().unwrap(), before);
+    assert_eq!(db.log().len(), 1);
+    db.commit(&[node(1, 2), user(2)]).expect("the order within a commit does not matter");
+    assert_eq!(db.store.load().unwrap().revision, Revision(2));
 }
 
 #[test]
 fn a_commit_on_another_revision_is_a_conflict() {
-    let mut desk = Desk::new();
-    desk.commit(&[user(1)]).unwrap();
-    desk.revision = Revision(0);
-    let conflict = desk.commit(&[user(2)]).unwrap_err();
+    let mut db = Database::new();
+    db.commit(&[user(1)]).unwrap();
+    db.revision = Revision(0);
+    let conflict = db.commit(&[user(2)]).unwrap_err();
     assert_eq!(conflict, Fault::Conflict { commit: Revision(1), stored: Revision(1) });
-    assert_eq!(desk.store.load().unwrap().changes.iter().filter(|c| matches!(c, Change::User(_))).count(), 1);
+    assert_eq!(db.store.load().unwrap().changes.iter().filter(|c| matches!(c, Change::User(_))).count(), 1);
 }
 
 #[test]
-fn what_lives_in_memory_only_touches_no_disk() {
-    let mut desk = Desk::new();
-    desk.revision = Revision(42);
-    desk.commit(&[Change::Settings(Arc::new(Settings::basic())), Change::TicketGone("x".into())]).unwrap();
-    assert_eq!(desk.revision, Revision(42));
-    assert_eq!(desk.store.load().unwrap().revision, Revision(0));
+fn a_commit_of_memory_only_changes_does_not_touch_the_disk() {
+    let mut db = Database::new();
+    db.revision = Revision(42);
+    db.commit(&[Change::Settings(Arc::new(Settings::basic())), Change::TicketGone("x".into())]).unwrap();
+    assert_eq!(db.revision, Revision(42));
+    assert_eq!(db.store.load().unwrap().revision, Revision(0));
 }
 
 #[test]
-fn revisions_go_on_after_a_restart() {
-    let mut desk = Desk::new();
-    desk.commit(&[user(1)]).unwrap();
-    desk.commit(&[node(1, 1)]).unwrap();
-    let loaded = desk.store.load().unwrap();
-    let (path, _dir) = desk.close();
+fn revisions_continue_after_a_restart() {
+    let mut db = Database::new();
+    db.commit(&[user(1)]).unwrap();
+    db.commit(&[node(1, 1)]).unwrap();
+    let loaded = db.store.load().unwrap();
+    let (path, _dir) = db.close();
     assert_eq!(open(&path).unwrap().load().unwrap(), loaded);
     assert_eq!(loaded.revision, Revision(2));
 }
 
 #[test]
-fn a_second_server_is_refused_by_any_name_of_the_file() {
-    let desk = Desk::new();
-    let link = desk.dir.path().join("link.db");
-    std::os::unix::fs::symlink(&desk.path, &link).unwrap();
-    for path in [&desk.path, &link] {
+fn a_second_server_is_refused_under_any_name_of_the_file() {
+    let db = Database::new();
+    let link = db.dir.path().join("link.db");
+    std::os::unix::fs::symlink(&db.path, &link).unwrap();
+    for path in [&db.path, &link] {
         let text = refusal(path);
         assert!(text.contains(&path.display().to_string()), "{text}");
         assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
     }
-    let (path, _dir) = desk.close();
+    let (path, _dir) = db.close();
     open(&path).unwrap();
 }
 
 #[test]
-fn a_locked_database_is_busy_and_then_goes_on() {
-    let mut desk = Desk::new();
-    desk.commit(&[user(1)]).unwrap();
-    let other = Connection::open(&desk.path).unwrap();
+fn a_locked_database_is_busy_and_recovers() {
+    let mut db = Database::new();
+    db.commit(&[user(1)]).unwrap();
+    let other = Connection::open(&db.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let began = Instant::now();
-    assert_eq!(desk.commit(&[user(2)]), Err(Fault::Busy(desk.path.clone())));
-    assert!(began.elapsed() >= PATIENCE / 2, "it is waited for a while");
-    assert_eq!(desk.store.ping(), Err(Fault::Busy(desk.path.clone())));
-    assert_eq!(desk.store.load().unwrap().revision, Revision(1));
+    assert_eq!(db.commit(&[user(2)]), Err(Fault::Busy(db.path.clone())));
+    assert!(began.elapsed() >= PATIENCE / 2, "it waits for a while");
+    assert_eq!(db.store.ping(), Err(Fault::Busy(db.path.clone())));
+    assert_eq!(db.store.load().unwrap().revision, Revision(1));
     other.execute_batch("ROLLBACK").unwrap();
-    desk.store.ping().unwrap();
-    desk.commit(&[user(2)]).unwrap();
-    assert_eq!(desk.store.load().unwrap().revision, Revision(2));
+    db.store.ping().unwrap();
+    db.commit(&[user(2)]).unwrap();
+    assert_eq!(db.store.load().unwrap().revision, Revision(2));
 }
 
 #[test]
-fn a_full_disk_loses_nothing_and_then_goes_on() {
-    let mut desk = Desk::new();
-    desk.commit(&[user(1)]).unwrap();
-    let pages: i64 = desk.store.connection.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
-    let limit = |desk: &Desk, pages: i64| {
-        desk.store.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+fn a_full_disk_loses_nothing_and_recovers() {
+    let mut db = Database::new();
+    db.commit(&[user(1)]).unwrap();
+    let pages: i64 = db.store.connection.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
+    let limit = |db: &Database, pages: i64| {
+        db.store.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
     };
-    limit(&desk, pages + 2);
+    limit(&db, pages + 2);
     let many: Vec<Change> = (1..200).map(|id| node(id, 1)).collect();
-    let before = desk.store.load().unwrap();
-    assert_eq!(desk.commit(&many), Err(Fault::Full(desk.path.clone())));
-    assert_eq!(desk.store.load().unwrap(), before);
-    desk.commit(&[user(2)]).expect("what fits is committed");
-    limit(&desk, pages + 1000);
-    desk.commit(&many).unwrap();
-    let (path, _dir) = desk.close();
+    let before = db.store.load().unwrap();
+    assert_eq!(db.commit(&many), Err(Fault::Full(db.path.clone())));
+    assert_eq!(db.store.load().unwrap(), before);
+    db.commit(&[user(2)]).expect("a commit that fits succeeds");
+    limit(&db, pages + 1000);
+    db.commit(&many).unwrap();
+    let (path, _dir) = db.close();
     assert_eq!(open(&path).unwrap().load().unwrap().changes.len(), 2 + 199 + 2);
 }
 
 #[test]
-fn the_files_are_for_their_user_alone() {
-    let mut desk = Desk::new();
-    desk.commit(&[user(1)]).unwrap();
+fn the_files_are_private() {
+    let mut db = Database::new();
+    db.commit(&[user(1)]).unwrap();
     let mut seen = 0;
-    for entry in fs::read_dir(desk.dir.path()).unwrap() {
+    for entry in fs::read_dir(db.dir.path()).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
         seen += 1;
@@ -249,7 +254,7 @@ fn the_files_are_for_their_user_alone() {
 }
 
 #[test]
-fn what_is_no_database_of_ours_is_refused_and_left_alone() {
+fn a_foreign_or_damaged_file_is_rejected_and_left_untouched() {
     let dir = tempfile::tempdir().unwrap();
     let garbage = dir.path().join("garbage.db");
     fs::write(&garbage, "not a database at all ".repeat(500)).unwrap();
@@ -257,45 +262,46 @@ fn what_is_no_database_of_ours_is_refused_and_left_alone() {
     let made = Connection::open(&headscale).unwrap();
     made.execute_batch("CREATE TABLE nodes (id); CREATE TABLE pre_auth_keys (id)").unwrap();
     drop(made);
-    for (path, says) in [(garbage, "damaged or no SQLite database"), (headscale, "belongs to Headscale")] {
+    for (path, says) in [(garbage, "damaged or not an SQLite database"), (headscale, "belongs to Headscale")]
+    {
         let before = fs::read(&path).unwrap();
         let text = refusal(&path);
-        assert!(text.contains(says) && text.contains("was left as it is"), "{text}");
+        assert!(text.contains(says) && text.contains("was left unchanged"), "{text}");
         assert_eq!(fs::read(&path).unwrap(), before);
         assert!(!path.with_extension("db-wal").exists());
     }
 }
 
 #[test]
-fn a_newer_format_is_refused_and_left_alone() {
-    let mut desk = Desk::new();
-    desk.commit(&[user(1)]).unwrap();
+fn a_newer_format_is_rejected_and_left_untouched() {
+    let mut db = Database::new();
+    db.commit(&[user(1)]).unwrap();
     let newer = "INSERT INTO schema_migrations (version, name, checksum) VALUES (3, 'x', 'y')";
-    desk.store.connection.execute(newer, []).unwrap();
-    let (path, _dir) = desk.close();
+    db.store.connection.execute(newer, []).unwrap();
+    let (path, _dir) = db.close();
     let before = fs::read(&path).unwrap();
     let text = refusal(&path);
-    assert!(text.contains("newer release (format 3, this one knows 2)"), "{text}");
+    assert!(text.contains("newer release (format 3, this one supports 2)"), "{text}");
     assert_eq!(fs::read(&path).unwrap(), before);
     let text = check(&path).unwrap_err().to_string();
     assert!(text.contains("newer release"), "{text}");
 }
 
 #[test]
-fn tables_of_another_making_are_refused() {
-    let desk = Desk::new();
-    desk.store.connection.execute("UPDATE schema_migrations SET checksum = 'x'", []).unwrap();
-    let (path, _dir) = desk.close();
+fn a_database_with_a_different_schema_is_rejected() {
+    let db = Database::new();
+    db.store.connection.execute("UPDATE schema_migrations SET checksum = 'x'", []).unwrap();
+    let (path, _dir) = db.close();
     let text = refusal(&path);
-    assert!(text.contains("other tables than this release makes (format 1, `ground`)"), "{text}");
+    assert!(text.contains("different schema than this release (format 1, `ground`)"), "{text}");
 }
 
 #[test]
 fn damage_is_found_on_request() {
-    let mut desk = Desk::new();
+    let mut db = Database::new();
     let many: Vec<Change> = [user(1)].into_iter().chain((1..500).map(|id| node(id, 1))).collect();
-    desk.commit(&many).unwrap();
-    let (path, _dir) = desk.close();
+    db.commit(&many).unwrap();
+    let (path, _dir) = db.close();
     check(&path).unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let pages = bytes.len() / 4096;
@@ -308,59 +314,56 @@ fn damage_is_found_on_request() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_is_named() {
-    let mut desk = Desk::new();
-    desk.commit(&[user(1), node(7, 1)]).unwrap();
+fn an_unreadable_row_is_named() {
+    let mut db = Database::new();
+    db.commit(&[user(1), node(7, 1)]).unwrap();
     for (column, value) in
         [("node_key", "nodekey:xyz"), ("host_info", "{"), ("register_method", "magic"), ("ipv4", "::1")]
     {
         let set = format!("UPDATE nodes SET {column} = ?1");
-        let was: String = desk
-            .store
-            .connection
-            .query_row(&format!("SELECT {column} FROM nodes"), [], |r| r.get(0))
-            .unwrap();
-        desk.store.connection.execute(&set, [value]).unwrap();
-        let text = desk.store.load().unwrap_err().to_string();
+        let was: String =
+            db.store.connection.query_row(&format!("SELECT {column} FROM nodes"), [], |r| r.get(0)).unwrap();
+        db.store.connection.execute(&set, [value]).unwrap();
+        let text = db.store.load().unwrap_err().to_string();
         assert!(text.contains("`7` of table `nodes`") && text.contains(column), "{text}");
-        desk.store.connection.execute(&set, [was]).unwrap();
+        db.store.connection.execute(&set, [was]).unwrap();
     }
-    desk.store.load().unwrap();
+    db.store.load().unwrap();
 }
 
 #[test]
-fn roles_are_kept_logged_and_checked() {
-    let mut desk = Desk::new();
+fn roles_are_stored_logged_and_validated() {
+    let mut db = Database::new();
     let (owner, member) = (with_role(user(1), "owner"), user(2));
-    desk.commit(&[owner.clone(), member.clone()]).unwrap();
-    let roles: Vec<_> = desk.log().iter().map(|record| record.row["role"].clone()).collect();
+    db.commit(&[owner.clone(), member.clone()]).unwrap();
+    let roles: Vec<_> = db.log().iter().map(|record| record.row["role"].clone()).collect();
     assert_eq!(roles, ["member", "owner"]);
-    let loaded = desk.store.load().unwrap().changes;
+    let loaded = db.store.load().unwrap().changes;
     let users: Vec<Change> = loaded.into_iter().filter(|c| matches!(c, Change::User(_))).collect();
     assert_eq!(users, [owner, member]);
-    desk.store.connection.execute("UPDATE users SET role = 'boss' WHERE id = 2", []).unwrap();
-    let text = desk.store.load().unwrap_err().to_string();
+    db.store.connection.execute("UPDATE users SET role = 'boss' WHERE id = 2", []).unwrap();
+    let text = db.store.load().unwrap_err().to_string();
     assert!(text.contains("`2` of table `users`") && text.contains("`boss` is not a role"), "{text}");
 }
 
 #[test]
-fn a_backup_is_whole_while_the_server_goes_on() {
-    let mut desk = Desk::new();
-    desk.commit(&[user(1), node(1, 1)]).unwrap();
-    let loaded = desk.store.load().unwrap();
-    let to = desk.dir.path().join("copy.db");
-    backup(&desk.path, &to).unwrap();
-    desk.commit(&[node(2, 1)]).unwrap();
+fn a_backup_of_a_running_server_is_consistent() {
+    let mut db = Database::new();
+    db.commit(&[user(1), node(1, 1)]).unwrap();
+    let loaded = db.store.load().unwrap();
+    let to = db.dir.path().join("copy.db");
+    backup(&db.path, &to).unwrap();
+    db.commit(&[node(2, 1)]).unwrap();
     assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
-    let text = backup(&desk.path, &to).unwrap_err().to_string();
-    assert!(text.contains("exists already"), "{text}");
+    let text = backup(&db.path, &to).unwrap_err().to_string();
+    assert!(text.contains("already exists"), "{text}");
     check(&to).unwrap();
     assert_eq!(open(&to).unwrap().load().unwrap(), loaded);
-    assert!(refusal(&desk.path).contains("in use by another server"), "the lock is still held");
+    assert!(refusal(&db.path).contains("in use by another server"), "the lock is still held");
 }
 
 #[test]
-fn a_backup_of_nothing_leaves_nothing() {
+fn a_failed_backup_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("copy.db");
     assert!(backup(&dir.path().join("none.db"), &to).is_err());
@@ -369,7 +372,7 @@ fn a_backup_of_nothing_leaves_nothing() {
 
 #[test]
 fn the_log_says_who_did_what_and_no_secrets() {
-    let mut desk = Desk::new();
+    let mut db = Database::new();
     let key = ApiKey {
         id: ApiKeyId::new(1).unwrap(),
         prefix: "abcdefghijkl".into(),
@@ -378,9 +381,9 @@ fn the_log_says_who_did_what_and_no_secrets() {
         created: NOW,
         last_seen: None,
     };
-    desk.commit(&[user(1), node(1, 1)]).unwrap();
-    desk.commit(&[Change::ApiKey(Arc::new(key)), Change::NodeGone(NodeId::new(1).unwrap())]).unwrap();
-    let log = desk.log();
+    db.commit(&[user(1), node(1, 1)]).unwrap();
+    db.commit(&[Change::ApiKey(Arc::new(key)), Change::NodeGone(NodeId::new(1).unwrap())]).unwrap();
+    let log = db.log();
     let [deleted, key, ..] = log.as_slice() else { panic!("{log:?}") };
     assert_eq!((deleted.revision, deleted.at), (Revision(2), NOW));
     assert_eq!((deleted.kind.as_str(), deleted.node), ("node-deleted", NodeId::new(1)));
@@ -390,17 +393,17 @@ fn the_log_says_who_did_what_and_no_secrets() {
 }
 
 #[test]
-fn the_log_is_filtered_by_whom_and_what_it_concerns() {
-    let mut desk = Desk::new();
-    let clerk = |desk: &mut Desk, actor, secs, changes: &[Change]| {
-        desk.commit_as(actor, NOW.plus_secs(secs), changes).unwrap();
+fn the_log_is_filtered_by_actor_subject_kind_and_time() {
+    let mut db = Database::new();
+    let clerk = |db: &mut Database, actor, secs, changes: &[Change]| {
+        db.commit_as(actor, NOW.plus_secs(secs), changes).unwrap();
     };
-    clerk(&mut desk, Actor::UnixUser(0), 0, &[user(1), user(2)]);
-    clerk(&mut desk, Actor::ApiKey(ApiKeyId::new(3).unwrap()), 10, &[node(1, 1), node(2, 2)]);
-    clerk(&mut desk, Actor::Node(NodeId::new(2).unwrap()), 20, &[presence(2)]);
-    clerk(&mut desk, Actor::Clock, 30, &[Change::NodeGone(NodeId::new(2).unwrap())]);
+    clerk(&mut db, Actor::UnixUser(0), 0, &[user(1), user(2)]);
+    clerk(&mut db, Actor::ApiKey(ApiKeyId::new(3).unwrap()), 10, &[node(1, 1), node(2, 2)]);
+    clerk(&mut db, Actor::Node(NodeId::new(2).unwrap()), 20, &[presence(2)]);
+    clerk(&mut db, Actor::Clock, 30, &[Change::NodeGone(NodeId::new(2).unwrap())]);
     let read = |query: Query| {
-        let records = desk.store.history().read(&query).unwrap();
+        let records = db.store.history().read(&query).unwrap();
         records.into_iter().map(|r| format!("{} {}", r.kind, r.subject)).collect::<Vec<_>>()
     };
     let all = || Query::default();
@@ -418,66 +421,72 @@ fn the_log_is_filtered_by_whom_and_what_it_concerns() {
     assert_eq!(read(node), ["node-deleted 2", "presence 2", "node 2"]);
     assert_eq!(read(Query { user: UserId::new(1), ..all() }), ["node 1", "user 1"]);
     assert_eq!(read(Query { since: Some(NOW.plus_secs(15)), ..all() }), ["node-deleted 2"]);
-    let first = desk.store.history().read(&Query { limit: 1, oldest_first: true, ..all() }).unwrap();
+    let first = db.store.history().read(&Query { limit: 1, oldest_first: true, ..all() }).unwrap();
     let later = Query { after: Some(first[0].id), oldest_first: true, limit: 2, ..all() };
     assert_eq!(read(later), ["user 2", "node 1"]);
 }
 
 #[test]
-fn the_log_replays_to_what_the_tables_say() {
-    let mut desk = Desk::new();
+fn replaying_the_log_gives_the_rows_of_the_tables() {
+    let mut db = Database::new();
     let settings = Arc::new(Settings::basic());
-    desk.commit(&[user(1), user(2), policy("{} // first", 0)]).unwrap();
-    let mut follower = Tailnet::of(settings.clone(), &desk.store.load().unwrap());
+    db.commit(&[user(1), user(2), policy("{} // first", 0)]).unwrap();
+    let mut follower = Tailnet::of(settings.clone(), &db.store.load().unwrap());
     let admin = Actor::ApiKey(ApiKeyId::new(1).unwrap());
-    desk.commit_as(admin.clone(), NOW, &[node(1, 1), policy("{} // second", 1)]).unwrap();
-    desk.commit_as(Actor::Node(NodeId::new(1).unwrap()), NOW, &[presence(1)]).unwrap();
-    desk.commit(&[Change::UserGone(UserId::new(2).unwrap()), Change::NextId(Sequence::Users, 9)]).unwrap();
-    let Since::Commits(commits) = desk.store.since(Revision(1)).unwrap() else { panic!("the log goes back") };
+    db.commit_as(admin.clone(), NOW, &[node(1, 1), policy("{} // second", 1)]).unwrap();
+    db.commit_as(Actor::Node(NodeId::new(1).unwrap()), NOW, &[presence(1)]).unwrap();
+    db.commit(&[Change::UserGone(UserId::new(2).unwrap()), Change::NextId(Sequence::Users, 9)]).unwrap();
+    let Since::Commits(commits) = db.store.since(Revision(1)).unwrap() else {
+        panic!("the log goes back far enough")
+    };
     let actors: Vec<String> = commits.iter().flat_map(|c| &c.entries).map(|(a, _)| a.to_string()).collect();
     assert_eq!(actors, [admin.to_string(), "node:1".into(), "unix:1000".into()]);
     follower.catch_up(&Since::Commits(commits));
-    let loaded = Tailnet::of(settings, &desk.store.load().unwrap());
+    let loaded = Tailnet::of(settings, &db.store.load().unwrap());
     assert_eq!((follower.revision(), follower.dump()), (Revision(4), loaded.dump()));
-    assert_eq!(desk.store.since(Revision(4)).unwrap(), Since::Commits(Vec::new()));
-    let rows = Since::Rows(desk.store.load().unwrap());
-    assert_eq!(desk.store.since(Revision(5)).unwrap(), rows, "the database was replaced by an older one");
-    desk.store.connection.execute("DELETE FROM policies WHERE data LIKE '%first'", []).unwrap();
-    assert_eq!(desk.store.since(Revision(0)).unwrap(), rows, "a policy's text is not kept any more");
+    assert_eq!(db.store.since(Revision(4)).unwrap(), Since::Commits(Vec::new()));
+    let rows = Since::Rows(db.store.load().unwrap());
+    assert_eq!(db.store.since(Revision(5)).unwrap(), rows, "the database was replaced by an older one");
+    db.store.connection.execute("DELETE FROM policies WHERE data LIKE '%first'", []).unwrap();
+    assert_eq!(db.store.since(Revision(0)).unwrap(), rows, "the text of a policy was deleted");
 }
 
 #[test]
-fn the_log_is_bounded_and_comings_and_goings_push_nothing_out() {
+fn the_log_is_bounded_and_clients_displace_no_administrator() {
     let keep = |rows| Keep { rows, days: 1000 };
     let log = LogLimits { admin: keep(5), routine: keep(4), volatile: keep(3), every: 4 };
-    let mut desk = Desk::with(Options { log, ..Options::default() });
-    desk.commit(&[user(1), node(1, 1)]).unwrap();
-    desk.commit(&[user(2)]).unwrap();
+    let mut db = Database::with(Options { log, ..Options::default() });
+    db.commit(&[user(1), node(1, 1)]).unwrap();
+    db.commit(&[user(2)]).unwrap();
     for _ in 0..50 {
-        desk.commit(&[presence(1)]).unwrap();
+        db.commit(&[presence(1)]).unwrap();
     }
-    assert_eq!(desk.revisions(), [52, 51, 50, 2, 1, 1]);
+    assert_eq!(db.revisions(), [52, 51, 50, 2, 1, 1]);
     for _ in 0..20 {
-        desk.commit_as(Actor::Node(NodeId::new(1).unwrap()), NOW, &[node(1, 1)]).unwrap();
+        db.commit_as(Actor::Node(NodeId::new(1).unwrap()), NOW, &[node(1, 1)]).unwrap();
     }
-    assert_eq!(desk.revisions(), [72, 71, 70, 69, 52, 51, 50, 2, 1, 1], "clients displace no administrator");
+    assert_eq!(
+        db.revisions(),
+        [72, 71, 70, 69, 52, 51, 50, 2, 1, 1],
+        "clients displace no entry of an administrator"
+    );
     for id in 3..13 {
-        desk.commit(&[user(id)]).unwrap();
+        db.commit(&[user(id)]).unwrap();
     }
-    assert_eq!(desk.revisions(), [82, 81, 80, 79, 78, 77, 76, 72, 71, 70, 69, 52, 51, 50]);
-    assert!(matches!(desk.store.since(Revision(74)), Ok(Since::Rows(_))), "75 is not in the log any more");
-    assert!(matches!(desk.store.since(Revision(75)), Ok(Since::Commits(commits)) if commits.len() == 7));
+    assert_eq!(db.revisions(), [82, 81, 80, 79, 78, 77, 76, 72, 71, 70, 69, 52, 51, 50]);
+    assert!(matches!(db.store.since(Revision(74)), Ok(Since::Rows(_))), "75 is no longer in the log");
+    assert!(matches!(db.store.since(Revision(75)), Ok(Since::Commits(commits)) if commits.len() == 7));
 }
 
 #[test]
 fn old_entries_of_the_log_are_deleted() {
     let keep = Keep { rows: 1000, days: 2 };
     let log = LogLimits { admin: keep, routine: keep, volatile: keep, every: 1 };
-    let mut desk = Desk::with(Options { log, ..Options::default() });
+    let mut db = Database::with(Options { log, ..Options::default() });
     for day in 0..5 {
-        desk.commit_as(Actor::Server, NOW.plus_secs(day * 24 * 3600), &[user(1 + day as u64)]).unwrap();
+        db.commit_as(Actor::Server, NOW.plus_secs(day * 24 * 3600), &[user(1 + day as u64)]).unwrap();
     }
-    assert_eq!(desk.revisions(), [5, 4, 3]);
+    assert_eq!(db.revisions(), [5, 4, 3]);
 }
 
 fn policy(text: &str, at: i64) -> Change {
@@ -486,44 +495,44 @@ fn policy(text: &str, at: i64) -> Change {
 }
 
 #[test]
-fn the_entry_of_a_policy_refers_to_its_text() {
-    let mut desk = Desk::new();
+fn a_policys_log_entry_refers_to_its_text() {
+    let mut db = Database::new();
     let long = format!("{{}} // {}", "long ".repeat(100_000));
-    desk.commit(&[policy("{}", 0)]).unwrap();
-    desk.commit(&[policy(&long, 1)]).unwrap();
-    let bytes: i64 = desk
+    db.commit(&[policy("{}", 0)]).unwrap();
+    db.commit(&[policy(&long, 1)]).unwrap();
+    let bytes: i64 = db
         .store
         .connection
         .query_row("SELECT max(length(fact)) FROM change_log", [], |row| row.get(0))
         .unwrap();
     assert!(bytes < 200, "{bytes} bytes");
-    let newest = desk.log().swap_remove(0);
+    let newest = db.log().swap_remove(0);
     assert_eq!(newest.row["data"], *long);
     assert_eq!(newest.before.unwrap()["data"], "{}");
 }
 
 #[test]
-fn a_policy_that_cannot_be_read_may_be_of_a_newer_release() {
-    let mut desk = Desk::new();
-    desk.commit(&[policy("{}", 0)]).unwrap();
-    desk.store.connection.execute("UPDATE policies SET data = '{'", []).unwrap();
-    let text = desk.store.load().unwrap_err().to_string();
+fn the_error_for_an_unreadable_policy_suggests_the_release_that_wrote_it() {
+    let mut db = Database::new();
+    db.commit(&[policy("{}", 0)]).unwrap();
+    db.store.connection.execute("UPDATE policies SET data = '{'", []).unwrap();
+    let text = db.store.load().unwrap_err().to_string();
     assert!(text.contains("`1` of table `policies`: column `data`: "), "{text}");
     assert!(text.contains("start the release that wrote it"), "{text}");
 }
 
 #[test]
-fn a_rollback_journal_does_as_well() {
-    let mut desk = Desk::with(Options { write_ahead_log: false, ..Options::default() });
-    desk.commit(&[user(1)]).unwrap();
-    assert!(!desk.path.with_extension("db-wal").exists());
-    let (path, _dir) = desk.close();
+fn a_rollback_journal_works_too() {
+    let mut db = Database::with(Options { write_ahead_log: false, ..Options::default() });
+    db.commit(&[user(1)]).unwrap();
+    assert!(!db.path.with_extension("db-wal").exists());
+    let (path, _dir) = db.close();
     let mut store = open(&path).unwrap();
     assert_eq!(store.load().unwrap().revision, Revision(1));
 }
 
 #[test]
-fn a_directory_that_is_missing_is_named() {
+fn a_missing_directory_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("no/such/headsail.db");
     let text = refusal(&path);
@@ -534,51 +543,51 @@ fn a_directory_that_is_missing_is_named() {
 #[test]
 #[ignore = "prints times"]
 fn measure() {
-    let mut desk = Desk::new();
+    let mut db = Database::new();
     let all: Vec<Change> = [user(1)].into_iter().chain((1..=10_000).map(|id| node(id, 1))).collect();
     let began = Instant::now();
-    desk.commit(&all).unwrap();
+    db.commit(&all).unwrap();
     println!("10,000 new rows in one commit: {:?}", began.elapsed());
     let began = Instant::now();
     for id in 1..=2000 {
-        desk.commit(&[node(id, 1)]).unwrap();
+        db.commit(&[node(id, 1)]).unwrap();
     }
     println!("one changed node row: {:?}", began.elapsed() / 2000);
     let began = Instant::now();
     for id in 1..=2000 {
-        desk.commit(&[presence(id)]).unwrap();
+        db.commit(&[presence(id)]).unwrap();
     }
     println!("one presence: {:?}", began.elapsed() / 2000);
     let began = Instant::now();
     for round in 0..10 {
         let batch: Vec<Change> = (1..=1000).map(|id| node(id + round * 1000, 1)).collect();
-        desk.commit(&batch).unwrap();
+        db.commit(&batch).unwrap();
     }
     println!("1,000 changed node rows in one commit: {:?}", began.elapsed() / 10);
     let began = Instant::now();
-    let rows = desk.store.load().unwrap().changes.len();
+    let rows = db.store.load().unwrap().changes.len();
     println!("load of {rows} rows: {:?}", began.elapsed());
     let began = Instant::now();
-    backup(&desk.path, &desk.dir.path().join("copy.db")).unwrap();
+    backup(&db.path, &db.dir.path().join("copy.db")).unwrap();
     println!("backup: {:?}", began.elapsed());
 }
 
 #[test]
-fn policies_that_are_set_again_take_no_room_and_old_ones_go() {
-    let mut desk = Desk::new();
-    let set = |desk: &mut Desk, text: &str, at: i64| desk.commit(&[policy(text, at)]).unwrap();
-    let rows = |desk: &Desk| -> i64 {
-        desk.store.connection.query_row("SELECT count(*) FROM policies", [], |row| row.get(0)).unwrap()
+fn setting_the_same_policy_again_adds_no_row_and_old_policies_are_deleted() {
+    let mut db = Database::new();
+    let set = |db: &mut Database, text: &str, at: i64| db.commit(&[policy(text, at)]).unwrap();
+    let rows = |db: &Database| -> i64 {
+        db.store.connection.query_row("SELECT count(*) FROM policies", [], |row| row.get(0)).unwrap()
     };
     for second in 0..5 {
-        set(&mut desk, "{}", second);
+        set(&mut db, "{}", second);
     }
-    assert_eq!(rows(&desk), 1);
+    assert_eq!(rows(&db), 1);
     for number in 0..100 {
-        set(&mut desk, &format!("{{}} // {number}"), number);
+        set(&mut db, &format!("{{}} // {number}"), number);
     }
-    assert_eq!(rows(&desk), 32);
-    let (path, _dir) = desk.close();
+    assert_eq!(rows(&db), 32);
+    let (path, _dir) = db.close();
     let loaded = open(&path).unwrap().load().unwrap();
     let policies = loaded.changes.iter().filter_map(|c| match c {
         Change::Policy(row) => Some((row.text().to_owned(), row.updated)),

@@ -1,4 +1,4 @@
-//! Changes become rows.
+//! Writing rows.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use rusqlite::{Connection, Result, ToSql, params};
 use super::log;
 use crate::rows::{Columns, Value, Write, encode};
 
-/// How many policies are kept: the newest is in effect, the others are its history.
+/// How many policies are kept. The newest is in effect; the change log refers to the text of the others.
 const POLICIES: u32 = 32;
 
 impl ToSql for Value {
@@ -50,7 +50,7 @@ fn raise(raised: &mut BTreeMap<Sequence, u64>, change: &Change) {
     }
 }
 
-/// Sequences follow all rows of the commit.
+/// Writes the sequences, once for the whole commit.
 fn sequences(tx: &Connection, raised: &BTreeMap<Sequence, u64>) -> Result<()> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO sequences (name, next) VALUES (?1, ?2)
@@ -62,12 +62,12 @@ fn sequences(tx: &Connection, raised: &BTreeMap<Sequence, u64>) -> Result<()> {
     Ok(())
 }
 
-/// Notes how far the store is.
+/// Writes the revision of the last commit.
 pub(super) fn revision(tx: &Connection, revision: Revision) -> Result<()> {
     tx.prepare_cached("UPDATE meta SET revision = ?1")?.execute([number(revision.0)]).map(drop)
 }
 
-/// Writes one row. Gives the number of a policy.
+/// Writes one row. Returns the id of a policy.
 fn execute(tx: &Connection, write: &Write) -> Result<Option<i64>> {
     match write {
         Write::Put(table, columns) => put(tx, table, columns)?,
@@ -81,7 +81,7 @@ fn execute(tx: &Connection, write: &Write) -> Result<Option<i64>> {
     Ok(None)
 }
 
-/// A policy that is set again takes no row of its own.
+/// Writes a policy and returns its id. Setting the newest policy again adds no row.
 fn put_policy(tx: &Connection, text: &str, at: i64) -> Result<i64> {
     let newest = |tx: &Connection| {
         tx.prepare_cached("SELECT max(id) FROM policies")?.query_row([], |row| row.get::<_, i64>(0))
@@ -99,7 +99,7 @@ fn put_policy(tx: &Connection, text: &str, at: i64) -> Result<i64> {
     Ok(id)
 }
 
-/// A number as SQLite keeps it: the same 64 bits.
+/// SQLite's integers are signed: the same 64 bits.
 pub(super) fn number(n: u64) -> i64 {
     n.cast_signed()
 }

@@ -1,3 +1,5 @@
+//! The change log.
+
 use headsail_tailnet::command::Command;
 use serde_json::json;
 
@@ -10,7 +12,7 @@ async fn read(server: &Server, query: &str) -> serde_json::Value {
     listed
 }
 
-/// What happened, newest first: actor, kind, action, name.
+/// The changes, newest first, each as actor, kind, action and name.
 async fn told(server: &Server, query: &str) -> Vec<String> {
     let listed = read(server, query).await;
     let text = |c: &serde_json::Value, field: &str| c[field].as_str().unwrap().to_owned();
@@ -40,7 +42,7 @@ async fn the_log_says_who_did_what_with_each_field_that_changed() {
     let fields = &listed["changes"][1]["fields"];
     assert_eq!(fields[0], json!({ "name": "given_name", "before": "web", "after": "www" }), "{fields}");
     assert_eq!(fields[1], json!({ "name": "name_pinned", "before": false, "after": true }));
-    assert_eq!(fields.as_array().unwrap().len(), 2, "where a node is reached is not repeated: {fields}");
+    assert_eq!(fields.as_array().unwrap().len(), 2, "contact and presence are left out: {fields}");
     assert_eq!(told(&server, &format!("?node={id}&user=1")).await.len(), 2, "the deletion names no owner");
 }
 
@@ -71,7 +73,7 @@ async fn a_policy_is_shown_as_a_diff() {
 }
 
 #[tokio::test]
-async fn an_api_key_is_named_in_what_it_did() {
+async fn changes_through_an_api_key_name_the_key() {
     let server = Server::trusting(Trust::Bearer);
     let key = headsail_tailnet::model::key::mint("hskey-api-", &[9; 44]);
     let create = Command::CreateApiKey { prefix: key.prefix, digest: key.digest, expiration: None };
@@ -103,7 +105,7 @@ async fn a_request_waits_for_the_next_change() {
 }
 
 #[tokio::test]
-async fn bad_queries_are_refused() {
+async fn invalid_queries_are_rejected() {
     let server = Server::new();
     for (query, why) in [
         ("limit=1001", "1000"),
