@@ -11,7 +11,6 @@ use headsail_wire::time::Time;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, TransactionBehavior, params};
 use serde_json::{Map, Value as Json};
 
-use super::write::number;
 use super::{connect, fault_of, read};
 use crate::Fault;
 use crate::history::{HIDDEN_KINDS, History, Query, Record, Retention, Subject, record_id, revision_of};
@@ -76,9 +75,9 @@ pub(super) fn append(
     let mut statement = tx.prepare_cached(&format!(
         "INSERT INTO {table} ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
     ))?;
-    let node = subject.node.map(|id| number(id.get()));
-    let user = subject.user.map(|id| number(id.get()));
-    let id = number(record_id(commit.revision, position));
+    let node = subject.node.map(|id| id.get().cast_signed());
+    let user = subject.user.map(|id| id.get().cast_signed());
+    let id = record_id(commit.revision, position).cast_signed();
     let fact = serde_json::to_string(fact).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let entry = i64::try_from(entry).unwrap_or(i64::MAX);
     statement
@@ -140,7 +139,8 @@ pub(super) fn prune(tx: &Connection, commit: &Commit, limits: LogLimits) -> rusq
         }
     }
     if let Some(floor) = floor {
-        tx.prepare_cached("UPDATE meta SET log_floor = max(log_floor, ?1)")?.execute([number(floor.0)])?;
+        tx.prepare_cached("UPDATE meta SET log_floor = max(log_floor, ?1)")?
+            .execute([floor.0.cast_signed()])?;
     }
     Ok(())
 }
@@ -164,7 +164,7 @@ fn replay(tx: &Connection, path: &Path, revision: Revision) -> Result<Option<Vec
     let fault = |e| fault_of(path, &e);
     let sql = format!("SELECT {COLUMNS} FROM change_log WHERE id >= ?1 ORDER BY id");
     let mut statement = tx.prepare_cached(&sql).map_err(fault)?;
-    let mut rows = statement.query([number(record_id(revision.next(), 0))]).map_err(fault)?;
+    let mut rows = statement.query([record_id(revision.next(), 0).cast_signed()]).map_err(fault)?;
     let mut commits: Vec<Commit> = Vec::new();
     let mut entry = None;
     while let Some(row) = rows.next().map_err(fault)? {
@@ -296,10 +296,10 @@ fn select(tx: &Connection, query: &Query) -> rusqlite::Result<Vec<Result<Record,
         values.insert(name, value);
     };
     if let Some(id) = query.after {
-        add("id > :after", ":after", Box::new(number(id)));
+        add("id > :after", ":after", Box::new(id.cast_signed()));
     }
     if let Some(id) = query.before {
-        add("id < :before", ":before", Box::new(number(id)));
+        add("id < :before", ":before", Box::new(id.cast_signed()));
     }
     if let Some(at) = query.since {
         add("time >= :since", ":since", Box::new(at.micros()));
@@ -309,10 +309,10 @@ fn select(tx: &Connection, query: &Query) -> rusqlite::Result<Vec<Result<Record,
         add(any_of_kind, ":actor", Box::new(actor.clone()));
     }
     if let Some(id) = query.node {
-        add("node_id = :node", ":node", Box::new(number(id.get())));
+        add("node_id = :node", ":node", Box::new(id.get().cast_signed()));
     }
     if let Some(id) = query.user {
-        add("user_id = :user", ":user", Box::new(number(id.get())));
+        add("user_id = :user", ":user", Box::new(id.get().cast_signed()));
     }
     let kinds = serde_json::to_string(&query.kinds).unwrap_or_default();
     if query.kinds.is_empty() {
@@ -343,7 +343,7 @@ fn before(tx: &Connection, record: &Record) -> rusqlite::Result<Option<Map<Strin
                            SELECT id, subject, kind, fact FROM log_routine)
          WHERE subject = ?1 AND kind = ?2 AND id < ?3 ORDER BY id DESC LIMIT 1",
     )?;
-    let values = params![record.subject, kind, number(record.id)];
+    let values = params![record.subject, kind, record.id.cast_signed()];
     let fact: Option<String> = statement.query_row(values, |row| row.get(0)).optional()?;
     let mut fact: Option<Map<String, Json>> = fact.and_then(|text| serde_json::from_str(&text).ok());
     if kind == "policy"

@@ -57,14 +57,14 @@ fn sequences(tx: &Connection, raised: &BTreeMap<Sequence, u64>) -> Result<()> {
          ON CONFLICT (name) DO UPDATE SET next = excluded.next WHERE excluded.next > next",
     )?;
     for (sequence, next) in raised {
-        statement.execute(params![sequence.name(), number(*next)])?;
+        statement.execute(params![sequence.name(), (*next).cast_signed()])?;
     }
     Ok(())
 }
 
 /// Writes the revision of the last commit.
 pub(super) fn revision(tx: &Connection, revision: Revision) -> Result<()> {
-    tx.prepare_cached("UPDATE meta SET revision = ?1")?.execute([number(revision.0)]).map(drop)
+    tx.prepare_cached("UPDATE meta SET revision = ?1")?.execute([revision.0.cast_signed()]).map(drop)
 }
 
 /// Writes one row. Returns the id of a policy.
@@ -97,11 +97,6 @@ fn put_policy(tx: &Connection, text: &str, at: i64) -> Result<i64> {
     let id = newest(tx)?;
     tx.prepare_cached("DELETE FROM policies WHERE id <= ?1 - ?2")?.execute(params![id, POLICIES])?;
     Ok(id)
-}
-
-/// SQLite's integers are signed: the same 64 bits.
-pub(super) fn number(n: u64) -> i64 {
-    n.cast_signed()
 }
 
 fn put(tx: &Connection, table: &str, columns: &Columns) -> Result<()> {
