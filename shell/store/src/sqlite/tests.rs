@@ -589,9 +589,9 @@ fn setting_the_same_policy_again_adds_no_row_and_old_policies_are_deleted() {
     assert_eq!(rows(&db), 32);
     let (path, _dir) = db.close();
     let loaded = open(&path).unwrap().load().unwrap();
-    let policies = loaded.changes.iter().filter_map(|c| match c {
-        Change::Policy(row) => Some((row.text().to_owned(), row.updated)),
-        _ => None,
+    let policies = loaded.changes.iter().filter_map(|change| {
+        let Change::Policy(row) = change else { return None };
+        Some((row.text().to_owned(), row.updated))
     });
     assert_eq!(policies.collect::<Vec<_>>(), [("{} // 99".to_owned(), NOW.plus_secs(99))]);
 }
