@@ -24,7 +24,6 @@ pub struct Access {
     /// The users who are more than members.
     roles: Arc<BTreeMap<UserId, Role>>,
     stamp: u64,
-    epoch: u64,
 }
 
 /// A subnet route.
@@ -43,7 +42,6 @@ impl Access {
             routers: Table::default(),
             roles: Arc::default(),
             stamp: 0,
-            epoch: 0,
         }
     }
 
@@ -52,15 +50,9 @@ impl Access {
         &self.engine
     }
 
-    /// Equal stamps mean that no answer of the engine differs.
-    pub fn stamp(&self) -> u64 {
-        self.stamp
-    }
-
-    /// Where epochs differ, what any node is told of any other may differ; else it may differ only for nodes that were
-    /// touched.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
+    /// Whether no answer of the two engines differs: one was made of the other, and nothing has raised the stamp since.
+    pub fn has_answers_of(&self, other: &Access) -> bool {
+        self.stamp == other.stamp && self.engine.is_related(&other.engine)
     }
 
     /// Nodes whose rows did not change, but of which others may be given other routes.
@@ -92,16 +84,17 @@ impl Access {
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
         self.engine = self.engine.with_policy(policy);
         self.stamp += 1;
-        self.epoch += 1;
     }
 
     pub(crate) fn put_user(&mut self, user: &User) {
         if self.role(user.id) != user.role {
             self.put_role(user.id, user.role);
         }
-        self.engine.upsert_user(user_facts(user));
-        self.stamp += 1;
-        self.epoch += 1;
+        let facts = user_facts(user);
+        if self.engine.user(user.id) != Some(&facts) {
+            self.engine.upsert_user(facts);
+            self.stamp += 1;
+        }
     }
 
     fn put_role(&mut self, user: UserId, role: Role) {
@@ -118,7 +111,6 @@ impl Access {
         }
         self.engine.remove_user(id);
         self.stamp += 1;
-        self.epoch += 1;
     }
 
     pub(crate) fn put_node(&mut self, was: Option<&Node>, now: &Node) {
