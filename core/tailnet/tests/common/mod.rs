@@ -1,5 +1,8 @@
 //! Fixture of the tests: a small tailnet with a clock, and clients for it.
 #![allow(dead_code, reason = "each test crate uses a different part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+pub mod city;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
