@@ -40,6 +40,7 @@ mod text;
 pub use answers::comparison::{Comparison, Touch};
 pub use answers::explain::{Explanation, RuleRef};
 pub use answers::filter::Part;
+pub use answers::peer_changes::PeerChanges;
 pub use answers::policy_tests::TestFailure;
 pub use answers::preview::{NodePreview, PortChange, Preview};
 pub use answers::sources::SourceKey;

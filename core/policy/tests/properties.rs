@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use headsail_policy::{Comparison, Engine, Net, NodeFacts, Owner, Part, Policy, Role, Settings, UserFacts};
+use headsail_policy::{
+    Comparison, Engine, Net, NodeFacts, Owner, Part, PeerChanges, Policy, Role, Settings, UserFacts,
+};
 use headsail_wire::filter::FilterRule;
 use headsail_wire::ids::{NodeId, UserId};
 use ipnet::IpNet;
@@ -131,10 +133,11 @@ fn text(rules: &[String], ssh: &[String], d: &mut Dice) -> String {
         "{{\"groups\": {{\"group:dev\": [{dev}], \"group:ops\": [\"cid@example.net\"]}}, \"hosts\": {{\"lab\": \"10.1.2.3\"}}, \
          \"ipsets\": {{\"ipset:few\": [\"fd7a:115c:a1e0::/124\", \"100.64.0.0/29\", \"remove 100.64.0.2\", \"remove fd7a:115c:a1e0::3\"]}}, \
          \"tagOwners\": {{\"tag:a\": [\"group:dev\"], \"tag:b\": [\"tag:a\"], \"tag:c\": [\"ann@example.org\"], \"tag:r\": []}}, \
-         \"nodeAttrs\": [{{\"target\": [\"{}\"], \"attr\": [\"x\"]}}], \
+         \"nodeAttrs\": [{{\"target\": [\"{}\"], \"attr\": [\"{}\"]}}], \
          \"autoApprovers\": {{\"routes\": {{\"10.0.0.0/8\": [\"tag:r\"]}}, \"exitNode\": [\"tag:a\"]}}, \
          \"grants\": [{}], \"ssh\": [{}]}}",
         d.pick(&["tag:a", "*", "group:dev", "lab"]),
+        d.pick(&["x", "x", "disable-ipv4", "suggest-exit-node"]),
         rules.join(", "),
         ssh.join(", ")
     )
@@ -325,6 +328,31 @@ proptest! {
                     prop_assert!(flag || was[what] == is[what], "{} of node {} changed, seed {}:\n{}\n{}", what, id, seed, was[what], is[what]);
                 }
                 prop_assert!(!touch.visible || was["visible"] != is["visible"], "visible of {} did not change, seed {}", id, seed);
+            }
+        }
+    }
+
+    #[test]
+    fn peer_changes_contain_every_node_that_looks_different(seed: u64) {
+        let mut w = World::new(seed);
+        for steps in [1, 1, 3, 1, 2, 6] {
+            let before = w.engine.clone();
+            (0..steps).for_each(|_| w.step());
+            let after = &w.engine;
+            let changes = PeerChanges::new(&Comparison::new(&before, after));
+            let both: Vec<NodeId> = ids(&before).into_iter().filter(|id| after.node(*id).is_some()).collect();
+            let look = |e: &Engine, viewer, node| {
+                e.sees(viewer, node).then(|| (e.addresses(viewer, node), e.allowed_routes(viewer, node), e.peer_caps(viewer, node)))
+            };
+            for viewer in &both {
+                let (Some(then), Some(now)) = (before.class_of(*viewer), after.class_of(*viewer)) else { continue };
+                let found = changes.nodes(then, now);
+                prop_assert_eq!(changes.contains(then, now, *viewer), found.contains(viewer));
+                prop_assert_eq!(changes.any(then, now), !found.is_empty());
+                for node in &both {
+                    let (was, is) = (look(&before, *viewer, *node), look(after, *viewer, *node));
+                    prop_assert!(was == is || found.contains(node), "{} to {}, seed {}: {:?} {:?}", node, viewer, seed, was, is);
+                }
             }
         }
     }

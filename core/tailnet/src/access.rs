@@ -24,7 +24,6 @@ pub struct Access {
     /// The roles of all users who are not just members.
     roles: Arc<BTreeMap<UserId, Role>>,
     stamp: u64,
-    epoch: u64,
 }
 
 /// The routers of a subnet route.
@@ -43,7 +42,6 @@ impl Access {
             routers: Table::default(),
             roles: Arc::default(),
             stamp: 0,
-            epoch: 0,
         }
     }
 
@@ -51,14 +49,9 @@ impl Access {
         &self.engine
     }
 
-    /// If two snapshots have the same stamp, no answer of their engines differs.
-    pub fn stamp(&self) -> u64 {
-        self.stamp
-    }
-
-    /// If two snapshots have the same epoch, only touched rows can look different to peers. Otherwise any row can.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
+    /// Whether no answer of the two engines differs: one was made of the other, and nothing has raised the stamp since.
+    pub fn has_answers_of(&self, other: &Access) -> bool {
+        self.stamp == other.stamp && self.engine.is_related(&other.engine)
     }
 
     /// Routers for which peers may receive different routes, although their own rows may be unchanged.
@@ -88,16 +81,17 @@ impl Access {
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
         self.engine = self.engine.with_policy(policy);
         self.stamp += 1;
-        self.epoch += 1;
     }
 
     pub(crate) fn put_user(&mut self, user: &User) {
         if self.role(user.id) != user.role {
             self.put_role(user.id, user.role);
         }
-        self.engine.upsert_user(user_facts(user));
-        self.stamp += 1;
-        self.epoch += 1;
+        let facts = user_facts(user);
+        if self.engine.user(user.id) != Some(&facts) {
+            self.engine.upsert_user(facts);
+            self.stamp += 1;
+        }
     }
 
     fn put_role(&mut self, user: UserId, role: Role) {
@@ -115,7 +109,6 @@ impl Access {
         }
         self.engine.remove_user(id);
         self.stamp += 1;
-        self.epoch += 1;
     }
 
     pub(crate) fn put_node(&mut self, was: Option<&Node>, now: &Node) {

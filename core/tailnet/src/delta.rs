@@ -1,18 +1,21 @@
 //! What to send to a viewer that knows the snapshot `then`, so that it knows `now`: computed from the rows that were touched.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headsail_netmap::diff::{changed, diff_filters};
 use headsail_netmap::peer::{PeerDiff, compare};
-use headsail_policy::{Comparison, Touch};
+use headsail_policy::{ClassKey, Comparison, PeerChanges, Touch};
 use headsail_wire::ids::{NodeId, UserId};
 use headsail_wire::map::MapResponse;
 use headsail_wire::user::UserProfile;
 
 use crate::model::node::Node;
+use crate::model::settings::Settings;
+use crate::model::user::User;
 use crate::tailnet::Tailnet;
-use crate::{user_names, view};
+use crate::{nextdns, user_names, view};
 
 /// What to send to a viewer.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,34 +32,73 @@ pub struct Step {
     now: Arc<Tailnet>,
     /// What the two policies say about nodes, compared. `None` if no answer differs.
     comparison: Option<Comparison>,
-    /// Whether something changed that can affect every row as every viewer sees it.
-    wide: bool,
-    /// Whether the names of nodes that include their users' names may differ; see [`user_names`].
-    names: bool,
-    /// The rows that may look different to some viewer, unless `wide` is set.
+    /// What the policy changes in how nodes look to their peers.
+    peers: PeerChanges,
+    /// The rows that may look different to anybody, because of what is in them; sorted.
     touched: Vec<u64>,
+    /// Whether the names of nodes with their users' may differ for everyone; see [`user_names`].
+    names: bool,
+    renamed: Vec<Renamed>,
+    /// Whether somebody is more than a member in only one of the snapshots.
+    roles: bool,
+    settings: SettingsChange,
+}
+
+/// A user with another name or profile.
+struct Renamed {
+    user: Arc<User>,
+    /// The classes of the user's nodes.
+    classes: Vec<ClassKey>,
+}
+
+/// What another configuration concerns.
+#[derive(Clone, Copy, Default)]
+struct SettingsChange {
+    /// Whether it is another one at all.
+    any: bool,
+    /// What nodes are told about themselves.
+    nodes: bool,
+    /// Something that is not the same for all viewers of a class.
+    differs_by_node: bool,
+}
+
+impl SettingsChange {
+    fn new(then: &Tailnet, now: &Tailnet) -> SettingsChange {
+        let (was, is) = (then.settings(), now.settings());
+        if Arc::ptr_eq(was, is) {
+            return SettingsChange::default();
+        }
+        let for_nodes = |s: &Settings| (s.base_domain.clone(), s.taildrop, s.auto_update);
+        let nodes = for_nodes(was) != for_nodes(is);
+        let dns_by_node =
+            |t: &Tailnet| nextdns::differs_by_node(&t.settings().dns) || user_names::are_told(t);
+        SettingsChange { any: true, nodes, differs_by_node: nodes || dns_by_node(then) || dns_by_node(now) }
+    }
 }
 
 impl Step {
     pub fn new(then: Arc<Tailnet>, now: Arc<Tailnet>) -> Step {
         let (was, is) = (then.access(), now.access());
-        let comparison = (was.stamp() != is.stamp()).then(|| Comparison::new(was.engine(), is.engine()));
-        let wide = then.settings().base_domain != now.settings().base_domain || was.epoch() != is.epoch();
-        let mut touched = now.nodes.touched_since(&then.nodes);
+        let comparison = (!was.has_answers_of(is)).then(|| Comparison::new(was.engine(), is.engine()));
+        let peers = comparison.as_ref().map(PeerChanges::new).unwrap_or_default();
+        let rows = now.nodes.touched_since(&then.nodes);
         let named = |id: &u64| match (then.nodes.get(*id), now.nodes.get(*id)) {
             (Some(was), Some(is)) => !user_names::is_same(was, is),
             _ => true,
         };
-        let names = (user_names::are_told(&then) || user_names::are_told(&now))
-            && (wide || comparison.is_some() || touched.iter().any(named));
-        touched.retain(|id| match (then.nodes.get(*id), now.nodes.get(*id)) {
-            (Some(was), Some(is)) => !was.same_to_others(is),
-            _ => true,
-        });
-        touched.extend(is.routers_touched_since(was));
-        touched.sort_unstable();
-        touched.dedup();
-        Step { then, now, comparison, wide, names, touched }
+        let told = (user_names::are_told(&then), user_names::are_told(&now));
+        let names = told.0 != told.1 || (told.1 && rows.iter().any(named));
+        Step {
+            touched: touched(&then, &now, rows),
+            names,
+            renamed: renamed(&then, &now),
+            roles: was.has_roles() != is.has_roles(),
+            settings: SettingsChange::new(&then, &now),
+            comparison,
+            peers,
+            then,
+            now,
+        }
     }
 
     /// Whether the policy changes. If so, this step keeps both policies in memory.
@@ -64,19 +106,35 @@ impl Step {
         !Arc::ptr_eq(self.then.access().engine().policy(), self.now.access().engine().policy())
     }
 
-    /// What to send to a viewer. The result equals `diff(project(then), project(now))`, but only rows that differ are compared,
-    /// unless the viewer itself or something that affects all viewers has changed.
+    /// The rows that [`Step::delta`] compares for a viewer: those that may look different to everybody, and those that the
+    /// policy makes look different to viewers of its class.
+    pub fn rows(&self, viewer: NodeId) -> Cow<'_, [u64]> {
+        let Some((before, after)) = self.classes(viewer).filter(|(b, a)| self.peers.any(*b, *a)) else {
+            return Cow::Borrowed(&self.touched);
+        };
+        let mut rows: Vec<u64> = self.peers.nodes(before, after).into_iter().map(NodeId::get).collect();
+        rows.extend(&self.touched);
+        rows.sort_unstable();
+        rows.dedup();
+        Cow::Owned(rows)
+    }
+
+    /// The classes of a viewer, then and now.
+    fn classes(&self, viewer: NodeId) -> Option<(ClassKey, ClassKey)> {
+        let class = |t: &Tailnet| t.access().engine().class_of(viewer);
+        Some((class(&self.then)?, class(&self.now)?))
+    }
+
+    /// What a viewer must be told: says the same as `diff(project(then), project(now))`, and looks only at rows that may
+    /// look different to this viewer.
     pub fn delta(&self, viewer: NodeId) -> Delta {
         let (then, now) = (&*self.then, &*self.now);
         let (Some(was), Some(me)) = (then.node(viewer), now.node(viewer)) else { return Delta::Gone };
         let mut out = MapResponse::default();
         let mut profiles: BTreeMap<UserId, UserProfile> = BTreeMap::new();
-        match self.is_wide_for(viewer) {
-            true => self.tell_of_peers(was, me, &self.all_rows(), &mut out, &mut profiles),
-            false => self.tell_of_peers(was, me, &self.touched, &mut out, &mut profiles),
-        }
+        self.tell_of_peers(was, me, &self.rows(viewer), &mut out, &mut profiles);
         self.tell_of_itself(was, me, &mut out, &mut profiles);
-        renamed_users(then, now, me, &mut profiles);
+        profiles.extend(self.renamed_for(me).map(|user| (user.id, user.profile())));
         out.user_profiles = profiles.into_values().collect();
         if out == MapResponse::default() { Delta::Nothing } else { Delta::Frame(Box::new(out)) }
     }
@@ -112,36 +170,20 @@ impl Step {
         }
     }
 
-    fn all_rows(&self) -> Vec<u64> {
-        let mut rows: Vec<u64> = self.then.nodes().chain(self.now.nodes()).map(|n| n.id.get()).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        rows
-    }
-
-    /// Whether every row may look different to this viewer: something changed that affects all viewers, or the policy knows
-    /// something new about this one.
-    fn is_wide_for(&self, viewer: NodeId) -> bool {
-        let known = |t: &Tailnet| t.access().engine().node(viewer).cloned();
-        self.wide || (self.comparison.is_some() && known(&self.then) != known(&self.now))
-    }
-
     fn tell_of_itself(
         &self,
-        was: &Node,
-        me: &Node,
+        was: &Arc<Node>,
+        me: &Arc<Node>,
         out: &mut MapResponse,
         profiles: &mut BTreeMap<UserId, UserProfile>,
     ) {
         let (then, now, touch) = (&*self.then, &*self.now, self.touch(me.id));
         let same_routes = then.access().primary_routes(me.id) == now.access().primary_routes(me.id);
-        let same_row = std::ptr::eq(was, me) && Arc::ptr_eq(then.settings(), now.settings());
-        if touch.caps || self.names || !same_row {
+        let same_row = Arc::ptr_eq(was, me);
+        if touch.caps || !same_row || self.settings.any || self.names_differ_for(me) {
             out.dns_config = changed(&view::dns(then, was), &view::dns(now, me));
         }
-        // The roles of other users decide whether a node belongs to an admin.
-        let same_epoch = then.access().epoch() == now.access().epoch();
-        if touch.caps || !same_routes || !same_row || !same_epoch {
+        if touch.caps || !same_routes || !same_row || self.settings.nodes || self.roles_differ_for(me) {
             let (old, new) = (view::me(then, was), view::me(now, me));
             if old != new {
                 if old.user != new.user {
@@ -150,7 +192,7 @@ impl Step {
                 out.node = Some(Arc::new(new));
             }
         }
-        if !Arc::ptr_eq(then.settings(), now.settings()) {
+        if self.settings.any {
             out.derp_map = changed(&then.settings().derp, &now.settings().derp);
             if then.settings().base_domain != now.settings().base_domain {
                 out.domain = now.settings().base_domain.clone();
@@ -166,37 +208,69 @@ impl Step {
 
     /// What differs in what the policies say about a viewer.
     fn touch(&self, viewer: NodeId) -> Touch {
-        self.comparison.as_ref().map(|c| c.touch(viewer)).unwrap_or_default()
+        self.comparison.as_ref().map(|c| c.touch_of_itself(viewer)).unwrap_or_default()
+    }
+
+    /// The users with another name or profile of whom the viewer sees a node, its own included.
+    fn renamed_for(&self, me: &Node) -> impl Iterator<Item = &Arc<User>> {
+        let is_seen =
+            |r: &&Renamed| me.owner.user() == Some(r.user.id) || view::sees_any(&self.now, me, &r.classes);
+        self.renamed.iter().filter(is_seen).map(|r| &r.user)
+    }
+
+    /// Whether the names of nodes with their users' may differ for a viewer.
+    fn names_differ_for(&self, me: &Node) -> bool {
+        let seen_differ = || self.classes(me.id).is_some_and(|(before, after)| self.peers.any(before, after));
+        self.names
+            || (user_names::are_told(&self.now) && (seen_differ() || self.renamed_for(me).next().is_some()))
+    }
+
+    /// Whether the roles of users make something else of a node: its owner's, or that somebody has one at all.
+    fn roles_differ_for(&self, me: &Node) -> bool {
+        let role = |t: &Tailnet, user| t.access().role(user);
+        me.owner.user().is_some_and(|u| self.roles || role(&self.then, u) != role(&self.now, u))
     }
 
     /// Whether the delta may contain something specific to this viewer: its own row, packet filter, SSH policy or settings.
     /// Otherwise all viewers of its class are sent the same.
     pub fn tells_of_itself(&self, viewer: NodeId) -> bool {
         let (then, now) = (&*self.then, &*self.now);
-        let same_row = match (then.node(viewer), now.node(viewer)) {
-            (Some(was), Some(me)) => Arc::ptr_eq(was, me),
-            _ => false,
-        };
-        let same_settings = Arc::ptr_eq(then.settings(), now.settings());
-        if !same_row || !same_settings || self.names || self.is_wide_for(viewer) {
+        let (Some(was), Some(me)) = (then.node(viewer), now.node(viewer)) else { return true };
+        let same_routes = then.access().primary_routes(viewer) == now.access().primary_routes(viewer);
+        // Others of its class may be told of the viewer, which is not told of itself as a peer.
+        let looks_different = self.touched.binary_search(&viewer.get()).is_ok()
+            || self.classes(viewer).is_some_and(|(b, a)| self.peers.contains(b, a, viewer));
+        let renamed = self.renamed.iter().any(|r| me.owner.user() == Some(r.user.id));
+        let itself = !Arc::ptr_eq(was, me) || looks_different || !same_routes || renamed;
+        if itself || self.settings.differs_by_node || self.roles_differ_for(me) || self.names_differ_for(me) {
             return true;
         }
         let touch = self.touch(viewer);
-        let same_routes = then.access().primary_routes(viewer) == now.access().primary_routes(viewer);
-        touch.caps || touch.ssh || touch.filter || !same_routes
+        touch.caps || touch.ssh || touch.filter
     }
 }
 
-/// Adds the profiles of users that were renamed, if the viewer sees one of their nodes.
-fn renamed_users(then: &Tailnet, now: &Tailnet, me: &Node, profiles: &mut BTreeMap<UserId, UserProfile>) {
-    for id in now.users.touched_since(&then.users) {
-        let (Some(old), Some(new)) = (then.users.get(id), now.users.get(id)) else { continue };
-        if old.profile() == new.profile() {
-            continue;
-        }
-        let concerns = |n: &Node| n.owner.user() == Some(new.id) && (n.id == me.id || view::sees(now, me, n));
-        if now.nodes().any(|n| concerns(n)) {
-            profiles.insert(new.id, new.profile());
-        }
+/// The rows that may look different to anybody because of what is in them, out of those that were written; all rows if
+/// names end in another domain.
+fn touched(then: &Tailnet, now: &Tailnet, written: Vec<u64>) -> Vec<u64> {
+    let mut rows = written;
+    rows.retain(|id| match (then.nodes.get(*id), now.nodes.get(*id)) {
+        (Some(was), Some(is)) => !was.same_to_others(is),
+        _ => true,
+    });
+    rows.extend(now.access().routers_touched_since(then.access()));
+    if then.settings().base_domain != now.settings().base_domain {
+        rows.extend(then.nodes().chain(now.nodes()).map(|n| n.id.get()));
     }
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+fn renamed(then: &Tailnet, now: &Tailnet) -> Vec<Renamed> {
+    let users = now.users.touched_since(&then.users).into_iter();
+    let both = users.filter_map(|id| Some((then.users.get(id)?, now.users.get(id)?)));
+    let renamed = both.filter(|(old, new)| old.name != new.name || old.profile() != new.profile());
+    let engine = now.access().engine();
+    renamed.map(|(_, user)| Renamed { user: user.clone(), classes: engine.classes_of(user.id) }).collect()
 }

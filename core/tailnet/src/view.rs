@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headsail_netmap::Filters;
-use headsail_policy::{Role, is_exit_route};
+use headsail_policy::{ClassKey, Role, is_exit_route};
 use headsail_wire::dns::DnsConfig;
 use headsail_wire::filter::{CapMap, FilterRule};
 use headsail_wire::hostinfo::Hostinfo;
@@ -19,10 +19,15 @@ use crate::model::node::{Node, Owner};
 use crate::tailnet::Tailnet;
 use crate::{nextdns, user_names};
 
-/// Whether `viewer` sees `node`. This depends only on these two rows and the policy, so that a delta over the rows that
-/// changed is complete.
+/// Whether `viewer` sees `node`. This depends only on the classes of the two under the policy, so that a delta over the rows
+/// and the classes that changed is complete.
 pub fn sees(t: &Tailnet, viewer: &Node, node: &Node) -> bool {
     viewer.id != node.id && t.access().engine().sees(viewer.id, node.id)
+}
+
+/// Whether `viewer` sees a node of any of these classes, itself left out.
+pub fn sees_any(t: &Tailnet, viewer: &Node, classes: &[ClassKey]) -> bool {
+    t.access().engine().sees_any(viewer.id, classes)
 }
 
 /// The fully qualified name of a node, with a trailing dot.
@@ -128,8 +133,8 @@ fn common(t: &Tailnet, node: &Node, hostinfo: Hostinfo) -> WireNode {
 }
 
 /// Whether a client shows administrative functions: on nodes of admins and on tagged nodes, and on all nodes as long as
-/// nobody in the tailnet has a role beyond member. The result depends on users who own other nodes, so a change of a role
-/// changes the epoch.
+/// nobody in the tailnet has a role beyond member. The result depends on users who own other nodes, so a delta compares the
+/// roles of two snapshots.
 fn is_admin(t: &Tailnet, node: &Node) -> bool {
     let admins = [Role::Owner, Role::Admin, Role::ItAdmin, Role::NetworkAdmin];
     let Some(user) = node.owner.user() else { return true };

@@ -244,7 +244,7 @@ pub fn replay(world: &World, died: bool) -> Result<(), Violation> {
     must(Check::Replay, kept == read, || rows_apart(&kept, &read))?;
     if !died {
         for node in memory.nodes() {
-            let view = |t: &Tailnet| project::project(t, node.id).map(without_elections);
+            let view = |t: &Tailnet| project::project(t, node.id).map(without_history);
             let apart = view(memory).zip(view(&replayed)).and_then(|(a, b)| difference(&b, &a));
             must(Check::Replay, apart.is_none(), || format!("after a restart, node {}: {apart:?}", node.id))?;
         }
@@ -253,8 +253,11 @@ pub fn replay(world: &World, died: bool) -> Result<(), Violation> {
         .map_err(|v| Violation { check: Check::Replay, text: format!("after a restart: {}", v.text) })
 }
 
-/// Which of several routers is the primary depends on the order in which they came online. A restart elects again.
-fn without_elections(mut map: NetMap) -> NetMap {
+/// Which of several routers is the primary depends on the order in which they came online, and the names of a filter's parts
+/// on earlier policies. A restart elects and names again.
+fn without_history(mut map: NetMap) -> NetMap {
+    let parts = std::mem::take(&mut map.filters).into_values();
+    map.filters = parts.enumerate().map(|(i, rules)| (format!("{i:04}"), rules)).collect();
     let strip = |node: &Arc<WireNode>| {
         Arc::new(WireNode {
             allowed_ips: node.addresses.clone(),

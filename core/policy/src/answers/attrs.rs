@@ -7,9 +7,9 @@ use headsail_wire::ids::NodeId;
 use ipnet::IpNet;
 
 use crate::answers::filter::then_cap;
-use crate::engine::Engine;
 use crate::engine::facts::{NodeFacts, Owner};
 use crate::engine::fingerprint::Fingerprint;
+use crate::engine::{Engine, NodeRow};
 use crate::text::net::is_exit_route;
 
 /// Comes with the attribute `funnel`: the ports on which the relays accept connections.
@@ -45,20 +45,31 @@ impl Engine {
 
     /// The capabilities of a node, as `viewer` receives them.
     pub fn peer_caps(&self, viewer: NodeId, node: NodeId) -> CapMap {
-        let mut caps = CapMap::new();
-        let exit = self.node(node).is_some_and(|f| f.serves().any(is_exit_route));
-        if exit && self.sees(viewer, node) && self.has_attr(node, SUGGEST_EXIT) {
-            caps.insert(SUGGEST_EXIT.into(), Vec::new());
-        }
-        caps
+        let row = self.nodes.get(&node).filter(|_| self.sees(viewer, node));
+        row.map(|row| self.caps_shown(row)).unwrap_or_default()
+    }
+
+    /// The capabilities of a node that all who see the node get.
+    pub(crate) fn caps_shown(&self, node: &NodeRow) -> CapMap {
+        let suggested =
+            node.facts.serves().any(is_exit_route) && self.class_has_attr(node.class, SUGGEST_EXIT);
+        suggested.then(|| (SUGGEST_EXIT.into(), Vec::new())).into_iter().collect()
     }
 
     /// Whether the policy gives a node an attribute.
     pub fn has_attr(&self, node: NodeId, name: &str) -> bool {
-        let Some(row) = self.nodes.get(&node) else { return false };
+        self.nodes.get(&node).is_some_and(|row| self.class_has_attr(row.class, name))
+    }
+
+    fn class_has_attr(&self, class: u32, name: &str) -> bool {
         let given = |a: &&crate::engine::program::AttrSection| a.caps.contains_key(name);
         self.program.switches.contains_key(name)
-            || self.program.attrs.iter().filter(given).any(|a| self.in_list(a.target, row.class as usize))
+            || self.program.attrs.iter().filter(given).any(|a| self.in_list(a.target, class as usize))
+    }
+
+    /// Whether the nodes of a class have IPv4 disabled; see [`Engine::addresses`].
+    pub(crate) fn class_hides_ipv4(&self, class: u32) -> bool {
+        self.class_has_attr(class, NO_IPV4)
     }
 
     /// Whether any address may be hidden, so that [`Engine::addresses`] may leave some out.

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headsail_wire::ids::NodeId;
+use headsail_wire::ids::{NodeId, UserId};
 
 use crate::answers::sources::Sources;
 use crate::engine::cow::Bits;
 use crate::engine::edits::{common_ends, differing};
 use crate::engine::fingerprint::Fingerprint;
 use crate::engine::program::{Body, List, ListId, Program, Section, SshSection};
-use crate::engine::{Engine, NodeRow};
+use crate::engine::{Engine, NodeRow, UserRow};
 use crate::text::document::SshRule;
 
 /// Which of the answers about a node changed.
@@ -54,8 +54,15 @@ pub struct Comparison {
     member_changes: Vec<(usize, Fingerprint)>,
     /// Whether the facts of any node or user changed.
     facts_changed: bool,
+    /// Nodes whose facts or class changed, with both rows; by id.
+    changed_rows: Vec<ChangedRow>,
+    /// Whether the owner or an address of any node changed, or the e-mail address of an owner.
+    owners_changed: bool,
     attrs_edited: bool,
 }
+
+/// A node's rows before and after, where the node is there.
+type ChangedRow = (NodeId, Option<Arc<NodeRow>>, Option<Arc<NodeRow>>);
 
 impl Comparison {
     /// Compares two engines. Cheap if one is an updated clone of the other.
@@ -82,12 +89,15 @@ impl Comparison {
         let unshared = after.classes.unshared(&before.classes);
         let changes = unshared.map(|i| (i, ids(after, i) - ids(before, i)));
         let to_self = new.sections.iter().enumerate().filter(|(_, s)| new.uses_self && s.to_self);
+        let changed_rows = changed_rows(before, after);
         let by_owner = |p: &Program| p.ssh.iter().any(|s| s.to_self || s.depends_on_owners);
         Comparison {
             before: before.clone(),
             after: after.clone(),
             related: before.is_related(after) && (Arc::ptr_eq(old, new) || lineage()),
             facts_changed: !before.nodes.is_same(&after.nodes) || !before.users.is_same(&after.users),
+            owners_changed: owners_changed(before, after, &changed_rows),
+            changed_rows,
             sources_changed_at: Bits::default(),
             edited_classes: Bits::default(),
             self_sections: to_self.map(|(i, _)| i).collect(),
@@ -104,7 +114,9 @@ impl Comparison {
         let ends = if same { (old.len(), 0) } else { common_ends(old, new) };
         let edited = (differing(old, ends, |_| false), differing(new, ends, |_| false));
         let kept = |i: &usize| edited.1.binary_search(i).is_err();
-        for (i, s) in new.iter().enumerate().filter(|(i, s)| sources_changed(s, &changed) && kept(i)) {
+        // The sources of a rule about a user's own nodes are those nodes; its list only says to whom it applies.
+        let from_list = new.iter().enumerate().filter(|(_, s)| !s.to_self);
+        for (i, s) in from_list.filter(|(i, s)| sources_changed(s, &changed) && kept(i)) {
             after.add_concerned(i, s, &mut self.sources_changed_at);
         }
         for (engine, sections) in [(before, &edited.0), (after, &edited.1)] {
@@ -123,7 +135,7 @@ impl Comparison {
         let (old, new) = (rules(&self.before), rules(&self.after));
         let ends = if same { (old.len(), 0) } else { common_ends(&old, &new) };
         let concerned =
-            |(s, _): &(SshSection, SshRule)| changed(s.src) || (s.depends_on_owners && self.facts_changed);
+            |(s, _): &(SshSection, SshRule)| changed(s.src) || (s.depends_on_owners && self.owners_changed);
         self.ssh = (differing(&old, ends, concerned), differing(&new, ends, concerned));
     }
 
@@ -143,13 +155,42 @@ impl Comparison {
         special.chain(unshared).filter(|l| self.list_changed(*l)).collect()
     }
 
+    pub(crate) fn engines(&self) -> (&Engine, &Engine) {
+        (&self.before, &self.after)
+    }
+
+    pub(crate) fn is_related(&self) -> bool {
+        self.related
+    }
+
+    pub(crate) fn attrs_edited(&self) -> bool {
+        self.attrs_edited || !self.related
+    }
+
+    pub(crate) fn changed_rows(&self) -> impl Iterator<Item = (NodeId, Option<&NodeRow>, Option<&NodeRow>)> {
+        self.changed_rows.iter().map(|(id, old, new)| (*id, old.as_deref(), new.as_deref()))
+    }
+
     /// What changed for a node that is in both engines; everything for one that is not.
     pub fn touch(&self, node: NodeId) -> Touch {
+        let visible = match (self.before.nodes.get(&node), self.after.nodes.get(&node)) {
+            (Some(a), Some(b)) => self.visible_changed(a, b, self.is_same_row(a, b)),
+            _ => true,
+        };
+        Touch { visible, ..self.touch_of_itself(node) }
+    }
+
+    fn is_same_row(&self, a: &Arc<NodeRow>, b: &Arc<NodeRow>) -> bool {
+        self.related && a.class == b.class && (Arc::ptr_eq(a, b) || a.facts == b.facts)
+    }
+
+    /// As [`Comparison::touch`], without the set of nodes that it sees, which takes longest.
+    pub fn touch_of_itself(&self, node: NodeId) -> Touch {
         let (before, after) = (&self.before, &self.after);
         let (Some(a), Some(b)) = (before.nodes.get(&node), after.nodes.get(&node)) else {
-            return Touch { visible: true, filter: true, ssh: true, caps: true };
+            return Touch { visible: false, filter: true, ssh: true, caps: true };
         };
-        let same = self.related && a.class == b.class && (Arc::ptr_eq(a, b) || a.facts == b.facts);
+        let same = self.is_same_row(a, b);
         let class = a.class as usize;
         // Rules about a user's own nodes change with those nodes; no other rule depends on the owner.
         let relevant = self.ssh_depends_on_owners || !self.self_sections.is_empty();
@@ -158,7 +199,7 @@ impl Comparison {
         let ssh_differs = || before.ssh_fingerprint(node) != after.ssh_fingerprint(node);
         let caps_differ = || before.caps_fingerprint(node) != after.caps_fingerprint(node);
         Touch {
-            visible: self.visible_changed(a, b, same),
+            visible: false,
             // Without a policy, sources are written as `*`, which admits more than `*` in a rule.
             filter: if same && before.policy.is_none() == after.policy.is_none() {
                 self.sources_changed_at.has(class)
@@ -220,6 +261,31 @@ impl Comparison {
         let on = |e: &Engine, i: &usize| e.program.ssh.get(*i).is_some_and(|s| e.ssh_concerns(s, class));
         self.ssh.0.iter().any(|i| on(&self.before, i)) || self.ssh.1.iter().any(|i| on(&self.after, i))
     }
+}
+
+fn changed_rows(before: &Engine, after: &Engine) -> Vec<ChangedRow> {
+    let differ =
+        |a: &Arc<NodeRow>, b: &Arc<NodeRow>| !Arc::ptr_eq(a, b) && (a.class != b.class || a.facts != b.facts);
+    let rows = before.nodes.unshared(&after.nodes).into_iter();
+    let changed = rows.filter(|(_, (old, new))| match (old, new) {
+        (Some(old), Some(new)) => differ(old, new),
+        (old, new) => old.is_some() || new.is_some(),
+    });
+    changed.map(|(id, (old, new))| (*id, old.cloned(), new.cloned())).collect()
+}
+
+/// Whether SSH rules that depend on who owns the nodes may mean something else.
+fn owners_changed(before: &Engine, after: &Engine, rows: &[ChangedRow]) -> bool {
+    let known =
+        |row: &Option<Arc<NodeRow>>| row.as_ref().map(|r| (r.facts.owner.clone(), r.facts.v4, r.facts.v6));
+    let owns = |e: &Engine, user: &UserId| e.owners.get(user).is_some_and(|o| !o.nodes.is_empty());
+    let email = |row: Option<&Arc<UserRow>>| row.map(|u| u.facts.email.clone()).unwrap_or_default();
+    rows.iter().any(|(_, old, new)| known(old) != known(new))
+        || before
+            .users
+            .unshared(&after.users)
+            .into_iter()
+            .any(|(user, (old, new))| email(old) != email(new) && (owns(before, user) || owns(after, user)))
 }
 
 /// Whether the sources of what a section puts on nodes changed.

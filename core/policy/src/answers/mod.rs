@@ -7,6 +7,7 @@ pub mod eval;
 pub(crate) mod explain;
 pub(crate) mod filter;
 pub(crate) mod notes;
+pub(crate) mod peer_changes;
 pub(crate) mod policy_tests;
 pub(crate) mod preview;
 pub(crate) mod reach;

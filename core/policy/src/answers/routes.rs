@@ -38,12 +38,16 @@ impl Engine {
         if n.facts.approved.is_empty() || !self.sees(viewer, node) {
             return Vec::new();
         }
-        n.facts.serves().filter(|r| self.is_given(v, n, r)).copied().collect()
+        self.routes_given(v.class, n)
     }
 
-    fn is_given(&self, viewer: &NodeRow, node: &NodeRow, route: &IpNet) -> bool {
+    /// The routes of a node that viewers of a class get if they see the node.
+    pub(crate) fn routes_given(&self, viewers: u32, node: &NodeRow) -> Vec<IpNet> {
+        node.facts.serves().filter(|r| self.is_given(viewers as usize, node, r)).copied().collect()
+    }
+
+    fn is_given(&self, class: usize, node: &NodeRow, route: &IpNet) -> bool {
         let Some(row) = self.routes.get(route) else { return false };
-        let class = viewer.class as usize;
         let plain = row.source_lists.iter().any(|l| self.in_list(*l, class));
         if !plain {
             let via: Vec<&Section> = row
@@ -64,7 +68,11 @@ impl Engine {
             return plain;
         }
         node.facts.primary.contains(route)
-            && (plain || viewer.facts.serves().any(|r| r == route) || self.is_source_for(row, class))
+            && (plain || self.class_serves(class, route) || self.is_source_for(row, class))
+    }
+
+    fn class_serves(&self, class: usize, route: &IpNet) -> bool {
+        self.classes.get(class).is_some_and(|c| c.signature.routes.contains(route))
     }
 
     fn is_source_for(&self, row: &RouteRow, class: usize) -> bool {

@@ -2,8 +2,8 @@
 
 use headsail_wire::ids::NodeId;
 
-use crate::engine::Engine;
 use crate::engine::fingerprint::Fingerprint;
+use crate::engine::{ClassKey, Engine};
 
 impl Engine {
     /// Whether one node is in the other's network map. Visibility is mutual, and no node sees itself.
@@ -12,7 +12,17 @@ impl Engine {
             return false;
         }
         let (Some(v), Some(n)) = (self.nodes.get(&viewer), self.nodes.get(&node)) else { return false };
-        self.classes.get(v.class as usize).is_some_and(|c| c.sees.has(n.class as usize))
+        self.class_sees(v.class, n.class)
+    }
+
+    /// Whether a node sees other nodes of any of these classes.
+    pub fn sees_any(&self, viewer: NodeId, classes: &[ClassKey]) -> bool {
+        self.nodes.get(&viewer).is_some_and(|v| classes.iter().any(|c| self.class_sees(v.class, c.0)))
+    }
+
+    /// Whether the nodes of one class see those of another, themselves left out.
+    pub(crate) fn class_sees(&self, viewer: u32, other: u32) -> bool {
+        self.classes.get(viewer as usize).is_some_and(|c| c.sees.has(other as usize))
     }
 
     /// The nodes that a node sees, ordered by id.

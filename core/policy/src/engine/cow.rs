@@ -1,6 +1,7 @@
 //! Containers that are cheap to clone: a clone shares everything with the original, and a change copies only what it
 //! touches.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A sorted map in chunks. Cloning increments one counter; a change copies one chunk and the list of chunks.
@@ -81,6 +82,26 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
 
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.chunks.iter().flat_map(|c| c.iter()).map(|(k, v)| (k, v))
+    }
+
+    /// The keys whose values may differ, with the value here and in the other map: those in chunks that are not shared.
+    pub fn unshared<'a>(
+        &'a self,
+        other: &'a CowMap<K, V>,
+    ) -> BTreeMap<&'a K, (Option<&'a V>, Option<&'a V>)> {
+        let mut out: BTreeMap<&K, (Option<&V>, Option<&V>)> = BTreeMap::new();
+        if self.is_same(other) {
+            return out;
+        }
+        let chunks = |map: &CowMap<K, V>| map.chunks.iter().map(Arc::as_ptr).collect::<BTreeSet<_>>();
+        let (here, there) = (chunks(self), chunks(other));
+        for (k, v) in self.chunks.iter().filter(|c| !there.contains(&Arc::as_ptr(c))).flat_map(|c| c.iter()) {
+            out.entry(k).or_default().0 = Some(v);
+        }
+        for (k, v) in other.chunks.iter().filter(|c| !here.contains(&Arc::as_ptr(c))).flat_map(|c| c.iter()) {
+            out.entry(k).or_default().1 = Some(v);
+        }
+        out
     }
 }
 
@@ -182,6 +203,12 @@ impl Bits {
         for (a, b) in self.0.iter_mut().zip(&other.0) {
             *a |= b;
         }
+    }
+
+    /// The numbers that are in one of two sets.
+    pub fn differing(&self, other: &Bits) -> Bits {
+        let word = |bits: &Bits, i: usize| bits.0.get(i).copied().unwrap_or(0);
+        Bits((0..self.0.len().max(other.0.len())).map(|i| word(self, i) ^ word(other, i)).collect())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = usize> {

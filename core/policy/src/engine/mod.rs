@@ -144,8 +144,13 @@ impl Engine {
         self.nodes.get(&id).map(|n| &n.facts)
     }
 
-    /// Whether selectors, lists and classes have the same numbers in both.
-    pub(crate) fn is_related(&self, other: &Engine) -> bool {
+    /// The facts of a user.
+    pub fn user(&self, id: UserId) -> Option<&UserFacts> {
+        self.users.get(&id).map(|u| &u.facts)
+    }
+
+    /// Whether selectors, lists and classes have the same numbers in both, because one was made of the other by changes.
+    pub fn is_related(&self, other: &Engine) -> bool {
         Arc::ptr_eq(&self.lineage, &other.lineage)
     }
 
@@ -157,6 +162,13 @@ impl Engine {
     /// Every user, by id.
     pub fn users(&self) -> impl Iterator<Item = &UserFacts> {
         self.users.iter().map(|(_, u)| &u.facts)
+    }
+
+    /// The classes of a user's untagged nodes.
+    pub fn classes_of(&self, user: UserId) -> Vec<ClassKey> {
+        let nodes = self.owners.get(&user).into_iter().flat_map(|o| &o.nodes);
+        let classes: BTreeSet<ClassKey> = nodes.filter_map(|n| self.class_of(*n)).collect();
+        classes.into_iter().collect()
     }
 
     /// The class of a node.

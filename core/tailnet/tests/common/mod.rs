@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test crate uses a different part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a fixture that fails is a failed test")]
 
+pub mod city;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use crate::world::World;
 use headsail_tailnet::actor::Actor;
 
 /// Valid policies. The users and nodes that they name may not exist.
-const GOOD: [&str; 9] = [
+const GOOD: [&str; 13] = [
     r#"{}"#,
     r#"{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
         "tagOwners": {"tag:web": ["alice@"], "tag:db": ["group:staff"], "tag:ci": []},
@@ -38,6 +38,22 @@ const GOOD: [&str; 9] = [
     r#"{"acls": [{"action": "accept", "src": ["autogroup:admin"], "dst": ["*:*"]},
                 {"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:owner:443"]}],
         "tagOwners": {"tag:web": ["autogroup:it-admin"], "tag:db": []}}"#,
+    r#"{"acls": [{"action": "accept", "src": ["alice@"], "dst": ["100.64.0.2:22", "100.64.0.5:22"]},
+                {"action": "accept", "src": ["*"], "dst": ["*:*"]}],
+        "nodeAttrs": [{"target": ["tag:web", "100.64.0.3"], "attr": ["disable-ipv4"]}],
+        "tagOwners": {"tag:web": ["alice@"], "tag:db": ["alice@"]}}"#,
+    r#"{"acls": [{"action": "accept", "src": ["alice@", "bob@"], "dst": ["100.64.0.2:22", "100.64.0.4:80"]},
+                {"action": "accept", "src": ["*"], "dst": ["*:*"]}],
+        "nodeAttrs": [{"target": ["bob@", "tag:db"], "attr": ["suggest-exit-node"]}],
+        "tagOwners": {"tag:web": ["alice@"], "tag:db": ["alice@"]}}"#,
+    r#"{"grants": [{"src": ["autogroup:member"], "dst": ["10.1.0.0/16", "10.2.0.0/24"], "ip": ["*"], "via": ["tag:web"]},
+                  {"src": ["tag:db"], "dst": ["autogroup:internet"], "ip": ["*"], "via": ["tag:web", "tag:db"]},
+                  {"src": ["*"], "dst": ["tag:web", "tag:db"], "ip": ["tcp:443"]}],
+        "tagOwners": {"tag:web": ["alice@", "bob@"], "tag:db": ["alice@", "bob@"]}}"#,
+    r#"{"acls": [{"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:member:*"]},
+                {"action": "accept", "src": ["bob@", "10.2.0.0/24"], "dst": ["10.1.0.0/16:443"]}],
+        "ssh": [{"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self"], "users": ["localpart:*@example.com"]}],
+        "tagOwners": {"tag:web": ["alice@"], "tag:db": ["alice@"]}}"#,
 ];
 
 /// Policies that must never take effect.
