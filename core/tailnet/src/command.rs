@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use headsail_policy::{Diagnostic, Refusal, Role, TestFailure};
@@ -81,6 +81,8 @@ pub struct Registration {
     pub hostinfo: Hostinfo,
     /// Whether the node is to vanish when it goes offline.
     pub ephemeral: bool,
+    /// The source address of the connection, if the request came over one.
+    pub source: Option<IpAddr>,
 }
 
 /// What a client tells of itself with a map request.

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test crate uses a different part")]
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use headsail_netmap::NetMap;
@@ -182,6 +183,7 @@ pub struct Client {
     pub cap: CapVer,
     pub disco: DiscoKey,
     pub endpoints: Vec<std::net::SocketAddr>,
+    pub source: Option<IpAddr>,
 }
 
 impl Client {
@@ -194,6 +196,7 @@ impl Client {
             cap: CapVer(120),
             disco: DiscoKey::default(),
             endpoints: Vec::new(),
+            source: None,
         }
     }
 
@@ -217,6 +220,7 @@ impl Client {
             expiry: None,
             hostinfo: self.host.clone(),
             ephemeral: false,
+            source: self.source,
         }
     }
 
@@ -237,6 +241,12 @@ impl Client {
 
     pub fn with_disco(mut self, number: u8) -> Client {
         self.disco = DiscoKey::from_bytes([number; 32]);
+        self
+    }
+
+    /// The same client at another source address.
+    pub fn from_address(mut self, address: &str) -> Client {
+        self.source = Some(address.parse().expect("an IP address"));
         self
     }
 
