@@ -92,6 +92,8 @@ impl Disk {
     /// The process has ended: what was not flushed is lost.
     pub fn lose_unflushed(&mut self) {
         self.unflushed.clear();
+        // The log has no gap where it ends earlier now.
+        self.log_floor = self.log_floor.min(self.revision());
         self.missed = false;
     }
 
