@@ -91,7 +91,7 @@ impl Installation {
         assert_eq!([&made["createdAt"], &made["expiry"], &made["lastSeen"]], [zero; 3], "as the API has it");
         assert_eq!(
             self.run(&format!("auth register --user alice --auth-id {id}")).ok(),
-            "Node `router` registered.\n"
+            "Node `router` registered.\nOwner: alice\nRoutes that are not approved: 192.168.1.0/24\n"
         );
     }
 }

@@ -22,6 +22,11 @@ use crate::tailnet::Tailnet;
 /// node key. More would let one machine push out the logins of others.
 pub const MAX_TICKETS_OF_A_MACHINE: usize = 2;
 
+/// Whether a host asks for what a ticket already asks for.
+pub fn same_host(ticket: &Ticket, told: &Hostinfo) -> bool {
+    ticket.asking.same_host_as(&of_a_stranger(told))
+}
+
 /// A machine registers without a pre-auth key. It keeps its pending ticket if it asks for the same again. If it asks for
 /// something else, a new ticket takes the place of the old one: what a person has seen must not change until it is decided.
 pub(super) fn ask(t: &Tailnet, r: &Registration, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
@@ -63,13 +68,7 @@ pub(super) fn make(t: &Tailnet, id: &str, asking: &Asking, now: Time) -> Result<
 
 /// Adds a pending ticket in place of `replaced`. If its machine has as many as it may have, one of them is dropped. If the
 /// table is full, the source address with the most tickets gives one up, so that no address can push out the others.
-fn pend(
-    t: &Tailnet,
-    id: String,
-    asking: Asking,
-    replaced: Option<&Arc<Ticket>>,
-    now: Time,
-) -> Vec<Change> {
+fn pend(t: &Tailnet, id: String, asking: Asking, replaced: Option<&Arc<Ticket>>, now: Time) -> Vec<Change> {
     let others = || t.tickets().filter(|k| replaced.is_none_or(|gone| gone.id != k.id));
     let of_machine = || others().filter(|k| k.asking.machine_key == asking.machine_key);
     let replaces = replaced.is_some() || of_machine().any(|k| k.state == TicketState::Waiting);

@@ -65,6 +65,26 @@ pub fn knock_without_key(world: &mut World) -> Result<(), Violation> {
     register(world, at, registration).map(drop)
 }
 
+/// A machine that waits for a person asks again, for the same or for something else.
+///
+/// # Errors
+/// What doesn't hold after it.
+pub fn knock_again(world: &mut World) -> Result<(), Violation> {
+    let waiting: Vec<usize> = (0..world.machines.len())
+        .filter(|at| {
+            let key = world.machines[*at].key;
+            world.clerk.published.tickets().any(|k| k.asking.machine_key == key)
+        })
+        .collect();
+    let Some(at) = world.rng.pick(&waiting).copied() else { return Ok(()) };
+    if world.rng.chance(60) {
+        world.machines[at].change(&mut world.rng);
+    }
+    let (expiry, ephemeral) = (later(world), world.rng.chance(10));
+    let registration = world.machines[at].registration(&mut world.rng, ShownKey::None, expiry, ephemeral);
+    register(world, at, registration).map(drop)
+}
+
 /// A machine that is in registers once more, as clients do at every start. Its host may be another one by then.
 ///
 /// # Errors

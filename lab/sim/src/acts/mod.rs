@@ -17,6 +17,7 @@ const MIX: &[(u64, Act)] = &[
     (12, client::knock_with_key),
     (5, client::knock_without_key),
     (4, client::show_again),
+    (3, client::knock_again),
     (4, client::rotate),
     (3, client::log_out),
     (2, client::shorten_expiry),
