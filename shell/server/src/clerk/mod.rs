@@ -4,11 +4,13 @@
 //! Readers never lock: they hold a snapshot, or wait for the next one. Callers are answered before streams are woken: a
 //! thousand streams that render their deltas would delay the client that waits for its answer.
 
+mod displaced;
 pub mod health;
 mod journal;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headsail_store::history::History;
@@ -25,6 +27,7 @@ use headsail_wire::time::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::displaced::Displaced;
 use crate::system::clock;
 use crate::system::random;
 
@@ -71,6 +74,7 @@ pub struct Clerk {
     jobs: mpsc::Sender<Job>,
     feed: watch::Receiver<Feed>,
     history: Arc<dyn History>,
+    displaced: Arc<AtomicU64>,
 }
 
 impl Clerk {
@@ -83,6 +87,7 @@ impl Clerk {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let history = store.history();
         let (mut worker, feed) = Worker::new(tailnet, store);
+        let displaced = worker.displaced.count();
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("clerk".into()).spawn(move || {
             let stopped = runtime.block_on(worker.run(queue));
@@ -90,7 +95,7 @@ impl Clerk {
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
-        Ok(Clerk { jobs, feed, history })
+        Ok(Clerk { jobs, feed, history, displaced })
     }
 
     /// Waits until the clerk has stopped or panicked. Nothing can change after that.
@@ -106,6 +111,11 @@ impl Clerk {
     /// Follows snapshots, and the commits that lead from one to the next.
     pub fn follow(&self) -> watch::Receiver<Feed> {
         self.feed.clone()
+    }
+
+    /// How many pending logins were pushed out by those of other machines.
+    pub fn displaced_logins(&self) -> u64 {
+        self.displaced.load(Ordering::Relaxed)
     }
 
     /// The change log, which can be read while the clerk works.
@@ -159,6 +169,7 @@ struct Worker {
     publish: watch::Sender<Feed>,
     /// After the store has refused a commit, due rows wait until then.
     retry_at: Option<Instant>,
+    displaced: Displaced,
 }
 
 type Answer = oneshot::Sender<Result<Arc<Tailnet>, Failure>>;
@@ -167,7 +178,7 @@ impl Worker {
     fn new(tailnet: Tailnet, store: Box<dyn Store>) -> (Worker, watch::Receiver<Feed>) {
         let (publish, feed) = watch::channel(Feed::new(tailnet.clone()));
         let deadlines = Deadlines::of(&tailnet);
-        (Worker { tailnet, store, deadlines, publish, retry_at: None }, feed)
+        (Worker { tailnet, store, deadlines, publish, retry_at: None, displaced: Displaced::default() }, feed)
     }
 
     /// Works until it is told to stop, and returns the channel on which to confirm that; or until no caller is left.
@@ -239,6 +250,7 @@ impl Worker {
         if is_new {
             self.publish.send_modify(|_| {});
             journal::log(&was, &commit);
+            self.displaced.note(&was, &commit);
         }
         stop
     }

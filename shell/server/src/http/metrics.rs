@@ -15,12 +15,13 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::app::App;
+use crate::listen::Seats;
 use crate::relay::stun;
 
 /// The routes of the metrics listener.
-pub fn routes(app: App, stun: Arc<stun::Counts>) -> Router {
+pub fn routes(app: App, stun: Arc<stun::Counts>, seats: Arc<Seats>) -> Router {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Metrics { app, stun }));
+    registry.register_collector(Box::new(Metrics { app, stun, seats }));
     Router::new().route("/metrics", get(show)).with_state(Arc::new(registry))
 }
 
@@ -35,6 +36,7 @@ async fn show(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
 struct Metrics {
     app: App,
     stun: Arc<stun::Counts>,
+    seats: Arc<Seats>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -60,6 +62,21 @@ impl Collector for Metrics {
             pending,
         )?;
         counter(&mut out, "headsail_snapshots", "snapshots published", t.version())?;
+        counter(
+            &mut out,
+            "headsail_logins_displaced",
+            "pending logins that others pushed out because there were too many",
+            self.app.tailnet.clerk.displaced_logins(),
+        )?;
+        let seats = &self.seats;
+        gauge(&mut out, "headsail_connections", "connections of all listeners but this one", seats.taken())?;
+        gauge(&mut out, "headsail_connections_limit", "how many of them there may be", seats.limit())?;
+        counter(
+            &mut out,
+            "headsail_connections_displaced",
+            "connections without a registered node that were closed to make room",
+            seats.closed(),
+        )?;
         let stun = &self.stun;
         counter(
             &mut out,
@@ -154,12 +171,16 @@ mod tests {
     async fn every_counter_is_exported() {
         let app = testing::app_with(Some(Relay::new([7; 32], Arc::new(|_| true))));
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Metrics { app, stun: Arc::default() }));
+        registry.register_collector(Box::new(Metrics { app, stun: Arc::default(), seats: Seats::new(7) }));
         let mut text = String::new();
         text::encode(&mut text, &registry).unwrap();
         for name in [
             "nodes 0",
             "snapshots_total 0",
+            "logins_displaced_total 0",
+            "connections 0",
+            "connections_limit 7",
+            "connections_displaced_total 0",
             "stun_answered_total 0",
             "derp_connections 0",
             "derp_duplicated 0",
