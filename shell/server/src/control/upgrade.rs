@@ -137,4 +137,6 @@ fn early_payload() -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod tests;

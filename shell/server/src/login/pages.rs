@@ -24,7 +24,7 @@ pub async fn register(State(tailnet): State<Arc<TailnetService>>, Path(id): Path
             "<p>It may have expired. Log in again on your machine.",
         );
     };
-    let host = escape(&ticket.asking.hostinfo.hostname);
+    let host = escape(&plain(&ticket.asking.hostinfo.hostname));
     match &ticket.state {
         TicketState::Waiting => {
             let command = escape(&format!("headsail auth register --auth-id {} --user USERNAME", ticket.id));
@@ -42,6 +42,11 @@ pub async fn register(State(tailnet): State<Arc<TailnetService>>, Path(id): Path
     }
 }
 
+/// The text without characters that control how text is shown: with them, a page could show something else than is granted.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// What a machine asks for, as a table. An approval grants this and nothing that the machine asks for later.
 fn request(asking: &Asking) -> String {
     let host = &asking.hostinfo;
@@ -56,8 +61,6 @@ fn request(asking: &Asking) -> String {
         ("Requested expiry", asking.expiry.map_or_else(|| "none".to_owned(), |at| at.to_string())),
         ("Ephemeral", if asking.ephemeral { "yes" } else { "no" }.to_owned()),
     ];
-    // A character that changes the direction of text could make the page show something else than is granted.
-    let plain = |text: &str| text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect::<String>();
     let row =
         |(name, value): &(&str, String)| format!("<tr><th align=left>{name}<td>{}", escape(&plain(value)));
     let rows: String = rows.iter().map(row).collect();
