@@ -1,7 +1,7 @@
 //! Everything that can happen to a tailnet: each request for a change is a [`Command`].
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use headsail_policy::Role;
@@ -77,6 +77,8 @@ pub struct Registration {
     pub hostinfo: Hostinfo,
     /// Whether to delete the node some time after it goes offline.
     pub ephemeral: bool,
+    /// The source address of the connection, if the request came over one.
+    pub source: Option<IpAddr>,
 }
 
 /// What a client reports about itself in a map request.

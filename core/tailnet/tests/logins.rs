@@ -7,6 +7,7 @@ use common::{Client, Town, words};
 use headsail_tailnet::command::{Command, Registration, Rejection};
 use headsail_tailnet::model::node::{Expiry, Owner, RegisterMethod};
 use headsail_tailnet::model::ticket::TicketState;
+use headsail_wire::hostinfo::Hostinfo;
 
 #[test]
 fn a_machine_without_a_key_waits_until_its_login_is_approved() {
@@ -30,15 +31,95 @@ fn a_machine_without_a_key_waits_until_its_login_is_approved() {
 #[test]
 fn repeating_a_request_returns_the_same_login() {
     let mut town = Town::new();
-    let client = Client::new(1, "web");
+    let client = Client::new(1, "web").asking_for(&["tag:a", "tag:b"]).from_address("192.0.2.1");
     town.register(client.asks()).unwrap();
-    let first = town.waiting();
-    assert_eq!(town.register(client.asks()).unwrap(), Vec::new());
-    let renamed = Client { host: Client::new(1, "db").host, ..client };
-    town.register(renamed.asks()).unwrap();
-    let second = town.waiting();
-    assert_eq!(first.id, second.id);
-    assert_eq!(second.asking.hostinfo.hostname, "db");
+    let roamed = client.clone().asking_for(&["tag:b", "tag:a"]).from_address("192.0.2.2");
+    let silent = Registration { hostinfo: Hostinfo::default(), ..client.asks() };
+    for again in [client.asks(), roamed.asks(), silent] {
+        assert_eq!(town.register(again).unwrap(), Vec::new());
+    }
+    assert_eq!(town.waiting().asking.source, client.source);
+}
+
+#[test]
+fn a_changed_request_is_a_new_login_and_the_old_one_grants_nothing() {
+    let client = Client::new(1, "web");
+    let asks = client.asks();
+    let mut routed = client.asks();
+    routed.hostinfo.routable_ips = vec!["10.0.0.0/8".parse().unwrap()];
+    let later = |town: &Town| Some(town.now.plus_secs(500));
+    let changed = [
+        client.clone().asking_for(&["tag:web"]).asks(),
+        routed,
+        Registration { expiry: later(&Town::new()), ..client.asks() },
+        Registration { ephemeral: true, ..client.asks() },
+        Client { host: Client::new(1, "db").host, ..client.clone() }.asks(),
+        Registration { old_node_key: Client::new(7, "x").node, ..client.asks() },
+    ];
+    for other in changed {
+        let mut town = Town::new();
+        let alice = town.user("alice");
+        town.register(Registration { hostinfo: asks.hostinfo.clone(), ..client.asks() }).unwrap();
+        let seen = town.waiting();
+        town.register(other).unwrap();
+        let next = town.waiting();
+        assert_ne!(seen.id, next.id);
+        assert!(next.replaces && !seen.replaces);
+        let approval = Command::GrantTicket { ticket: seen.id.clone(), user: alice };
+        assert!(matches!(town.try_to(approval), Err(Rejection::NotFound(_))));
+        assert!(!town.is_in(&client));
+    }
+}
+
+#[test]
+fn a_new_node_key_is_a_new_login_and_a_machine_has_two_at_most() {
+    let mut town = Town::new();
+    let client = Client::new(1, "web");
+    let mut ids = Vec::new();
+    for number in 1..=40 {
+        town.register(client.rotated(number).asks()).unwrap();
+        let newest = town.t.tickets().find(|k| k.asking.node_key == client.rotated(number).node).unwrap();
+        ids.push(newest.id.clone());
+        assert!(town.t.tickets().count() <= 2);
+        town.pass(1);
+    }
+    let kept: Vec<bool> = ids.iter().map(|id| town.t.ticket(id).is_some()).collect();
+    assert_eq!(&kept[37..], [false, true, true], "the oldest is dropped first");
+    town.make(Command::RefuseTicket { ticket: ids[39].clone() });
+    town.register(client.rotated(41).asks()).unwrap();
+    assert!(town.t.ticket(&ids[38]).is_some() && town.t.ticket(&ids[39]).is_none(), "settled ones go first");
+}
+
+#[test]
+fn one_address_cannot_push_out_the_logins_of_others() {
+    for flooders in [["192.0.2.66"; 2], ["2001:db8::1", "2001:db8::2:0:0:1"]] {
+        let mut town = Town::with(|s| s.max_tickets = 8);
+        let honest = Client::new(1, "web").from_address("198.51.100.1");
+        let neighbour = Client::new(2, "web").from_address("198.51.100.2");
+        town.register(honest.asks()).unwrap();
+        for number in 10..100 {
+            let flooder = Client::new(number, "x").from_address(flooders[usize::from(number % 2)]);
+            town.register(flooder.asks()).unwrap();
+            if number == 50 {
+                town.register(neighbour.asks()).unwrap();
+            }
+            assert!(town.t.tickets().count() <= 8);
+            town.pass(1);
+        }
+        for client in [honest, neighbour] {
+            let kept = town.t.tickets().any(|k| k.asking.machine_key == client.machine);
+            assert!(kept, "{flooders:?} pushed out {:?}", client.source);
+        }
+    }
+}
+
+#[test]
+fn an_address_may_fill_the_table_if_nobody_else_needs_it() {
+    let mut town = Town::with(|s| s.max_tickets = 100);
+    for number in 1..=100 {
+        town.register(Client::new(number, "web").from_address("127.0.0.1").asks()).unwrap();
+    }
+    assert_eq!(town.t.tickets().count(), 100);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use headsail_netmap::apply::apply;
 use headsail_netmap::{NetMap, diff};
 use headsail_tailnet::change::Change;
 use headsail_tailnet::deadline::Deadlines;
+use headsail_tailnet::decide::login::MAX_TICKETS_OF_A_MACHINE;
 use headsail_tailnet::decide::map_update::MAX_ENDPOINTS;
 use headsail_tailnet::delta::Delta;
 use headsail_tailnet::feed::News;
@@ -43,6 +44,7 @@ pub fn after_step(world: &mut World) -> Result<(), Violation> {
     }
     if world.minds(Check::Unique) {
         unique(&world.clerk.published)?;
+        unchanged_logins(world)?;
     }
     if world.minds(Check::Deadlines) && !world.clerk.disk.broken {
         overdue(world)?;
@@ -292,11 +294,27 @@ fn bounds(world: &World) -> Result<(), Violation> {
     let t = &world.clerk.published;
     let tickets = t.tickets().count();
     must(Check::Bounds, tickets <= t.settings().max_tickets, || format!("there are {tickets} logins"))?;
+    for machine in &world.machines {
+        let own = t.tickets().filter(|k| k.asking.machine_key == machine.key).count();
+        must(Check::Bounds, own <= MAX_TICKETS_OF_A_MACHINE, || {
+            format!("machine {:?} has {own} logins", machine.key)
+        })?;
+    }
     for node in t.nodes() {
         let endpoints = node.contact.endpoints.len();
         must(Check::Bounds, endpoints <= MAX_ENDPOINTS, || {
             format!("node {} has {endpoints} endpoints", node.id)
         })?;
+    }
+    Ok(())
+}
+
+/// What a person has seen under the id of a login is what the id stands for until it is gone.
+fn unchanged_logins(world: &World) -> Result<(), Violation> {
+    let (now, then) = (&world.clerk.published, world.past.back());
+    for seen in then.into_iter().flat_map(Tailnet::tickets) {
+        let same = now.ticket(&seen.id).is_none_or(|k| k.asking == seen.asking);
+        must(Check::Unique, same, || format!("login `{}` asks for something else now", seen.id))?;
     }
     Ok(())
 }

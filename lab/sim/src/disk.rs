@@ -91,6 +91,8 @@ impl Disk {
     /// Loses what was not flushed, as when the process dies.
     pub fn lose_unflushed(&mut self) {
         self.unflushed.clear();
+        // The log has no gap where it ends earlier now.
+        self.log_floor = self.log_floor.min(self.revision());
         self.missed = false;
     }
 

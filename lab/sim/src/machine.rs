@@ -38,6 +38,8 @@ pub struct Machine {
     endpoints: Vec<SocketAddr>,
     disco_key: DiscoKey,
     cap: CapVer,
+    /// The address that its connection comes from.
+    source: Option<IpAddr>,
 }
 
 impl Machine {
@@ -53,6 +55,7 @@ impl Machine {
             endpoints: Vec::new(),
             disco_key: DiscoKey::default(),
             cap: CapVer(113 + rng.below(30) as u32),
+            source: source(rng),
         };
         machine.rename_host(rng);
         if rng.chance(40) {
@@ -96,6 +99,7 @@ impl Machine {
         let count = if rng.chance(2) { 70 } else { rng.below(4) };
         self.endpoints = (0..count).map(|_| SocketAddr::new(ip(rng), 41641)).collect();
         self.hostinfo.net_info = rng.chance(70).then(|| net_info(rng));
+        self.source = source(rng);
         if rng.chance(30) {
             self.disco_key = DiscoKey::from_bytes(rng.bytes());
         }
@@ -128,8 +132,16 @@ impl Machine {
             expiry,
             hostinfo: if rng.chance(95) { self.hostinfo.clone() } else { Hostinfo::default() },
             ephemeral,
+            source: self.source,
         })
     }
+}
+
+/// A few addresses, so that several machines share one.
+fn source(rng: &mut Rng) -> Option<IpAddr> {
+    ["198.51.100.1", "198.51.100.2", "2001:db8::1", "2001:db8::2"]
+        .get(rng.below(5) as usize)
+        .and_then(|text| text.parse().ok())
 }
 
 fn net_info(rng: &mut Rng) -> NetInfo {

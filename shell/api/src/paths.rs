@@ -7,7 +7,7 @@ use crate::v1::Empty;
 use crate::v1::apikey::{
     CreateApiKeyRequest, CreateApiKeyResponse, DeleteApiKeyQuery, ExpireApiKeyRequest, ListApiKeysResponse,
 };
-use crate::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse};
+use crate::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse, RegisterAuthResponse};
 use crate::v1::debug::CreateDebugNodeRequest;
 use crate::v1::health::HealthResponse;
 use crate::v1::log::{ListChangesQuery, ListChangesResponse};
@@ -183,7 +183,7 @@ operations! {
     /// Replaces a node's approved routes.
     NODE_APPROVE_ROUTES = "setApprovedRoutes" Post "/api/v1/node/{id}/approve_routes" Body(ApproveRoutesRequest) => NodeResponse;
     /// Completes a pending login. Deprecated: use `/api/v1/auth/register`.
-    NODE_REGISTER = "registerNode" Post "/api/v1/node/register" QueryOrBody(RegisterNodeQuery) => NodeResponse;
+    NODE_REGISTER = "registerNode" Post "/api/v1/node/register" QueryOrBody(RegisterNodeQuery) => RegisterAuthResponse;
     /// Assigns missing addresses to nodes, and removes addresses outside the configured prefixes.
     NODE_BACKFILL = "backfillNodeIPs" Post "/api/v1/node/backfillips" QueryOrBody(BackfillQuery) => BackfillResponse;
     /// Lists the routes of one node. As in Headscale before 0.26.
@@ -208,7 +208,7 @@ operations! {
     APIKEY_DELETE = "deleteApiKey" Delete "/api/v1/apikey/{prefix}" Query(DeleteApiKeyQuery) => Empty;
 
     /// Completes a pending login.
-    AUTH_REGISTER = "authRegister" Post "/api/v1/auth/register" Body(AuthRegisterRequest) => NodeResponse;
+    AUTH_REGISTER = "authRegister" Post "/api/v1/auth/register" Body(AuthRegisterRequest) => RegisterAuthResponse;
     /// Approves a pending request, such as an SSH check.
     AUTH_APPROVE = "authApprove" Post "/api/v1/auth/approve" Body(AuthRequest) => Empty;
     /// Rejects a pending login or SSH check.

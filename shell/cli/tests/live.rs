@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -91,7 +92,7 @@ impl Installation {
         assert_eq!([&made["createdAt"], &made["expiry"], &made["lastSeen"]], [zero; 3], "as the API has it");
         assert_eq!(
             self.run(&format!("auth register --user alice --auth-id {id}")).ok(),
-            "Node `router` registered.\n"
+            "Node `router` registered.\nOwner: alice\nRoutes that are not approved: 192.168.1.0/24\n"
         );
     }
 }
@@ -362,6 +363,38 @@ fn the_change_log_says_who_did_what_and_can_be_followed() {
     assert!(here.run("log --kind nodes").failed().contains("did you mean `node`?"));
     assert!(here.run("log --since yesterday").failed().contains("`yesterday` is not a time"));
     assert_eq!(here.run("log --actor clock").ok().trim(), "There are no such changes.");
+    here.stop();
+}
+
+#[test]
+fn silent_connections_do_not_shut_out_newcomers() {
+    let mut here = Installation::new("seats");
+    let file = here.dir.join("log");
+    let few = "ulimit -n 500; exec \"$0\" \"$@\"";
+    let mut program = Command::new("sh");
+    here.start_as(program.args(["-c", few, PROGRAM]).stderr(std::fs::File::create(&file).unwrap()));
+    let log = std::fs::read_to_string(&file).unwrap();
+    assert!(log.contains("the limit on open files is only 500, so there may be no more than 372"), "{log}");
+    let (_, rest) = log.split_once("listening for HTTP on ").unwrap();
+    let addr = rest.split_whitespace().next().unwrap();
+    let silent: Vec<TcpStream> = (0..400)
+        .map(|_| {
+            let mut io = TcpStream::connect(addr).unwrap();
+            io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+            io
+        })
+        .collect();
+    for _ in 0..20 {
+        let mut newcomer = TcpStream::connect(addr).unwrap();
+        newcomer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        newcomer.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut line = [0; 12];
+        newcomer.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"HTTP/1.1 200");
+    }
+    let log = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(log.matches("that no registered node is behind").count(), 1, "{log}");
+    drop(silent);
     here.stop();
 }
 

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::app::{App, Process, TailnetService};
 use crate::clerk::Clerk;
 use crate::config::Config;
+use crate::control::inner::Caller;
 use crate::control::register;
 use crate::relay::Relay;
 
@@ -73,7 +74,8 @@ pub async fn registers(tailnet: &Arc<TailnetService>, number: u8, more: Value) -
     let (machine, node_key) = keys(number);
     let mut request = json!({ "Version": 130, "NodeKey": node_key });
     request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    read(register::post(tailnet.clone(), machine, request.to_string().as_bytes()).await).await
+    let caller = Caller { machine, source: None, seat: None };
+    read(register::post(tailnet.clone(), &caller, request.to_string().as_bytes()).await).await
 }
 
 /// A node whose registration was approved by an administrator, and the URL that its client waited at.

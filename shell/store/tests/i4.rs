@@ -364,6 +364,7 @@ fn registration(machine: u8, node_key: u8, auth_key: ShownKey, host: u8) -> Regi
         expiry: None,
         hostinfo: host_with(host, 0.3),
         ephemeral: host.is_multiple_of(5),
+        source: None,
     }
 }
 

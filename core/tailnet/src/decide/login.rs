@@ -1,5 +1,8 @@
 //! Logins that a person has to approve.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use headsail_wire::hostinfo::Hostinfo;
@@ -11,10 +14,21 @@ use crate::command::{Env, Registration, Rejection};
 use crate::decide::entry::{Entry, admit, tags_refused};
 use crate::decide::host::of_a_stranger;
 use crate::model::node::{Owner, RegisterMethod, Tags};
+use crate::model::source::subscriber;
 use crate::model::ticket::{Asking, TICKET_LEN, TICKET_PREFIX, Ticket, TicketState, ticket_id};
 use crate::tailnet::Tailnet;
 
-/// A machine registers without a pre-auth key: it gets a ticket, or keeps the one that is pending.
+/// How many logins a machine may have, pending or settled: the current one, and one that was settled or overtaken by a new
+/// node key. More would let one machine push out the logins of others.
+pub const MAX_TICKETS_OF_A_MACHINE: usize = 2;
+
+/// Whether a host asks for what a ticket already asks for.
+pub fn same_host(ticket: &Ticket, told: &Hostinfo) -> bool {
+    ticket.asking.same_host_as(&of_a_stranger(told))
+}
+
+/// A machine registers without a pre-auth key. It keeps its pending ticket if it asks for the same again. If it asks for
+/// something else, a new ticket takes the place of the old one: what a person has seen must not change until it is decided.
 pub(super) fn ask(t: &Tailnet, r: &Registration, env: &mut Env<'_>) -> Result<Vec<Change>, Rejection> {
     let mut asking = Asking {
         machine_key: r.machine_key,
@@ -24,19 +38,18 @@ pub(super) fn ask(t: &Tailnet, r: &Registration, env: &mut Env<'_>) -> Result<Ve
         cap: r.cap,
         ephemeral: r.ephemeral,
         expiry: r.expiry,
+        source: r.source,
     };
-    if let Some(ticket) = waiting_for(t, &asking) {
+    let pending = waiting_for(t, &asking);
+    if let Some(ticket) = pending {
+        if ticket.asking.same_as(&asking) {
+            return Ok(Vec::new());
+        }
         if r.hostinfo == Hostinfo::default() {
             asking.hostinfo = ticket.asking.hostinfo.clone();
         }
-        let same = ticket.asking == asking;
-        return Ok(if same {
-            Vec::new()
-        } else {
-            vec![Change::Ticket(Arc::new(Ticket { asking, ..Ticket::clone(ticket) }))]
-        });
     }
-    Ok(pend(t, ticket_id(&env.random()), asking, env.now))
+    Ok(pend(t, ticket_id(&env.random()), asking, pending, env.now))
 }
 
 /// Creates a pending login with a given id, which must not be in use.
@@ -50,20 +63,50 @@ pub(super) fn make(t: &Tailnet, id: &str, asking: &Asking, now: Time) -> Result<
     if t.ticket(id).is_some() {
         return Err(Rejection::Conflict(format!("login `{id}` already exists; choose another id")));
     }
-    Ok(pend(t, id.to_owned(), asking.clone(), now))
+    Ok(pend(t, id.to_owned(), asking.clone(), None, now))
 }
 
-/// Adds a pending ticket. If there is no room, the oldest ticket is dropped, settled ones first.
-fn pend(t: &Tailnet, id: String, asking: Asking, now: Time) -> Vec<Change> {
-    let mut changes = Vec::new();
-    if t.tickets.len() >= t.settings().max_tickets
-        && let Some(oldest) = t.tickets().min_by_key(|k| (k.state == TicketState::Waiting, k.until))
-    {
-        changes.push(Change::TicketGone(oldest.id.clone()));
-    }
+/// Adds a pending ticket in place of `replaced`. If its machine has as many as it may have, one of them is dropped. If the
+/// table is full, the source address with the most tickets gives one up, so that no address can push out the others.
+fn pend(t: &Tailnet, id: String, asking: Asking, replaced: Option<&Arc<Ticket>>, now: Time) -> Vec<Change> {
+    let others = || t.tickets().filter(|k| replaced.is_none_or(|gone| gone.id != k.id));
+    let of_machine = || others().filter(|k| k.asking.machine_key == asking.machine_key);
+    let replaces = replaced.is_some() || of_machine().any(|k| k.state == TicketState::Waiting);
+    let dropped = if of_machine().count() >= MAX_TICKETS_OF_A_MACHINE {
+        of_machine().min_by_key(|k| place_in_line(k))
+    } else if others().count() >= t.settings().max_tickets {
+        of_the_largest_source(others(), asking.source)
+    } else {
+        None
+    };
+    let gone = replaced.into_iter().chain(dropped).map(|k| Change::TicketGone(k.id.clone()));
     let until = now.plus_secs(t.settings().ticket_secs);
-    changes.push(Change::Ticket(Arc::new(Ticket { id, asking, state: TicketState::Waiting, until })));
-    changes
+    let ticket = Ticket { id, asking, state: TicketState::Waiting, replaces, until };
+    gone.chain([Change::Ticket(Arc::new(ticket))]).collect()
+}
+
+/// Which of several tickets is dropped first: settled ones, then the oldest.
+fn place_in_line(ticket: &Ticket) -> (bool, Time) {
+    (ticket.state == TicketState::Waiting, ticket.until)
+}
+
+/// The ticket to drop for one more from `newcomer`: of the source that has the most with it, the first in line.
+fn of_the_largest_source<'a>(
+    all: impl Iterator<Item = &'a Arc<Ticket>>,
+    newcomer: Option<IpAddr>,
+) -> Option<&'a Arc<Ticket>> {
+    let mut sources: BTreeMap<Option<IpAddr>, (usize, &Arc<Ticket>)> = BTreeMap::new();
+    let newcomer = newcomer.map(subscriber);
+    for ticket in all {
+        let source = ticket.asking.source.map(subscriber);
+        let (count, first) = sources.entry(source).or_insert((usize::from(source == newcomer), ticket));
+        *count += 1;
+        if place_in_line(ticket) < place_in_line(first) {
+            *first = ticket;
+        }
+    }
+    let most = sources.into_values().max_by_key(|(count, first)| (*count, Reverse(place_in_line(first))));
+    most.map(|(_, first)| first)
 }
 
 fn waiting_for<'a>(t: &'a Tailnet, asking: &Asking) -> Option<&'a Arc<Ticket>> {

@@ -12,7 +12,7 @@ mod clock;
 mod departure;
 mod entry;
 mod host;
-mod login;
+pub mod login;
 pub mod map_update;
 pub mod policy;
 mod register;

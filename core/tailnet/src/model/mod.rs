@@ -7,6 +7,7 @@ pub mod name;
 pub mod node;
 pub mod policy;
 pub mod settings;
+pub mod source;
 pub mod ssh_check;
 pub mod ticket;
 pub mod user;

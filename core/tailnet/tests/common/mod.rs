@@ -5,6 +5,7 @@
 pub mod city;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use headsail_netmap::NetMap;
@@ -185,6 +186,7 @@ pub struct Client {
     pub cap: CapVer,
     pub disco: DiscoKey,
     pub endpoints: Vec<std::net::SocketAddr>,
+    pub source: Option<IpAddr>,
 }
 
 impl Client {
@@ -197,6 +199,7 @@ impl Client {
             cap: CapVer(120),
             disco: DiscoKey::default(),
             endpoints: Vec::new(),
+            source: None,
         }
     }
 
@@ -220,6 +223,7 @@ impl Client {
             expiry: None,
             hostinfo: self.host.clone(),
             ephemeral: false,
+            source: self.source,
         }
     }
 
@@ -240,6 +244,12 @@ impl Client {
 
     pub fn with_disco(mut self, number: u8) -> Client {
         self.disco = DiscoKey::from_bytes([number; 32]);
+        self
+    }
+
+    /// The same client at another source address.
+    pub fn from_address(mut self, address: &str) -> Client {
+        self.source = Some(address.parse().expect("an IP address"));
         self
     }
 

@@ -59,6 +59,23 @@ pub fn register_without_key(world: &mut World) -> Result<(), Violation> {
     register(world, at, registration).map(drop)
 }
 
+/// A machine with a pending login requests again, for the same or for something else.
+pub fn repeat_login(world: &mut World) -> Result<(), Violation> {
+    let waiting: Vec<usize> = (0..world.machines.len())
+        .filter(|at| {
+            let key = world.machines[*at].key;
+            world.clerk.published.tickets().any(|k| k.asking.machine_key == key)
+        })
+        .collect();
+    let Some(at) = world.rng.pick(&waiting).copied() else { return Ok(()) };
+    if world.rng.chance(60) {
+        world.machines[at].change(&mut world.rng);
+    }
+    let (expiry, ephemeral) = (later(world), world.rng.chance(10));
+    let registration = world.machines[at].registration(&mut world.rng, ShownKey::None, expiry, ephemeral);
+    register(world, at, registration).map(drop)
+}
+
 /// A machine registers again, as clients do at every start. Its hostinfo may have changed.
 pub fn register_again(world: &mut World) -> Result<(), Violation> {
     let at = any_machine(world);

@@ -17,6 +17,7 @@ const MIX: &[(u64, Act)] = &[
     (12, client::register_with_key),
     (5, client::register_without_key),
     (4, client::register_again),
+    (3, client::repeat_login),
     (4, client::rotate_key),
     (3, client::log_out),
     (2, client::shorten_expiry),

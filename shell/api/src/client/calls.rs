@@ -6,7 +6,7 @@ use crate::v1::Empty;
 use crate::v1::apikey::{
     CreateApiKeyRequest, CreateApiKeyResponse, DeleteApiKeyQuery, ExpireApiKeyRequest, ListApiKeysResponse,
 };
-use crate::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse};
+use crate::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse, RegisterAuthResponse};
 use crate::v1::debug::CreateDebugNodeRequest;
 use crate::v1::health::HealthResponse;
 use crate::v1::log::{ListChangesQuery, ListChangesResponse};
@@ -119,7 +119,7 @@ impl Client {
     }
 
     /// [`paths::NODE_REGISTER`]
-    pub async fn register_node(&self, query: &RegisterNodeQuery) -> Answer<NodeResponse> {
+    pub async fn register_node(&self, query: &RegisterNodeQuery) -> Answer<RegisterAuthResponse> {
         self.ask(paths::NODE_REGISTER, &[], query).await
     }
 
@@ -188,7 +188,7 @@ impl Client {
 /// Pending logins and SSH checks.
 impl Client {
     /// [`paths::AUTH_REGISTER`]
-    pub async fn auth_register(&self, request: &AuthRegisterRequest) -> Answer<NodeResponse> {
+    pub async fn auth_register(&self, request: &AuthRegisterRequest) -> Answer<RegisterAuthResponse> {
         self.send(paths::AUTH_REGISTER, &[], request).await
     }
 

@@ -2,12 +2,16 @@
 
 use clap::{Args, Subcommand};
 use headsail_api::UserRef;
-use headsail_api::v1::auth::{AuthRegisterRequest, AuthRequest, PendingAuth, PendingKind};
+use headsail_api::v1::auth::{
+    AuthRegisterRequest, AuthRequest, Granted, PendingAuth, PendingKind, RegisterAuthResponse,
+};
+use headsail_api::v1::node::Node;
+use serde::Serialize;
 
 use super::{Ctx, resolve};
 use crate::flags::request_id;
 use crate::output::Outcome;
-use crate::output::{self, Answer, Table};
+use crate::output::{self, Answer, Cell, Table};
 
 #[derive(Debug, Subcommand)]
 pub enum AuthCommand {
@@ -40,8 +44,7 @@ pub async fn run(command: AuthCommand, ctx: &Ctx) -> Outcome {
         AuthCommand::Register { user, which } => {
             let user = UserRef::Name(resolve::user_name(ctx, &user).await?);
             let request = AuthRegisterRequest { user: Some(user), auth_id: which.auth_id };
-            let node = ctx.client.auth_register(&request).await?.node;
-            Ok(Answer::new(&node, format!("Node `{}` registered.", node.given_name)))
+            Ok(registered(ctx.client.auth_register(&request).await?))
         }
         AuthCommand::Approve(Which { auth_id }) => {
             let done = ctx.client.auth_approve(&AuthRequest { auth_id }).await?;
@@ -58,8 +61,36 @@ pub async fn run(command: AuthCommand, ctx: &Ctx) -> Outcome {
     }
 }
 
+/// The node that an approval created, and what was granted with it. As JSON, the node has an additional field.
+pub fn registered(response: RegisterAuthResponse) -> Answer {
+    #[derive(Serialize)]
+    struct Registered {
+        #[serde(flatten)]
+        node: Node,
+        granted: Granted,
+    }
+    let (node, granted) = (response.node, response.granted);
+    let mut text = format!("Node `{}` registered.", node.given_name);
+    let expiry = granted.expiry.map(|_| output::time(granted.expiry)).unwrap_or_default();
+    for (name, value) in [
+        ("Owner", granted.user.clone()),
+        ("Tags", granted.tags.join(", ")),
+        ("Approved routes", granted.approved_routes.join(", ")),
+        ("Routes that are not approved", granted.unapproved_routes.join(", ")),
+        ("Expires", expiry),
+        ("Ephemeral", if granted.ephemeral { "yes".to_owned() } else { String::new() }),
+    ] {
+        if !value.is_empty() {
+            text.push_str(&format!("\n{name}: {value}"));
+        }
+    }
+    Answer::new(&Registered { node, granted }, text)
+}
+
 fn table(pending: &[PendingAuth]) -> Table {
-    let mut table = Table::new(["ID", "Kind", "From", "To", "Created", "Expires"]);
+    let mut table = Table::new([
+        "ID", "Kind", "From", "To", "Created", "Expires", "OS", "Address", "Key", "Tags", "Routes", "Other",
+    ]);
     for p in pending {
         let kind = match p.kind {
             PendingKind::Register => "login",
@@ -72,7 +103,20 @@ fn table(pending: &[PendingAuth]) -> Table {
             (&p.destination).into(),
             output::time(p.created_at).into(),
             output::time(p.expires_at).into(),
+            (&p.os).into(),
+            (&p.source_address).into(),
+            (&p.key_fingerprint).into(),
+            Cell::list(&p.requested_tags),
+            Cell::list(&p.requested_routes),
+            other(p).into(),
         ]);
     }
     table
+}
+
+/// What a login asks for besides tags and routes.
+fn other(p: &PendingAuth) -> String {
+    let ephemeral = p.ephemeral.then(|| "ephemeral".to_owned());
+    let expiry = p.requested_expiry.map(|at| format!("expires {}", output::time(Some(at))));
+    ephemeral.into_iter().chain(expiry).collect::<Vec<_>>().join(", ")
 }

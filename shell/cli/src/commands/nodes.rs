@@ -202,8 +202,7 @@ async fn register(ctx: &Ctx, user: Option<UserRef>, key: String) -> Outcome {
     let user = user.ok_or_else(|| Failure::new("specify who will own the node with --user"))?;
     output::remark("warning: `nodes register` is deprecated; use `auth register --auth-id ID --user USER`");
     let user = UserRef::Name(resolve::user_name(ctx, &user).await?);
-    let node = ctx.client.register_node(&RegisterNodeQuery { user: Some(user), key }).await?.node;
-    Ok(Answer::new(&node, format!("Node `{}` registered.", node.given_name)))
+    Ok(super::auth::registered(ctx.client.register_node(&RegisterNodeQuery { user: Some(user), key }).await?))
 }
 
 async fn expire(ctx: &Ctx, which: &Which, expiry: Option<Timestamp>, disable: bool) -> Outcome {

@@ -2,25 +2,24 @@
 
 use axum::Json;
 use headsail_api::v1::Empty;
-use headsail_api::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse};
-use headsail_api::v1::node::{NodeResponse, RegisterNodeQuery};
+use headsail_api::v1::auth::{AuthRegisterRequest, AuthRequest, ListPendingResponse, RegisterAuthResponse};
+use headsail_api::v1::node::RegisterNodeQuery;
 use headsail_api::{Problem, UserRef};
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::ticket::{TICKET_LEN, TICKET_PREFIX, Ticket, TicketState};
 use headsail_tailnet::tailnet::Tailnet;
 
 use super::error::Refusal;
-use super::nodes::shown;
 use super::read::Read;
 use super::{Admin, Answer, user_of, view};
 
 /// [`headsail_api::paths::AUTH_REGISTER`]
-pub async fn register(admin: Admin, Read(r): Read<AuthRegisterRequest>) -> Answer<NodeResponse> {
+pub async fn register(admin: Admin, Read(r): Read<AuthRegisterRequest>) -> Answer<RegisterAuthResponse> {
     admit(&admin, r.user, &r.auth_id).await
 }
 
 /// [`headsail_api::paths::NODE_REGISTER`]
-pub async fn register_node(admin: Admin, Read(r): Read<RegisterNodeQuery>) -> Answer<NodeResponse> {
+pub async fn register_node(admin: Admin, Read(r): Read<RegisterNodeQuery>) -> Answer<RegisterAuthResponse> {
     admit(&admin, r.user, &r.key).await
 }
 
@@ -63,7 +62,7 @@ pub async fn pending(admin: Admin) -> Answer<ListPendingResponse> {
 }
 
 /// Approves a pending registration: the machine becomes a node of the user.
-async fn admit(admin: &Admin, user: Option<UserRef>, id: &str) -> Answer<NodeResponse> {
+async fn admit(admin: &Admin, user: Option<UserRef>, id: &str) -> Answer<RegisterAuthResponse> {
     let user =
         user.ok_or_else(|| Problem::bad_request("`user` is missing: specify the owner of the node"))?;
     let t = admin.snapshot();
@@ -74,11 +73,13 @@ async fn admit(admin: &Admin, user: Option<UserRef>, id: &str) -> Answer<NodeRes
         return Err(Problem::bad_request(why.clone()).into());
     }
     let node = t.node_by_key(&ticket.asking.node_key);
-    shown(&t, node.ok_or_else(|| Problem::not_found("the new node was deleted by another request"))?.id)
+    let node = node.ok_or_else(|| Problem::not_found("the new node was deleted by another request"))?;
+    Ok(Json(RegisterAuthResponse { node: view::node(&t, node), granted: view::granted(&t, node, &ticket) }))
 }
 
 /// The pending registration with an id. Accepts the ids of all Headscale versions: with and without `hskey-authreq-`,
-/// and node and machine keys, which were the ids up to 0.22.
+/// and node and machine keys, which were the ids up to 0.22. A key that stands for several requests is refused: it does
+/// not tell which of them the administrator has seen.
 fn ticket_of<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Ticket, Refusal> {
     let old_key = |k: &&std::sync::Arc<Ticket>| {
         let (node, machine) = (k.asking.node_key.to_string(), k.asking.machine_key.to_string());
@@ -90,7 +91,15 @@ fn ticket_of<'a>(t: &'a Tailnet, id: &str) -> Result<&'a Ticket, Refusal> {
     } else if id.len() == TICKET_LEN {
         t.ticket(&format!("{TICKET_PREFIX}{id}"))
     } else if is_key {
-        t.tickets().find(old_key)
+        let pending: Vec<_> =
+            t.tickets().filter(|k| k.state == TicketState::Waiting).filter(old_key).collect();
+        if pending.len() > 1 || pending.iter().any(|k| k.replaces) {
+            return Err(Problem::bad_request(format!(
+                "the machine of `{id}` has made several requests: use the id of the one to approve, `{TICKET_PREFIX}…`"
+            ))
+            .into());
+        }
+        pending.into_iter().next().or_else(|| t.tickets().find(old_key))
     } else {
         return Err(Problem::bad_request(format!(
             "`{id}` is not a valid login id: ids are `{TICKET_PREFIX}` followed by {TICKET_LEN} characters"

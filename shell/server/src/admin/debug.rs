@@ -37,6 +37,7 @@ pub async fn create_node(admin: Admin, Read(r): Read<CreateDebugNodeRequest>) ->
         cap: CapVer::FLOOR,
         ephemeral: false,
         expiry: None,
+        source: None,
     };
     let node = Node {
         machine_key: asking.machine_key.to_string(),

@@ -15,6 +15,7 @@ use headsail_wire::time::Time;
 
 use super::error::Refusal;
 use crate::app::TailnetService;
+use crate::listen::Seat;
 use crate::system::clock;
 
 /// The use of a key is recorded at most this often, so that a busy client does not fill the clerk's queue.
@@ -29,6 +30,9 @@ pub async fn check(State(tailnet): State<Arc<TailnetService>>, mut request: Requ
     };
     if key.last_seen.is_none_or(|seen| now >= seen.plus_secs(NOTE_USE_SECS)) {
         tailnet.clerk.notify(Actor::ApiKey(key.id), Command::ApiKeyUsed(key.id)).await;
+    }
+    if let Some(seat) = request.extensions().get::<Seat>() {
+        seat.recognise();
     }
     request.extensions_mut().insert(Actor::ApiKey(key.id));
     next.run(request).await

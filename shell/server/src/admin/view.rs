@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headsail_api::Timestamp;
 use headsail_api::v1::apikey::ApiKey;
-use headsail_api::v1::auth::{PendingAuth, PendingKind};
+use headsail_api::v1::auth::{Granted, PendingAuth, PendingKind};
 use headsail_api::v1::node::{Node, RegisterMethod};
 use headsail_api::v1::preauthkey::PreAuthKey;
 use headsail_api::v1::user::User;
@@ -102,8 +102,32 @@ pub fn pending(t: &Tailnet, k: &Arc<ticket::Ticket>) -> PendingAuth {
         kind: PendingKind::Register,
         source: k.asking.hostinfo.hostname.clone(),
         destination: String::new(),
+        os: k.asking.hostinfo.os.clone(),
+        source_address: k.asking.source.map(|ip| ip.to_string()).unwrap_or_default(),
+        key_fingerprint: k.asking.fingerprint(),
+        requested_tags: k.asking.hostinfo.request_tags.clone(),
+        requested_routes: k.asking.hostinfo.routable_ips.iter().map(ToString::to_string).collect(),
+        ephemeral: k.asking.ephemeral,
+        requested_expiry: k.asking.expiry.and_then(time),
         created_at: time(k.until.plus_secs(-t.settings().ticket_secs)),
         expires_at: time(k.until),
+    }
+}
+
+/// What the approval of a login granted.
+pub fn granted(t: &Tailnet, n: &node::Node, k: &ticket::Ticket) -> Granted {
+    let asked = n.advertised_routes();
+    let (approved, unapproved): (Vec<_>, Vec<_>) =
+        asked.iter().partition(|net| n.approved_routes.contains(net));
+    let texts = |nets: Vec<&ipnet::IpNet>| nets.into_iter().map(ToString::to_string).collect();
+    Granted {
+        user: n.owner.user().and_then(|id| t.user(id)).map(|u| u.name.clone()).unwrap_or_default(),
+        tags: n.owner.tags(),
+        approved_routes: texts(approved),
+        unapproved_routes: texts(unapproved),
+        ephemeral: n.ephemeral,
+        expiry: n.expiry.time().and_then(time),
+        key_fingerprint: k.asking.fingerprint(),
     }
 }
 
@@ -117,5 +141,6 @@ pub fn pending_session(t: &Tailnet, c: &ssh_check::SshCheck) -> PendingAuth {
         destination: format!("{}@{}", c.account, name(c.dst)),
         created_at: time(c.until.plus_secs(-t.settings().ticket_secs)),
         expires_at: time(c.until),
+        ..PendingAuth::default()
     }
 }

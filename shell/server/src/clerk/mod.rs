@@ -4,11 +4,14 @@
 //! Readers never lock: they hold a snapshot, or wait for the next one. Callers are answered before streams are woken: a
 //! thousand streams that render their deltas would delay the client that waits for its answer.
 
+mod displaced;
 pub mod health;
 mod journal;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +29,7 @@ use headsail_wire::time::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::displaced::Displaced;
 use crate::system::clock;
 use crate::system::random;
 
@@ -73,6 +77,7 @@ pub struct Clerk {
     feed: watch::Receiver<Feed>,
     history: Arc<dyn History>,
     counts: Arc<Counts>,
+    displaced: Arc<AtomicU64>,
 }
 
 impl Clerk {
@@ -85,7 +90,7 @@ impl Clerk {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let history = store.history();
         let (mut worker, feed) = Worker::new(tailnet, store);
-        let counts = worker.counts.clone();
+        let (counts, displaced) = (worker.counts.clone(), worker.displaced.count());
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("clerk".into()).spawn(move || {
             let stopped = runtime.block_on(worker.run(queue));
@@ -93,7 +98,7 @@ impl Clerk {
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
-        Ok(Clerk { jobs, feed, history, counts })
+        Ok(Clerk { jobs, feed, history, counts, displaced })
     }
 
     /// Waits until the clerk has stopped or panicked. Nothing can change after that.
@@ -109,6 +114,11 @@ impl Clerk {
     /// Follows snapshots, and the commits that lead from one to the next.
     pub fn follow(&self) -> watch::Receiver<Feed> {
         self.feed.clone()
+    }
+
+    /// How many pending logins were pushed out by those of other machines.
+    pub fn displaced_logins(&self) -> u64 {
+        self.displaced.load(Ordering::Relaxed)
     }
 
     /// The change log, which can be read while the clerk works.
@@ -171,6 +181,7 @@ struct Worker {
     publish: watch::Sender<Feed>,
     /// After the store has refused a commit, due rows wait until then.
     retry_at: Option<Instant>,
+    displaced: Displaced,
 }
 
 type Answer = oneshot::Sender<Result<Arc<Tailnet>, Failure>>;
@@ -179,7 +190,16 @@ impl Worker {
     fn new(tailnet: Tailnet, store: Box<dyn Store>) -> (Worker, watch::Receiver<Feed>) {
         let (publish, feed) = watch::channel(Feed::new(tailnet.clone()));
         let deadlines = Deadlines::of(&tailnet);
-        (Worker { tailnet, store, deadlines, counts: Arc::default(), publish, retry_at: None }, feed)
+        let worker = Worker {
+            tailnet,
+            store,
+            deadlines,
+            counts: Arc::default(),
+            publish,
+            retry_at: None,
+            displaced: Displaced::default(),
+        };
+        (worker, feed)
     }
 
     /// Works until it is told to stop, and returns the channel on which to confirm that; or until no caller is left.
@@ -251,6 +271,7 @@ impl Worker {
         if is_new {
             self.publish.send_modify(|_| {});
             journal::log(&was, &commit);
+            self.displaced.note(&was, &commit);
         }
         stop
     }

@@ -33,6 +33,7 @@ fn registration(number: u8) -> Command {
         expiry: None,
         hostinfo: Hostinfo { hostname: "web".into(), ..Hostinfo::default() },
         ephemeral: false,
+        source: None,
     }))
 }
 

@@ -1,6 +1,7 @@
 //! HTTP/2 inside a Noise connection: every request is authenticated by the connection's machine key.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::app::TailnetService;
 use crate::control::reply::text;
 use crate::control::{map, register, ssh_action};
-use crate::listen::{BODY_TIMEOUT, TooSlow};
+use crate::listen::{BODY_TIMEOUT, Seat, TooSlow};
 
 /// Largest request body, in bytes. The refusal below names it.
 const MAX_BODY: usize = 1024 * 1024;
@@ -30,17 +31,41 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes that a stream may have queued for sending.
 const SEND_BUFFER: usize = 256 * 1024;
 
+/// Who is on the other side of a Noise connection.
+#[derive(Clone)]
+pub struct Caller {
+    /// The machine key that the connection has proved.
+    pub machine: MachineKey,
+    /// The source address of the connection, if it came over one.
+    pub source: Option<IpAddr>,
+    /// The place of the connection, if it has one.
+    pub seat: Option<Seat>,
+}
+
+impl Caller {
+    /// Keeps the place of a connection that a registered node is behind.
+    fn recognise(&self, tailnet: &TailnetService) {
+        if let Some(seat) = self.seat.as_ref().filter(|seat| !seat.is_known())
+            && tailnet.clerk.snapshot().nodes_of_machine(&self.machine).next().is_some()
+        {
+            seat.recognise();
+        }
+    }
+}
+
 /// Serves requests until the connection ends.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     tailnet: Arc<TailnetService>,
-    machine: MachineKey,
+    caller: Caller,
     io: S,
 ) {
+    let machine = caller.machine;
+    caller.recognise(&tailnet);
     let service = service_fn(move |request| {
-        let tailnet = tailnet.clone();
+        let (tailnet, caller) = (tailnet.clone(), caller.clone());
         async move {
             let head = request.method() == Method::HEAD;
-            let mut response = route(tailnet, machine, request).await;
+            let mut response = route(tailnet, caller, request).await;
             if head {
                 *response.body_mut() = Body::empty();
             }
@@ -60,14 +85,16 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-async fn route(
-    tailnet: Arc<TailnetService>,
-    machine: MachineKey,
-    request: Request<Incoming>,
-) -> Response<Body> {
+async fn route(tailnet: Arc<TailnetService>, caller: Caller, request: Request<Incoming>) -> Response<Body> {
+    let machine = caller.machine;
+    let _busy = caller.seat.as_ref().and_then(Seat::busy);
     match (request.method(), request.uri().path()) {
         (&Method::POST, "/machine/register") => match body(request).await {
-            Ok(body) => register::post(tailnet, machine, &body).await,
+            Ok(body) => {
+                let response = register::post(tailnet.clone(), &caller, &body).await;
+                caller.recognise(&tailnet);
+                response
+            }
             Err(refusal) => refusal,
         },
         (&Method::POST, "/machine/map") => match body(request).await {

@@ -9,6 +9,7 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, Registration, ShownKey};
+use headsail_tailnet::decide::login::same_host;
 use headsail_tailnet::model::node::Node;
 use headsail_tailnet::model::ticket::{Ticket, TicketState};
 use headsail_tailnet::tailnet::Tailnet;
@@ -17,12 +18,14 @@ use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::register::{RegisterLogin, RegisterRequest, RegisterResponse, RegisterUser};
 
 use crate::app::TailnetService;
+use crate::control::inner::Caller;
 use crate::control::reply::{refuse_registration, text};
 
 /// A follow-up waits this long at most; the client then sends it again.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 
-pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]) -> Response<Body> {
+pub async fn post(tailnet: Arc<TailnetService>, caller: &Caller, body: &[u8]) -> Response<Body> {
+    let machine = caller.machine;
     let request: RegisterRequest = match json::decode(body) {
         Ok(request) => request,
         Err(error) => {
@@ -34,6 +37,7 @@ pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]
     if !followup.is_empty()
         && request.version.is_supported()
         && let Some(ticket) = rightful_ticket(&tailnet, &followup, &machine, &node_key)
+        && !asks_for_more(&ticket, &request)
     {
         match wait(&tailnet, &ticket).await {
             Settled::Granted => {
@@ -47,10 +51,18 @@ pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]
             Settled::Lapsed => {}
         }
     }
-    register(&tailnet, machine, request).await
+    register(&tailnet, caller, request).await
 }
 
-async fn register(tailnet: &TailnetService, machine: MachineKey, request: RegisterRequest) -> Response<Body> {
+/// Whether a follow-up asks for something else than its pending login, which takes a login of its own. A follow-up of an
+/// official client repeats the host, but not whether the node is ephemeral.
+fn asks_for_more(ticket: &Ticket, request: &RegisterRequest) -> bool {
+    let told = request.hostinfo.as_ref();
+    ticket.state == TicketState::Waiting && told.is_some_and(|told| !same_host(ticket, told))
+}
+
+async fn register(tailnet: &TailnetService, caller: &Caller, request: RegisterRequest) -> Response<Body> {
+    let machine = caller.machine;
     let node_key = request.node_key;
     let logs_out = request.expiry.is_some_and(|at| at <= crate::system::clock::now());
     let registration = Registration {
@@ -63,6 +75,7 @@ async fn register(tailnet: &TailnetService, machine: MachineKey, request: Regist
         // A missing Hostinfo says as little as an empty one.
         hostinfo: request.hostinfo.unwrap_or_default(),
         ephemeral: request.ephemeral,
+        source: caller.source,
     };
     match tailnet.clerk.submit(Actor::Machine(machine), Command::Register(Box::new(registration))).await {
         Ok(_) if logs_out => respond(RegisterResponse::key_expired()),
@@ -185,6 +198,21 @@ mod tests {
         assert_eq!(response["Error"], "", "{response}");
         let other = response["AuthURL"].as_str().unwrap();
         assert!(!other.is_empty() && other != url, "the client gets another login to wait for: {response}");
+    }
+
+    #[tokio::test]
+    async fn a_followup_that_asks_for_more_gets_another_login() {
+        let tailnet = tailnet();
+        let url = |response: &serde_json::Value| response["AuthURL"].as_str().unwrap().to_owned();
+        let first = url(&registers(&tailnet, 1, json!({ "Hostinfo": { "Hostname": "web" } })).await);
+        let host = json!({ "Hostname": "web", "RequestTags": ["tag:admin"] });
+        let second = url(&registers(&tailnet, 1, json!({ "Followup": first, "Hostinfo": host })).await);
+        assert!(!second.is_empty() && first != second);
+        let t = tailnet.clerk.snapshot();
+        let ids: Vec<_> = t.tickets().map(|k| tailnet.register_url(&k.id)).collect();
+        assert_eq!(ids, [second.clone()], "the first login gave way");
+        let again = registers(&tailnet, 1, json!({ "Ephemeral": false, "Hostinfo": host })).await;
+        assert_eq!(url(&again), second, "the same request keeps its login");
     }
 
     #[tokio::test]

@@ -1,9 +1,10 @@
 //! Road 2: `/ts2021`: an HTTP connection becomes a Noise connection, by upgrade or as a WebSocket.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -13,10 +14,10 @@ use headsail_wire::keys::{ChallengeKey, MachineKey};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::app::App;
-use crate::control::inner;
+use crate::control::inner::{self, Caller};
 use crate::control::noise_io::NoiseIo;
 use crate::listen::classify::{self, CONTROL_PROTOCOL, Upgrade};
-use crate::listen::{take_over, websocket};
+use crate::listen::{Seat, take_over, websocket};
 use crate::system::random;
 
 const HANDSHAKE_HEADER: &str = "x-tailscale-handshake";
@@ -62,8 +63,23 @@ fn handshake(text: Option<&str>) -> Result<Vec<u8>, String> {
     STANDARD.decode(text).map_err(|_| "the handshake is not base64".to_owned())
 }
 
+/// Where the connection of a request comes from, and its place.
+struct Origin {
+    source: Option<IpAddr>,
+    seat: Option<Seat>,
+}
+
+impl Origin {
+    fn of(request: &Request<Body>) -> Origin {
+        let remote = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let source = remote.map(|ConnectInfo(remote)| remote.ip());
+        Origin { source, seat: request.extensions().get().cloned() }
+    }
+}
+
 fn switch(app: App, mut request: Request<Body>, initiation: Vec<u8>) -> Response {
-    take_over(&mut request, async move |io| serve(app, io, &initiation).await);
+    let origin = Origin::of(&request);
+    take_over(&mut request, async move |io| serve(app, io, origin, &initiation).await);
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(CONTROL_PROTOCOL));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -71,13 +87,15 @@ fn switch(app: App, mut request: Request<Body>, initiation: Vec<u8>) -> Response
 }
 
 fn switch_to_websocket(app: App, mut request: Request<Body>, initiation: Vec<u8>) -> Response {
-    websocket::open(&mut request, CONTROL_PROTOCOL, async move |io| serve(app, io, &initiation).await)
+    let origin = Origin::of(&request);
+    websocket::open(&mut request, CONTROL_PROTOCOL, async move |io| serve(app, io, origin, &initiation).await)
 }
 
 /// Completes the Noise handshake and serves HTTP/2 over the connection until it ends.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: App,
     mut socket: S,
+    origin: Origin,
     initiation: &[u8],
 ) {
     let handshake = match app.process.noise.read_initiation(initiation) {
@@ -101,7 +119,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     match NoiseIo::new(socket, transport, &response, &early_payload()) {
         Ok(mut io) => match tokio::time::timeout(SILENCE_TIMEOUT, io.first_words()).await {
-            Ok(Ok(())) => inner::serve(app.tailnet, machine, io).await,
+            Ok(Ok(())) => {
+                inner::serve(app.tailnet, Caller { machine, source: origin.source, seat: origin.seat }, io)
+                    .await
+            }
             Ok(Err(error)) => tracing::debug!("a Noise connection failed at its start: {error}"),
             Err(_) => tracing::debug!("a Noise connection of {machine:?} stayed silent"),
         },
@@ -115,5 +136,7 @@ fn early_payload() -> Vec<u8> {
     early::encode(format!(r#"{{"nodeKeyChallenge":"{key}"}}"#).as_bytes())
 }
 
+#[cfg(test)]
+mod attacks;
 #[cfg(test)]
 mod tests;

@@ -176,6 +176,7 @@ mod tests {
                     ..Hostinfo::default()
                 },
                 ephemeral: false,
+                source: None,
             };
             run(&mut t, Command::Register(Box::new(registration)));
             let ticket = t.tickets().next().unwrap().id.clone();

@@ -16,12 +16,13 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::app::App;
+use crate::listen::Seats;
 use crate::relay::stun;
 
 /// The routes of the metrics listener.
-pub fn routes(app: App, stun: Arc<stun::Counts>) -> Router {
+pub fn routes(app: App, stun: Arc<stun::Counts>, seats: Arc<Seats>) -> Router {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Metrics { app, stun }));
+    registry.register_collector(Box::new(Metrics { app, stun, seats }));
     Router::new().route("/metrics", get(show)).with_state(Arc::new(registry))
 }
 
@@ -36,6 +37,7 @@ async fn show(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
 struct Metrics {
     app: App,
     stun: Arc<stun::Counts>,
+    seats: Arc<Seats>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -47,6 +49,7 @@ impl std::fmt::Debug for Metrics {
 impl Collector for Metrics {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.tailnet(&mut out)?;
+        self.connections(&mut out)?;
         self.stun(&mut out)?;
         self.relay(&mut out)
     }
@@ -70,6 +73,12 @@ impl Metrics {
         )?;
         counter(out, "headsail_snapshots", "snapshots published", t.version())?;
         counter(out, "headsail_commits", "commits to the database", t.revision().0)?;
+        counter(
+            out,
+            "headsail_logins_displaced",
+            "pending logins that others pushed out because there were too many",
+            self.app.tailnet.clerk.displaced_logins(),
+        )?;
         let changes = Family::<[(&str, &str); 1], Counter>::default();
         for (kind, count) in self.app.tailnet.clerk.change_counts() {
             changes.get_or_create(&[("kind", kind)]).inc_by(count);
@@ -77,6 +86,18 @@ impl Metrics {
         let described =
             out.encode_descriptor("headsail_changes", "changes by kind", None, changes.metric_type())?;
         changes.encode(described)
+    }
+
+    fn connections(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let seats = &self.seats;
+        gauge(out, "headsail_connections", "connections of all listeners but this one", seats.taken())?;
+        gauge(out, "headsail_connections_limit", "how many of them there may be", seats.limit())?;
+        counter(
+            out,
+            "headsail_connections_displaced",
+            "connections without a registered node that were closed to make room",
+            seats.closed(),
+        )
     }
 
     fn stun(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -172,12 +193,16 @@ mod tests {
     async fn every_counter_is_exported() {
         let app = testing::app_with(Some(Relay::new([7; 32], Arc::new(|_| true))));
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Metrics { app, stun: Arc::default() }));
+        registry.register_collector(Box::new(Metrics { app, stun: Arc::default(), seats: Seats::new(7) }));
         let mut text = String::new();
         text::encode(&mut text, &registry).unwrap();
         for name in [
             "nodes 0",
             "snapshots_total 0",
+            "logins_displaced_total 0",
+            "connections 0",
+            "connections_limit 7",
+            "connections_displaced_total 0",
             "stun_answered_total 0",
             "derp_connections 0",
             "derp_duplicated 0",

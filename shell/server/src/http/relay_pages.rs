@@ -15,6 +15,7 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 
 use crate::app::{App, TailnetService};
+use crate::listen::Seat;
 use crate::listen::classify::{self, Upgrade};
 use crate::listen::{take_over, websocket};
 use crate::relay::{Relay, responses};
@@ -38,11 +39,13 @@ async fn derp(
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     mut request: Request,
 ) -> Response<Body> {
+    let seat = request.extensions().get::<Seat>().cloned();
+    let admitted = move || seat.iter().for_each(Seat::recognise);
     match classify::upgrade(request.method(), request.uri().path(), request.headers()) {
         Some(Upgrade::Derp) => {
             let response = responses::switch_to_derp(&relay);
             take_over(&mut request, async move |io| {
-                relay.serve_stream(io, remote).await;
+                relay.serve_stream(io, remote, admitted).await;
             });
             response.into_response()
         }
@@ -50,7 +53,7 @@ async fn derp(
             responses::wrong_subprotocol().into_response()
         }
         Some(Upgrade::DerpWebSocket) => websocket::open(&mut request, SUBPROTOCOL, async move |io| {
-            relay.serve_stream(io, remote).await;
+            relay.serve_stream(io, remote, admitted).await;
         }),
         Some(Upgrade::Control | Upgrade::ControlWebSocket) | None => {
             responses::upgrade_required().into_response()

@@ -7,6 +7,7 @@ pub mod classify;
 pub mod local;
 mod outage;
 mod read_ahead;
+mod seats;
 mod service;
 mod slow_body;
 mod take_over;
@@ -22,7 +23,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use outage::Outage;
-pub use service::{Seat, Service};
+pub use seats::{Seat, Seats};
+pub use service::Service;
 pub(crate) use slow_body::{BODY_TIMEOUT, TooSlow};
 pub use take_over::take_over;
 
@@ -50,10 +52,14 @@ pub async fn accept(listener: TcpListener, tls: Tls, service: Service) {
         match listener.accept().await {
             Ok((socket, remote)) => {
                 outage.ends();
-                let Some(seat) = service.seat().await else { return };
+                let seat = service.seat(remote.ip()).await;
                 let (tls, service) = (tls.clone(), service.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = connection(socket, remote, tls, service, seat).await {
+                    let served = tokio::select! {
+                        served = connection(socket, remote, tls, service, seat.clone()) => served,
+                        () = seat.gives_way() => Err("it had to make room".into()),
+                    };
+                    if let Err(error) = served {
                         tracing::debug!("a connection from {remote} ended: {error}");
                     }
                 });
@@ -84,6 +90,7 @@ async fn connection(
         None => service.serve(socket, remote, seat).await,
         Some(acceptor) => {
             let stream = timeout(TLS_TIMEOUT, acceptor.accept(socket)).await??;
+            seat.advances();
             service.serve(stream, remote, seat).await
         }
     }

@@ -1,6 +1,6 @@
 //! What every connection is served with, once TLS is off: the relay or the HTTP server, and how many there may be.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,19 +12,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
 use super::classify::{Accepts, Connection};
 use super::read_ahead::{self, Rewound};
+use super::seats::{Seat, Seats};
 use super::slow_body::TimedBody;
 use super::{Error, HEAD_TIMEOUT};
 use crate::relay::Relay;
-
-/// A connection's place among those that a [`Service`] takes at once. A handler that takes a connection over from HTTP holds
-/// the place for as long as it serves it.
-#[derive(Clone)]
-pub struct Seat(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
 
 /// What every connection is served with. All listeners of one service count their connections together.
 #[derive(Clone)]
@@ -32,19 +27,23 @@ pub struct Service {
     router: Router,
     /// Serves clients that skip the HTTP response.
     relay: Option<Relay>,
-    permits: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 impl Service {
     /// Serves `router`, and `relay` to clients that skip the HTTP response, on at most this many connections at once.
     pub fn new(router: Router, relay: Option<Relay>, connections: usize) -> Service {
-        Service { router, relay, permits: Arc::new(Semaphore::new(connections)) }
+        Service { router, relay, seats: Seats::new(connections) }
     }
 
-    /// Waits for a free place.
-    pub(super) async fn seat(&self) -> Option<Seat> {
-        let permit = self.permits.clone().acquire_owned().await.ok()?;
-        Some(Seat(Arc::new(permit)))
+    /// Waits for a place for a connection from this address.
+    pub(super) async fn seat(&self, remote: IpAddr) -> Seat {
+        self.seats.take(remote).await
+    }
+
+    /// The places that its connections share.
+    pub fn seats(&self) -> Arc<Seats> {
+        self.seats.clone()
     }
 
     /// Serves one connection, TLS taken off, until it ends or is taken over.
@@ -60,8 +59,10 @@ impl Service {
             ((Connection::DerpFastStart { head }, stream), Some(relay)) => {
                 // A task of its own, so that a relay connection doesn't keep the memory in which an HTTP one would be served.
                 tokio::spawn(async move {
-                    relay.serve_stream(stream.without(head), remote).await;
-                    drop(seat);
+                    tokio::select! {
+                        _ = relay.serve_stream(stream.without(head), remote, || seat.recognise()) => {}
+                        () = seat.gives_way() => {}
+                    }
                 });
                 Ok(())
             }
@@ -76,21 +77,27 @@ async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     remote: SocketAddr,
     seat: Seat,
 ) -> Result<(), Error> {
-    let router = router.map_request(move |mut request: Request<Incoming>| {
+    let service = tower::service_fn(move |mut request: Request<Incoming>| {
+        let busy = seat.busy();
         request.extensions_mut().insert(ConnectInfo(remote));
         request.extensions_mut().insert(seat.clone());
-        request.map(|body| Body::new(TimedBody::new(body)))
+        let response = router.clone().oneshot(request.map(|body| Body::new(TimedBody::new(body))));
+        async move {
+            let response = response.await;
+            drop(busy);
+            response
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Some clients close their side after the request, and still want the response.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_TIMEOUT));
-    builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router)).await
+    builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)).await
 }
 
 #[cfg(test)]
 impl Service {
     pub(super) fn free_seats(&self) -> usize {
-        self.permits.available_permits()
+        self.seats.limit() - self.seats.taken()
     }
 }

@@ -21,9 +21,17 @@ where
     let seat = request.extensions().get::<Seat>().cloned();
     let upgraded = hyper::upgrade::on(request);
     tokio::spawn(async move {
-        let _seat = seat;
-        if let Ok(Ok(connection)) = tokio::time::timeout(UPGRADE_TIMEOUT, upgraded).await {
-            serve(TokioIo::new(connection)).await;
+        let served = async {
+            if let Ok(Ok(connection)) = tokio::time::timeout(UPGRADE_TIMEOUT, upgraded).await {
+                serve(TokioIo::new(connection)).await;
+            }
+        };
+        match seat {
+            None => served.await,
+            Some(seat) => tokio::select! {
+                () = served => {}
+                () = seat.gives_way() => {}
+            },
         }
     });
 }

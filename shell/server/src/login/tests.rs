@@ -61,3 +61,20 @@ async fn pages_tell_the_address_of_the_server() {
     assert_eq!((status, &headers["content-type"]), (200, &"image/svg+xml".parse().unwrap()));
     assert!(icon.starts_with("<svg"));
 }
+
+#[tokio::test]
+async fn the_page_of_a_login_shows_what_it_asks_for() {
+    let app = testing::app();
+    let host = serde_json::json!({
+        "Hostname": "web\u{202e}<b>", "OS": "linux", "RequestTags": ["tag:a", "tag:b"], "RoutableIPs": ["10.0.0.0/8"],
+    });
+    let response = testing::registers(&app.tailnet, 1, serde_json::json!({ "Hostinfo": host })).await;
+    let path = response["AuthURL"].as_str().unwrap().strip_prefix(&app.tailnet.url).unwrap().to_owned();
+    let (status, _, page) = get(&app, &path).await;
+    assert_eq!(status, 200);
+    for part in
+        ["web\u{fffd}&lt;b&gt;", "<td>linux", "<td>tag:a, tag:b", "<td>10.0.0.0/8", "<td>0101010101010101…"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}

@@ -94,12 +94,16 @@ impl Relay {
     /// Serves one client after its HTTP request, until its connection ends; returns how it ended.
     ///
     /// `io` yields what follows the head of the request, with any WebSocket framing taken off.
-    pub async fn serve_stream<S>(&self, io: S, remote: SocketAddr) -> End
+    /// `admitted` is called once the client has proved its key and may use the relay.
+    pub async fn serve_stream<S>(&self, io: S, remote: SocketAddr, admitted: impl FnOnce() + Send) -> End
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let end = match handshake::run(&self.0, io).await {
-            Ok(connection) => connection.await,
+            Ok(connection) => {
+                admitted();
+                connection.await
+            }
             Err(end) => end,
         };
         self.0.counts.note(&end);

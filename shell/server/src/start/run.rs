@@ -43,6 +43,8 @@ const OPEN_FILES: u64 = 65_536;
 /// Open files that are reserved for everything but connections: the database, listeners, the command line, files and
 /// URLs that are reloaded.
 const KEPT_FILES: u64 = 128;
+/// With fewer open files than this, a tailnet of some hundred nodes may reach the limit: each has two connections.
+const FEW_FILES: u64 = 4096;
 
 /// Why a server did not start, or stopped without being asked to.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ async fn run(mut settings: Config) -> Result<(), ServeError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    let connections = connections(raise_open_files());
+    let connections = announce_limit(raise_open_files());
     tls::install_provider();
     make_data_dir(&settings.data_dir)?;
     let noise_key = keys::load_or_create(&settings.noise_private_key_path)?;
@@ -199,6 +201,20 @@ fn raise_open_files() -> u64 {
             now
         }
     }
+}
+
+/// Logs how many connections the limit on open files allows, and warns if these are few.
+fn announce_limit(open_files: u64) -> usize {
+    let most = connections(open_files);
+    if open_files < FEW_FILES {
+        tracing::warn!(
+            "the limit on open files is only {open_files}, so there may be no more than {most} connections at once: \
+             raise the hard limit, for example with `LimitNOFILE=65536` in the systemd unit"
+        );
+    } else {
+        tracing::info!("there may be up to {most} connections at once (limit on open files: {open_files})");
+    }
+    most
 }
 
 /// The bound on concurrent connections that leaves enough open files for everything else.

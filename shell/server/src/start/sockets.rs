@@ -105,6 +105,7 @@ impl Sockets {
         tasks: &mut JoinSet<io::Result<()>>,
     ) -> Result<(), ServeError> {
         let service = Service::new(http::public(app.clone()), app.process.relay.clone(), connections);
+        let seats = service.seats();
         let acceptor =
             certificates.map(|c| tls::server_config(c.clone())).transpose()?.map(TlsAcceptor::from);
         for listener in self.http {
@@ -123,7 +124,7 @@ impl Sockets {
         if let Some(listener) = self.metrics {
             tracing::info!("serving metrics on {}", listener.local_addr()?);
             let service =
-                Service::new(metrics::routes(app.clone(), counts.clone()), None, METRICS_CONNECTIONS);
+                Service::new(metrics::routes(app.clone(), counts.clone(), seats), None, METRICS_CONNECTIONS);
             tasks.spawn(forever(listen::accept(listener, Tls::No, service)));
         }
         for socket in self.stun {

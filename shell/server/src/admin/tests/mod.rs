@@ -148,6 +148,7 @@ fn registration(number: u8, auth_key: ShownKey, hostinfo: Hostinfo) -> Registrat
         expiry: None,
         hostinfo,
         ephemeral: false,
+        source: None,
     }
 }
 

@@ -197,6 +197,52 @@ async fn pending_logins_are_approved_by_every_form_of_their_id() {
 }
 
 #[tokio::test]
+async fn what_a_login_asks_for_is_listed_and_what_was_granted_is_answered() {
+    let s = Server::new();
+    s.user("alice").await;
+    let policy = r#"{"tagOwners": {"tag:router": ["alice@"]},
+        "autoApprovers": {"routes": {"10.0.0.0/8": ["tag:router"]}}}"#;
+    s.ok("PUT /policy", json!({"policy": policy})).await;
+    let routes = ["10.0.0.0/8", "192.168.0.0/24"];
+    let asks =
+        Hostinfo { request_tags: vec!["tag:router".into()], os: "linux".into(), ..host("one", &routes) };
+    let id = s.knock(1, asks).await;
+    let pending = s.ask("GET /auth/pending").await.1["pending"][0].take();
+    assert_eq!(
+        (&pending["authId"], &pending["source"], &pending["os"]),
+        (&json!(id), &json!("one"), &json!("linux"))
+    );
+    assert_eq!(pending["keyFingerprint"], "01".repeat(8));
+    assert_eq!(
+        (&pending["requestedTags"], &pending["requestedRoutes"]),
+        (&json!(["tag:router"]), &json!(routes))
+    );
+    let response = s.ok("POST /auth/register", json!({"user": "alice", "authId": id})).await;
+    assert_eq!(response["node"]["tags"], json!(["tag:router"]));
+    let granted = &response["granted"];
+    assert_eq!((&granted["user"], &granted["tags"]), (&json!(""), &json!(["tag:router"])));
+    assert_eq!(
+        (&granted["approvedRoutes"], &granted["unapprovedRoutes"]),
+        (&json!(["10.0.0.0/8"]), &json!(["192.168.0.0/24"]))
+    );
+}
+
+#[tokio::test]
+async fn a_key_does_not_stand_for_a_login_that_nobody_has_seen() {
+    let s = Server::new();
+    s.user("alice").await;
+    s.knock(1, host("one", &[])).await;
+    let id = s.knock(1, host("one", &["10.0.0.0/8"])).await;
+    for key in [format!("mkey:{}", "01".repeat(32)), format!("nodekey:{}", "81".repeat(32))] {
+        let line = format!("POST /node/register?user=alice&key={key}");
+        let (status, problem) = s.ask(&line).await;
+        assert_eq!(status, 400, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("several requests"), "{problem}");
+    }
+    s.ok("POST /auth/register", json!({"user": "alice", "authId": id})).await;
+}
+
+#[tokio::test]
 async fn pending_logins_are_denied() {
     let s = Server::new();
     s.user("alice").await;

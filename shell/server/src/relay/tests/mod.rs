@@ -59,7 +59,7 @@ async fn listen(relay: &Relay) -> SocketAddr {
     tokio::spawn(async move {
         while let Ok((io, remote)) = listener.accept().await {
             let relay = relay.clone();
-            tokio::spawn(async move { relay.serve_stream(io, remote).await });
+            tokio::spawn(async move { relay.serve_stream(io, remote, || ()).await });
         }
     });
     addr
@@ -73,7 +73,7 @@ async fn connect(addr: SocketAddr, n: u8) -> Client<TcpStream> {
 async fn pipe(relay: &Relay, n: u8) -> (Client<DuplexStream>, JoinHandle<End>) {
     let (near, far) = tokio::io::duplex(1 << 16);
     let relay = relay.clone();
-    let served = tokio::spawn(async move { relay.serve_stream(far, REMOTE).await });
+    let served = tokio::spawn(async move { relay.serve_stream(far, REMOTE, || ()).await });
     (Client::join(near, n).await, served)
 }
 

@@ -13,7 +13,7 @@ use super::*;
 fn raw(relay: &Relay) -> (DuplexStream, JoinHandle<End>) {
     let (near, far) = tokio::io::duplex(1 << 16);
     let relay = relay.clone();
-    (near, tokio::spawn(async move { relay.serve_stream(far, REMOTE).await }))
+    (near, tokio::spawn(async move { relay.serve_stream(far, REMOTE, || ()).await }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +72,7 @@ async fn handshakes_have_deadlines() {
 
     // A client that does not even read the greeting.
     let (_near, far) = tokio::io::duplex(1);
-    let end = relay.serve_stream(far, REMOTE).await;
+    let end = relay.serve_stream(far, REMOTE, || ()).await;
     assert_eq!(end, End::Handshake(Failure::Timeout));
     assert_eq!(relay.stats().handshake_failed, 2);
     assert_eq!(relay.stats().core.joined, 0);
