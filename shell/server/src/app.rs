@@ -12,6 +12,7 @@ use axum::extract::FromRef;
 use headsail_noise::Responder;
 use headsail_tailnet::model::node::StreamNo;
 
+use crate::admin::checks::Checks;
 use crate::clerk::Clerk;
 use crate::clerk::health::Health;
 use crate::config;
@@ -61,6 +62,8 @@ pub struct TailnetService {
     pub policy: config::Policy,
     /// The URL that clients use, without a slash at its end.
     pub url: String,
+    /// Policies that are being checked.
+    pub checks: Checks,
     streams: AtomicU64,
 }
 
@@ -74,6 +77,7 @@ impl TailnetService {
             full_maps: FullMaps::default(),
             policy,
             url,
+            checks: Checks::default(),
             streams: AtomicU64::new(1),
         }
     }
