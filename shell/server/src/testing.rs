@@ -31,7 +31,7 @@ pub fn app() -> App {
 
 /// A server without sockets, with this relay.
 pub fn app_with(relay: Option<Relay>) -> App {
-    let process = Process { noise: Responder::new(&[7; 32]).unwrap(), relay };
+    let process = Process { noise: Responder::new(&[7; 32]).unwrap(), relay, bodies: Arc::default() };
     App { process: Arc::new(process), tailnet: tailnet() }
 }
 
@@ -73,7 +73,7 @@ pub async fn registers(tailnet: &Arc<TailnetService>, number: u8, more: Value) -
     let (machine, node_key) = keys(number);
     let mut request = json!({ "Version": 130, "NodeKey": node_key });
     request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    read(register::post(tailnet.clone(), machine, request.to_string().as_bytes()).await).await
+    read(register::post(tailnet.clone(), machine, request.to_string().into()).await).await
 }
 
 /// A node whose registration was approved by an administrator, and the URL that its client waited at.

@@ -81,7 +81,7 @@ fn switch_to_websocket(app: App, mut request: Request<Body>, initiation: Vec<u8>
 /// Completes the Noise handshake and serves HTTP/2 over the connection until it ends.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(app: App, socket: S, initiation: &[u8]) {
     match tokio::time::timeout(SILENCE_TIMEOUT, shake_hands(&app, socket, initiation)).await {
-        Ok(Ok((machine, io))) => inner::serve(app.tailnet, machine, io).await,
+        Ok(Ok((machine, io))) => inner::serve(app, machine, io).await,
         Ok(Err(error)) => tracing::debug!("a Noise connection failed at its start: {error}"),
         Err(_) => tracing::debug!("a Noise connection stayed silent at its start"),
     }

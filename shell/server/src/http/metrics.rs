@@ -73,25 +73,27 @@ impl Collector for Metrics {
             "datagrams that were not STUN requests",
             stun.ignored.load(Ordering::Relaxed),
         )?;
+        self.limits(&mut out)?;
+        self.relay(&mut out)
+    }
+}
+
+impl Metrics {
+    fn relay(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let Some(relay) = self.app.process.relay.as_ref().map(|r| r.stats()) else { return Ok(()) };
-        gauge(&mut out, "headsail_derp_connections", "relay connections", relay.core.connections)?;
+        gauge(out, "headsail_derp_connections", "relay connections", relay.core.connections)?;
+        gauge(out, "headsail_derp_homes", "relay clients whose home relay is this one", relay.core.homes)?;
+        gauge(out, "headsail_derp_queued_bytes", "bytes queued in the relay", relay.core.queued_bytes)?;
         gauge(
-            &mut out,
-            "headsail_derp_homes",
-            "relay clients whose home relay is this one",
-            relay.core.homes,
-        )?;
-        gauge(&mut out, "headsail_derp_queued_bytes", "bytes queued in the relay", relay.core.queued_bytes)?;
-        gauge(
-            &mut out,
+            out,
             "headsail_derp_duplicated",
             "keys with more than one relay connection",
             relay.core.duplicated,
         )?;
-        counter(&mut out, "headsail_derp_joined", "relay connections since the start", relay.core.joined)?;
-        counter(&mut out, "headsail_derp_pings", "pings answered", relay.core.pings)?;
-        counter(&mut out, "headsail_derp_packets", "packets relayed", relay.core.packets)?;
-        counter(&mut out, "headsail_derp_bytes", "bytes relayed", relay.core.bytes)?;
+        counter(out, "headsail_derp_joined", "relay connections since the start", relay.core.joined)?;
+        counter(out, "headsail_derp_pings", "pings answered", relay.core.pings)?;
+        counter(out, "headsail_derp_packets", "packets relayed", relay.core.packets)?;
+        counter(out, "headsail_derp_bytes", "bytes relayed", relay.core.bytes)?;
         for (name, help, value) in [
             (
                 "dropped_slow",
@@ -116,7 +118,51 @@ impl Collector for Metrics {
             ("stalled", "relay connections closed because they accepted no bytes", relay.stalled),
             ("violated", "relay connections closed because of what they sent", relay.violated),
         ] {
-            counter(&mut out, &format!("headsail_derp_{name}"), help, value)?;
+            counter(out, &format!("headsail_derp_{name}"), help, value)?;
+        }
+        Ok(())
+    }
+
+    /// What clients may hold, and how often they were held to it.
+    fn limits(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let (bodies, tailnet) = (&self.app.process.bodies, &self.app.tailnet);
+        for (of, budget) in [("stranger", &bodies.strangers), ("member", &bodies.members)] {
+            gauge(
+                out,
+                &format!("headsail_{of}_request_bytes"),
+                "bytes of unfinished requests on control connections",
+                budget.bytes(),
+            )?;
+            counter(
+                out,
+                &format!("headsail_{of}_requests_refused"),
+                "requests refused because all together held too many bytes",
+                budget.refused(),
+            )?;
+        }
+        for (name, help, value) in [
+            (
+                "followups_ended",
+                "waiting logins that ended because their machine sent newer ones",
+                tailnet.followups.given_way(),
+            ),
+            (
+                "maps_ended",
+                "maps that ended because their node asked for newer ones",
+                tailnet.maps.given_way(),
+            ),
+            (
+                "unread_closed",
+                "control connections closed because their client did not read its maps",
+                tailnet.unread.closed(),
+            ),
+            (
+                "policy_checks_refused",
+                "policy checks refused because too many others were waiting",
+                tailnet.checks.refused(),
+            ),
+        ] {
+            counter(out, &format!("headsail_{name}"), help, value)?;
         }
         Ok(())
     }
@@ -160,6 +206,14 @@ mod tests {
         for name in [
             "nodes 0",
             "snapshots_total 0",
+            "stranger_request_bytes 0",
+            "stranger_requests_refused_total 0",
+            "member_request_bytes 0",
+            "member_requests_refused_total 0",
+            "followups_ended_total 0",
+            "maps_ended_total 0",
+            "unread_closed_total 0",
+            "policy_checks_refused_total 0",
             "stun_answered_total 0",
             "derp_connections 0",
             "derp_duplicated 0",
