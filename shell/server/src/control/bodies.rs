@@ -150,8 +150,11 @@ impl Share {
     fn grow(&self, bytes: usize, all: usize) -> bool {
         let mut held = lock(&self.held);
         while held.bytes + bytes > all {
-            let Some((_, oldest)) = held.arriving.pop_first() else { return false };
+            let Some((number, oldest)) = held.arriving.pop_first() else { return false };
             held.bytes -= oldest.bytes;
+            if number == self.number {
+                return false;
+            }
         }
         let Some(arriving) = held.arriving.get_mut(&self.number) else { return false };
         arriving.bytes += bytes;
