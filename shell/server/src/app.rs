@@ -11,10 +11,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::extract::FromRef;
 use headsail_noise::Responder;
 use headsail_tailnet::model::node::StreamNo;
+use headsail_wire::ids::NodeId;
+use headsail_wire::keys::MachineKey;
 
+use crate::admin::checks::Checks;
 use crate::clerk::Clerk;
 use crate::clerk::health::Health;
 use crate::config;
+use crate::control::bodies::Bodies;
+use crate::control::connection::Unread;
+use crate::control::places::Places;
+use crate::control::{map, register};
 use crate::frames::encode::Encoder;
 use crate::frames::full_map::FullMaps;
 use crate::relay::Relay;
@@ -45,6 +52,8 @@ pub struct Process {
     pub noise: Responder,
     /// The embedded relay, if one is configured.
     pub relay: Option<Relay>,
+    /// What machines have sent on control connections and is not answered yet.
+    pub bodies: Arc<Bodies>,
 }
 
 /// One tailnet as it is served. Nothing in here is shared with another tailnet.
@@ -61,6 +70,14 @@ pub struct TailnetService {
     pub policy: config::Policy,
     /// The URL that clients use, without a slash at its end.
     pub url: String,
+    /// Requests that wait for a pending registration.
+    pub followups: Places<MachineKey>,
+    /// Maps that are being sent, apart from the one stream that makes a node online.
+    pub maps: Places<NodeId>,
+    /// Control connections that were closed because their client did not read its maps.
+    pub unread: Unread,
+    /// Policies that are being checked.
+    pub checks: Checks,
     streams: AtomicU64,
 }
 
@@ -74,6 +91,10 @@ impl TailnetService {
             full_maps: FullMaps::default(),
             policy,
             url,
+            followups: Places::new("requests that wait for a login", register::MAX_FOLLOWUPS),
+            maps: Places::new("unfinished maps", map::MAX_MAPS),
+            unread: Unread::default(),
+            checks: Checks::default(),
             streams: AtomicU64::new(1),
         }
     }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::app::{App, Process, TailnetService};
 use crate::clerk::Clerk;
 use crate::config::Config;
-use crate::control::inner::Caller;
+use crate::control::connection::Connection;
 use crate::control::register;
 use crate::relay::Relay;
 
@@ -32,7 +32,7 @@ pub fn app() -> App {
 
 /// A server without sockets, with this relay.
 pub fn app_with(relay: Option<Relay>) -> App {
-    let process = Process { noise: Responder::new(&[7; 32]).unwrap(), relay };
+    let process = Process { noise: Responder::new(&[7; 32]).unwrap(), relay, bodies: Arc::default() };
     App { process: Arc::new(process), tailnet: tailnet() }
 }
 
@@ -74,8 +74,8 @@ pub async fn registers(tailnet: &Arc<TailnetService>, number: u8, more: Value) -
     let (machine, node_key) = keys(number);
     let mut request = json!({ "Version": 130, "NodeKey": node_key });
     request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let caller = Caller { machine, source: None, seat: None };
-    read(register::post(tailnet.clone(), &caller, request.to_string().as_bytes()).await).await
+    let connection = Connection::new(machine, None, None);
+    read(register::post(tailnet.clone(), &connection, request.to_string().into()).await).await
 }
 
 /// A node whose registration was approved by an administrator, and the URL that its client waited at.

@@ -4,6 +4,7 @@
 
 mod apikeys;
 mod auth;
+pub mod checks;
 mod debug;
 mod door;
 mod error;

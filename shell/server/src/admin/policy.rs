@@ -50,26 +50,37 @@ pub async fn set(admin: Admin, Read(r): Read<PolicyRequest>) -> Answer<PolicyRes
 
 /// [`headsail_api::paths::POLICY_CHECK`]
 pub async fn check(admin: Admin, Read(r): Read<PolicyRequest>) -> Answer<CheckPolicyResponse> {
-    let (row, _) = candidate(&admin.snapshot(), &r.policy)?;
-    Ok(Json(CheckPolicyResponse { warnings: warnings(&row) }))
+    let t = admin.snapshot();
+    let work = move || {
+        let (row, _) = candidate(&t, &r.policy)?;
+        Ok(Json(CheckPolicyResponse { warnings: warnings(&row) }))
+    };
+    admin.tailnet.checks.run(work).await
 }
 
 /// [`headsail_api::paths::POLICY_PREVIEW`]
 pub async fn preview(admin: Admin, Read(r): Read<PolicyRequest>) -> Answer<PreviewPolicyResponse> {
     let t = admin.snapshot();
-    let (row, engine) = candidate(&t, &r.policy)?;
-    let preview = Preview::new(t.access().engine(), &engine);
-    Ok(Json(PreviewPolicyResponse { nodes: preview_nodes(&t, &preview), warnings: warnings(&row) }))
+    let work = move || {
+        let (row, engine) = candidate(&t, &r.policy)?;
+        let preview = Preview::new(t.access().engine(), &engine);
+        Ok(Json(PreviewPolicyResponse { nodes: preview_nodes(&t, &preview), warnings: warnings(&row) }))
+    };
+    admin.tailnet.checks.run(work).await
 }
 
 /// [`headsail_api::paths::POLICY_EXPLAIN`]
 pub async fn explain(admin: Admin, Read(r): Read<ExplainRequest>) -> Answer<ExplainResponse> {
     let t = admin.snapshot();
-    let engine = if r.policy.is_empty() { t.access().engine().clone() } else { candidate(&t, &r.policy)?.1 };
+    admin.tailnet.checks.run(move || explanation(&t, &r)).await
+}
+
+fn explanation(t: &Tailnet, r: &ExplainRequest) -> Answer<ExplainResponse> {
+    let engine = if r.policy.is_empty() { t.access().engine().clone() } else { candidate(t, &r.policy)?.1 };
     let (destination, port) = target(&r.destination)?;
-    let source = name_of(&t, &r.source);
+    let source = name_of(t, &r.source);
     let answer =
-        engine.explain(&source, &name_of(&t, destination), port, &r.proto).map_err(Problem::bad_request)?;
+        engine.explain(&source, &name_of(t, destination), port, &r.proto).map_err(Problem::bad_request)?;
     let (because, missing) =
         if answer.allowed { (answer.reasons, Vec::new()) } else { (Vec::new(), answer.reasons) };
     Ok(Json(ExplainResponse {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::control::connection::Connection;
 use crate::control::map;
 use crate::http::public;
 use crate::testing::{self, keys};
@@ -43,7 +44,8 @@ async fn open(tailnet: &Arc<TailnetService>, compression: &str) -> Body {
     let request = json!({
         "Version": 130, "NodeKey": node_key, "Stream": true, "KeepAlive": true, "Compress": compression,
     });
-    let response = map::post(tailnet.clone(), machine, request.to_string().as_bytes()).await;
+    let connection = Arc::new(Connection::new(machine, None, None));
+    let response = map::post(tailnet.clone(), &connection, request.to_string().into()).await;
     assert_eq!(response.status(), 200);
     response.into_body()
 }

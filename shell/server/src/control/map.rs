@@ -8,18 +8,27 @@ use headsail_tailnet::actor::Actor;
 use headsail_tailnet::command::{Command, Rejection, Telling};
 use headsail_tailnet::decide::map_update::node_of;
 use headsail_wire::ids::NodeId;
-use headsail_wire::json;
-use headsail_wire::keys::MachineKey;
 use headsail_wire::map::MapRequest;
 
 use crate::app::TailnetService;
 use crate::clerk::Failure;
+use crate::control::answers;
+use crate::control::bodies::{Received, shortened};
+use crate::control::connection::Connection;
 use crate::control::reply::{fault, refuse, text};
 use crate::control::stream;
 use crate::frames::encode::{CannotEncode, Compression};
 
-pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]) -> Response<Body> {
-    let request: MapRequest = match json::decode(body) {
+/// Maps of one node that are being sent at once, apart from its stream. Clients ask for one at a time.
+pub(crate) const MAX_MAPS: usize = 8;
+
+pub async fn post(
+    tailnet: Arc<TailnetService>,
+    connection: &Arc<Connection>,
+    body: Received,
+) -> Response<Body> {
+    let machine = connection.machine;
+    let request: MapRequest = match body.parse() {
         Ok(request) => request,
         Err(error) => {
             return text(StatusCode::BAD_REQUEST, format!("invalid map request: {error}"));
@@ -35,23 +44,25 @@ pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]
         Err(rejection) => {
             let deleted = snapshot.tombstone(&request.node_key).filter(|s| s.machine_key == machine);
             return match deleted {
-                Some(stone) if request.stream => stream::farewell(tailnet.clone(), stone, compression),
+                Some(stone) if request.stream => {
+                    stream::farewell(tailnet.clone(), connection, stone, compression)
+                }
                 _ => refuse(Failure::Rejected(rejection)),
             };
         }
     };
     match (request.stream, request.omit_peers, request.read_only) {
         (true, _, false) => {
-            stream::open(tailnet, (node, request.node_key), telling(request), compression).await
+            stream::open(tailnet, connection, (node, request.node_key), telling(request), compression).await
         }
-        (true, _, true) => stream::watch(tailnet, node, compression),
+        (true, _, true) => stream::watch(tailnet, connection, node, compression),
         (false, true, false) => match tailnet.clerk.submit(Actor::Node(node), update(node, request)).await {
             Ok(_) => Response::new(Body::empty()),
             Err(failure) => refuse(failure),
         },
-        (false, _, true) => one_map(&tailnet, node, compression),
+        (false, _, true) => one_map(&tailnet, connection, node, compression),
         (false, false, false) => match tailnet.clerk.submit(Actor::Node(node), update(node, request)).await {
-            Ok(_) => one_map(&tailnet, node, compression),
+            Ok(_) => one_map(&tailnet, connection, node, compression),
             Err(failure) => refuse(failure),
         },
     }
@@ -59,7 +70,7 @@ pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]
 
 fn telling(request: MapRequest) -> Telling {
     Telling {
-        hostinfo: request.hostinfo,
+        hostinfo: request.hostinfo.map(shortened),
         endpoints: request.endpoints,
         disco_key: request.disco_key,
         cap: request.version,
@@ -70,9 +81,16 @@ fn update(node: NodeId, request: MapRequest) -> Command {
     Command::MapUpdate { node, telling: Box::new(telling(request)) }
 }
 
-fn one_map(tailnet: &TailnetService, node: NodeId, compression: Compression) -> Response<Body> {
+fn one_map(
+    tailnet: &TailnetService,
+    connection: &Arc<Connection>,
+    node: NodeId,
+    compression: Compression,
+) -> Response<Body> {
+    // Older maps are freed before this one is rendered.
+    let place = tailnet.maps.take(node);
     match tailnet.full_maps.frame(&tailnet.clerk.snapshot(), node, compression) {
-        Ok(Some(frame)) => Response::new(Body::from(frame)),
+        Ok(Some(frame)) => Response::new(answers::whole(connection, frame, place)),
         Err(CannotEncode) => fault(),
         Ok(None) => refuse(Failure::Rejected(Rejection::NotFound("this node was deleted".into()))),
     }

@@ -13,45 +13,52 @@ use headsail_tailnet::decide::login::same_host;
 use headsail_tailnet::model::node::Node;
 use headsail_tailnet::model::ticket::{Ticket, TicketState};
 use headsail_tailnet::tailnet::Tailnet;
-use headsail_wire::json;
+use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::register::{RegisterLogin, RegisterRequest, RegisterResponse, RegisterUser};
 
 use crate::app::TailnetService;
-use crate::control::inner::Caller;
+use crate::control::bodies::{Received, shortened};
+use crate::control::connection::Connection;
 use crate::control::reply::{refuse_registration, text};
 
 /// A follow-up waits this long at most; the client then sends it again.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 
-pub async fn post(tailnet: Arc<TailnetService>, caller: &Caller, body: &[u8]) -> Response<Body> {
-    let machine = caller.machine;
-    let request: RegisterRequest = match json::decode(body) {
+/// Follow-ups of one machine that wait at once: clients send one at a time, and another when they reconnect.
+pub(crate) const MAX_FOLLOWUPS: usize = 4;
+
+pub async fn post(tailnet: Arc<TailnetService>, connection: &Connection, body: Received) -> Response<Body> {
+    let machine = connection.machine;
+    let mut request: RegisterRequest = match body.parse() {
         Ok(request) => request,
         Err(error) => {
             return text(StatusCode::BAD_REQUEST, format!("invalid registration: {error}"));
         }
     };
-    let followup = request.followup.clone();
     let node_key = request.node_key;
-    if !followup.is_empty()
-        && request.version.is_supported()
-        && let Some(ticket) = rightful_ticket(&tailnet, &followup, &machine, &node_key)
-        && !asks_for_more(&ticket, &request)
-    {
-        match wait(&tailnet, &ticket).await {
-            Settled::Granted => {
-                let snapshot = tailnet.clerk.snapshot();
-                // By the time a late follow-up arrives, the node may have been deleted: that takes another login.
-                if own_node(&snapshot, &machine, &node_key).is_some() {
-                    return answer(&tailnet, &snapshot, &machine, &node_key);
-                }
+    let awaited = awaited_ticket(&tailnet, &request, &machine);
+    let Some(ticket) = awaited.filter(|ticket| !asks_for_more(ticket, &request)) else {
+        return register(&tailnet, registration(connection, request)).await;
+    };
+    // What waits holds nothing that its client can make large: if it takes another login, the host is that of the ticket.
+    request.hostinfo = None;
+    let mut registration = registration(connection, request);
+    drop(body);
+    match wait(&tailnet, &machine, &ticket.id).await {
+        Settled::Granted => {
+            let snapshot = tailnet.clerk.snapshot();
+            // By the time a late follow-up arrives, the node may have been deleted: that takes another login.
+            if own_node(&snapshot, &machine, &node_key).is_some() {
+                return answer(&tailnet, &snapshot, &machine, &node_key);
             }
-            Settled::Refused(why) => return respond(RegisterResponse::refused(why)),
-            Settled::Lapsed => {}
         }
+        Settled::Refused(why) => return respond(RegisterResponse::refused(why)),
+        Settled::GaveWay => return answer(&tailnet, &tailnet.clerk.snapshot(), &machine, &node_key),
+        Settled::Lapsed => {}
     }
-    register(&tailnet, caller, request).await
+    registration.hostinfo = Hostinfo::clone(&ticket.asking.hostinfo);
+    register(&tailnet, registration).await
 }
 
 /// Whether a follow-up asks for something else than its pending login, which takes a login of its own. A follow-up of an
@@ -61,22 +68,24 @@ fn asks_for_more(ticket: &Ticket, request: &RegisterRequest) -> bool {
     ticket.state == TicketState::Waiting && told.is_some_and(|told| !same_host(ticket, told))
 }
 
-async fn register(tailnet: &TailnetService, caller: &Caller, request: RegisterRequest) -> Response<Body> {
-    let machine = caller.machine;
-    let node_key = request.node_key;
-    let logs_out = request.expiry.is_some_and(|at| at <= crate::system::clock::now());
-    let registration = Registration {
-        machine_key: machine,
+fn registration(connection: &Connection, request: RegisterRequest) -> Registration {
+    Registration {
+        machine_key: connection.machine,
         cap: request.version,
-        node_key,
+        node_key: request.node_key,
         old_node_key: request.old_node_key,
         auth_key: request.auth.map_or(ShownKey::None, |auth| ShownKey::of(&auth.auth_key)),
         expiry: request.expiry,
         // A missing Hostinfo says as little as an empty one.
-        hostinfo: request.hostinfo.unwrap_or_default(),
+        hostinfo: request.hostinfo.map(shortened).unwrap_or_default(),
         ephemeral: request.ephemeral,
-        source: caller.source,
-    };
+        source: connection.source,
+    }
+}
+
+async fn register(tailnet: &TailnetService, registration: Registration) -> Response<Body> {
+    let (machine, node_key) = (registration.machine_key, registration.node_key);
+    let logs_out = registration.expiry.is_some_and(|at| at <= crate::system::clock::now());
     match tailnet.clerk.submit(Actor::Machine(machine), Command::Register(Box::new(registration))).await {
         Ok(_) if logs_out => respond(RegisterResponse::key_expired()),
         Ok(snapshot) => answer(tailnet, &snapshot, &machine, &node_key),
@@ -124,30 +133,35 @@ fn answer(
     }
 }
 
-/// The ticket of an AuthURL, if it belongs to this machine and this key.
-fn rightful_ticket(
+/// The ticket that a request waits for, if it belongs to this machine and this key.
+fn awaited_ticket(
     tailnet: &TailnetService,
-    url: &str,
+    request: &RegisterRequest,
     machine: &MachineKey,
-    node_key: &NodeKey,
 ) -> Option<Arc<Ticket>> {
-    let id = url.rsplit('/').next()?;
+    if request.followup.is_empty() || !request.version.is_supported() {
+        return None;
+    }
+    let id = request.followup.rsplit('/').next()?;
     let ticket = tailnet.clerk.snapshot().ticket(id)?.clone();
-    (ticket.asking.machine_key == *machine && ticket.asking.node_key == *node_key).then_some(ticket)
+    (ticket.asking.machine_key == *machine && ticket.asking.node_key == request.node_key).then_some(ticket)
 }
 
 enum Settled {
     Granted,
     Refused(String),
     Lapsed,
+    /// The machine has sent so many newer follow-ups that this one has to end.
+    GaveWay,
 }
 
 /// Waits until the registration is approved or denied, or no longer exists.
-async fn wait(tailnet: &TailnetService, ticket: &Ticket) -> Settled {
+async fn wait(tailnet: &TailnetService, machine: &MachineKey, ticket: &str) -> Settled {
+    let mut place = tailnet.followups.take(*machine);
     let mut snapshots = tailnet.clerk.follow();
     let settled = async {
         loop {
-            let state = snapshots.borrow_and_update().tailnet().ticket(&ticket.id).map(|t| t.state.clone());
+            let state = snapshots.borrow_and_update().tailnet().ticket(ticket).map(|t| t.state.clone());
             match state {
                 Some(TicketState::Waiting) => {}
                 Some(TicketState::Granted) => return Settled::Granted,
@@ -159,7 +173,10 @@ async fn wait(tailnet: &TailnetService, ticket: &Ticket) -> Settled {
             }
         }
     };
-    tokio::time::timeout(LONGEST_WAIT, settled).await.unwrap_or(Settled::Lapsed)
+    tokio::select! {
+        settled = tokio::time::timeout(LONGEST_WAIT, settled) => settled.unwrap_or(Settled::Lapsed),
+        () = place.lost() => Settled::GaveWay,
+    }
 }
 
 fn respond(response: RegisterResponse) -> Response<Body> {
@@ -210,7 +227,7 @@ mod tests {
         assert!(!second.is_empty() && first != second);
         let t = tailnet.clerk.snapshot();
         let ids: Vec<_> = t.tickets().map(|k| tailnet.register_url(&k.id)).collect();
-        assert_eq!(ids, [second.clone()], "the first login gave way");
+        assert_eq!(ids, std::slice::from_ref(&second), "the first login gave way");
         let again = registers(&tailnet, 1, json!({ "Ephemeral": false, "Hostinfo": host })).await;
         assert_eq!(url(&again), second, "the same request keeps its login");
     }

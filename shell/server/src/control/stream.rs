@@ -4,7 +4,6 @@
 //! nothing can overtake the first. A slow reader gets fewer and larger frames; a stalled one is disconnected.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,23 +20,22 @@ use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::{NodeId, TAGGED_DEVICES};
 use headsail_wire::keys::NodeKey;
 use headsail_wire::map::{MapResponse, Node};
-use hyper::body::Frame;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::app::TailnetService;
+use crate::control::answers::{self, Ended, Pieces, Room, first_piece};
+use crate::control::connection::Connection;
 use crate::control::reply::refuse;
 use crate::frames::encode::{CannotEncode, Compression, ShareKey, frame, keep_alive};
 
 /// A quiet stream sends a keep-alive after this long, and up to [`KEEP_ALIVE_SPREAD_SECS`] more; clients give up after 120 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(50);
 const KEEP_ALIVE_SPREAD_SECS: u64 = 9;
-/// A reader that takes nothing for this long is disconnected.
-const STALLED: Duration = Duration::from_secs(60);
 
 /// Opens a stream for the node with this key: the node is online from now on, and an older stream of it ends.
 pub async fn open(
     tailnet: Arc<TailnetService>,
+    connection: &Arc<Connection>,
     (node, key): (NodeId, NodeKey),
     telling: Telling,
     compression: Compression,
@@ -50,31 +48,50 @@ pub async fn open(
     };
     // The node was deleted at the same moment, for example by the next command of the same commit.
     if let Some(stone) = snapshot.tombstone(&key).filter(|_| snapshot.node(node).is_none()) {
-        return farewell(tailnet, stone, compression);
+        return farewell(tailnet, connection, stone, compression);
     }
-    let (frames, body) = channel();
+    let (pieces, body) = answers::stream(connection);
     tokio::spawn(async move {
         let map_stream =
-            MapStream { tailnet: tailnet.clone(), node, stream: Some(stream), compression, frames };
+            MapStream { tailnet: tailnet.clone(), node, stream: Some(stream), compression, pieces };
         map_stream.run(snapshot).await;
         tailnet.clerk.notify(Actor::Node(node), Command::StreamClosed { node, stream }).await;
+        map_stream.pieces.end().await;
     });
     Response::new(body)
 }
 
 /// Opens a read-only stream, which does not make the node online.
-pub fn watch(tailnet: Arc<TailnetService>, node: NodeId, compression: Compression) -> Response<Body> {
-    let (frames, body) = channel();
+pub fn watch(
+    tailnet: Arc<TailnetService>,
+    connection: &Arc<Connection>,
+    node: NodeId,
+    compression: Compression,
+) -> Response<Body> {
+    let (pieces, body) = answers::stream(connection);
     let snapshot = tailnet.clerk.snapshot();
-    tokio::spawn(MapStream { tailnet, node, stream: None, compression, frames }.run(snapshot));
+    let mut place = tailnet.maps.take(node);
+    let map_stream = MapStream { tailnet, node, stream: None, compression, pieces };
+    tokio::spawn(async move {
+        tokio::select! {
+            () = map_stream.run(snapshot) => {}
+            () = place.lost() => {}
+        }
+        map_stream.pieces.end().await;
+    });
     Response::new(body)
 }
 
 /// The stream of a client whose node was deleted: it says that the key has expired, so that the client asks for a login. The
 /// map has everything that a first map has, because clients keep using its relays; and the stream stays open, because clients
 /// would reconnect at once.
-pub fn farewell(tailnet: Arc<TailnetService>, stone: &Tombstone, compression: Compression) -> Response<Body> {
-    let (frames, body) = channel();
+pub fn farewell(
+    tailnet: Arc<TailnetService>,
+    connection: &Arc<Connection>,
+    stone: &Tombstone,
+    compression: Compression,
+) -> Response<Body> {
+    let (pieces, body) = answers::stream(connection);
     let settings = tailnet.clerk.snapshot().settings().clone();
     let first = MapResponse {
         derp_map: Some(settings.derp.clone()),
@@ -84,13 +101,21 @@ pub fn farewell(tailnet: Arc<TailnetService>, stone: &Tombstone, compression: Co
         ..expired_self(stone)
     };
     let (node, node_key) = (stone.node, stone.node_key);
+    let mut place = tailnet.maps.take(node);
+    let map_stream = MapStream { tailnet, node, stream: None, compression, pieces };
     tokio::spawn(async move {
-        let map_stream = MapStream { tailnet, node, stream: None, compression, frames };
-        if let Ok(first) = frame(&first, compression)
-            && let Next::Go = map_stream.send(first).await
-        {
-            map_stream.linger(&node_key).await;
+        let stays = async {
+            if let Ok(first) = frame(&first, compression)
+                && map_stream.send(first).await.is_ok()
+            {
+                map_stream.linger(&node_key).await;
+            }
+        };
+        tokio::select! {
+            () = stays => {}
+            () = place.lost() => {}
         }
+        map_stream.pieces.end().await;
     });
     Response::new(body)
 }
@@ -124,47 +149,22 @@ fn expired_self(stone: &Tombstone) -> MapResponse {
     MapResponse { node: Some(Arc::new(node)), ..MapResponse::default() }
 }
 
-fn channel() -> (mpsc::Sender<Bytes>, Body) {
-    // One frame may wait. The next is rendered only when there is room, and then covers everything that happened in between.
-    let (frames, queue) = mpsc::channel::<Bytes>(1);
-    (frames, Body::new(Frames(queue)))
-}
-
-struct Frames(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Frames {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
-    }
-}
-
 struct MapStream {
     tailnet: Arc<TailnetService>,
     node: NodeId,
     /// `None` for a read-only stream.
     stream: Option<StreamNo>,
     compression: Compression,
-    frames: mpsc::Sender<Bytes>,
-}
-
-enum Next {
-    Go,
-    End,
+    pieces: Pieces,
 }
 
 impl MapStream {
-    async fn run(self, mut sent: Arc<Tailnet>) {
+    async fn run(&self, mut sent: Arc<Tailnet>) {
         let mut snapshots = self.tailnet.clerk.follow();
         let Ok(Some(first)) = self.tailnet.full_maps.frame(&sent, self.node, self.compression) else {
             return;
         };
-        if let Next::End = self.send(first).await {
+        if self.send(first).await.is_err() {
             return;
         }
         let mut quiet_until = Instant::now() + self.keep_alive_after();
@@ -175,19 +175,25 @@ impl MapStream {
                         return;
                     }
                     // Room first, then the newest snapshot: it includes what was published in the meantime.
-                    let Ok(Ok(permit)) = tokio::time::timeout(STALLED, self.frames.reserve()).await else { return };
+                    let Ok(room) = self.room().await else { return };
                     let now = snapshots.borrow_and_update().tailnet().clone();
                     if self.is_superseded(&now) {
                         return;
                     }
                     match self.output(&sent, &now) {
-                        Output::Nothing => drop(permit),
-                        Output::Frame(bytes) => {
-                            permit.send(bytes);
+                        Output::Nothing => drop(room),
+                        Output::Frame(mut bytes) => {
+                            room.send(first_piece(&mut bytes));
+                            if self.send(bytes).await.is_err() {
+                                return;
+                            }
                             quiet_until = Instant::now() + self.keep_alive_after();
                         }
-                        Output::Last(bytes, key) => {
-                            permit.send(bytes);
+                        Output::Last(mut bytes, key) => {
+                            room.send(first_piece(&mut bytes));
+                            if self.send(bytes).await.is_err() {
+                                return;
+                            }
                             return self.linger(&key).await;
                         }
                         Output::End => return,
@@ -195,12 +201,12 @@ impl MapStream {
                     sent = now;
                 }
                 () = tokio::time::sleep_until(quiet_until) => {
-                    if let Next::End = self.send_keep_alive().await {
+                    if self.send_keep_alive().await.is_err() {
                         return;
                     }
                     quiet_until = Instant::now() + self.keep_alive_after();
                 }
-                () = self.frames.closed() => return,
+                () = self.pieces.closed() => return,
             }
         }
     }
@@ -218,27 +224,44 @@ impl MapStream {
                     }
                 }
                 () = tokio::time::sleep_until(quiet_until) => {
-                    if let Next::End = self.send_keep_alive().await {
+                    if self.send_keep_alive().await.is_err() {
                         return;
                     }
                     quiet_until = Instant::now() + self.keep_alive_after();
                 }
-                () = self.frames.closed() => return,
+                () = self.pieces.closed() => return,
             }
         }
     }
 
-    async fn send_keep_alive(&self) -> Next {
-        match keep_alive(self.compression) {
-            Ok(bytes) => self.send(bytes).await,
-            Err(CannotEncode) => Next::End,
+    async fn send_keep_alive(&self) -> Result<(), Ended> {
+        self.send(keep_alive(self.compression).map_err(|CannotEncode| Ended)?).await
+    }
+
+    async fn send(&self, mut bytes: Bytes) -> Result<(), Ended> {
+        while !bytes.is_empty() {
+            self.room().await?.send(first_piece(&mut bytes));
+        }
+        Ok(())
+    }
+
+    /// Waits until the client takes more, unless a newer stream supersedes this one meanwhile.
+    async fn room(&self) -> Result<Room<'_>, Ended> {
+        if let Some(room) = self.pieces.room_now() {
+            return Ok(room);
+        }
+        tokio::select! {
+            room = self.pieces.room() => room,
+            () = self.superseded() => Err(Ended),
         }
     }
 
-    async fn send(&self, bytes: Bytes) -> Next {
-        match tokio::time::timeout(STALLED, self.frames.send(bytes)).await {
-            Ok(Ok(())) => Next::Go,
-            _ => Next::End,
+    async fn superseded(&self) {
+        let mut snapshots = self.tailnet.clerk.follow();
+        while !self.is_superseded(snapshots.borrow_and_update().tailnet()) {
+            if snapshots.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -308,7 +331,8 @@ mod tests {
             let (node, _) = let_in(&tailnet, round, alice).await;
             // Both commands are often part of the same commit.
             let at = (node.id, node.node_key);
-            let opening = open(tailnet.clone(), at, Telling::default(), Compression::Plain);
+            let connection = Arc::new(Connection::new(node.machine_key, None, None));
+            let opening = open(tailnet.clone(), &connection, at, Telling::default(), Compression::Plain);
             let (response, _) = tokio::join!(opening, submit(&tailnet, Command::DeleteNode(node.id)));
             let first = response.into_body().frame().await;
             let sent = first.and_then(Result::ok).and_then(|f| f.into_data().ok());

@@ -14,15 +14,18 @@ use headsail_wire::keys::{ChallengeKey, MachineKey};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::app::App;
-use crate::control::inner::{self, Caller};
+use crate::control::connection::Connection;
+use crate::control::inner;
 use crate::control::noise_io::NoiseIo;
 use crate::listen::classify::{self, CONTROL_PROTOCOL, Upgrade};
 use crate::listen::{Seat, take_over, websocket};
 use crate::system::random;
 
 const HANDSHAKE_HEADER: &str = "x-tailscale-handshake";
-/// How long a new Noise connection may stay silent.
+/// How long a new connection may take from the switch of protocols until its client speaks HTTP/2 in it.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest message of a WebSocket, in bytes: clients send a record of 4 KiB in each.
+const MAX_MESSAGE: usize = 16 * 1024;
 
 /// Reads the first Noise message and, once HTTP has given up the connection, serves the control protocol on it.
 pub async fn ts2021(State(app): State<App>, request: Request<Body>) -> Response {
@@ -88,46 +91,47 @@ fn switch(app: App, mut request: Request<Body>, initiation: Vec<u8>) -> Response
 
 fn switch_to_websocket(app: App, mut request: Request<Body>, initiation: Vec<u8>) -> Response {
     let origin = Origin::of(&request);
-    websocket::open(&mut request, CONTROL_PROTOCOL, async move |io| serve(app, io, origin, &initiation).await)
+    websocket::open(&mut request, CONTROL_PROTOCOL, MAX_MESSAGE, async move |io| {
+        serve(app, io, origin, &initiation).await
+    })
 }
 
 /// Completes the Noise handshake and serves HTTP/2 over the connection until it ends.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: App,
-    mut socket: S,
+    socket: S,
     origin: Origin,
     initiation: &[u8],
 ) {
+    match tokio::time::timeout(SILENCE_TIMEOUT, shake_hands(&app, socket, initiation)).await {
+        Ok(Ok((machine, io))) => {
+            inner::serve(app, Connection::new(machine, origin.source, origin.seat), io).await;
+        }
+        Ok(Err(error)) => tracing::debug!("a Noise connection failed at its start: {error}"),
+        Err(_) => tracing::debug!("a Noise connection stayed silent at its start"),
+    }
+}
+
+/// Answers the handshake, and returns when the client has begun to speak HTTP/2.
+async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+    app: &App,
+    mut socket: S,
+    initiation: &[u8],
+) -> Result<(MachineKey, NoiseIo<S>), Box<dyn std::error::Error + Send + Sync>> {
     let handshake = match app.process.noise.read_initiation(initiation) {
         Ok(handshake) => handshake,
         Err(error) => {
-            tracing::debug!("a Noise handshake failed: {error}");
-            let _ = socket
-                .write_all(&headsail_noise::handshake::refusal("the handshake is not for this server's key"))
-                .await;
-            let _ = socket.shutdown().await;
-            return;
+            let why = "the handshake is not for this server's key";
+            socket.write_all(&headsail_noise::handshake::refusal(why)).await?;
+            socket.shutdown().await?;
+            return Err(error.into());
         }
     };
     let machine = MachineKey::from_bytes(*handshake.machine_key());
-    let (response, transport) = match handshake.write_response(&random::bytes()) {
-        Ok(pair) => pair,
-        Err(error) => {
-            tracing::debug!("a Noise handshake failed: {error}");
-            return;
-        }
-    };
-    match NoiseIo::new(socket, transport, &response, &early_payload()) {
-        Ok(mut io) => match tokio::time::timeout(SILENCE_TIMEOUT, io.first_words()).await {
-            Ok(Ok(())) => {
-                inner::serve(app.tailnet, Caller { machine, source: origin.source, seat: origin.seat }, io)
-                    .await
-            }
-            Ok(Err(error)) => tracing::debug!("a Noise connection failed at its start: {error}"),
-            Err(_) => tracing::debug!("a Noise connection of {machine:?} stayed silent"),
-        },
-        Err(error) => tracing::debug!("a Noise connection failed at its start: {error}"),
-    }
+    let (response, transport) = handshake.write_response(&random::bytes())?;
+    let mut io = NoiseIo::new(socket, transport, &response, &early_payload())?;
+    io.first_words().await?;
+    Ok((machine, io))
 }
 
 /// The early payload has a challenge that no client answers yet; a fresh key costs nothing.

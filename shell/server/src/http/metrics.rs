@@ -51,6 +51,7 @@ impl Collector for Metrics {
         self.tailnet(&mut out)?;
         self.connections(&mut out)?;
         self.stun(&mut out)?;
+        self.limits(&mut out)?;
         self.relay(&mut out)
     }
 }
@@ -159,6 +160,50 @@ impl Metrics {
         }
         Ok(())
     }
+
+    /// What clients may hold, and how often they were held to it.
+    fn limits(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let (bodies, tailnet) = (&self.app.process.bodies, &self.app.tailnet);
+        for (of, budget) in [("stranger", &bodies.strangers), ("member", &bodies.members)] {
+            gauge(
+                out,
+                &format!("headsail_{of}_request_bytes"),
+                "bytes of unfinished requests on control connections",
+                budget.bytes(),
+            )?;
+            counter(
+                out,
+                &format!("headsail_{of}_requests_refused"),
+                "requests refused because all together held too many bytes",
+                budget.refused(),
+            )?;
+        }
+        for (name, help, value) in [
+            (
+                "followups_ended",
+                "waiting logins that ended because their machine sent newer ones",
+                tailnet.followups.given_way(),
+            ),
+            (
+                "maps_ended",
+                "maps that ended because their node asked for newer ones",
+                tailnet.maps.given_way(),
+            ),
+            (
+                "unread_closed",
+                "control connections closed because their client did not read its maps",
+                tailnet.unread.closed(),
+            ),
+            (
+                "policy_checks_refused",
+                "policy checks refused because too many others were waiting",
+                tailnet.checks.refused(),
+            ),
+        ] {
+            counter(out, &format!("headsail_{name}"), help, value)?;
+        }
+        Ok(())
+    }
 }
 
 fn gauge(
@@ -203,6 +248,14 @@ mod tests {
             "connections 0",
             "connections_limit 7",
             "connections_displaced_total 0",
+            "stranger_request_bytes 0",
+            "stranger_requests_refused_total 0",
+            "member_request_bytes 0",
+            "member_requests_refused_total 0",
+            "followups_ended_total 0",
+            "maps_ended_total 0",
+            "unread_closed_total 0",
+            "policy_checks_refused_total 0",
             "stun_answered_total 0",
             "derp_connections 0",
             "derp_duplicated 0",

@@ -22,6 +22,8 @@ use crate::relay::{Relay, responses};
 
 /// The subprotocol of WebSockets that carry DERP.
 const SUBPROTOCOL: &str = "derp";
+/// Longest message of a WebSocket, in bytes: a DERP packet of 64 KiB and what may come along with it.
+const MAX_MESSAGE: usize = 256 * 1024;
 
 /// `/derp` and what clients ask a relay host for; nothing where no relay runs.
 pub fn routes(app: App) -> Router {
@@ -52,9 +54,11 @@ async fn derp(
         Some(Upgrade::DerpWebSocket) if !websocket::offers(request.headers(), SUBPROTOCOL) => {
             responses::wrong_subprotocol().into_response()
         }
-        Some(Upgrade::DerpWebSocket) => websocket::open(&mut request, SUBPROTOCOL, async move |io| {
-            relay.serve_stream(io, remote, admitted).await;
-        }),
+        Some(Upgrade::DerpWebSocket) => {
+            websocket::open(&mut request, SUBPROTOCOL, MAX_MESSAGE, async move |io| {
+                relay.serve_stream(io, remote, admitted).await;
+            })
+        }
         Some(Upgrade::Control | Upgrade::ControlWebSocket) | None => {
             responses::upgrade_required().into_response()
         }

@@ -4,6 +4,7 @@
 //! HTTP server.
 
 pub mod classify;
+mod host;
 pub mod local;
 mod outage;
 mod read_ahead;

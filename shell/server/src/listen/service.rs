@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
+use axum::middleware::from_fn;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -18,8 +19,11 @@ use super::classify::{Accepts, Connection};
 use super::read_ahead::{self, Rewound};
 use super::seats::{Seat, Seats};
 use super::slow_body::TimedBody;
-use super::{Error, HEAD_TIMEOUT};
+use super::{Error, HEAD_TIMEOUT, host};
 use crate::relay::Relay;
+
+/// Longest head of a request in HTTP/1, in bytes, and what a connection reads ahead of its handlers.
+const MAX_HEAD: usize = 64 * 1024;
 
 /// What every connection is served with. All listeners of one service count their connections together.
 #[derive(Clone)]
@@ -33,6 +37,7 @@ pub struct Service {
 impl Service {
     /// Serves `router`, and `relay` to clients that skip the HTTP response, on at most this many connections at once.
     pub fn new(router: Router, relay: Option<Relay>, connections: usize) -> Service {
+        let router = router.layer(from_fn(host::check));
         Service { router, relay, seats: Seats::new(connections) }
     }
 
@@ -90,7 +95,8 @@ async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Some clients close their side after the request, and still want the response.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(true);
+    let http1 = &mut builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(true).max_buf_size(MAX_HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_TIMEOUT));
     builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)).await
 }

@@ -25,8 +25,6 @@ use super::take_over;
 
 /// The version of RFC 6455.
 const VERSION: &str = "13";
-/// Bytes of the largest message received: a DERP packet of 64 KiB and what may come along with it.
-const MAX_RECEIVED: usize = 256 * 1024;
 /// Bytes of the largest message sent: the Go client refuses those of more than 32 KiB.
 const MAX_SENT: usize = 16 * 1024;
 /// Bytes that a connection reads at once, and holds while it is open.
@@ -39,10 +37,11 @@ pub fn offers(headers: &HeaderMap, subprotocol: &str) -> bool {
 }
 
 /// Answers a request for a WebSocket (RFC 6455, 4.2) with this subprotocol if the client offers it, and serves the bytes
-/// that it carries. A request that is not for a WebSocket of this version is refused.
+/// that it carries, in messages of at most `longest` bytes. A request that is not for a WebSocket of this version is refused.
 pub fn open<F>(
     request: &mut Request<Body>,
     subprotocol: &'static str,
+    longest: usize,
     serve: impl FnOnce(ByteStream<TokioIo<Upgraded>>) -> F + Send + 'static,
 ) -> Response<Body>
 where
@@ -52,7 +51,7 @@ where
         let text = "this is not a WebSocket request of version 13\n";
         return (StatusCode::BAD_REQUEST, [(SEC_WEBSOCKET_VERSION, VERSION)], text).into_response();
     };
-    take_over(request, async move |io| serve(ByteStream::new(io).await).await);
+    take_over(request, async move |io| serve(ByteStream::new(io, longest).await).await);
     response
 }
 
@@ -81,12 +80,12 @@ pub struct ByteStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
     /// Takes over a connection after the response that made it a WebSocket.
-    async fn new(io: S) -> Self {
+    async fn new(io: S, longest: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
-            .max_message_size(Some(MAX_RECEIVED))
-            .max_frame_size(Some(MAX_RECEIVED));
+            .max_message_size(Some(longest))
+            .max_frame_size(Some(longest));
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         ByteStream { socket, rest: Bytes::new() }
     }

@@ -114,7 +114,7 @@ async fn run(mut settings: Config) -> Result<(), ServeError> {
     let clerk = Clerk::start(tailnet, store).map_err(|e| format!("could not start the clerk thread: {e}"))?;
     let relay = relay_key.map(|key| Relay::new(*key.bytes(), admission(&settings, &clerk)));
     let app = App {
-        process: Arc::new(Process { noise, relay: relay.clone() }),
+        process: Arc::new(Process { noise, relay: relay.clone(), bodies: Arc::default() }),
         tailnet: Arc::new(TailnetService::new(
             clerk.clone(),
             settings.server_url.text.clone(),

@@ -5,3 +5,4 @@ pub mod fetch;
 pub mod files;
 pub mod keys;
 pub mod random;
+pub mod seldom;

@@ -157,3 +157,27 @@ async fn requests_that_cannot_be_upgraded_are_refused_with_the_reason() {
         assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(text), "{line}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_stays_silent_after_the_switch_is_disconnected() {
+    for valid in [true, false] {
+        let app = testing::app();
+        let (_, mut message) =
+            Initiator::new(app.process.noise.public_key(), &[1; 32], &[2; 32], 130).unwrap();
+        if !valid {
+            message[20] ^= 1;
+        }
+        let (mut client, server) = tokio::io::duplex(1024);
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let mut received = Vec::new();
+        let origin = Origin { source: None, seat: None };
+        let served = serve(app, server, origin, &message);
+        let (read, ()) = tokio::join!(client.read_to_end(&mut received), served);
+        read.unwrap();
+        assert!(!received.is_empty());
+        let limit = if valid { SILENCE_TIMEOUT.as_secs() } else { 0 };
+        assert_eq!(began.elapsed().as_secs(), limit);
+        tokio::time::resume();
+    }
+}
