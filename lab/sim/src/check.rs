@@ -191,6 +191,23 @@ pub fn writers(world: &World) -> Result<(), Violation> {
     must(Check::Writers, replayed == disk, || rows_apart(&replayed, &disk))
 }
 
+/// After a power cut, every durable commit that was acknowledged is there, and the rows are those of whole commits.
+///
+/// # Errors
+/// What is lost, or there in part.
+pub fn after_power_cut(world: &World) -> Result<(), Violation> {
+    let disk = &world.clerk.disk;
+    let promised = world.ledger.iter().rfind(|commit| commit.is_durable()).map(|commit| commit.revision);
+    must(Check::Durable, promised.is_none_or(|promised| promised <= disk.revision()), || {
+        format!("revision {promised:?} was acknowledged, but the power cut has left {}", disk.revision())
+    })?;
+    let mut replayed = Tailnet::empty(world.settings.clone());
+    let left = world.ledger.iter().filter(|commit| commit.revision <= disk.revision());
+    left.for_each(|commit| replayed.apply_commit(commit));
+    let (replayed, rows) = (replayed.dump(), disk.load().changes);
+    must(Check::Durable, replayed == rows, || rows_apart(&replayed, &rows))
+}
+
 /// A follower reads what it has not read yet: then it knows what the clerk knows.
 ///
 /// # Errors

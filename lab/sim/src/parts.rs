@@ -17,7 +17,7 @@ use headsail_wire::ids::NodeId;
 use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::map::MapResponse;
 
-use crate::disk::Disk;
+use crate::disk::{self, Disk, Written};
 
 /// What the world calls where the server would call it.
 #[derive(Clone, Copy)]
@@ -44,6 +44,10 @@ pub struct Parts {
     pub news: fn(&Feed, u64) -> News,
     /// What a start makes of the rows on disk.
     pub load: fn(Vec<Change>) -> Vec<Change>,
+    /// Whether a commit is synced before it is acknowledged.
+    pub is_synced: fn(&Commit) -> bool,
+    /// What a start makes of commits that a power cut may have torn.
+    pub recover: fn(Vec<Written>) -> Vec<Commit>,
     /// Whether a change is committed before anyone sees it.
     pub commits_first: bool,
     /// Whether a stream says that it has ended even where a newer one has taken over.
@@ -74,6 +78,8 @@ impl Parts {
             catch_up: Disk::since,
             news: Feed::since,
             load: |rows| rows,
+            is_synced: Commit::is_durable,
+            recover: disk::recover,
             commits_first: true,
             ends_by_number: true,
         }

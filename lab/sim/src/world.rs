@@ -221,7 +221,7 @@ impl World {
     pub fn restart(&mut self) -> Result<(), Violation> {
         self.streams.clear();
         self.past.clear();
-        self.clerk.disk.broken = false;
+        (self.clerk.disk.broken, self.clerk.disk.missed) = (false, false);
         let kept = self.clerk.disk.revision();
         self.ledger.retain(|commit| commit.revision <= kept);
         self.clerk.restart(self.settings.clone());

@@ -8,6 +8,8 @@
 //! # What is kept
 //! Changes choose by [`Durability`]. Durable and volatile ones are written; those that live in memory only (logins that
 //! wait, the configuration) are passed over, and a batch of nothing else touches no disk.
+//! A commit with a durable change is on the disk itself before it is acknowledged, so that it survives a power cut. Volatile
+//! changes alone are left to the operating system until the next such commit: see [`Commit::is_durable`].
 //! A row read back says what it said, presence with the number of a stream of an earlier process included:
 //! [`headsail_tailnet::tailnet::revive`] says what that means after a restart.
 //!

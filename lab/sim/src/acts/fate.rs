@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::settings::Settings;
 
-use crate::check::replay;
+use crate::check::{after_power_cut, replay};
 use crate::law::{Check, Violation};
 use crate::settings;
 use crate::world::World;
@@ -55,15 +55,28 @@ pub fn disk_breaks_or_heals(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The process dies and starts again.
+/// The process dies and starts again. What it has written is still there.
 ///
 /// # Errors
 /// It is not what it was.
 pub fn crash(world: &mut World) -> Result<(), Violation> {
-    if world.rng.chance(50) {
-        world.clerk.disk.flush();
+    if world.minds(Check::Replay) {
+        // What was told while the disk was broken is not on it.
+        replay(world, world.clerk.disk.missed)?;
     }
-    world.clerk.disk.lose_unflushed();
+    world.restart()
+}
+
+/// The power goes, and the machine starts again with what has reached the disk.
+///
+/// # Errors
+/// Something that was acknowledged is lost, or it is not what it was.
+pub fn power_cut(world: &mut World) -> Result<(), Violation> {
+    let (kept, torn) = (world.rng.below(4) as usize, world.rng.chance(50));
+    world.clerk.disk.power_cut(kept, torn, world.parts.recover);
+    if world.minds(Check::Durable) {
+        after_power_cut(world)?;
+    }
     if world.minds(Check::Replay) {
         replay(world, true)?;
     }
@@ -77,11 +90,9 @@ pub fn crash(world: &mut World) -> Result<(), Violation> {
 pub fn orderly_restart(world: &mut World) -> Result<(), Violation> {
     world.clerk.disk.broken = false;
     world.ask(Actor::Server, Command::Shutdown)?;
-    world.clerk.disk.flush();
+    world.clerk.disk.sync();
     if world.minds(Check::Replay) {
-        // What was told while the disk was broken is not on it.
         replay(world, world.clerk.disk.missed)?;
     }
-    world.clerk.disk.lose_unflushed();
     world.restart()
 }

@@ -53,6 +53,7 @@ const MIX: &[(u64, Act)] = &[
     (12, fate::time_passes),
     (2, fate::disk_breaks_or_heals),
     (1, fate::crash),
+    (1, fate::power_cut),
     (1, fate::orderly_restart),
 ];
 

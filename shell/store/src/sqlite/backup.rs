@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{connect, create_private, fault_of, migrate};
+use super::{connect, create_private, fault_of, migrate, sync_directory};
 use crate::Fault;
 
 /// Copies a database into a new file (0600), all as of one moment. The server that uses it goes on; it may be this one,
@@ -30,7 +30,8 @@ pub fn backup(database: &Path, to: &Path) -> Result<(), Fault> {
     create_private(part)?;
     let copied = copy(&source, part).and_then(|()| {
         let named = File::open(part).and_then(|f| f.sync_all()).and_then(|()| fs::rename(part, to));
-        named.map_err(|e| refuse(format!("can't be finished: {e}; choose another place")))
+        named.map_err(|e| refuse(format!("can't be finished: {e}; choose another place")))?;
+        sync_directory(to)
     });
     if copied.is_err() {
         // The first error is the one to tell; a leftover is removed by the next attempt.

@@ -1,6 +1,6 @@
 //! One tailnet in one SQLite file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -56,10 +56,23 @@ impl Default for Options {
     }
 }
 
+/// When a commit reaches the disk itself, rather than the operating system's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sync {
+    /// Before it is acknowledged: it survives a power cut.
+    Now,
+    /// With the next one that is synced. It survives a crash of the server, not of the machine.
+    Later,
+}
+
 /// A store in one SQLite file, to itself for as long as it lives.
 pub struct SqliteStore {
     path: PathBuf,
     limits: LogLimits,
+    /// What the connection does now.
+    sync: Sync,
+    /// Only a write-ahead log can be synced later without a risk to the database as a whole.
+    may_sync_later: bool,
     /// Before the lock, so that the file is closed when the next server may open it.
     connection: Connection,
     _lock: lock::Lock,
@@ -95,10 +108,28 @@ impl SqliteStore {
         for migration in pending {
             migrate::run(&mut connection, path, migration)?;
         }
-        Ok(SqliteStore { path: path.to_owned(), limits: options.log, connection, _lock: lock })
+        Ok(SqliteStore {
+            path: path.to_owned(),
+            limits: options.log,
+            sync: Sync::Now,
+            may_sync_later: options.write_ahead_log,
+            connection,
+            _lock: lock,
+        })
+    }
+
+    /// Chooses when the next transaction is synced. A sync covers everything that was written before.
+    fn sync(&mut self, sync: Sync) -> Result<(), rusqlite::Error> {
+        if sync != self.sync && self.may_sync_later {
+            let level = if sync == Sync::Now { "full" } else { "normal" };
+            self.connection.pragma_update(None, "synchronous", level)?;
+            self.sync = sync;
+        }
+        Ok(())
     }
 
     fn write(&mut self, commit: &Commit) -> Result<Result<(), Fault>, rusqlite::Error> {
+        self.sync(if commit.is_durable() { Sync::Now } else { Sync::Later })?;
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stored = read::revision(&tx)?;
         if stored.next() != commit.revision {
@@ -114,6 +145,7 @@ impl SqliteStore {
     /// Commits what is there already. SQLite passes over rows that do not change; one that changes there and back is
     /// written to the disk like any other.
     fn touch(&mut self) -> Result<(), rusqlite::Error> {
+        self.sync(Sync::Now)?;
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stored = read::revision(&tx)?;
         write::revision(&tx, stored.next())?;
@@ -151,13 +183,25 @@ impl Store for SqliteStore {
 /// SQLite holds on it in this process.
 fn create_private(path: &Path) -> Result<(), Fault> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(()),
+        // Without its name in a synced directory, a synced file is lost all the same.
+        Ok(_) => sync_directory(path),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(Fault::Other(format!(
             "database `{}` can't be made: {e}; create its directory and let this user write there",
             path.display()
         ))),
     }
+}
+
+/// Makes the names of new, renamed and removed files in the directory of `path` survive a power cut.
+fn sync_directory(path: &Path) -> Result<(), Fault> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(|e| {
+        Fault::Other(format!(
+            "directory `{}` can't be written to disk: {e}; see whether its disk is sound",
+            parent.display()
+        ))
+    })
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault> {
@@ -172,7 +216,8 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault> {
 
 fn configure(connection: &Connection, path: &Path, options: &Options) -> Result<(), Fault> {
     let fault = |e| fault_of(path, &e);
-    let (wanted, synchronous) = if options.write_ahead_log { ("wal", "normal") } else { ("delete", "full") };
+    // A rollback journal that has been deleted must not come back: `extra` syncs the directory, too.
+    let (wanted, synchronous) = if options.write_ahead_log { ("wal", "full") } else { ("delete", "extra") };
     let got: String =
         connection.pragma_update_and_check(None, "journal_mode", wanted, |row| row.get(0)).map_err(fault)?;
     if got != wanted {
