@@ -3,6 +3,8 @@
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
+mod rows;
+
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -13,15 +15,13 @@ use headsail_store::sqlite::{Options, SqliteStore};
 use headsail_tailnet::actor::Actor;
 use headsail_tailnet::change::Change;
 use headsail_tailnet::commit::{Commit, Revision};
-use headsail_tailnet::model::key::{ApiKey, AuthKey, KeyDigest};
-use headsail_tailnet::model::node::{Contact, Expiry, Node, Owner, Presence, RegisterMethod, StreamNo};
+use headsail_tailnet::model::node::{Presence, StreamNo};
 use headsail_tailnet::model::settings::Settings;
-use headsail_tailnet::model::user::User;
 use headsail_tailnet::tailnet::Tailnet;
-use headsail_wire::capver::CapVer;
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
-use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::time::Time;
+
+use rows::{api_key, auth_key, node, user};
 
 const PATH: &str = "STORE_TEST_POWER_CUT";
 /// Commits of the day. The write-ahead log is written back many times meanwhile.
@@ -31,71 +31,6 @@ const PAGES: u32 = 12;
 
 fn options(write_ahead_log: bool) -> Options {
     Options { write_ahead_log, wal_autocheckpoint: PAGES, ..Options::default() }
-}
-
-fn auth_key(id: u64, used: bool) -> Change {
-    Change::AuthKey(Arc::new(AuthKey {
-        id: AuthKeyId::new(id).unwrap(),
-        prefix: format!("prefix{id:06}"),
-        digest: KeyDigest::from_bytes([id.to_le_bytes()[0]; 32]),
-        user: Some(UserId::new(1).unwrap()),
-        tags: Default::default(),
-        reusable: false,
-        ephemeral: false,
-        used,
-        expiration: None,
-        created: Time::EPOCH,
-    }))
-}
-
-fn api_key(id: u64, expiration: Option<Time>) -> Change {
-    Change::ApiKey(Arc::new(ApiKey {
-        id: ApiKeyId::new(id).unwrap(),
-        prefix: format!("prefix{id:06}"),
-        digest: KeyDigest::from_bytes([id.to_le_bytes()[0]; 32]),
-        expiration,
-        created: Time::EPOCH,
-        last_seen: None,
-    }))
-}
-
-fn user(id: u64) -> Change {
-    Change::User(Arc::new(User {
-        id: UserId::new(id).unwrap(),
-        name: format!("user{id}"),
-        display_name: String::new(),
-        email: String::new(),
-        provider: String::new(),
-        provider_id: String::new(),
-        picture_url: String::new(),
-        role: Default::default(),
-        created: Time::EPOCH,
-    }))
-}
-
-fn node(id: u64) -> Change {
-    let byte = id.to_le_bytes()[0];
-    Change::Node(Arc::new(Node {
-        id: NodeId::new(id).unwrap(),
-        machine_key: MachineKey::from_bytes([byte; 32]),
-        node_key: NodeKey::from_bytes([byte; 32]),
-        owner: Owner::User(UserId::new(1).unwrap()),
-        hostname: "host".into(),
-        name: format!("host{id}"),
-        name_pinned: false,
-        v4: Some([100, 64, 0, byte].into()),
-        v6: None,
-        hostinfo: Default::default(),
-        cap: CapVer::FLOOR,
-        contact: Contact::default(),
-        presence: Presence::Offline { since: Time::EPOCH },
-        expiry: Expiry::Never,
-        ephemeral: false,
-        method: RegisterMethod::AuthKey,
-        auth_key: None,
-        approved_routes: Default::default(),
-        created: Time::EPOCH,
-    }))
 }
 
 /// The `n`th commit, from 1 on: keys are created, used and revoked, nodes join, and some only come and go.

@@ -9,6 +9,7 @@ mod journal;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headsail_store::history::History;
@@ -71,6 +72,7 @@ pub struct Clerk {
     jobs: mpsc::Sender<Job>,
     feed: watch::Receiver<Feed>,
     history: Arc<dyn History>,
+    is_damaged: Arc<AtomicBool>,
 }
 
 impl Clerk {
@@ -90,7 +92,7 @@ impl Clerk {
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
-        Ok(Clerk { jobs, feed, history })
+        Ok(Clerk { jobs, feed, history, is_damaged: Arc::default() })
     }
 
     /// Waits until the clerk has stopped or panicked. Nothing can change after that.
@@ -125,8 +127,16 @@ impl Clerk {
         wait.await.map_err(|_| stopped())?
     }
 
-    /// Whether the clerk answers in time, and its store could save something now.
+    /// Notes that the store was found to be damaged: from now on, the server is not healthy.
+    pub fn report_damage(&self) {
+        self.is_damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the clerk answers in time, and its store could save something now and is not damaged.
     pub async fn is_healthy(&self) -> bool {
+        if self.is_damaged.load(Ordering::Relaxed) {
+            return false;
+        }
         let asked = async {
             let (answer, wait) = oneshot::channel();
             self.jobs.send(Job::Ping(answer)).await.is_ok() && matches!(wait.await, Ok(Ok(())))

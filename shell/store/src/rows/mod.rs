@@ -8,6 +8,7 @@ use serde_json::{Map, Number, Value as Json};
 
 pub mod decode;
 pub mod encode;
+pub mod unique;
 
 /// What a column holds.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,6 +15,7 @@ use crate::history::History;
 use crate::{Fault, Store};
 
 mod backup;
+mod checksum;
 mod lock;
 mod log;
 mod migrate;
@@ -29,6 +30,9 @@ pub use log::{Keep, LogLimits};
 
 /// How long a lock of another program is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Small enough to be checked for damage in a fraction of a second while the server starts: tens of thousands of nodes. What
+/// makes a database larger is its change log.
+const CHECKED_AT_OPEN: u64 = 64 << 20;
 /// Prepared statements that are kept; there are about twenty.
 const STATEMENTS: usize = 64;
 
@@ -39,8 +43,9 @@ pub struct Options {
     pub write_ahead_log: bool,
     /// Pages in the write-ahead log before it is written back; 0 for never.
     pub wal_autocheckpoint: u32,
-    /// Looks through the whole file first, which takes a while for a large one.
-    pub quick_check: bool,
+    /// A database of at most this many bytes is checked for damage as a whole when it is opened. Of a larger one, only the
+    /// tables that are loaded are: see [`SqliteStore::deferred_check`].
+    pub checked_at_open: u64,
     /// How much of the change log is kept.
     pub log: LogLimits,
 }
@@ -50,7 +55,7 @@ impl Default for Options {
         Options {
             write_ahead_log: true,
             wal_autocheckpoint: 1000,
-            quick_check: false,
+            checked_at_open: CHECKED_AT_OPEN,
             log: LogLimits::default(),
         }
     }
@@ -73,6 +78,8 @@ pub struct SqliteStore {
     sync: Sync,
     /// Only a write-ahead log can be synced later without a risk to the database as a whole.
     may_sync_later: bool,
+    /// Whether the whole file was checked for damage.
+    is_checked: bool,
     /// Before the lock, so that the file is closed when the next server may open it.
     connection: Connection,
     _lock: lock::Lock,
@@ -99,10 +106,15 @@ impl SqliteStore {
         }
         // What turns out to be foreign, damaged or newer is closed again without a byte written.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fault)?;
-        if options.quick_check {
+        let size = std::fs::metadata(path).map_or(0, |found| found.len());
+        let is_small = size <= options.checked_at_open;
+        if is_small {
             backup::look_through(&connection, path, "quick_check")?;
         }
         let pending = migrate::pending(&connection, path)?;
+        if !is_small && pending.is_empty() {
+            backup::look_through_rows(&connection, path)?;
+        }
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(fault)?;
         configure(&connection, path, &options)?;
         for migration in pending {
@@ -113,8 +125,19 @@ impl SqliteStore {
             limits: options.log,
             sync: Sync::Now,
             may_sync_later: options.write_ahead_log,
+            is_checked: is_small,
             connection,
             _lock: lock,
+        })
+    }
+
+    /// The check for damage that was too long for [`SqliteStore::open`], for a thread of its own. `None` if nothing is left
+    /// to check.
+    pub fn deferred_check(&self) -> Option<impl FnOnce() -> Result<(), Fault> + Send + 'static> {
+        let path = self.path.clone();
+        (!self.is_checked).then_some(move || {
+            let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            backup::look_through(&connection, &path, "quick_check")
         })
     }
 
