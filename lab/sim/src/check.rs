@@ -44,8 +44,11 @@ pub fn after_step(world: &mut World) -> Result<(), Violation> {
     if world.minds(Check::Unique) {
         unique(&world.clerk.published)?;
     }
-    if world.minds(Check::Deadlines) && !world.clerk.disk.broken {
-        overdue(world)?;
+    if world.minds(Check::Deadlines) {
+        unexpired(world)?;
+        if !world.clerk.disk.broken {
+            overdue(world)?;
+        }
     }
     if world.minds(Check::Presence) && !world.clerk.disk.broken {
         presence(world)?;
@@ -156,6 +159,8 @@ fn shared_by_the_class(
 /// Rows without what may be published before it is written.
 fn durable(rows: Vec<Change>) -> Vec<Change> {
     let strip = |node: &Node| Node {
+        // That a key has expired is known without the disk.
+        expiry: node.expiry.time().map_or(Expiry::Never, Expiry::At),
         contact: Contact::default(),
         presence: Presence::Offline { since: node.created },
         ..node.clone()
@@ -357,11 +362,19 @@ fn unique(t: &Tailnet) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Keys expire in time, whatever the disk does.
+fn unexpired(world: &World) -> Result<(), Violation> {
+    let now = world.clerk.now;
+    let late = world.clerk.published.nodes().find(|node| matches!(node.expiry, Expiry::At(at) if at <= now));
+    must(Check::Deadlines, late.is_none(), || {
+        format!("node {:?} should have expired at {now}", late.map(|node| node.id))
+    })
+}
+
 fn overdue(world: &World) -> Result<(), Violation> {
     let (t, now) = (&world.clerk.published, world.clerk.now);
     for node in t.nodes() {
         let text = || format!("node {} is overdue at {now}: {:?} {:?}", node.id, node.expiry, node.presence);
-        let expired = matches!(node.expiry, Expiry::At(at) if at <= now);
         let left = match node.presence {
             Presence::Lingering { until, .. } => until <= now,
             Presence::Offline { since } => {
@@ -369,7 +382,7 @@ fn overdue(world: &World) -> Result<(), Violation> {
             }
             Presence::Online { .. } => false,
         };
-        must(Check::Deadlines, !expired && !left, text)?;
+        must(Check::Deadlines, !left, text)?;
     }
     let late = t.tickets().find(|ticket| ticket.until <= now);
     must(Check::Deadlines, late.is_none(), || {

@@ -73,7 +73,11 @@ impl Disk {
             return Ok(());
         }
         if self.broken {
-            self.missed |= commit.changes().any(|change| change.durability() == Durability::Volatile);
+            // Expiry takes effect all the same; whoever refuses a node may have missed one.
+            let misses = |change: &Change| {
+                change.durability() == Durability::Volatile || matches!(change, Change::Node(_))
+            };
+            self.missed |= commit.changes().any(misses);
             return Err(Refused::Full);
         }
         if commit.revision != self.revision().next() {

@@ -6,81 +6,23 @@
 #[allow(dead_code, reason = "other tests use more of it")]
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_headsail");
+use support::preloaded::{Server, directory, library};
 
-/// A server with its directory, killed at the end.
-struct Server {
-    dir: PathBuf,
-    process: Child,
-}
-
-impl Server {
-    fn start(dir: PathBuf, disk: &[(&str, &Path)]) -> Server {
-        let at = dir.display();
-        let config = format!(
-            "server_url: http://127.0.0.1:8080\nlisten_addr: 127.0.0.1:0\nnoise: {{private_key_path: {at}/noise.key}}\n\
-             prefixes: {{v4: 100.64.0.0/10, v6: 'fd7a:115c:a1e0::/48'}}\n\
-             database: {{type: sqlite, sqlite: {{path: {at}/db.sqlite, wal_autocheckpoint: 20}}}}\n\
-             dns: {{magic_dns: true, base_domain: mesh.test, override_local_dns: false}}\n\
-             policy: {{mode: database}}\nunix_socket: {at}/s.sock\n"
-        );
-        std::fs::write(dir.join("config.yaml"), config).unwrap();
-        let process = Command::new(PROGRAM)
-            .args(["serve", "--config"])
-            .arg(dir.join("config.yaml"))
-            .env_clear()
-            .envs(disk.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Server { dir, process };
-        // `health` waits for the socket to appear.
-        server.run("health");
-        server
-    }
-
-    fn run(&self, words: &str) -> String {
-        let words = format!("--config {} {words}", self.dir.join("config.yaml").display());
-        support::run(Path::new(PROGRAM), &self.dir, &words).ok()
-    }
-
-    /// Everything that an administrator sees of what is stored.
-    fn knows(&self) -> Vec<String> {
-        let lists = ["users list", "preauthkeys list", "apikeys list", "nodes list", "policy get"];
-        lists.map(|list| self.run(&format!("{list} -o json"))).to_vec()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn directory(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("headsail-power-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    dir
+/// Everything that an administrator sees of what is stored.
+fn knowledge(server: &Server) -> Vec<String> {
+    let lists = ["users list", "preauthkeys list", "apikeys list", "nodes list", "policy get"];
+    lists.map(|list| server.run(&format!("{list} -o json"))).to_vec()
 }
 
 #[test]
 fn a_server_that_starts_after_a_power_cut_knows_all_that_was_acknowledged() {
     let (dir, synced) = (directory("server"), directory("synced"));
-    let library = synced.join(".synced_only.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/tests/power_cut/synced_only.c");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
-    assert!(compiler.status().expect("a C compiler builds SQLite, so it is there").success());
+    let library = library(&synced, "../store/tests/power_cut/synced_only.c");
     let database = dir.join("db.sqlite");
     let disk = [("LD_PRELOAD", &*library), ("SYNCED_FROM", &*database), ("SYNCED_TO", &*synced)];
-    let server = Server::start(dir, &disk);
+    let server = Server::start(dir, &disk, Stdio::null());
 
     let policy = server.dir.join("policy.hujson");
     std::fs::write(&policy, "{\"acls\": []}\n").unwrap();
@@ -109,8 +51,8 @@ fn a_server_that_starts_after_a_power_cut_knows_all_that_was_acknowledged() {
                 std::fs::copy(file.path(), left.join(file.file_name())).unwrap();
             }
         }
-        let next = Server::start(left, &[]);
-        assert_eq!(next.knows(), server.knows(), "after `{command}` and a power cut");
+        let next = Server::start(left, &[], Stdio::null());
+        assert_eq!(knowledge(&next), knowledge(&server), "after `{command}` and a power cut");
     }
     std::fs::remove_dir_all(&synced).unwrap();
 }

@@ -35,8 +35,8 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 256;
 /// Rows that a deadline handles at once at most.
 const DUE_AT_ONCE: usize = 1024;
-/// The longest sleep of the clerk while nothing is due.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+/// The longest sleep of the clerk while nothing is due. So soon it notices that the system clock was set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long a health check waits.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long due rows wait after the store refused a commit.
@@ -206,8 +206,9 @@ impl Worker {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        self.retry_at = None;
-        jobs.extend(self.deadlines.due(clock::now(), DUE_AT_ONCE).into_iter().map(|row| {
+        // Where the store refuses, rows that it has to delete stay due, and must not stand before keys that expire.
+        let limit = if self.retry_at.take().is_some() { usize::MAX } else { DUE_AT_ONCE };
+        jobs.extend(self.deadlines.due(clock::now(), limit).into_iter().map(|row| {
             let (answer, _) = oneshot::channel();
             Job::Carry { request: Request { actor: Actor::Clock, command: Command::Due(row) }, answer }
         }));
