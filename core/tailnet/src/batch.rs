@@ -7,6 +7,7 @@ use crate::actor::Actor;
 use crate::change::{Change, Durability};
 use crate::command::{Command, Rejection};
 use crate::commit::{Commit, Since};
+use crate::model::node::{Expiry, Node};
 use crate::tailnet::Tailnet;
 
 /// How often a batch is decided again because another writer was faster. Each attempt starts from what that writer wrote,
@@ -65,7 +66,7 @@ pub struct Settled<F> {
 /// decides everything again, so a request sees what other writers did before it.
 ///
 /// Where the store refuses, the requests that need it do not happen. Each of the others is decided as if those had never
-/// been there, so no outcome depends on something that was not saved.
+/// been there, so no outcome depends on something that was not saved. Keys of nodes expire all the same.
 pub fn settle<F>(
     tailnet: &Tailnet,
     requests: &[Request],
@@ -110,7 +111,7 @@ fn decide_all(
     for request in requests {
         outcomes.push(match decide(&next, &request.command) {
             Err(rejection) => Outcome::Rejected(rejection),
-            Ok(changes) if !has_store && changes.iter().any(|c| c.durability() == Durability::Durable) => {
+            Ok(changes) if !has_store && changes.iter().any(|change| needs_store(&next, change)) => {
                 Outcome::Unsaved
             }
             Ok(changes) => {
@@ -128,4 +129,17 @@ fn decide_all(
     }
     next.reach(commit.revision);
     (next, commit, outcomes)
+}
+
+/// Whether a change may not take effect unless it is saved. That a key has expired is a fact of time: the stored row says
+/// when, so a restart comes to the same.
+fn needs_store(t: &Tailnet, change: &Change) -> bool {
+    if let Change::Node(next) = change
+        && let Some(node) = t.node(next.id)
+        && let Expiry::At(at) = node.expiry
+        && **next == (Node { expiry: Expiry::Passed(at), ..Node::clone(node) })
+    {
+        return false;
+    }
+    change.durability() == Durability::Durable
 }

@@ -65,6 +65,12 @@ impl Commit {
     pub fn is_written(&self) -> bool {
         self.changes().any(|change| change.durability() != Durability::Memory)
     }
+
+    /// Whether the commit must survive a power cut once it is acknowledged, so that a store syncs it before it says yes.
+    /// Volatile facts alone need not: clients report them again.
+    pub fn is_durable(&self) -> bool {
+        self.changes().any(|change| change.durability() == Durability::Durable)
+    }
 }
 
 /// Every row that a store keeps.

@@ -9,6 +9,7 @@ use headsail_tailnet::batch::{Outcome, Request, Saved, Settled, settle};
 use headsail_tailnet::change::Durability;
 use headsail_tailnet::command::{Command, Env, NewUser, Rejection};
 use headsail_tailnet::commit::{Commit, Loaded, Since};
+use headsail_tailnet::deadline::Due;
 use headsail_tailnet::decide::decide;
 use headsail_tailnet::tailnet::Tailnet;
 
@@ -94,6 +95,28 @@ fn when_the_store_refuses_only_volatile_changes_happen() {
     assert_eq!(settled.tailnet.users().count(), town.t.users().count());
     let node = settled.tailnet.node_by_key(&client.node).unwrap();
     assert_eq!(node.contact.endpoints, ["192.0.2.9:9".parse().unwrap()]);
+}
+
+#[test]
+fn keys_expire_even_if_the_store_refuses() {
+    let (mut town, client, _) = crowd();
+    let node = town.node(&client).id;
+    town.make(Command::ExpireNode { node, at: Some(town.now.plus_secs(60)) });
+    let expires = Request { actor: Actor::Clock, command: Command::Due(Due::Node(node)) };
+    let is_past = |settled: &Settled<_>| settled.tailnet.node(node).unwrap().expiry.is_past();
+    let early = settled(&town, std::slice::from_ref(&expires), |_| Saved::No("full"));
+    assert!(!is_past(&early));
+    town.now = town.now.plus_secs(60);
+    let late = settled(&town, std::slice::from_ref(&expires), |_| Saved::No("full"));
+    assert!(is_past(&late));
+    assert_eq!((late.outcomes, late.fault), (vec![Outcome::Done], Some("full")));
+    assert_eq!(late.tailnet.revision(), town.t.revision(), "nothing was written");
+    // An administrator's command is no fact of time.
+    let now =
+        Request { actor: Actor::UnixUser(0), command: Command::ExpireNode { node, at: Some(town.now) } };
+    town.make(Command::ExpireNode { node, at: Some(town.now.plus_secs(60)) });
+    let refused = settled(&town, &[now], |_| Saved::No("full"));
+    assert_eq!((is_past(&refused), &refused.outcomes[..]), (false, &[Outcome::Unsaved][..]));
 }
 
 #[test]

@@ -46,8 +46,11 @@ pub fn after_step(world: &mut World) -> Result<(), Violation> {
         unique(&world.clerk.published)?;
         unchanged_logins(world)?;
     }
-    if world.minds(Check::Deadlines) && !world.clerk.disk.broken {
-        overdue(world)?;
+    if world.minds(Check::Deadlines) {
+        unexpired(world)?;
+        if !world.clerk.disk.broken {
+            overdue(world)?;
+        }
     }
     if world.minds(Check::Presence) && !world.clerk.disk.broken {
         presence(world)?;
@@ -158,6 +161,8 @@ fn shared_by_the_class(
 /// Rows without the parts that may be published before they are written.
 fn durable(rows: Vec<Change>) -> Vec<Change> {
     let strip = |node: &Node| Node {
+        // That a key has expired is known without the disk.
+        expiry: node.expiry.time().map_or(Expiry::Never, Expiry::At),
         contact: Contact::default(),
         presence: Presence::Offline { since: node.created },
         ..node.clone()
@@ -191,6 +196,23 @@ pub fn writers(world: &World) -> Result<(), Violation> {
     world.ledger.iter().for_each(|commit| replayed.apply_commit(commit));
     let (replayed, disk) = (replayed.dump(), world.clerk.disk.load().changes);
     must(Check::Writers, replayed == disk, || rows_apart(&replayed, &disk))
+}
+
+/// After a power cut, every durable commit that was acknowledged is there, and the rows are those of whole commits.
+///
+/// # Errors
+/// What is lost, or there in part.
+pub fn after_power_cut(world: &World) -> Result<(), Violation> {
+    let disk = &world.clerk.disk;
+    let promised = world.ledger.iter().rfind(|commit| commit.is_durable()).map(|commit| commit.revision);
+    must(Check::Durable, promised.is_none_or(|promised| promised <= disk.revision()), || {
+        format!("revision {promised:?} was acknowledged, but the power cut has left {}", disk.revision())
+    })?;
+    let mut replayed = Tailnet::empty(world.settings.clone());
+    let left = world.ledger.iter().filter(|commit| commit.revision <= disk.revision());
+    left.for_each(|commit| replayed.apply_commit(commit));
+    let (replayed, rows) = (replayed.dump(), disk.load().changes);
+    must(Check::Durable, replayed == rows, || rows_apart(&replayed, &rows))
 }
 
 /// The follower reads what it has not read yet, and must then know everything that the clerk knows.
@@ -359,11 +381,19 @@ fn unique(t: &Tailnet) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Keys expire in time, whatever the disk does.
+fn unexpired(world: &World) -> Result<(), Violation> {
+    let now = world.clerk.now;
+    let late = world.clerk.published.nodes().find(|node| matches!(node.expiry, Expiry::At(at) if at <= now));
+    must(Check::Deadlines, late.is_none(), || {
+        format!("node {:?} should have expired at {now}", late.map(|node| node.id))
+    })
+}
+
 fn overdue(world: &World) -> Result<(), Violation> {
     let (t, now) = (&world.clerk.published, world.clerk.now);
     for node in t.nodes() {
         let text = || format!("node {} is overdue at {now}: {:?} {:?}", node.id, node.expiry, node.presence);
-        let expired = matches!(node.expiry, Expiry::At(at) if at <= now);
         let left = match node.presence {
             Presence::Lingering { until, .. } => until <= now,
             Presence::Offline { since } => {
@@ -371,7 +401,7 @@ fn overdue(world: &World) -> Result<(), Violation> {
             }
             Presence::Online { .. } => false,
         };
-        must(Check::Deadlines, !expired && !left, text)?;
+        must(Check::Deadlines, !left, text)?;
     }
     let late = t.tickets().find(|ticket| ticket.until <= now);
     must(Check::Deadlines, late.is_none(), || {

@@ -48,7 +48,7 @@ impl Clerk {
         let mut published = Tailnet::empty(settings);
         let commit = Commit::on(published.revision(), now, vec![(Actor::Server, numbers)]);
         let mut disk = Disk::default();
-        disk.commit(&commit).ok();
+        disk.commit(&commit, (parts.is_synced)(&commit)).ok();
         published.apply_commit(&commit);
         let feed = Feed::new(published.clone());
         Clerk { now, published, feed, disk, deadlines: Deadlines::default(), parts, rng }
@@ -61,7 +61,7 @@ impl Clerk {
             let mut fill = |buffer: &mut [u8]| rng.fill(buffer);
             (parts.decide)(t, command, &mut Env { now: *now, rng: &mut fill })
         };
-        let save = |commit: &Commit| match disk.commit(commit) {
+        let save = |commit: &Commit| match disk.commit(commit, (parts.is_synced)(commit)) {
             Ok(()) => Saved::Yes,
             Err(Refused::Full) if !parts.commits_first => Saved::Yes,
             Err(Refused::Full) => Saved::No(()),
@@ -105,7 +105,7 @@ impl Clerk {
         if !revived.is_empty() {
             let commit = Commit::on(self.published.revision(), self.now, vec![(Actor::Server, revived)]);
             self.published.apply_commit(&commit);
-            self.disk.commit(&commit).ok();
+            self.disk.commit(&commit, (self.parts.is_synced)(&commit)).ok();
         }
         self.feed = Feed::new(self.published.clone());
         self.deadlines = Deadlines::of(&self.published);

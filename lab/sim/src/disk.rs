@@ -1,5 +1,5 @@
-//! A store that is as simple as possible: rows by id, and the commits that led to them. A commit with nothing but volatile
-//! changes is written without a flush.
+//! A store, as plainly as it can be written: rows by number, and the commits that led to them. What is not synced survives
+//! the process, but a power cut loses it, or leaves a part of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,20 @@ pub enum Refused {
     Conflict,
 }
 
-/// What survives the process. It is the reference for the tables of the tailnet, and shares no code with them.
+/// What a power cut has left of a commit that was not synced.
+pub struct Written {
+    /// The commit, or the beginning of one.
+    pub commit: Commit,
+    /// Whether all of it is there: a write-ahead log knows by its checksums.
+    pub is_whole: bool,
+}
+
+/// What is whole, up to the first commit that isn't.
+pub fn recover(written: Vec<Written>) -> Vec<Commit> {
+    written.into_iter().take_while(|written| written.is_whole).map(|written| written.commit).collect()
+}
+
+/// What survives the process. It shares no code with the tailnet's own tables: it is the reference for them.
 #[derive(Default)]
 pub struct Disk {
     /// Whether every write fails.
@@ -35,65 +48,68 @@ pub struct Disk {
     tombstones: BTreeMap<NodeKey, Arc<Tombstone>>,
     policy: Option<Arc<PolicyRow>>,
     next_ids: BTreeMap<Sequence, u64>,
-    /// The flushed commits.
+    /// Every commit that is synced.
     log: Vec<Commit>,
-    unflushed: Vec<Commit>,
-    /// The log has no commits up to this one.
+    /// What was written since: the operating system has it, the disk itself may not.
+    unsynced: Vec<Commit>,
+    /// Commits up to this one were dropped from the log.
     log_floor: Revision,
 }
 
 impl Disk {
     /// The revision of the last commit.
     pub fn revision(&self) -> Revision {
-        self.unflushed.last().or(self.log.last()).map_or(Revision::default(), |commit| commit.revision)
+        self.unsynced.last().or(self.log.last()).map_or(Revision::default(), |commit| commit.revision)
     }
 
-    /// The commits that are not flushed yet.
-    pub fn unflushed(&self) -> &[Commit] {
-        &self.unflushed
-    }
-
-    /// Writes a commit completely or not at all. A commit with nothing but volatile changes is not flushed: it is lost if the
-    /// process dies before the next flush. A commit with nothing but changes that live in memory only does not reach the disk.
+    /// Writes a commit, all or nothing, and syncs it if it is to be, with whatever was written before. One that lives in
+    /// memory only does not reach the disk.
     ///
     /// # Errors
     /// Nothing was written.
-    pub fn commit(&mut self, commit: &Commit) -> Result<(), Refused> {
+    pub fn commit(&mut self, commit: &Commit, is_synced: bool) -> Result<(), Refused> {
         if !commit.is_written() {
             return Ok(());
         }
-        let has = |durability| commit.changes().any(|change| change.durability() == durability);
         if self.broken {
-            self.missed |= has(Durability::Volatile);
+            // Expiry takes effect all the same; whoever refuses a node may have missed one.
+            let misses = |change: &Change| {
+                change.durability() == Durability::Volatile || matches!(change, Change::Node(_))
+            };
+            self.missed |= commit.changes().any(misses);
             return Err(Refused::Full);
         }
         if commit.revision != self.revision().next() {
             return Err(Refused::Conflict);
         }
-        self.unflushed.push(written(commit));
-        if has(Durability::Durable) {
-            self.flush();
+        self.unsynced.push(written(commit));
+        if is_synced {
+            self.sync();
         }
         Ok(())
     }
 
-    /// Makes everything that was written permanent, unless the disk is broken.
-    pub fn flush(&mut self) {
-        if self.broken {
-            return;
-        }
-        for commit in std::mem::take(&mut self.unflushed) {
+    /// Makes everything that was written survive a power cut.
+    pub fn sync(&mut self) {
+        for commit in std::mem::take(&mut self.unsynced) {
             commit.changes().for_each(|change| self.write(change));
             self.log.push(commit);
         }
     }
 
-    /// Loses what was not flushed, as when the process dies.
-    pub fn lose_unflushed(&mut self) {
-        self.unflushed.clear();
-        // The log has no gap where it ends earlier now.
+    /// The power goes. Of what is not synced, the first `kept` commits have reached the disk all the same, and a part of
+    /// the next one if that is `torn`. What `recover` makes of these is there afterwards.
+    pub fn power_cut(&mut self, kept: usize, torn: bool, recover: fn(Vec<Written>) -> Vec<Commit>) {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        let written = unsynced.into_iter().take(kept.saturating_add(usize::from(torn))).enumerate();
+        let written = written.map(|(at, commit)| match at < kept {
+            true => Written { commit, is_whole: true },
+            false => Written { commit: without_its_end(commit), is_whole: false },
+        });
+        self.unsynced = recover(written.collect());
+        self.sync();
+        // The log may end earlier now, and has no gap there.
         self.log_floor = self.log_floor.min(self.revision());
-        self.missed = false;
     }
 
     /// Deletes the log, as if all of it were too old: writers that are behind get rows.
@@ -106,15 +122,15 @@ impl Disk {
         if revision < self.log_floor {
             return Since::Rows(self.load());
         }
-        let all = self.log.iter().chain(&self.unflushed);
+        let all = self.log.iter().chain(&self.unsynced);
         Since::Commits(all.filter(|commit| commit.revision > revision).cloned().collect())
     }
 
-    /// Every row, including those that are not flushed.
+    /// Every row, those that are not synced included.
     pub fn load(&self) -> Loaded {
         let mut disk = Disk { log: self.log.last().cloned().into_iter().collect(), ..self.rows() };
-        disk.unflushed = self.unflushed.clone();
-        disk.flush();
+        disk.unsynced = self.unsynced.clone();
+        disk.sync();
         Loaded { revision: self.revision(), changes: disk.changes() }
     }
 
@@ -200,4 +216,12 @@ fn written(commit: &Commit) -> Commit {
     }
     written.entries.retain(|(_, changes)| !changes.is_empty());
     written
+}
+
+/// A commit whose last change did not reach the disk.
+fn without_its_end(mut commit: Commit) -> Commit {
+    if let Some((_, changes)) = commit.entries.last_mut() {
+        changes.pop();
+    }
+    commit
 }

@@ -11,6 +11,8 @@ pub enum Check {
     Committed,
     /// I4: the rows on disk rebuild memory.
     Replay,
+    /// Acknowledged durable changes survive a power cut, and no commit is there in part.
+    Durable,
     /// I6: visibility is symmetric, and no node is its own peer.
     Visibility,
     /// I7: a policy that does not compile, or whose tests fail, never replaces one that does.
@@ -37,11 +39,12 @@ pub enum Check {
 
 impl Check {
     /// The checks that need only one history: all except [`Check::SameBytes`], which compares two.
-    pub const ALL: [Check; 14] = [
+    pub const ALL: [Check; 15] = [
         Check::Told,
         Check::FirstFrame,
         Check::Committed,
         Check::Replay,
+        Check::Durable,
         Check::Visibility,
         Check::GoodPolicy,
         Check::Bounds,
@@ -61,6 +64,7 @@ impl Check {
             Check::FirstFrame => "i2_the_first_frame_is_full",
             Check::Committed => "i3_nothing_is_published_that_is_not_committed",
             Check::Replay => "i4_the_disk_rebuilds_memory",
+            Check::Durable => "acknowledged_changes_survive_a_power_cut",
             Check::Visibility => "i6_visibility_goes_both_ways",
             Check::GoodPolicy => "i7_a_bad_policy_never_replaces_a_good_one",
             Check::SameBytes => "i8_same_seed_same_bytes",

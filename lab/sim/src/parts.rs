@@ -17,7 +17,7 @@ use headsail_wire::ids::NodeId;
 use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::map::MapResponse;
 
-use crate::disk::Disk;
+use crate::disk::{self, Disk, Written};
 
 /// The functions that the world calls where the server calls them.
 #[derive(Clone, Copy)]
@@ -43,6 +43,10 @@ pub struct Parts {
     pub news: fn(&Feed, u64) -> News,
     /// What the server makes of the rows on disk at startup.
     pub load: fn(Vec<Change>) -> Vec<Change>,
+    /// Whether a commit is synced before it is acknowledged.
+    pub is_synced: fn(&Commit) -> bool,
+    /// What a restart makes of commits that a power cut may have torn.
+    pub recover: fn(Vec<Written>) -> Vec<Commit>,
     /// Whether changes are committed before they are published.
     pub commits_first: bool,
     /// Whether the end of a stream names that stream, even if a newer one has superseded it.
@@ -73,6 +77,8 @@ impl Parts {
             catch_up: Disk::since,
             news: Feed::since,
             load: |rows| rows,
+            is_synced: Commit::is_durable,
+            recover: disk::recover,
             commits_first: true,
             ends_by_number: true,
         }

@@ -57,7 +57,6 @@ fn at_the_end(world: &mut World) -> Result<(), Violation> {
         writers(world)?;
     }
     if world.minds(Check::Replay) {
-        world.clerk.disk.flush();
         replay(world, world.clerk.disk.missed)?;
     }
     after_step(world)

@@ -27,6 +27,7 @@ invariant!(i6_visibility_goes_both_ways, Check::Visibility);
 invariant!(i7_a_bad_policy_never_replaces_a_good_one, Check::GoodPolicy);
 invariant!(i9_tables_are_bounded, Check::Bounds);
 invariant!(i10_foreign_keys_are_refused, Check::OwnNodesOnly);
+invariant!(acknowledged_changes_survive_a_power_cut, Check::Durable);
 invariant!(names_addresses_and_keys_are_unique, Check::Unique);
 invariant!(numbers_are_never_given_twice, Check::Numbers);
 invariant!(nothing_stays_overdue, Check::Deadlines);

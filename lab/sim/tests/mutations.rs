@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headsail_netmap::diff;
+use headsail_sim::disk::Written;
 use headsail_sim::law::Check;
 use headsail_sim::parts::Parts;
 use headsail_sim::run::noticed;
@@ -169,6 +170,20 @@ fn a_first_frame_that_lacks_a_part_is_noticed() {
 #[test]
 fn publishing_before_the_commit_is_noticed() {
     must_be_noticed(Parts { commits_first: false, ..Parts::real() }, Check::Committed);
+}
+
+#[test]
+fn changes_that_are_acknowledged_before_they_are_synced_are_noticed() {
+    must_be_noticed(Parts { is_synced: |_| false, ..Parts::real() }, Check::Durable);
+    let others =
+        |commit: &Commit| commit.is_durable() && !commit.changes().any(|c| matches!(c, Change::Node(_)));
+    must_be_noticed(Parts { is_synced: others, ..Parts::real() }, Check::Durable);
+}
+
+#[test]
+fn a_restart_that_accepts_torn_commits_is_noticed() {
+    let recover = |written: Vec<Written>| written.into_iter().map(|written| written.commit).collect();
+    must_be_noticed(Parts { recover, ..Parts::real() }, Check::Durable);
 }
 
 #[test]

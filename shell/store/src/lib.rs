@@ -7,7 +7,9 @@
 //!
 //! # What is kept
 //! The [`Durability`] of each change decides. Durable and volatile changes are written. Changes that live in memory only, such
-//! as pending logins and the configuration, are skipped, and a commit with nothing else does not touch the disk. Rows are loaded
+//! as pending logins and the configuration, are skipped, and a commit with nothing else does not touch the disk. A commit with
+//! a durable change is synced before it is acknowledged, so that it survives a power cut; volatile changes alone are left to the
+//! operating system until the next such commit (see [`Commit::is_durable`]). Rows are loaded
 //! exactly as they were written, including the presence of a node whose stream belonged to an earlier process;
 //! [`headsail_tailnet::tailnet::revive`] says what that means after a restart.
 //!

@@ -24,18 +24,19 @@ pub(super) fn due(t: &Tailnet, row: &Due, now: Time) -> Vec<Change> {
 }
 
 fn node_due(t: &Tailnet, node: &Arc<Node>, now: Time) -> Vec<Change> {
+    // First, because it needs no store: a deletion that cannot be saved must not stand before it.
+    if let Expiry::At(at) = node.expiry
+        && at <= now
+    {
+        return vec![Change::Node(Arc::new(Node { expiry: Expiry::Passed(at), ..Node::clone(node) }))];
+    }
     if deadline::ephemeral_end(t, node).is_some_and(|at| at <= now) {
         return bury(t, node, now);
     }
-    if let Presence::Lingering { left, until, .. } = node.presence
-        && until <= now
-    {
-        return vec![Change::Presence(node.id, Presence::Offline { since: left })];
-    }
-    match node.expiry {
-        Expiry::At(at) if at <= now => {
-            vec![Change::Node(Arc::new(Node { expiry: Expiry::Passed(at), ..Node::clone(node) }))]
+    match node.presence {
+        Presence::Lingering { left, until, .. } if until <= now => {
+            vec![Change::Presence(node.id, Presence::Offline { since: left })]
         }
-        Expiry::At(_) | Expiry::Never | Expiry::Passed(_) => Vec::new(),
+        Presence::Lingering { .. } | Presence::Online { .. } | Presence::Offline { .. } => Vec::new(),
     }
 }

@@ -64,6 +64,16 @@ fn digest(secret: &str) -> KeyDigest {
     KeyDigest(Sha256::digest(secret.as_bytes()).into())
 }
 
+/// Checks the public part of a key.
+///
+/// # Errors
+/// What no key has.
+pub fn check_prefix(prefix: &str) -> Result<(), String> {
+    let is_one =
+        prefix.len() == ID_LEN && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if is_one { Ok(()) } else { Err(format!("it is not {ID_LEN} lowercase letters or digits")) }
+}
+
 /// Splits the text of a key into its public part and the digest of its secret part; `None` if it is not a key of this
 /// kind.
 pub fn parse(kind: &str, text: &str) -> Option<(String, KeyDigest)> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::model::settings::Settings;
 
-use crate::check::replay;
+use crate::check::{after_power_cut, replay};
 use crate::law::{Check, Violation};
 use crate::settings;
 use crate::world::World;
@@ -46,12 +46,25 @@ pub fn break_or_repair_disk(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The process dies and restarts.
+/// The process dies and restarts. What it has written is still there.
 pub fn crash(world: &mut World) -> Result<(), Violation> {
-    if world.rng.chance(50) {
-        world.clerk.disk.flush();
+    if world.minds(Check::Replay) {
+        // What was told while the disk was broken is not on it.
+        replay(world, world.clerk.disk.missed)?;
     }
-    world.clerk.disk.lose_unflushed();
+    world.restart()
+}
+
+/// The power goes, and the machine starts again with what has reached the disk.
+///
+/// # Errors
+/// Something that was acknowledged is lost, or it is not what it was.
+pub fn power_cut(world: &mut World) -> Result<(), Violation> {
+    let (kept, torn) = (world.rng.below(4) as usize, world.rng.chance(50));
+    world.clerk.disk.power_cut(kept, torn, world.parts.recover);
+    if world.minds(Check::Durable) {
+        after_power_cut(world)?;
+    }
     if world.minds(Check::Replay) {
         replay(world, true)?;
     }
@@ -62,11 +75,10 @@ pub fn crash(world: &mut World) -> Result<(), Violation> {
 pub fn graceful_restart(world: &mut World) -> Result<(), Violation> {
     world.clerk.disk.broken = false;
     world.ask(Actor::Server, Command::Shutdown)?;
-    world.clerk.disk.flush();
+    world.clerk.disk.sync();
     if world.minds(Check::Replay) {
         // Volatile changes that happened while the disk was full are not on it.
         replay(world, world.clerk.disk.missed)?;
     }
-    world.clerk.disk.lose_unflushed();
     world.restart()
 }

@@ -54,6 +54,7 @@ const MIX: &[(u64, Act)] = &[
     (12, fate::time_passes),
     (2, fate::break_or_repair_disk),
     (1, fate::crash),
+    (1, fate::power_cut),
     (1, fate::graceful_restart),
 ];
 

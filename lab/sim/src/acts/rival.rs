@@ -28,7 +28,7 @@ pub fn commit(world: &mut World) -> Result<(), Violation> {
         return Ok(());
     }
     let commit = Commit::on(theirs.revision(), now, vec![(Actor::UnixUser(7), changes)]);
-    let saved = world.clerk.disk.commit(&commit);
+    let saved = world.clerk.disk.commit(&commit, (world.parts.is_synced)(&commit));
     world.must(Check::Writers, saved.is_ok(), || format!("the other server could not commit: {saved:?}"))?;
     world.remember(commit.changes())?;
     world.ledger.push(commit);

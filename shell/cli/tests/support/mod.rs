@@ -1,5 +1,9 @@
 //! Runs the built program.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(dead_code, reason = "not every test needs it")]
+pub mod preloaded;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 

@@ -10,8 +10,7 @@ mod journal;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,8 +38,8 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 256;
 /// Rows that a deadline handles at once at most.
 const DUE_AT_ONCE: usize = 1024;
-/// The longest sleep of the clerk while nothing is due.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+/// The longest sleep of the clerk while nothing is due. So soon it notices that the system clock was set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long a health check waits.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long due rows wait after the store refused a commit.
@@ -78,6 +77,7 @@ pub struct Clerk {
     history: Arc<dyn History>,
     counts: Arc<Counts>,
     displaced: Arc<AtomicU64>,
+    is_damaged: Arc<AtomicBool>,
 }
 
 impl Clerk {
@@ -98,7 +98,7 @@ impl Clerk {
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
-        Ok(Clerk { jobs, feed, history, counts, displaced })
+        Ok(Clerk { jobs, feed, history, counts, displaced, is_damaged: Arc::default() })
     }
 
     /// Waits until the clerk has stopped or panicked. Nothing can change after that.
@@ -143,8 +143,16 @@ impl Clerk {
         wait.await.map_err(|_| stopped())?
     }
 
-    /// Whether the clerk answers in time, and its store could save something now.
+    /// Notes that the store was found to be damaged: from now on, the server is not healthy.
+    pub fn report_damage(&self) {
+        self.is_damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the clerk answers in time, and its store could save something now and is not damaged.
     pub async fn is_healthy(&self) -> bool {
+        if self.is_damaged.load(Ordering::Relaxed) {
+            return false;
+        }
         let asked = async {
             let (answer, wait) = oneshot::channel();
             self.jobs.send(Job::Ping(answer)).await.is_ok() && matches!(wait.await, Ok(Ok(())))
@@ -228,8 +236,9 @@ impl Worker {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        self.retry_at = None;
-        jobs.extend(self.deadlines.due(clock::now(), DUE_AT_ONCE).into_iter().map(|row| {
+        // Where the store refuses, rows that it has to delete stay due, and must not stand before keys that expire.
+        let limit = if self.retry_at.take().is_some() { usize::MAX } else { DUE_AT_ONCE };
+        jobs.extend(self.deadlines.due(clock::now(), limit).into_iter().map(|row| {
             let (answer, _) = oneshot::channel();
             Job::Carry { request: Request { actor: Actor::Clock, command: Command::Due(row) }, answer }
         }));

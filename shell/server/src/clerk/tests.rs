@@ -4,7 +4,7 @@ use headsail_tailnet::change::Change;
 use headsail_tailnet::command::{NewUser, Registration, ShownKey, Telling};
 use headsail_tailnet::commit::{Loaded, Revision};
 use headsail_tailnet::feed::News;
-use headsail_tailnet::model::node::{Expiry, Presence, StreamNo};
+use headsail_tailnet::model::node::{Presence, StreamNo};
 use headsail_tailnet::model::settings::Settings;
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
@@ -150,9 +150,10 @@ async fn after_a_fault_due_rows_are_retried_after_a_pause() {
     let (t, node, mut store) = one_node();
     let mut t = after(&t, &mut store, expires(node, 3600));
     let row = t.node(node).unwrap();
-    let overdue = headsail_tailnet::model::node::Node { expiry: Expiry::At(Time::EPOCH), ..(**row).clone() };
+    let presence = Presence::Offline { since: Time::EPOCH };
+    let overdue = headsail_tailnet::model::node::Node { ephemeral: true, presence, ..(**row).clone() };
     t.apply(&[Change::Node(Arc::new(overdue))]);
-    let is_past = |t: &Tailnet| t.node(node).unwrap().expiry.is_past();
+    let is_deleted = |t: &Tailnet| t.node(node).is_none();
     let (mut worker, mut snapshots) = Worker::new(t, Box::new(store.clone()));
     let (jobs, queue, _) = queue(Vec::new());
     store.fail([full(), full(), full()]);
@@ -168,9 +169,9 @@ async fn after_a_fault_due_rows_are_retried_after_a_pause() {
         tokio::time::advance(RETRY_AFTER_FAULT / 2).await;
         assert!(ask(user("bob")).await.is_err());
         let made = ask(user("bob")).await.unwrap();
-        assert!(!is_past(&made), "what is due waits");
+        assert!(!is_deleted(&made), "what is due waits");
         assert_eq!(begun.elapsed(), RETRY_AFTER_FAULT / 2);
-        snapshots.wait_for(|feed| is_past(feed.tailnet())).await.unwrap();
+        snapshots.wait_for(|feed| is_deleted(feed.tailnet())).await.unwrap();
         assert!(
             (RETRY_AFTER_FAULT..RETRY_AFTER_FAULT * 5 / 4).contains(&begun.elapsed()),
             "{:?}",

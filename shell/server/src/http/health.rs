@@ -39,6 +39,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_damaged_database_is_not_healthy() {
+        let app = testing::app();
+        app.tailnet.clerk.report_damage();
+        assert_eq!(health(&app).await.0, 500);
+    }
+
+    #[tokio::test]
     async fn a_health_check_asks_the_disk_only_once_in_a_while() {
         let app = testing::app();
         assert_eq!(health(&app).await, (200, r#"{"status":"pass"}"#.to_owned()));

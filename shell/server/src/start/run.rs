@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headsail_noise::Responder;
-use headsail_store::Store;
 use headsail_store::sqlite::SqliteStore;
+use headsail_store::{Fault, Store};
 use headsail_tailnet::change::Change;
 use headsail_tailnet::command::Command;
 use headsail_tailnet::commit::Loaded;
@@ -89,8 +89,8 @@ async fn run(mut settings: Config) -> Result<(), ServeError> {
     let noise = Responder::new(noise_key.bytes()).map_err(|e| format!("cannot use the noise key: {e}"))?;
     let relay_key =
         settings.derp.server.as_ref().map(|d| keys::load_or_create(&d.private_key_path)).transpose()?;
-    let mut store: Box<dyn Store> =
-        Box::new(SqliteStore::open(&settings.database.path, store_options(&settings))?);
+    let mut store = SqliteStore::open(&settings.database.path, store_options(&settings))?;
+    let deferred_check = store.deferred_check();
     let loaded = store.load()?;
 
     let sockets = Sockets::open(&mut settings).await?;
@@ -111,7 +111,11 @@ async fn run(mut settings: Config) -> Result<(), ServeError> {
     if let Some(row) = policy {
         tailnet.apply(&[Change::Policy(Arc::new(row))]);
     }
-    let clerk = Clerk::start(tailnet, store).map_err(|e| format!("could not start the clerk thread: {e}"))?;
+    let clerk = Clerk::start(tailnet, Box::new(store))
+        .map_err(|e| format!("could not start the clerk thread: {e}"))?;
+    if let Some(check) = deferred_check {
+        look_for_damage(clerk.clone(), check)?;
+    }
     let relay = relay_key.map(|key| Relay::new(*key.bytes(), admission(&settings, &clerk)));
     let app = App {
         process: Arc::new(Process { noise, relay: relay.clone(), bodies: Arc::default() }),
@@ -221,6 +225,24 @@ fn announce_limit(open_files: u64) -> usize {
 fn connections(open_files: u64) -> usize {
     let kept = KEPT_FILES.min(open_files / 2);
     usize::try_from((open_files - kept).min(OPEN_FILES)).unwrap_or(1).max(1)
+}
+
+/// Checks a large database while the server works already. The thread delays neither the shutdown nor anything else.
+fn look_for_damage(
+    clerk: Clerk,
+    check: impl FnOnce() -> Result<(), Fault> + Send + 'static,
+) -> io::Result<()> {
+    let check = move || match check() {
+        Ok(()) => tracing::info!("the database was checked, and is not damaged"),
+        Err(fault @ (Fault::Busy(_) | Fault::Full(_))) => {
+            tracing::warn!("the database could not be checked for damage: {fault}");
+        }
+        Err(fault) => {
+            tracing::error!("{fault}");
+            clerk.report_damage();
+        }
+    };
+    std::thread::Builder::new().name("database check".into()).spawn(check).map(drop)
 }
 
 /// The tailnet from the rows of the store. Nodes that were connected get the grace period to reconnect.

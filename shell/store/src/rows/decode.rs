@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use headsail_tailnet::change::{Change, Sequence};
-use headsail_tailnet::model::key::{ApiKey, AuthKey, KeyDigest};
+use headsail_tailnet::model::key::{ApiKey, AuthKey, KeyDigest, check_prefix};
+use headsail_tailnet::model::name;
 use headsail_tailnet::model::node::{
     Contact, Expiry, Node, Owner, Presence, RegisterMethod, StreamNo, Tags, Tombstone,
 };
@@ -37,7 +38,7 @@ pub const TABLES: [(&str, &str, Decode); 7] = [
 pub fn user(row: &Fields<'_>) -> Result<Change, String> {
     Ok(Change::User(Arc::new(User {
         id: row.id("id")?,
-        name: row.string("name")?,
+        name: row.checked("name", User::check_name)?,
         display_name: row.string("display_name")?,
         email: row.string("email")?,
         provider: row.string("provider")?,
@@ -51,7 +52,7 @@ pub fn user(row: &Fields<'_>) -> Result<Change, String> {
 pub fn auth_key(row: &Fields<'_>) -> Result<Change, String> {
     Ok(Change::AuthKey(Arc::new(AuthKey {
         id: row.id("id")?,
-        prefix: row.string("prefix")?,
+        prefix: row.checked("prefix", check_prefix)?,
         digest: KeyDigest::from_bytes(row.bytes("hash")?),
         user: row.id_if_any("user_id")?,
         tags: row.json("tags")?,
@@ -66,7 +67,7 @@ pub fn auth_key(row: &Fields<'_>) -> Result<Change, String> {
 pub fn api_key(row: &Fields<'_>) -> Result<Change, String> {
     Ok(Change::ApiKey(Arc::new(ApiKey {
         id: row.id("id")?,
-        prefix: row.string("prefix")?,
+        prefix: row.checked("prefix", check_prefix)?,
         digest: KeyDigest::from_bytes(row.bytes("hash")?),
         expiration: row.time_if_any("expiration")?,
         created: row.time("created_at")?,
@@ -81,7 +82,7 @@ pub fn node(row: &Fields<'_>) -> Result<Change, String> {
         node_key: row.text("node_key")?,
         owner: owner(row)?,
         hostname: row.string("hostname")?,
-        name: row.string("given_name")?,
+        name: row.checked("given_name", name::check)?,
         name_pinned: row.flag("name_pinned")?,
         v4: row.text_if_any("ipv4")?,
         v6: row.text_if_any("ipv6")?,
@@ -202,6 +203,16 @@ impl Fields<'_> {
 
     fn string(&self, column: &str) -> Result<String, String> {
         self.string_if_any(column)?.ok_or_else(|| format!("column `{column}`: it is empty"))
+    }
+
+    fn checked(
+        &self,
+        column: &str,
+        check: impl FnOnce(&str) -> Result<(), String>,
+    ) -> Result<String, String> {
+        let text = self.string(column)?;
+        check(&text).map_err(|why| format!("column `{column}`: {why}"))?;
+        Ok(text)
     }
 
     fn string_if_any(&self, column: &str) -> Result<Option<String>, String> {

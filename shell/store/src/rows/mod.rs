@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value as Json};
 
 pub mod decode;
 pub mod encode;
+pub mod unique;
 
 /// The value of a column.
 #[derive(Clone, Debug, PartialEq)]

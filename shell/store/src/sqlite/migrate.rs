@@ -23,6 +23,7 @@ pub(super) struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "ground", sql: include_str!("migrations/0001_ground.sql") },
     Migration { version: 2, name: "change log", sql: include_str!("migrations/0002_change_log.sql") },
+    Migration { version: 3, name: "checksums", sql: include_str!("migrations/0003_checksums.sql") },
 ];
 
 impl Migration {

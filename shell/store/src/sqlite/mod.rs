@@ -1,6 +1,6 @@
 //! A store in one SQLite file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use crate::history::History;
 use crate::{Fault, Store};
 
 mod backup;
+mod checksum;
 mod lock;
 mod log;
 mod migrate;
@@ -29,7 +30,10 @@ pub use log::{Keep, LogLimits};
 
 /// How long to wait while another program holds a lock.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The size of the cache of prepared statements. There are about twenty of them.
+/// Small enough to be checked for damage in a fraction of a second while the server starts: tens of thousands of nodes. What
+/// makes a database larger is its change log.
+const CHECKED_AT_OPEN: u64 = 64 << 20;
+/// Prepared statements that are kept; there are about twenty.
 const STATEMENTS: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +42,10 @@ pub struct Options {
     pub write_ahead_log: bool,
     /// How many pages the write-ahead log may have before they are copied to the database; 0 for never.
     pub wal_autocheckpoint: u32,
-    /// Check the whole file for damage first, which takes a while if it is large.
-    pub quick_check: bool,
+    /// A database of at most this many bytes is checked for damage as a whole when it is opened. Of a larger one, only the
+    /// tables that are loaded are: see [`SqliteStore::deferred_check`].
+    pub checked_at_open: u64,
+    /// How much of the change log is kept.
     pub log: LogLimits,
 }
 
@@ -48,17 +54,32 @@ impl Default for Options {
         Options {
             write_ahead_log: true,
             wal_autocheckpoint: 1000,
-            quick_check: false,
+            checked_at_open: CHECKED_AT_OPEN,
             log: LogLimits::default(),
         }
     }
 }
 
-/// A store in one SQLite file, with exclusive access to it.
+/// When a commit reaches the disk itself, rather than the operating system's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sync {
+    /// Before it is acknowledged: it survives a power cut.
+    Now,
+    /// With the next one that is synced. It survives a crash of the server, not of the machine.
+    Later,
+}
+
+/// A store in one SQLite file, to itself for as long as it lives.
 pub struct SqliteStore {
     path: PathBuf,
     limits: LogLimits,
-    /// Declared before the lock and therefore dropped first: the file is closed before another server can open it.
+    /// What the connection does now.
+    sync: Sync,
+    /// Only a write-ahead log can be synced later without a risk to the database as a whole.
+    may_sync_later: bool,
+    /// Whether the whole file was checked for damage.
+    is_checked: bool,
+    /// Before the lock, so that the file is closed when the next server may open it.
     connection: Connection,
     _lock: lock::Lock,
 }
@@ -84,19 +105,53 @@ impl SqliteStore {
         }
         // A file that turns out to be foreign, damaged or newer must be closed without writing a byte.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fault)?;
-        if options.quick_check {
+        let size = std::fs::metadata(path).map_or(0, |found| found.len());
+        let is_small = size <= options.checked_at_open;
+        if is_small {
             backup::verify(&connection, path, "quick_check")?;
         }
         let pending = migrate::pending(&connection, path)?;
+        if !is_small && pending.is_empty() {
+            backup::look_through_rows(&connection, path)?;
+        }
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(fault)?;
         configure(&connection, path, &options)?;
         for migration in pending {
             migrate::run(&mut connection, path, migration)?;
         }
-        Ok(SqliteStore { path: path.to_owned(), limits: options.log, connection, _lock: lock })
+        Ok(SqliteStore {
+            path: path.to_owned(),
+            limits: options.log,
+            sync: Sync::Now,
+            may_sync_later: options.write_ahead_log,
+            is_checked: is_small,
+            connection,
+            _lock: lock,
+        })
+    }
+
+    /// The check for damage that was too long for [`SqliteStore::open`], for a thread of its own. `None` if nothing is left
+    /// to check.
+    pub fn deferred_check(&self) -> Option<impl FnOnce() -> Result<(), Fault> + Send + 'static> {
+        let path = self.path.clone();
+        (!self.is_checked).then_some(move || {
+            let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            backup::verify(&connection, &path, "quick_check")
+        })
+    }
+
+    /// Chooses when the next transaction is synced. A sync covers everything that was written before.
+    fn sync(&mut self, sync: Sync) -> Result<(), rusqlite::Error> {
+        if sync != self.sync && self.may_sync_later {
+            let level = if sync == Sync::Now { "full" } else { "normal" };
+            self.connection.pragma_update(None, "synchronous", level)?;
+            self.sync = sync;
+        }
+        Ok(())
     }
 
     fn write(&mut self, commit: &Commit) -> Result<Result<(), Fault>, rusqlite::Error> {
+        self.sync(if commit.is_durable() { Sync::Now } else { Sync::Later })?;
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stored = read::revision(&tx)?;
         if stored.next() != commit.revision {
@@ -112,6 +167,7 @@ impl SqliteStore {
     /// Commits without changing anything. SQLite skips writes that change nothing, so this one changes a row and then changes it
     /// back.
     fn touch(&mut self) -> Result<(), rusqlite::Error> {
+        self.sync(Sync::Now)?;
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stored = read::revision(&tx)?;
         write::revision(&tx, stored.next())?;
@@ -149,13 +205,25 @@ impl Store for SqliteStore {
 /// SQLite holds on it in this process.
 fn create_private(path: &Path) -> Result<(), Fault> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(()),
+        // Without its name in a synced directory, a synced file is lost all the same.
+        Ok(_) => sync_directory(path),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(Fault::Other(format!(
             "could not create database `{}`: {e}; create its directory and let this user write there",
             path.display()
         ))),
     }
+}
+
+/// Makes the names of new, renamed and removed files in the directory of `path` survive a power cut.
+fn sync_directory(path: &Path) -> Result<(), Fault> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(|e| {
+        Fault::Other(format!(
+            "directory `{}` can't be written to disk: {e}; see whether its disk is sound",
+            parent.display()
+        ))
+    })
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault> {
@@ -170,7 +238,8 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault> {
 
 fn configure(connection: &Connection, path: &Path, options: &Options) -> Result<(), Fault> {
     let fault = |e| fault_of(path, &e);
-    let (wanted, synchronous) = if options.write_ahead_log { ("wal", "normal") } else { ("delete", "full") };
+    // A rollback journal that has been deleted must not come back: `extra` syncs the directory, too.
+    let (wanted, synchronous) = if options.write_ahead_log { ("wal", "full") } else { ("delete", "extra") };
     let got: String =
         connection.pragma_update_and_check(None, "journal_mode", wanted, |row| row.get(0)).map_err(fault)?;
     if got != wanted {

@@ -6,9 +6,10 @@ use headsail_tailnet::commit::{Loaded, Revision};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, TransactionBehavior};
 
-use super::fault_of;
+use super::{checksum, fault_of};
 use crate::Fault;
 use crate::rows::decode::{Fields, TABLES};
+use crate::rows::unique::Unique;
 use crate::rows::{Read, Value};
 
 /// The revision of the last commit.
@@ -29,12 +30,18 @@ pub(super) fn load(connection: &mut Connection, path: &Path) -> Result<Loaded, F
 pub(super) fn rows(tx: &Connection, path: &Path) -> Result<Loaded, Fault> {
     let fault = |e| fault_of(path, &e);
     let revision = revision(tx).map_err(fault)?;
-    let mut changes = Vec::new();
+    let (mut changes, mut unique) = (Vec::new(), Unique::default());
     for (name, order, decode) in TABLES {
         let mut statement = tx.prepare(&format!("SELECT * FROM {name} ORDER BY {order}")).map_err(fault)?;
         let mut rows = statement.query([]).map_err(fault)?;
         while let Some(row) = rows.next().map_err(fault)? {
-            changes.push(decode(&Fields(&SqlRow(row))).map_err(|why| unreadable(path, name, row, &why))?);
+            let change =
+                decode(&Fields(&SqlRow(row))).and_then(|change| unique.note(&change).map(|()| change));
+            let change = change.map_err(|why| unreadable(path, name, row, &why))?;
+            if !checksum::matches(name, row).map_err(fault)? {
+                return Err(changed(path, name, row));
+            }
+            changes.push(change);
         }
     }
     Ok(Loaded { revision, changes })
@@ -59,14 +66,28 @@ impl Read for SqlRow<'_> {
     }
 }
 
-fn unreadable(path: &Path, table: &str, row: &Row<'_>, why: &str) -> Fault {
-    let key = match row.get_ref(0).map(|v| (v.as_i64(), v.as_str())) {
+/// A row that says something else than what was written.
+fn changed(path: &Path, table: &str, row: &Row<'_>) -> Fault {
+    Fault::Other(format!(
+        "database `{}` is damaged: row `{}` of table `{table}` does not match its checksum; restore a backup, or, if you \
+         have edited the row yourself, set its column `checksum` to NULL",
+        path.display(),
+        key_of(row)
+    ))
+}
+
+fn key_of(row: &Row<'_>) -> String {
+    match row.get_ref(0).map(|v| (v.as_i64(), v.as_str())) {
         Ok((Ok(id), _)) => id.to_string(),
         Ok((_, Ok(text))) => text.to_owned(),
         _ => "?".to_owned(),
-    };
+    }
+}
+
+fn unreadable(path: &Path, table: &str, row: &Row<'_>, why: &str) -> Fault {
+    let key = key_of(row);
     let remedy = match table {
-        // Every policy is parsed before it is stored, so the release that wrote it could parse it.
+        // A text is read before it is kept, so it was another release that could.
         "policies" => "start the release that wrote it, which may be a newer one, or delete that row",
         _ => "correct or delete that row",
     };

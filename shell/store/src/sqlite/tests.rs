@@ -54,7 +54,7 @@ fn node(id: u64, owner: u64) -> Change {
     Change::Node(Arc::new(Node {
         id: NodeId::new(id).unwrap(),
         machine_key: MachineKey::from_bytes([id.to_le_bytes()[0]; 32]),
-        node_key: NodeKey::from_bytes([id.to_le_bytes()[1]; 32]),
+        node_key: NodeKey::from_bytes(std::array::from_fn(|at| id.to_le_bytes()[at % 8])),
         owner: Owner::User(UserId::new(owner).unwrap()),
         hostname: hostinfo.hostname.clone(),
         name: format!("host{id}"),
@@ -273,15 +273,15 @@ fn a_foreign_or_damaged_file_is_rejected_and_left_untouched() {
 }
 
 #[test]
-fn a_newer_format_is_rejected_and_left_untouched() {
+fn a_newer_format_is_refused_and_left_alone() {
     let mut db = Database::new();
     db.commit(&[user(1)]).unwrap();
-    let newer = "INSERT INTO schema_migrations (version, name, checksum) VALUES (3, 'x', 'y')";
+    let newer = "INSERT INTO schema_migrations (version, name, checksum) VALUES (4, 'x', 'y')";
     db.store.connection.execute(newer, []).unwrap();
     let (path, _dir) = db.close();
     let before = fs::read(&path).unwrap();
     let text = refusal(&path);
-    assert!(text.contains("newer release (format 3, this one supports 2)"), "{text}");
+    assert!(text.contains("newer release (format 4, this one supports 3)"), "{text}");
     assert_eq!(fs::read(&path).unwrap(), before);
     let text = check(&path).unwrap_err().to_string();
     assert!(text.contains("newer release"), "{text}");
@@ -297,7 +297,7 @@ fn a_database_with_a_different_schema_is_rejected() {
 }
 
 #[test]
-fn damage_is_found_on_request() {
+fn damage_is_found_when_a_database_is_opened() {
     let mut db = Database::new();
     let many: Vec<Change> = [user(1)].into_iter().chain((1..500).map(|id| node(id, 1))).collect();
     db.commit(&many).unwrap();
@@ -307,9 +307,12 @@ fn damage_is_found_on_request() {
     let pages = bytes.len() / 4096;
     bytes[pages / 2 * 4096..][..4096].fill(0xa5);
     fs::write(&path, bytes).unwrap();
-    let careful = Options { quick_check: true, ..Options::default() };
-    let text = SqliteStore::open(&path, careful).map(drop).unwrap_err().to_string();
+    let text = refusal(&path);
     assert!(text.contains("damaged") && text.contains("restore a backup"), "{text}");
+    // A large one is checked while the server works already.
+    let large = Options { checked_at_open: 0, ..Options::default() };
+    let found = SqliteStore::open(&path, large).and_then(|store| store.deferred_check().unwrap()());
+    assert!(found.unwrap_err().to_string().contains("damaged"));
     assert!(check(&path).is_err());
 }
 

@@ -7,7 +7,7 @@ use headsail_tailnet::commit::{Commit, Revision};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Result, ToSql, params};
 
-use super::log;
+use super::{checksum, log};
 use crate::rows::{Columns, Value, Write, encode};
 
 /// How many policies are kept. The newest is in effect; the change log refers to the text of the others.
@@ -15,12 +15,18 @@ const POLICIES: u32 = 32;
 
 impl ToSql for Value {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
+        Ok(ToSqlOutput::Borrowed(self.as_sql()))
+    }
+}
+
+impl Value {
+    pub(super) fn as_sql(&self) -> ValueRef<'_> {
+        match self {
             Value::Null => ValueRef::Null,
             Value::Int(n) => ValueRef::Integer(*n),
             Value::Text(text) | Value::Json(text) => ValueRef::Text(text.as_bytes()),
             Value::Blob(bytes) => ValueRef::Blob(bytes),
-        }))
+        }
     }
 }
 
@@ -53,11 +59,13 @@ fn raise(raised: &mut BTreeMap<Sequence, u64>, change: &Change) {
 /// Writes the sequences, once for the whole commit.
 fn sequences(tx: &Connection, raised: &BTreeMap<Sequence, u64>) -> Result<()> {
     let mut statement = tx.prepare_cached(
-        "INSERT INTO sequences (name, next) VALUES (?1, ?2)
-         ON CONFLICT (name) DO UPDATE SET next = excluded.next WHERE excluded.next > next",
+        "INSERT INTO sequences (name, next, checksum) VALUES (?1, ?2, ?3)
+         ON CONFLICT (name) DO UPDATE SET next = excluded.next, checksum = excluded.checksum WHERE excluded.next > next",
     )?;
     for (sequence, next) in raised {
-        statement.execute(params![sequence.name(), (*next).cast_signed()])?;
+        let next = (*next).cast_signed();
+        let columns = [("name", Value::Text(sequence.name().to_owned())), ("next", Value::Int(next))];
+        statement.execute(params![sequence.name(), next, checksum::of_columns("sequences", &columns)])?;
     }
     Ok(())
 }
@@ -86,31 +94,35 @@ fn put_policy(tx: &Connection, text: &str, at: i64) -> Result<i64> {
     let newest = |tx: &Connection| {
         tx.prepare_cached("SELECT max(id) FROM policies")?.query_row([], |row| row.get::<_, i64>(0))
     };
+    let columns = [("data", Value::Text(text.to_owned())), ("created_at", Value::Int(at))];
+    let checksum = checksum::of_columns("policies", &columns);
     let mut again = tx.prepare_cached(
-        "UPDATE policies SET created_at = ?2 WHERE id = (SELECT max(id) FROM policies) AND data = ?1",
+        "UPDATE policies SET created_at = ?2, checksum = ?3 WHERE id = (SELECT max(id) FROM policies) AND data = ?1",
     )?;
-    if again.execute(params![text, at])? > 0 {
+    if again.execute(params![text, at, checksum])? > 0 {
         return newest(tx);
     }
-    tx.prepare_cached("INSERT INTO policies (data, created_at) VALUES (?1, ?2)")?
-        .execute(params![text, at])?;
+    tx.prepare_cached("INSERT INTO policies (data, created_at, checksum) VALUES (?1, ?2, ?3)")?
+        .execute(params![text, at, checksum])?;
     let id = newest(tx)?;
     tx.prepare_cached("DELETE FROM policies WHERE id <= ?1 - ?2")?.execute(params![id, POLICIES])?;
     Ok(id)
 }
 
 fn put(tx: &Connection, table: &str, columns: &Columns) -> Result<()> {
+    let checksum = (checksum::COLUMN, Value::Int(checksum::of_columns(table, columns)));
+    let columns = || columns.iter().chain([&checksum]);
     let mut sql = format!("INSERT INTO {table} (");
     let (mut marks, mut sets) = (String::new(), String::new());
-    for (index, (column, _)) in columns.iter().enumerate() {
+    for (index, (column, _)) in columns().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
         sql.extend([comma, column]);
         marks.extend([comma, "?"]);
         sets.extend([comma, column, " = excluded.", column]);
     }
-    let key = columns.first().map_or("id", |(column, _)| column);
+    let key = columns().next().map_or("id", |(column, _)| column);
     sql.extend([") VALUES (", &marks, ") ON CONFLICT (", key, ") DO UPDATE SET ", &sets]);
-    run(tx, &sql, columns.iter().map(|(_, value)| value))
+    run(tx, &sql, columns().map(|(_, value)| value))
 }
 
 fn update(tx: &Connection, table: &str, columns: &Columns) -> Result<()> {
