@@ -126,7 +126,17 @@ impl Step {
     /// else of the viewer.
     fn is_wide_for(&self, viewer: NodeId) -> bool {
         let known = |t: &Tailnet| t.access().engine().node(viewer).cloned();
-        self.wide || (self.comparison.is_some() && known(&self.then) != known(&self.now))
+        self.wide
+            || self.turns_expired(viewer)
+            || (self.comparison.is_some() && known(&self.then) != known(&self.now))
+    }
+
+    /// Whether the viewer's login has expired or is valid again: then all that it is told of others appears or goes.
+    fn turns_expired(&self, viewer: NodeId) -> bool {
+        match (self.then.node(viewer), self.now.node(viewer)) {
+            (Some(was), Some(me)) => view::is_shown_others(was) != view::is_shown_others(me),
+            _ => false,
+        }
     }
 
     fn tell_of_itself(
@@ -159,10 +169,11 @@ impl Step {
                 out.domain = now.settings().base_domain.clone();
             }
         }
-        if touch.ssh {
+        let turned = self.turns_expired(me.id);
+        if touch.ssh || turned {
             out.ssh_policy = changed(&view::ssh(then, was), &view::ssh(now, me));
         }
-        if touch.filter {
+        if touch.filter || turned {
             out.packet_filters = diff_filters(&view::filters(then, was), &view::filters(now, me));
         }
     }
@@ -177,7 +188,8 @@ impl Step {
     pub fn tells_of_itself(&self, viewer: NodeId) -> bool {
         let (then, now) = (&*self.then, &*self.now);
         let same_row = match (then.node(viewer), now.node(viewer)) {
-            (Some(was), Some(me)) => Arc::ptr_eq(was, me),
+            // A node whose login has expired is told nothing of others, unlike those of its class.
+            (Some(was), Some(me)) => Arc::ptr_eq(was, me) && view::is_shown_others(me),
             _ => false,
         };
         let same_settings = Arc::ptr_eq(then.settings(), now.settings());

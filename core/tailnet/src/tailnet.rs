@@ -132,11 +132,17 @@ impl Tailnet {
         self.node(*self.by_ip.get(&ip)?)
     }
 
-    /// The node keys that were good in `then` and are not any more: of deleted nodes, and those that were rotated away.
+    /// The node with this key, unless its login has expired.
+    pub fn valid_node_by_key(&self, key: &NodeKey) -> Option<&Arc<Node>> {
+        self.node_by_key(key).filter(|node| !node.expiry.is_past())
+    }
+
+    /// The node keys that were valid in `then` and no longer are: of deleted and of expired nodes, and those that were
+    /// rotated away.
     pub fn keys_gone_since(&self, then: &Tailnet) -> Vec<NodeKey> {
         let touched = self.nodes.touched_since(&then.nodes);
         let old = touched.into_iter().filter_map(|id| then.nodes.get(id));
-        old.map(|n| n.node_key).filter(|key| self.by_node_key.get(key).is_none()).collect()
+        old.map(|n| n.node_key).filter(|key| self.valid_node_by_key(key).is_none()).collect()
     }
 
     /// The nodes of a machine, one for each owner that it has logged in as.

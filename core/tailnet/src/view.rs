@@ -22,7 +22,14 @@ use crate::{nextdns, user_names};
 /// Whether `viewer` sees `node`. This depends only on these two rows and the policy, so that a delta over the rows that
 /// changed is complete.
 pub fn sees(t: &Tailnet, viewer: &Node, node: &Node) -> bool {
-    viewer.id != node.id && t.access().engine().sees(viewer.id, node.id)
+    viewer.id != node.id && is_shown_others(viewer) && t.access().engine().sees(viewer.id, node.id)
+}
+
+/// Whether a node is sent anything about others: about its peers, in its packet filter, its DNS settings and its SSH
+/// policy. A node whose login has expired is sent itself alone, and the relays, until it logs in again. Its peers still see
+/// it, as expired.
+pub fn is_shown_others(viewer: &Node) -> bool {
+    !viewer.expiry.is_past()
 }
 
 /// The fully qualified name of a node, with a trailing dot.
@@ -163,7 +170,8 @@ fn self_caps(t: &Tailnet, node: &Node) -> CapMap {
 pub fn filters(t: &Tailnet, node: &Node) -> Filters {
     let engine = t.access().engine();
     let mut named: BTreeMap<String, Vec<FilterRule>> = BTreeMap::new();
-    for part in engine.parts(node.id) {
+    let parts = if is_shown_others(node) { engine.parts(node.id) } else { Default::default() };
+    for part in parts {
         let rule = FilterRule {
             src_ips: engine.sources(part.sources),
             dst_ports: part.dst_ports,
@@ -180,6 +188,9 @@ pub fn filters(t: &Tailnet, node: &Node) -> Filters {
 
 /// The DNS settings of a node. All nodes share them, unless NextDNS identifies nodes or there are names with users in them.
 pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
+    if !is_shown_others(node) {
+        return Arc::default();
+    }
     let mut dns = t.settings().dns.clone();
     if nextdns::differs_by_node(&dns) {
         let device = nextdns::Device { name: &node.hostname, os: &node.hostinfo.os, ip: node.ips().next() };
@@ -194,5 +205,8 @@ pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
 }
 
 pub fn ssh(t: &Tailnet, node: &Node) -> Arc<SshPolicy> {
+    if !is_shown_others(node) {
+        return Arc::default();
+    }
     t.access().engine().ssh(node.id).unwrap_or_default()
 }

@@ -11,7 +11,7 @@ pub enum Check {
     Committed,
     /// I4: what is on disk rebuilds memory.
     Replay,
-    /// I6: who sees whom goes both ways, and nobody is its own peer.
+    /// I6: who sees whom goes both ways, except that expired nodes see nobody; and nobody is its own peer.
     Visibility,
     /// I7: a policy that does not compile, or whose tests fail, never replaces one that does.
     GoodPolicy,

@@ -34,6 +34,8 @@ pub fn node_of<'a>(t: &'a Tailnet, machine: &MachineKey, key: &NodeKey) -> Resul
     Ok(node)
 }
 
+/// A node reports what has changed. Until a node whose login has expired logs in again, it is refused: clients repeat the
+/// report until it is accepted.
 pub(super) fn update(
     t: &Tailnet,
     id: NodeId,
@@ -41,6 +43,9 @@ pub(super) fn update(
     now: Time,
 ) -> Result<Vec<Change>, Rejection> {
     let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
+    if node.expiry.is_past() {
+        return Err(Rejection::KeyExpired);
+    }
     let mut next = Node::clone(node);
     take(t, &mut next, telling);
     let mut changes = changes_of(node, next);

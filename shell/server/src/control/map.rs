@@ -51,7 +51,8 @@ pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]
         },
         (false, _, true) => one_map(&tailnet, node, compression),
         (false, false, false) => match tailnet.clerk.submit(Actor::Node(node), update(node, request)).await {
-            Ok(_) => one_map(&tailnet, node, compression),
+            // A node whose login has expired may ask for its map, to see that it is, but reports nothing.
+            Ok(_) | Err(Failure::Rejected(Rejection::KeyExpired)) => one_map(&tailnet, node, compression),
             Err(failure) => refuse(failure),
         },
     }
@@ -75,5 +76,42 @@ fn one_map(tailnet: &TailnetService, node: NodeId, compression: Compression) -> 
         Ok(Some(frame)) => Response::new(Body::from(frame)),
         Err(CannotEncode) => fault(),
         Ok(None) => refuse(Failure::Rejected(Rejection::NotFound("this node was deleted".into()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{keys, let_in, read, submit, tailnet, user};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn an_expired_node_may_ask_for_its_map_but_reports_nothing() {
+        let tailnet = tailnet();
+        let alice = user(&tailnet, "alice").await;
+        let (node, _) = let_in(&tailnet, 1, alice).await;
+        let (other, _) = let_in(&tailnet, 2, alice).await;
+        let (machine, key) = keys(1);
+        let asks = |omit_peers: bool| {
+            let host = json!({ "Hostname": "printer" });
+            let body = json!({ "Version": 130, "NodeKey": key, "OmitPeers": omit_peers, "Hostinfo": host });
+            let tailnet = tailnet.clone();
+            async move { post(tailnet, machine, body.to_string().as_bytes()).await }
+        };
+        let expire = Command::ExpireNode { node: node.id, at: Some(crate::system::clock::now()) };
+        submit(&tailnet, expire).await;
+        assert_eq!(asks(true).await.status(), StatusCode::UNAUTHORIZED);
+        let response = asks(false).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let map = read(Response::new(Body::from(bytes.slice(4..)))).await;
+        assert_eq!((&map["Node"]["Expired"], map.get("Peers")), (&json!(true), None), "{map}");
+        assert_eq!(tailnet.clerk.snapshot().node(node.id).unwrap().name, "web");
+
+        submit(&tailnet, Command::ExpireNode { node: node.id, at: None }).await;
+        assert_eq!(asks(true).await.status(), StatusCode::OK);
+        let snapshot = tailnet.clerk.snapshot();
+        assert_eq!(snapshot.node(node.id).unwrap().name, "printer");
+        assert!(snapshot.node(other.id).is_some());
     }
 }

@@ -76,9 +76,10 @@ pub fn watch(tailnet: Arc<TailnetService>, node: NodeId, compression: Compressio
 pub fn farewell(tailnet: Arc<TailnetService>, stone: &Tombstone, compression: Compression) -> Response<Body> {
     let (frames, body) = channel();
     let settings = tailnet.clerk.snapshot().settings().clone();
+    // The DNS settings are empty, as for a node whose login has expired: it is no longer a member.
     let first = MapResponse {
         derp_map: Some(settings.derp.clone()),
-        dns_config: Some(settings.dns.clone()),
+        dns_config: Some(Arc::default()),
         domain: settings.base_domain.clone(),
         packet_filters: Some([("base".to_owned(), Some(Arc::from([])))].into()),
         ..expired_self(stone)
