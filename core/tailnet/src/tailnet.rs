@@ -1,7 +1,7 @@
 //! The one value that a tailnet is.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
@@ -44,8 +44,6 @@ pub struct Tailnet {
     by_ip: Index<IpAddr, NodeId>,
     by_auth_prefix: Index<String, AuthKeyId>,
     by_api_prefix: Index<String, ApiKeyId>,
-    highest_v4: Option<IpAddr>,
-    highest_v6: Option<IpAddr>,
 }
 
 impl Tailnet {
@@ -71,8 +69,6 @@ impl Tailnet {
             by_ip: Index::default(),
             by_auth_prefix: Index::default(),
             by_api_prefix: Index::default(),
-            highest_v4: None,
-            highest_v6: None,
         }
     }
 
@@ -125,6 +121,11 @@ impl Tailnet {
     /// The node with this DNS label.
     pub fn node_by_name(&self, name: &str) -> Option<&Arc<Node>> {
         self.node(*self.by_name.get(&name.to_owned())?)
+    }
+
+    /// Whether a node may have this DNS label: no other node has it, and no extra DNS record.
+    pub(crate) fn is_name_free(&self, name: &str, node: Option<NodeId>) -> bool {
+        self.node_by_name(name).is_none_or(|other| Some(other.id) == node) && !self.settings.has_record(name)
     }
 
     /// The node with this address.
@@ -241,10 +242,16 @@ impl Tailnet {
         self.next_ids.get(&sequence).copied().unwrap_or(1)
     }
 
-    /// The highest addresses that nodes have had since the rows were loaded, IPv4 and IPv6: the next ones lie behind them,
-    /// so that one that was given back is not soon another node's.
+    /// The highest addresses that nodes have ever had, IPv4 and IPv6: the next ones lie behind them, so that the address of
+    /// a deleted node is not soon another node's, not after a restart either.
     pub(crate) fn highest_addresses(&self) -> (Option<IpAddr>, Option<IpAddr>) {
-        (self.highest_v4, self.highest_v6)
+        let highest = |sequence| self.next_ids.get(&sequence).map(|next| next.saturating_sub(1));
+        let v4 = highest(Sequence::V4).and_then(|n| u32::try_from(n).ok());
+        let v6 = highest(Sequence::V6).zip(self.settings.v6);
+        (
+            v4.map(|n| IpAddr::V4(Ipv4Addr::from_bits(n))),
+            v6.map(|(n, net)| IpAddr::V6(Sequence::v6_address(net, n))),
+        )
     }
 
     /// Whether an address belongs to a node.
@@ -395,8 +402,8 @@ impl Tailnet {
         self.by_name.put(node.name.clone(), node.id);
         for ip in node.ips() {
             self.by_ip.put(ip, node.id);
-            let highest = if ip.is_ipv4() { &mut self.highest_v4 } else { &mut self.highest_v6 };
-            *highest = Some(highest.map_or(ip, |h| h.max(ip)));
+            let (sequence, number) = Sequence::of_address(ip);
+            self.count(sequence, number);
         }
         self.nodes.put(node.id.get(), node);
     }

@@ -232,7 +232,7 @@ fn a_full_disk_loses_nothing_and_then_goes_on() {
     limit(&desk, pages + 1000);
     desk.commit(&many).unwrap();
     let (path, _dir) = desk.close();
-    assert_eq!(open(&path).unwrap().load().unwrap().changes.len(), 2 + 199 + 2);
+    assert_eq!(open(&path).unwrap().load().unwrap().changes.len(), 2 + 199 + 4);
 }
 
 #[test]
