@@ -92,8 +92,22 @@ pub struct Telling {
     pub endpoints: Vec<SocketAddr>,
     /// Discovery key, zero for none.
     pub disco_key: DiscoKey,
-    /// The client's capability version.
+    /// The client's capability version; 0 leaves it as it was.
     pub cap: CapVer,
+}
+
+impl Telling {
+    /// The parts that say where the client can be reached, and change no row of its node.
+    #[must_use]
+    pub fn contact(&self) -> Telling {
+        let net_info = self.hostinfo.as_ref().and_then(|host| host.net_info.clone());
+        Telling {
+            hostinfo: net_info.map(|net_info| Hostinfo { net_info: Some(net_info), ..Hostinfo::default() }),
+            endpoints: self.endpoints.clone(),
+            disco_key: self.disco_key,
+            cap: CapVer::default(),
+        }
+    }
 }
 
 /// A new auth key; its text was made by [`crate::model::key::mint`].
@@ -334,6 +348,8 @@ pub enum Rejection {
     Refused(String),
     /// The node's key has expired: the client has to make a new one.
     KeyExpired,
+    /// The machine changes its node too often.
+    TooOften,
     /// There is no more room; the text says where.
     Full(String),
     /// A policy that can't hold: everything that is wrong with it.
@@ -387,6 +403,7 @@ impl Rejection {
                 "this client is too old (capability version {v}): update it to {} or later",
                 CapVer::FLOOR_RELEASE
             ),
+            Rejection::TooOften => "this machine changes its node too often; try again in a while".into(),
             Rejection::KeyExpired => "the node key has expired; log in again".into(),
         }
     }

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"headsail.invalid/interop/harness"
@@ -39,4 +41,40 @@ func TestFreedAddressesAreNotGivenOutAfterRestart(t *testing.T) {
 			t.Errorf("%v was given out again at once", ip)
 		}
 	}
+}
+
+// TestRenameStorm has a node change its name all the time. It is slowed down, but its address still reaches its peers, and other nodes
+// and administrators are not affected.
+func TestRenameStorm(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	authKey := s.ReusableKey("alice")
+	viewer, stormy := s.NewNode(t, "viewer"), s.NewNode(t, "stormy")
+	st := viewer.Join(authKey)
+	stormy.Join(authKey)
+	accepted, rounds := 0, 500
+	for i := range rounds {
+		stormy.Host.Hostname = fmt.Sprintf("stormy-%d", i)
+		stormy.Endpoints = endpoints(fmt.Sprintf("192.0.2.1:%d", i+1))
+		if stormy.TryUpdate() == nil {
+			accepted++
+		}
+	}
+	if accepted < 20 || accepted > rounds/4 {
+		t.Errorf("%d of %d changes were accepted", accepted, rounds)
+	}
+	st.Wait(t, "the last address", updateTimeout, func(v *harness.View) bool {
+		p, ok := v.PeerKey(stormy.Key.Public())
+		return ok && hasEndpoint(p, fmt.Sprintf("192.0.2.1:%d", rounds))
+	})
+	viewer.Host.Hostname = "renamed"
+	viewer.Update()
+	if err := s.RenameNode(stormy.ID(), "calm"); err != nil {
+		t.Error(err)
+	}
+	if lines := strings.Count(s.Log(), "was renamed to `stormy-"); lines > 10 {
+		t.Errorf("the log has %d lines about the storm", lines)
+	}
+	stormy.Close()
+	stormy.Stream()
 }

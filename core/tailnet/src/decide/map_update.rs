@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use headsail_wire::capver::CapVer;
 use headsail_wire::ids::NodeId;
 use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::time::Time;
@@ -55,7 +56,9 @@ pub(super) fn update(
 
 /// Stores everything that a client reports.
 fn take(t: &Tailnet, node: &mut Node, telling: &Telling) {
-    node.cap = telling.cap;
+    if telling.cap != CapVer::default() {
+        node.cap = telling.cap;
+    }
     if !telling.disco_key.is_zero() {
         node.contact.disco_key = telling.disco_key;
     }

@@ -6,9 +6,11 @@
 
 pub mod health;
 mod journal;
+pub mod rates;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headsail_store::history::History;
@@ -25,6 +27,7 @@ use headsail_wire::time::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::clerk::rates::Rates;
 use crate::system::clock;
 use crate::system::random;
 
@@ -71,6 +74,7 @@ pub struct Clerk {
     jobs: mpsc::Sender<Job>,
     feed: watch::Receiver<Feed>,
     history: Arc<dyn History>,
+    too_often: Arc<AtomicU64>,
 }
 
 impl Clerk {
@@ -83,6 +87,7 @@ impl Clerk {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let history = store.history();
         let (mut worker, feed) = Worker::new(tailnet, store);
+        let too_often = worker.too_often.clone();
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("clerk".into()).spawn(move || {
             let stopped = runtime.block_on(worker.run(queue));
@@ -90,7 +95,7 @@ impl Clerk {
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
-        Ok(Clerk { jobs, feed, history })
+        Ok(Clerk { jobs, feed, history, too_often })
     }
 
     /// Waits until the clerk has stopped or panicked. Nothing can change after that.
@@ -111,6 +116,11 @@ impl Clerk {
     /// The change log, which can be read while the clerk works.
     pub fn history(&self) -> Arc<dyn History> {
         self.history.clone()
+    }
+
+    /// How many changes of machines were refused because they came too often.
+    pub fn changes_refused(&self) -> u64 {
+        self.too_often.load(Ordering::Relaxed)
     }
 
     /// Carries out a command, and returns the first snapshot that includes it.
@@ -159,6 +169,9 @@ struct Worker {
     publish: watch::Sender<Feed>,
     /// After the store has refused a commit, due rows wait until then.
     retry_at: Option<Instant>,
+    rates: Rates,
+    too_often: Arc<AtomicU64>,
+    journal: journal::Writer,
 }
 
 type Answer = oneshot::Sender<Result<Arc<Tailnet>, Failure>>;
@@ -167,7 +180,10 @@ impl Worker {
     fn new(tailnet: Tailnet, store: Box<dyn Store>) -> (Worker, watch::Receiver<Feed>) {
         let (publish, feed) = watch::channel(Feed::new(tailnet.clone()));
         let deadlines = Deadlines::of(&tailnet);
-        (Worker { tailnet, store, deadlines, publish, retry_at: None }, feed)
+        let too_often = Arc::<AtomicU64>::default();
+        let rates = Rates::new(too_often.clone());
+        let journal = journal::Writer::default();
+        (Worker { tailnet, store, deadlines, publish, retry_at: None, rates, too_often, journal }, feed)
     }
 
     /// Works until it is told to stop, and returns the channel on which to confirm that; or until no caller is left.
@@ -219,8 +235,11 @@ impl Worker {
             }
         }
         let now = clock::now();
-        let decide =
-            |t: &Tailnet, command: &Command| decide(t, command, &mut Env { now, rng: &mut random::fill });
+        let (rates, at) = (&mut self.rates, Instant::now());
+        let decide = |t: &Tailnet, command: &Command| {
+            let changes = decide(t, command, &mut Env { now, rng: &mut random::fill })?;
+            rates.check(t, command, &changes, (now, at)).map(|()| changes)
+        };
         let settled = settle(&self.tailnet, &requests, now, decide, |commit| save(&mut *self.store, commit));
         let why = settled.fault.map(|fault| self.note_fault(&fault));
         let was = self.tailnet.clone();
@@ -238,7 +257,7 @@ impl Worker {
         }
         if is_new {
             self.publish.send_modify(|_| {});
-            journal::log(&was, &commit);
+            self.journal.log(&was, &commit);
         }
         stop
     }

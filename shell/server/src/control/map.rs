@@ -45,14 +45,17 @@ pub async fn post(tailnet: Arc<TailnetService>, machine: MachineKey, body: &[u8]
             stream::open(tailnet, (node, request.node_key), telling(request), compression).await
         }
         (true, _, true) => stream::watch(tailnet, node, compression),
-        (false, true, false) => match tailnet.clerk.submit(Actor::Node(node), update(node, request)).await {
-            Ok(_) => Response::new(Body::empty()),
+        (false, true, false) => match update(&tailnet, node, telling(request)).await {
+            Ok(()) => Response::new(Body::empty()),
             Err(failure) => refuse(failure),
         },
         (false, _, true) => one_map(&tailnet, node, compression),
-        (false, false, false) => match tailnet.clerk.submit(Actor::Node(node), update(node, request)).await {
-            // A node whose login has expired may ask for its map, to see that it is, but reports nothing.
-            Ok(_) | Err(Failure::Rejected(Rejection::KeyExpired)) => one_map(&tailnet, node, compression),
+        (false, false, false) => match update(&tailnet, node, telling(request)).await {
+            // A node that may not report anything now, because its login has expired for example, may still ask for its
+            // map.
+            Ok(()) | Err(Failure::Rejected(Rejection::KeyExpired | Rejection::TooOften)) => {
+                one_map(&tailnet, node, compression)
+            }
             Err(failure) => refuse(failure),
         },
     }
@@ -67,8 +70,21 @@ fn telling(request: MapRequest) -> Telling {
     }
 }
 
-fn update(node: NodeId, request: MapRequest) -> Command {
-    Command::MapUpdate { node, telling: Box::new(telling(request)) }
+/// A node reports what has changed. If it changes too often, it is refused, but peers still learn where it can be reached.
+async fn update(tailnet: &TailnetService, node: NodeId, telling: Telling) -> Result<(), Failure> {
+    let contact = telling.contact();
+    let submit = async |telling| {
+        let command = Command::MapUpdate { node, telling: Box::new(telling) };
+        tailnet.clerk.submit(Actor::Node(node), command).await
+    };
+    match submit(telling).await {
+        Ok(_) => Ok(()),
+        Err(Failure::Rejected(Rejection::TooOften)) => {
+            submit(contact).await?;
+            Err(Failure::Rejected(Rejection::TooOften))
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 fn one_map(tailnet: &TailnetService, node: NodeId, compression: Compression) -> Response<Body> {
@@ -113,5 +129,39 @@ mod tests {
         let snapshot = tailnet.clerk.snapshot();
         assert_eq!(snapshot.node(node.id).unwrap().name, "printer");
         assert!(snapshot.node(other.id).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_node_that_changes_all_the_time_is_refused_but_stays_reachable() {
+        let tailnet = tailnet();
+        let alice = user(&tailnet, "alice").await;
+        let (node, _) = let_in(&tailnet, 1, alice).await;
+        let (machine, key) = keys(1);
+        let (mut accepted, rounds) = (0, 200u16);
+        for round in 1..=rounds {
+            let body = json!({
+                "Version": 130, "NodeKey": key, "OmitPeers": true, "Hostinfo": { "Hostname": format!("h{round}") },
+                "Endpoints": [format!("192.0.2.1:{round}")],
+            });
+            let response = post(tailnet.clone(), machine, body.to_string().as_bytes()).await;
+            let retry_after = response.headers().get("retry-after").cloned();
+            match response.status() {
+                StatusCode::OK => accepted += 1,
+                StatusCode::TOO_MANY_REQUESTS => assert_eq!(retry_after.unwrap(), "3"),
+                other => panic!("{other}"),
+            }
+            let snapshot = tailnet.clerk.snapshot();
+            let endpoints = &snapshot.node(node.id).unwrap().contact.endpoints;
+            assert_eq!(endpoints[0].port(), round, "its address is always taken");
+        }
+        assert!((30..60).contains(&accepted), "{accepted} changes were accepted");
+        assert_eq!(tailnet.clerk.changes_refused(), u64::from(rounds) - accepted);
+        let opened = Command::StreamOpened {
+            node: node.id,
+            stream: tailnet.next_stream(),
+            telling: Box::new(Telling::default()),
+        };
+        submit(&tailnet, opened).await;
+        submit(&tailnet, Command::RenameNode { node: node.id, name: "named-by-admin".into() }).await;
     }
 }

@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::Response;
 use bytes::Bytes;
 use headsail_tailnet::actor::Actor;
-use headsail_tailnet::command::{Command, Telling};
+use headsail_tailnet::command::{Command, Rejection, Telling};
 use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::{Presence, StreamNo, Tombstone};
 use headsail_tailnet::tailnet::Tailnet;
@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::app::TailnetService;
+use crate::clerk::Failure;
 use crate::control::reply::refuse;
 use crate::frames::encode::{CannotEncode, Compression, ShareKey, frame, keep_alive};
 
@@ -43,8 +44,17 @@ pub async fn open(
     compression: Compression,
 ) -> Response<Body> {
     let stream = tailnet.next_stream();
-    let command = Command::StreamOpened { node, stream, telling: Box::new(telling) };
-    let snapshot = match tailnet.clerk.submit(Actor::Node(node), command).await {
+    let contact = telling.contact();
+    let submit = async |telling| {
+        let command = Command::StreamOpened { node, stream, telling: Box::new(telling) };
+        tailnet.clerk.submit(Actor::Node(node), command).await
+    };
+    let opened = match submit(telling).await {
+        // The stream opens all the same: the client reports the rest again with its next update.
+        Err(Failure::Rejected(Rejection::TooOften)) => submit(contact).await,
+        opened => opened,
+    };
+    let snapshot = match opened {
         Ok(snapshot) => snapshot,
         Err(failure) => return refuse(failure),
     };

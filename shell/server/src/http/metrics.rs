@@ -60,6 +60,12 @@ impl Collector for Metrics {
             pending,
         )?;
         counter(&mut out, "headsail_snapshots", "snapshots published", t.version())?;
+        counter(
+            &mut out,
+            "headsail_machine_changes_refused",
+            "changes refused because their machine changes its node too often",
+            self.app.tailnet.clerk.changes_refused(),
+        )?;
         let stun = &self.stun;
         counter(
             &mut out,
