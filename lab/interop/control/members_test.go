@@ -78,3 +78,27 @@ func TestRenameStorm(t *testing.T) {
 	stormy.Close()
 	stormy.Stream()
 }
+
+// TestTraceLogsContainNoSecrets registers with a valid and with an invalid pre-auth key while the server logs everything.
+func TestTraceLogsContainNoSecrets(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Set("log.level", "trace"))
+	authKey := s.ReusableKey("alice")
+	wrong := authKey[:len(authKey)-8] + strings.Repeat("0", 8)
+	n := s.NewNode(t, "n")
+	if _, err := n.TryRegister(wrong); err == nil {
+		t.Error("a wrong key was accepted")
+	}
+	n.Join(authKey)
+	n.Update()
+	var answer any
+	if err := s.RemoteAPI(authKey, "GET", "/api/v1/node", nil, &answer); err == nil {
+		t.Error("a pre-auth key was accepted as an API key")
+	}
+	log := s.Log()
+	for _, secret := range []string{authKey, wrong} {
+		if strings.Contains(log, secret[len(secret)-24:]) {
+			t.Error("the log contains a pre-auth key")
+		}
+	}
+}
