@@ -6,6 +6,7 @@
 mod bench;
 mod captures;
 mod checks;
+mod fuzz;
 mod interop;
 mod metadata;
 mod process;
@@ -25,6 +26,7 @@ usage: cargo xtask <task>
   tidy                       dependencies, purity of core, licences, sizes, words, links and names of tests
   captures [ARGS]            score the policy engine against captures that are not part of the repository
   interop [--all] [-run RE]  run the official clients against a release build; --all includes the slow tests
+  fuzz [--minutes N]         run all fuzz targets for N minutes together; needs nightly Rust and cargo-fuzz
   bench NAME [ARGS]          run a benchmark in a release build; without NAME, list the benchmarks";
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::tidy(&root),
         "captures" => captures::captures(&root, rest),
         "interop" => interop::interop(&root, rest),
+        "fuzz" => fuzz::fuzz(&root, rest),
         "bench" => bench::bench(&root, rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -1,9 +1,11 @@
 //! Changes: facts about single rows. Memory, store, change log and followers all receive the same ones.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
 use headsail_wire::keys::NodeKey;
+use ipnet::Ipv6Net;
 
 use crate::model::key::{ApiKey, AuthKey};
 use crate::model::node::{Contact, Node, Presence, Tombstone};
@@ -20,10 +22,20 @@ pub enum Sequence {
     Users,
     AuthKeys,
     ApiKeys,
+    /// IPv4 addresses as numbers: new nodes get addresses after the highest that any node has had.
+    V4,
+    /// The last [`HOST_BITS`] bits of IPv6 addresses.
+    V6,
 }
 
+/// How much of an IPv6 address a sequence counts. Stores keep signed 64-bit numbers, and addresses that are given out in
+/// order never use more.
+const HOST_BITS: u32 = 62;
+const HOST_MASK: u128 = (1 << HOST_BITS) - 1;
+
 impl Sequence {
-    pub const ALL: [Sequence; 4] = [Sequence::Nodes, Sequence::Users, Sequence::AuthKeys, Sequence::ApiKeys];
+    pub const ALL: [Sequence; 6] =
+        [Sequence::Nodes, Sequence::Users, Sequence::AuthKeys, Sequence::ApiKeys, Sequence::V4, Sequence::V6];
 
     /// The name under which the store keeps it.
     pub fn name(self) -> &'static str {
@@ -32,7 +44,22 @@ impl Sequence {
             Sequence::Users => "users",
             Sequence::AuthKeys => "auth_keys",
             Sequence::ApiKeys => "api_keys",
+            Sequence::V4 => "v4",
+            Sequence::V6 => "v6",
         }
+    }
+
+    /// The sequence of an address, and its number there.
+    pub fn of_address(ip: IpAddr) -> (Sequence, u64) {
+        match ip {
+            IpAddr::V4(ip) => (Sequence::V4, u64::from(ip.to_bits())),
+            IpAddr::V6(ip) => (Sequence::V6, (ip.to_bits() & HOST_MASK) as u64),
+        }
+    }
+
+    /// The IPv6 address of a network with this number in [`Sequence::V6`].
+    pub(crate) fn v6_address(net: Ipv6Net, number: u64) -> Ipv6Addr {
+        Ipv6Addr::from_bits(net.network().to_bits() & !HOST_MASK | u128::from(number))
     }
 }
 

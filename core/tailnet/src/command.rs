@@ -89,7 +89,22 @@ pub struct Telling {
     pub endpoints: Vec<SocketAddr>,
     /// Zero for none.
     pub disco_key: DiscoKey,
+    /// 0 leaves the stored version as it is.
     pub cap: CapVer,
+}
+
+impl Telling {
+    /// The parts that say where the client can be reached, without those that change the row of its node.
+    #[must_use]
+    pub fn contact(&self) -> Telling {
+        let net_info = self.hostinfo.as_ref().and_then(|host| host.net_info.clone());
+        Telling {
+            hostinfo: net_info.map(|net_info| Hostinfo { net_info: Some(net_info), ..Hostinfo::default() }),
+            endpoints: self.endpoints.clone(),
+            disco_key: self.disco_key,
+            cap: CapVer::default(),
+        }
+    }
 }
 
 /// A new pre-auth key, whose text [`crate::model::key::mint`] generated.

@@ -1,7 +1,7 @@
 //! What to send to a viewer that knows the snapshot `then`, so that it knows `now`: computed from the rows that were touched.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headsail_netmap::diff::{changed, diff_filters};
@@ -109,6 +109,10 @@ impl Step {
     /// The rows that [`Step::delta`] compares for a viewer: those that may look different to everybody, and those that the
     /// policy makes look different to viewers of its class.
     pub fn rows(&self, viewer: NodeId) -> Cow<'_, [u64]> {
+        if self.turns_expired(viewer) {
+            let rows: BTreeSet<u64> = self.then.nodes().chain(self.now.nodes()).map(|n| n.id.get()).collect();
+            return Cow::Owned(rows.into_iter().collect());
+        }
         let Some((before, after)) = self.classes(viewer).filter(|(b, a)| self.peers.any(*b, *a)) else {
             return Cow::Borrowed(&self.touched);
         };
@@ -170,6 +174,14 @@ impl Step {
         }
     }
 
+    /// Whether the viewer's login has expired or is valid again: then all that it is told of others appears or goes.
+    fn turns_expired(&self, viewer: NodeId) -> bool {
+        match (self.then.node(viewer), self.now.node(viewer)) {
+            (Some(was), Some(me)) => view::is_shown_others(was) != view::is_shown_others(me),
+            _ => false,
+        }
+    }
+
     fn tell_of_itself(
         &self,
         was: &Arc<Node>,
@@ -198,10 +210,11 @@ impl Step {
                 out.domain = now.settings().base_domain.clone();
             }
         }
-        if touch.ssh {
+        let turned = self.turns_expired(me.id);
+        if touch.ssh || turned {
             out.ssh_policy = changed(&view::ssh(then, was), &view::ssh(now, me));
         }
-        if touch.filter {
+        if touch.filter || turned {
             out.packet_filters = diff_filters(&view::filters(then, was), &view::filters(now, me));
         }
     }
@@ -241,7 +254,9 @@ impl Step {
         let looks_different = self.touched.binary_search(&viewer.get()).is_ok()
             || self.classes(viewer).is_some_and(|(b, a)| self.peers.contains(b, a, viewer));
         let renamed = self.renamed.iter().any(|r| me.owner.user() == Some(r.user.id));
-        let itself = !Arc::ptr_eq(was, me) || looks_different || !same_routes || renamed;
+        // A node whose login has expired is told nothing of others, unlike those of its class.
+        let itself =
+            !Arc::ptr_eq(was, me) || !view::is_shown_others(me) || looks_different || !same_routes || renamed;
         if itself || self.settings.differs_by_node || self.roles_differ_for(me) || self.names_differ_for(me) {
             return true;
         }

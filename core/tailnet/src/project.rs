@@ -21,7 +21,8 @@ pub fn project(t: &Tailnet, viewer: NodeId) -> Option<NetMap> {
 
 /// The nodes that a viewer sees, ordered by id.
 pub fn visible(t: &Tailnet, viewer: NodeId) -> impl Iterator<Item = &Arc<Node>> {
-    t.access().engine().visible(viewer).filter_map(|id| t.node(id))
+    let viewer = t.node(viewer).filter(|node| view::is_shown_others(node)).map(|node| node.id);
+    viewer.into_iter().flat_map(|id| t.access().engine().visible(id)).filter_map(|id| t.node(id))
 }
 
 /// Everything but the peers: the part that is rendered for each viewer separately. It includes the profiles of the peers'

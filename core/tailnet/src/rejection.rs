@@ -45,6 +45,8 @@ pub enum Rejection {
     Refused(String),
     /// The node's key has expired: the client has to generate a new one.
     KeyExpired,
+    /// The machine changes its node too often.
+    TooOften,
     /// A table is full; the text says which.
     Full(String),
     /// A policy that does not compile, or whose tests fail.
@@ -94,6 +96,7 @@ impl Rejection {
                 "this client is too old (capability version {v}): update it to {} or later",
                 CapVer::FLOOR_RELEASE
             ),
+            Rejection::TooOften => "this machine changes its node too often; try again in a while".into(),
             Rejection::KeyExpired => "the node key has expired; log in again".into(),
         }
     }

@@ -1,7 +1,7 @@
 //! The whole state of a tailnet as one value.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
@@ -44,8 +44,6 @@ pub struct Tailnet {
     by_ip: Index<IpAddr, NodeId>,
     by_auth_prefix: Index<String, AuthKeyId>,
     by_api_prefix: Index<String, ApiKeyId>,
-    highest_v4: Option<IpAddr>,
-    highest_v6: Option<IpAddr>,
 }
 
 impl Tailnet {
@@ -71,8 +69,6 @@ impl Tailnet {
             by_ip: Index::default(),
             by_auth_prefix: Index::default(),
             by_api_prefix: Index::default(),
-            highest_v4: None,
-            highest_v6: None,
         }
     }
 
@@ -122,15 +118,26 @@ impl Tailnet {
         self.node(*self.by_name.get(&name.to_owned())?)
     }
 
+    /// Whether a node may have this DNS label: no other node has it, and no extra DNS record.
+    pub(crate) fn is_name_free(&self, name: &str, node: Option<NodeId>) -> bool {
+        self.node_by_name(name).is_none_or(|other| Some(other.id) == node) && !self.settings.has_record(name)
+    }
+
     pub fn node_by_ip(&self, ip: IpAddr) -> Option<&Arc<Node>> {
         self.node(*self.by_ip.get(&ip)?)
     }
 
-    /// The node keys that were valid in `then` but no longer are: those of deleted nodes, and those that were rotated.
+    /// The node with this key, unless its login has expired.
+    pub fn valid_node_by_key(&self, key: &NodeKey) -> Option<&Arc<Node>> {
+        self.node_by_key(key).filter(|node| !node.expiry.is_past())
+    }
+
+    /// The node keys that were valid in `then` and no longer are: of deleted and of expired nodes, and those that were
+    /// rotated away.
     pub fn keys_gone_since(&self, then: &Tailnet) -> Vec<NodeKey> {
         let touched = self.nodes.touched_since(&then.nodes);
         let old = touched.into_iter().filter_map(|id| then.nodes.get(id));
-        old.map(|n| n.node_key).filter(|key| self.by_node_key.get(key).is_none()).collect()
+        old.map(|n| n.node_key).filter(|key| self.valid_node_by_key(key).is_none()).collect()
     }
 
     /// The nodes of a machine, one for each owner that it has logged in as.
@@ -225,10 +232,16 @@ impl Tailnet {
         self.next_ids.get(&sequence).copied().unwrap_or(1)
     }
 
-    /// The highest IPv4 and IPv6 addresses that nodes have had since the rows were loaded. The next node gets an address after
-    /// them, so that the address of a deleted node is not reused soon.
+    /// The highest addresses that nodes have ever had, IPv4 and IPv6: the next ones lie behind them, so that the address of
+    /// a deleted node is not soon another node's, not after a restart either.
     pub(crate) fn highest_addresses(&self) -> (Option<IpAddr>, Option<IpAddr>) {
-        (self.highest_v4, self.highest_v6)
+        let highest = |sequence| self.next_ids.get(&sequence).map(|next| next.saturating_sub(1));
+        let v4 = highest(Sequence::V4).and_then(|n| u32::try_from(n).ok());
+        let v6 = highest(Sequence::V6).zip(self.settings.v6);
+        (
+            v4.map(|n| IpAddr::V4(Ipv4Addr::from_bits(n))),
+            v6.map(|(n, net)| IpAddr::V6(Sequence::v6_address(net, n))),
+        )
     }
 
     /// Whether an address belongs to a node.
@@ -379,8 +392,8 @@ impl Tailnet {
         self.by_name.put(node.name.clone(), node.id);
         for ip in node.ips() {
             self.by_ip.put(ip, node.id);
-            let highest = if ip.is_ipv4() { &mut self.highest_v4 } else { &mut self.highest_v6 };
-            *highest = Some(highest.map_or(ip, |h| h.max(ip)));
+            let (sequence, number) = Sequence::of_address(ip);
+            self.count(sequence, number);
         }
         self.nodes.put(node.id.get(), node);
     }

@@ -22,12 +22,19 @@ use crate::{nextdns, user_names};
 /// Whether `viewer` sees `node`. This depends only on the classes of the two under the policy, so that a delta over the rows
 /// and the classes that changed is complete.
 pub fn sees(t: &Tailnet, viewer: &Node, node: &Node) -> bool {
-    viewer.id != node.id && t.access().engine().sees(viewer.id, node.id)
+    viewer.id != node.id && is_shown_others(viewer) && t.access().engine().sees(viewer.id, node.id)
+}
+
+/// Whether a node is sent anything about others: about its peers, in its packet filter, its DNS settings and its SSH
+/// policy. A node whose login has expired is sent itself alone, and the relays, until it logs in again. Its peers still see
+/// it, as expired.
+pub fn is_shown_others(viewer: &Node) -> bool {
+    !viewer.expiry.is_past()
 }
 
 /// Whether `viewer` sees a node of any of these classes, itself left out.
 pub fn sees_any(t: &Tailnet, viewer: &Node, classes: &[ClassKey]) -> bool {
-    t.access().engine().sees_any(viewer.id, classes)
+    is_shown_others(viewer) && t.access().engine().sees_any(viewer.id, classes)
 }
 
 /// The fully qualified name of a node, with a trailing dot.
@@ -168,7 +175,8 @@ fn self_caps(t: &Tailnet, node: &Node) -> CapMap {
 pub fn filters(t: &Tailnet, node: &Node) -> Filters {
     let engine = t.access().engine();
     let mut named: BTreeMap<String, Vec<FilterRule>> = BTreeMap::new();
-    for part in engine.parts(node.id) {
+    let parts = if is_shown_others(node) { engine.parts(node.id) } else { Default::default() };
+    for part in parts {
         let rule = FilterRule {
             src_ips: engine.sources(part.sources),
             dst_ports: part.dst_ports,
@@ -185,6 +193,9 @@ pub fn filters(t: &Tailnet, node: &Node) -> Filters {
 
 /// The DNS settings of a node. All nodes share them, unless NextDNS identifies nodes or there are names with users in them.
 pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
+    if !is_shown_others(node) {
+        return Arc::default();
+    }
     let mut dns = t.settings().dns.clone();
     if nextdns::differs_by_node(&dns) {
         let device = nextdns::Device { name: &node.hostname, os: &node.hostinfo.os, ip: node.ips().next() };
@@ -199,5 +210,8 @@ pub fn dns(t: &Tailnet, node: &Node) -> Arc<DnsConfig> {
 }
 
 pub fn ssh(t: &Tailnet, node: &Node) -> Arc<SshPolicy> {
+    if !is_shown_others(node) {
+        return Arc::default();
+    }
     t.access().engine().ssh(node.id).unwrap_or_default()
 }

@@ -11,8 +11,10 @@ use headsail_tailnet::command::{Command, Registration, Rejection};
 use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::{Expiry, MAX_TOMBSTONES, Presence, StreamNo, TOMBSTONE_SECS, Tombstone};
 use headsail_tailnet::tailnet::{Tailnet, revive};
+use headsail_wire::dns::DnsConfig;
 use headsail_wire::ids::NodeId;
 use headsail_wire::keys::{MachineKey, NodeKey};
+use headsail_wire::map::MapResponse;
 use headsail_wire::time::Time;
 
 fn with_one_node(edit: impl FnOnce(&mut headsail_tailnet::model::settings::Settings)) -> (Town, Client) {
@@ -51,6 +53,76 @@ fn peers_are_notified_when_a_key_expires() {
     let told = town.told_since(&then, town.node(&viewer).id);
     assert_eq!(told.peers_changed.len(), 1);
     assert!(told.peers_changed[0].expired && told.peers_changed[0].key_expiry == Some(town.now));
+}
+
+#[test]
+fn an_expired_node_is_sent_itself_alone_until_it_logs_in_again() {
+    let (mut town, client) = with_one_node(|s| {
+        s.dns = Arc::new(DnsConfig { proxied: true, ..DnsConfig::default() });
+    });
+    let owner = town.node(&client).owner.user().unwrap();
+    let key = town.key(owner, |_| {});
+    let viewer = Client::new(2, "viewer");
+    town.join(&viewer, &key);
+    let id = town.node(&client).id;
+    let (valid, before) = (town.map(&client), town.t.clone());
+    assert_eq!((valid.peers.len(), valid.dns.proxied), (1, true));
+
+    town.make(Command::ExpireNode { node: id, at: Some(town.now) });
+    let map = town.map(&client);
+    assert!(map.me.expired && map.peers.is_empty(), "{map:?}");
+    assert_eq!(*map.dns, DnsConfig::default());
+    assert!(map.filters.values().all(|rules| rules.is_empty()), "{:?}", map.filters);
+    assert!(map.ssh.rules.is_empty());
+    let told = town.told_since(&before, id);
+    assert_eq!(told.peers_removed, [town.node(&viewer).id]);
+    assert!(town.map(&viewer).peers[&id].expired, "its peers still see it");
+
+    // It shares its class with the other node, which is told of this newcomer.
+    let expired = town.t.clone();
+    town.join(&Client::new(3, "newcomer"), &key);
+    assert_eq!(town.told_since(&expired, id), MapResponse::default());
+    assert!(step(&expired, &town.t).tells_of_itself(id), "its deltas are not those of its class");
+
+    let expired = town.t.clone();
+    town.make(Command::ExpireNode { node: id, at: None });
+    let told = town.told_since(&expired, id);
+    assert_eq!(told.peers_changed.len(), 2);
+    assert!(told.packet_filters.is_some() && told.dns_config.is_some_and(|dns| dns.proxied));
+}
+
+#[test]
+fn an_expired_node_reports_nothing_until_it_logs_in_again() {
+    let (mut town, client) = with_one_node(|_| {});
+    let before = town.node(&client);
+    let key = town.key(before.owner.user().unwrap(), |_| {});
+    town.make(Command::ExpireNode { node: before.id, at: Some(town.now) });
+    let mut renamed = client.clone().at("192.0.2.1:1");
+    renamed.host.hostname = "printer".into();
+    let update = || Command::MapUpdate { node: before.id, telling: Box::new(renamed.tells()) };
+    assert_eq!(town.try_to(update()), Err(Rejection::KeyExpired));
+    town.open(&renamed, 1);
+    let node = town.node(&client);
+    assert!(node.presence.is_online(), "it may wait for the end of its expiry");
+    assert_eq!(
+        (&node.name, &node.contact, &node.hostinfo),
+        (&before.name, &before.contact, &before.hostinfo)
+    );
+
+    town.join(&client, &key);
+    town.make(update());
+    assert_eq!(town.node(&client).name, "printer");
+}
+
+#[test]
+fn expired_nodes_have_no_valid_key() {
+    let (mut town, client) = with_one_node(|_| {});
+    let (then, id) = (town.t.clone(), town.node(&client).id);
+    town.make(Command::ExpireNode { node: id, at: Some(town.now) });
+    assert_eq!(town.t.keys_gone_since(&then), [client.node]);
+    assert!(
+        town.t.valid_node_by_key(&client.node).is_none() && then.valid_node_by_key(&client.node).is_some()
+    );
 }
 
 #[test]

@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use common::{Client, Town, tags, words};
 use headsail_tailnet::command::{Command, NewAuthKey, NewUser, Rejection};
+use headsail_tailnet::commit::Loaded;
 use headsail_tailnet::model::key::{AUTH_KEY_PREFIX, mint};
 use headsail_tailnet::model::node::{Expiry, Owner};
 use headsail_tailnet::model::settings::{Allocation, Settings};
+use headsail_tailnet::tailnet::Tailnet;
+use headsail_wire::dns::{DnsConfig, DnsRecord};
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::TAGGED_DEVICES;
 use headsail_wire::keys::NodeKey;
@@ -265,6 +268,39 @@ fn invalid_and_taken_names_are_rejected() {
     assert_eq!(town.t.node(id).unwrap().name, "web", "a node can be renamed to its own name");
 }
 
+/// Settings with an extra DNS record of this name.
+fn with_record(name: &str) -> impl FnOnce(&mut Settings) {
+    let record = DnsRecord { name: name.into(), r#type: "A".into(), value: "192.0.2.1".into() };
+    let dns = Arc::new(DnsConfig { extra_records: vec![record], ..DnsConfig::default() });
+    move |settings| settings.dns = dns
+}
+
+#[test]
+fn no_node_gets_the_name_of_an_extra_dns_record() {
+    for record in ["grafana.mesh.internal", "Grafana.mesh.internal."] {
+        let mut town = Town::with(with_record(record));
+        let alice = town.user("alice");
+        let key = town.key(alice, |_| {});
+        let mut client = Client::new(1, "grafana");
+        let id = town.join(&client, &key).id;
+        assert_eq!(town.node(&client).name, "grafana-1", "{record}");
+        client.host.hostname = "web".into();
+        town.lite_update(&client);
+        client.host.hostname = "Grafana.local".into();
+        town.lite_update(&client);
+        assert_eq!(town.node(&client).name, "grafana-1", "{record}");
+        let refusal = town.try_to(Command::RenameNode { node: id, name: "grafana".into() });
+        assert!(words(refusal).contains("`grafana` belongs to an extra DNS record"), "{record}");
+    }
+    for record in ["grafana.example.com", "a.grafana.mesh.internal", "grafanamesh.internal", "mesh.internal"]
+    {
+        let mut town = Town::with(with_record(record));
+        let alice = town.user("alice");
+        let key = town.key(alice, |_| {});
+        assert_eq!(town.join(&Client::new(1, "grafana"), &key).name, "grafana", "{record}");
+    }
+}
+
 #[test]
 fn a_name_that_is_no_longer_used_becomes_available() {
     let mut town = Town::new();
@@ -301,6 +337,20 @@ fn addresses_of_both_families_are_unique_and_inside_their_prefixes() {
         town.make(Command::DeleteNode(first));
         town.join(&Client::new(15, "web"), &key);
     }
+}
+
+#[test]
+fn an_address_is_not_given_out_again_after_a_restart() {
+    let mut town = Town::new();
+    let alice = town.user("alice");
+    let key = town.key(alice, |_| {});
+    town.join(&Client::new(1, "web"), &key);
+    let freed = town.join(&Client::new(2, "web"), &key);
+    town.make(Command::DeleteNode(freed.id));
+    let loaded = Loaded { changes: town.t.dump(), ..Loaded::default() };
+    town.t = Tailnet::of(town.t.settings().clone(), &loaded);
+    let next = town.join(&Client::new(3, "web"), &key);
+    assert_eq!(next.addresses(), ["100.64.0.3/32", "fd7a:115c:a1e0::3/128"].map(|net| net.parse().unwrap()));
 }
 
 #[test]

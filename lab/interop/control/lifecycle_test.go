@@ -214,6 +214,40 @@ func TestExpiryReachesNodeAndPeers(t *testing.T) {
 	})
 }
 
+func TestExpiredNodeLearnsAndReportsNothingUntilLogin(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	authKey := s.ReusableKey("alice")
+	a, b := s.NewNode(t, "a"), s.NewNode(t, "b")
+	aStream, bStream := a.Join(authKey), b.Join(authKey)
+	id := b.ID()
+	s.ExpireNode(id, time.Time{})
+	bStream.Wait(t, "its own expiry, and no peers", updateTimeout, func(v *harness.View) bool {
+		return past(v.Self.KeyExpiry) && len(v.Peers) == 0
+	})
+	bStream.SameAsFresh(t, "expiry")
+	if v := b.Fresh(); len(v.Peers) != 0 || len(v.DNS.Domains) != 0 || len(v.DNS.Routes) != 0 {
+		t.Errorf("an expired node is sent %d peers, DNS settings %+v", len(v.Peers), v.DNS)
+	}
+	c := s.NewNode(t, "c")
+	c.Join(authKey)
+	aStream.Wait(t, "the newcomer", updateTimeout, func(v *harness.View) bool { return v.Sees(c) })
+	if bStream.View().Sees(c) {
+		t.Error("an expired node is sent a new peer")
+	}
+	b.Host.Hostname = "printer"
+	if err := b.TryUpdate(); err == nil {
+		t.Error("an expired node may update itself")
+	}
+	if got := s.MustNode(id).GivenName; got != "b" {
+		t.Errorf("an expired node is now called %q", got)
+	}
+	s.NeverExpire(id)
+	bStream.Wait(t, "its peers", updateTimeout, func(v *harness.View) bool { return v.Sees(a) && v.Sees(c) })
+	bStream.SameAsFresh(t, "valid again")
+	b.Update()
+}
+
 func TestPassingExpiryIsAnnounced(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)

@@ -61,6 +61,25 @@ func TestRelayAdmitsRegisteredNodesOnly(t *testing.T) {
 	}
 }
 
+func TestRelayRefusesExpiredNodesUntilLogin(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Set("derp.server.verify_clients", true))
+	n := s.NewNode(t, "known")
+	n.Register(s.ReusableKey("alice"))
+	r := s.Relay(t, n.Key)
+	s.ExpireNode(n.ID(), time.Time{})
+	if err := r.Ended(10 * time.Second); err != nil {
+		t.Errorf("the expired node's open relay connection: %v", err)
+	}
+	if admitted(t, s, n.Key) == nil || verify(t, s, n.Key.Public().String()) {
+		t.Error("an expired node may use the relay")
+	}
+	s.NeverExpire(n.ID())
+	if err := admitted(t, s, n.Key); err != nil {
+		t.Errorf("a node that is valid again: %v", err)
+	}
+}
+
 func verify(t *testing.T, s *harness.Server, nodeKey string) bool {
 	t.Helper()
 	body, _ := json.Marshal(map[string]string{"NodePublic": nodeKey, "Source": "127.0.0.1"})

@@ -302,7 +302,11 @@ fn visibility(world: &World) -> Result<(), Violation> {
         .collect();
     for (viewer, peers) in &sees {
         must(Check::Visibility, !peers.contains(viewer), || format!("node {viewer} is its own peer"))?;
-        for peer in peers {
+        let expired = |id: &NodeId| t.node(*id).is_some_and(|n| n.expiry.is_past());
+        must(Check::Visibility, !expired(viewer) || peers.is_empty(), || {
+            format!("node {viewer} has expired, but sees others")
+        })?;
+        for peer in peers.iter().filter(|peer| !expired(peer)) {
             must(Check::Visibility, sees.get(peer).is_some_and(|back| back.contains(viewer)), || {
                 format!("node {viewer} sees node {peer}, but not the other way round")
             })?;

@@ -168,6 +168,9 @@ impl Disk {
             Change::UserGone(id) => drop(self.users.remove(id)),
             Change::Node(row) => {
                 self.count(Sequence::Nodes, row.id.get());
+                for (sequence, number) in row.ips().map(Sequence::of_address) {
+                    self.count(sequence, number);
+                }
                 self.nodes.insert(row.id, row.clone());
             }
             Change::NodeGone(id) => drop(self.nodes.remove(id)),

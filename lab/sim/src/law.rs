@@ -13,7 +13,7 @@ pub enum Check {
     Replay,
     /// Acknowledged durable changes survive a power cut, and no commit is there in part.
     Durable,
-    /// I6: visibility is symmetric, and no node is its own peer.
+    /// I6: visibility is symmetric, except that expired nodes see nobody, and no node is its own peer.
     Visibility,
     /// I7: a policy that does not compile, or whose tests fail, never replaces one that does.
     GoodPolicy,

@@ -412,3 +412,55 @@ fn logging_never_blocks_the_server() {
     here.stop();
     drop(reader);
 }
+
+/// The text of a log file so far.
+fn log_of(here: &Installation) -> String {
+    std::fs::read_to_string(here.dir.join("log")).unwrap()
+}
+
+fn start_with_log(here: &mut Installation) {
+    let log = std::fs::File::options().create(true).append(true).open(here.dir.join("log")).unwrap();
+    here.start_as(Command::new(PROGRAM).stderr(log));
+}
+
+#[test]
+fn the_log_has_no_secrets_at_the_most_detailed_level() {
+    let mut here = Installation::new("secrets");
+    let config = here.dir.join("config.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}log: {{level: trace}}\n")).unwrap();
+    start_with_log(&mut here);
+    here.with_router();
+    let shown = |words: &str| here.run(words).ok().trim().to_owned();
+    let api_key = shown("apikeys create");
+    let auth_key = shown("preauthkeys create --user alice");
+    // Commands that name keys, and a failure of each kind.
+    here.run(&format!("apikeys expire --prefix {}", &api_key[..20.min(api_key.len())]));
+    here.run(&format!("auth register --user alice --auth-id {auth_key}")).failed();
+    here.stop();
+    let noise = std::fs::read_to_string(here.dir.join("noise.key")).unwrap();
+    let (_, noise_key) = noise.trim().split_once(':').unwrap();
+    let log = log_of(&here);
+    assert!(log.contains("user `alice` (1) was created"), "the log is read: {log}");
+    for (name, secret) in
+        [("API key", &api_key), ("pre-auth key", &auth_key), ("Noise key", &noise_key.to_owned())]
+    {
+        // The last part of a key is its secret; the log may name the public prefix.
+        let secret = &secret[secret.len() - 24..];
+        assert!(!log.contains(secret), "the log contains the {name}");
+    }
+}
+
+#[test]
+fn a_noise_key_that_others_can_read_is_reported() {
+    let mut here = Installation::new("readable");
+    start_with_log(&mut here);
+    here.stop();
+    assert!(!log_of(&here).contains("can read the private key"), "a new key is private");
+    let key = here.dir.join("noise.key");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    start_with_log(&mut here);
+    here.stop();
+    let warning = format!("other users can read the private key in `{}` (mode 0644)", key.display());
+    assert!(log_of(&here).contains(&warning), "{}", log_of(&here));
+}

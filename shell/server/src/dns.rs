@@ -3,8 +3,11 @@
 use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use headsail_tailnet::model::node::Node;
+use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::dns::{DnsConfig, DnsRecord, Resolver};
 use headsail_wire::json;
 use serde::Deserialize;
@@ -17,6 +20,8 @@ pub const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// Bounds on that file, because every node gets every record.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 const MAX_RECORDS: usize = 10_000;
+/// How many records with names of nodes are named in the log at once.
+const MAX_WARNINGS: usize = 10;
 
 /// The DNS settings of every node (`tailcfg.DNSConfig`).
 ///
@@ -118,11 +123,34 @@ pub async fn watch_extra_records<F: Future<Output = ()>>(
     }
 }
 
+/// Warns of extra records with the names of nodes, which had them before the records were there: clients get the addresses
+/// of both.
+pub fn warn_of_taken_names(tailnet: &Tailnet) {
+    for (record, node) in taken_names(tailnet).take(MAX_WARNINGS) {
+        let (name, id) = (&node.name, node.id);
+        tracing::warn!(
+            "the extra DNS record `{record}` has the name of node `{name}` ({id}); rename the node"
+        );
+    }
+}
+
+fn taken_names(tailnet: &Tailnet) -> impl Iterator<Item = (&str, &Arc<Node>)> {
+    let settings = tailnet.settings();
+    settings.dns.extra_records.iter().filter_map(|record| {
+        let label = settings.node_label(&record.name)?.to_ascii_lowercase();
+        Some((record.name.as_str(), tailnet.node_by_name(&label)?))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use headsail_tailnet::command::Command;
+    use headsail_tailnet::model::settings::Settings;
+
     use super::*;
+    use crate::testing;
 
     fn full() -> Dns {
         let list = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
@@ -236,5 +264,21 @@ mod tests {
         tokio::time::sleep(3 * WATCH_EVERY).await;
         fs::write(&path, one).unwrap();
         assert_eq!(published.recv().await.as_deref(), Some("100.64.0.1"));
+    }
+
+    #[tokio::test]
+    async fn records_with_names_of_nodes_are_found() {
+        let tailnet = testing::tailnet();
+        let alice = testing::user(&tailnet, "alice").await;
+        let (node, _) = testing::let_in(&tailnet, 1, alice).await;
+        let before = tailnet.clerk.snapshot();
+        let record = |name: &str| DnsRecord { name: name.into(), ..DnsRecord::default() };
+        let records = ["Web.mesh.internal.", "db.mesh.internal", "web.example.com"].map(record);
+        let dns = Arc::new(DnsConfig { extra_records: records.into(), ..DnsConfig::default() });
+        let settings = Settings { dns, ..Settings::clone(before.settings()) };
+        let after = testing::submit(&tailnet, Command::Configure(Arc::new(settings))).await;
+        let found: Vec<_> = taken_names(&after).map(|(record, node)| (record, node.id)).collect();
+        assert_eq!(found, [("Web.mesh.internal.", node.id)]);
+        assert_eq!(taken_names(&before).count(), 0);
     }
 }

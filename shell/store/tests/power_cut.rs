@@ -18,7 +18,7 @@ use headsail_tailnet::commit::{Commit, Revision};
 use headsail_tailnet::model::node::{Presence, StreamNo};
 use headsail_tailnet::model::settings::Settings;
 use headsail_tailnet::tailnet::Tailnet;
-use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId, UserId};
+use headsail_wire::ids::{ApiKeyId, AuthKeyId, NodeId};
 use headsail_wire::time::Time;
 
 use rows::{api_key, auth_key, node, user};

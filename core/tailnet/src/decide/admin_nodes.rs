@@ -34,6 +34,11 @@ pub(super) fn rename(t: &Tailnet, id: NodeId, label: &str) -> Result<Vec<Change>
             "the name `{label}` is taken by another node; choose a different one"
         )));
     }
+    if node.name != label && t.settings().has_record(label) {
+        return Err(Rejection::Conflict(format!(
+            "the name `{label}` belongs to an extra DNS record; choose a different one"
+        )));
+    }
     Ok(edited(node, |n| {
         n.name = label.to_owned();
         n.name_pinned = true;

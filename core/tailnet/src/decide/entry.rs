@@ -119,7 +119,7 @@ fn new_node(t: &Tailnet, e: &Entry<'_>, env: &mut Env<'_>) -> Result<Node, Rejec
         node_key: e.node_key,
         owner: e.owner.clone(),
         hostname: e.hostinfo.hostname.clone(),
-        name: name::unique(&label, |n| t.node_by_name(n).is_some()),
+        name: name::unique(&label, |n| !t.is_name_free(n, None)),
         name_pinned: false,
         v4,
         v6,

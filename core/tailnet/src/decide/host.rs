@@ -71,7 +71,7 @@ fn take_host(t: &Tailnet, node: &mut Node, mut host: Hostinfo) {
         node.hostname = node.hostinfo.hostname.clone();
         if !node.name_pinned {
             let label = name::label_of(&node.hostname);
-            node.name = name::unique(&label, |n| t.node_by_name(n).is_some_and(|other| other.id != node.id));
+            node.name = name::unique(&label, |n| !t.is_name_free(n, Some(node.id)));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use headsail_wire::capver::CapVer;
 use headsail_wire::ids::NodeId;
 use headsail_wire::keys::{MachineKey, NodeKey};
 use headsail_wire::time::Time;
@@ -34,6 +35,8 @@ pub fn node_of<'a>(t: &'a Tailnet, machine: &MachineKey, key: &NodeKey) -> Resul
     Ok(node)
 }
 
+/// A node reports what has changed. Until a node whose login has expired logs in again, it is refused: clients repeat the
+/// report until it is accepted.
 pub(super) fn update(
     t: &Tailnet,
     id: NodeId,
@@ -41,6 +44,9 @@ pub(super) fn update(
     now: Time,
 ) -> Result<Vec<Change>, Rejection> {
     let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
+    if node.expiry.is_past() {
+        return Err(Rejection::KeyExpired);
+    }
     let mut next = Node::clone(node);
     take(t, &mut next, telling);
     let mut changes = changes_of(node, next);
@@ -50,7 +56,9 @@ pub(super) fn update(
 
 /// Stores everything that a client reports.
 fn take(t: &Tailnet, node: &mut Node, telling: &Telling) {
-    node.cap = telling.cap;
+    if telling.cap != CapVer::default() {
+        node.cap = telling.cap;
+    }
     if !telling.disco_key.is_zero() {
         node.contact.disco_key = telling.disco_key;
     }

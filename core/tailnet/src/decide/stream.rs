@@ -1,5 +1,7 @@
 //! Map streams open and close.
 
+use std::sync::Arc;
+
 use headsail_wire::capver::CapVer;
 use headsail_wire::hostinfo::Hostinfo;
 use headsail_wire::ids::NodeId;
@@ -14,7 +16,7 @@ use crate::tailnet::Tailnet;
 
 /// A stream opens: its node is online, and an older stream is superseded. What the client reports with it may be older
 /// than what it sent with a lite update, so each part is used only if nothing is known yet (capability version 68 and
-/// later).
+/// later). A node whose login has expired may wait on a stream to learn that it is valid again, but reports nothing.
 pub(super) fn opened(
     t: &Tailnet,
     id: NodeId,
@@ -23,6 +25,17 @@ pub(super) fn opened(
     now: Time,
 ) -> Result<Vec<Change>, Rejection> {
     let node = t.node(id).ok_or_else(|| Rejection::NotFound("this node was deleted".into()))?;
+    let mut changes = if node.expiry.is_past() { Vec::new() } else { reported(t, node, telling) };
+    let since = match node.presence {
+        Presence::Online { since, .. } | Presence::Lingering { since, .. } => since,
+        Presence::Offline { .. } => now,
+    };
+    changes.push(Change::Presence(id, Presence::Online { since, stream }));
+    Ok(changes)
+}
+
+/// What the report that comes with a stream changes.
+fn reported(t: &Tailnet, node: &Arc<Node>, telling: &Telling) -> Vec<Change> {
     let mut next = Node::clone(node);
     let cap = telling.cap;
     if node.contact.endpoints.is_empty() {
@@ -46,13 +59,7 @@ pub(super) fn opened(
     if cap != CapVer::default() {
         next.cap = cap;
     }
-    let mut changes = changes_of(node, next);
-    let since = match node.presence {
-        Presence::Online { since, .. } | Presence::Lingering { since, .. } => since,
-        Presence::Offline { .. } => now,
-    };
-    changes.push(Change::Presence(id, Presence::Online { since, stream }));
-    Ok(changes)
+    changes_of(node, next)
 }
 
 /// A stream ends: its node lingers for the grace period. If a newer stream has taken over, this is a no-op.

@@ -56,6 +56,27 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether an extra DNS record has the name that a node with this label would have.
+    pub fn has_record(&self, label: &str) -> bool {
+        let labels = self.dns.extra_records.iter().filter_map(|record| self.node_label(&record.name));
+        labels.into_iter().any(|taken| taken.eq_ignore_ascii_case(label))
+    }
+
+    /// The label of a node that would have this fully qualified name; `None` if no node can have it.
+    pub fn node_label<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let name = name.trim_end_matches('.');
+        let label = match self.base_domain.as_str() {
+            "" => name,
+            domain => {
+                let at = name.len().checked_sub(domain.len() + 1)?;
+                let (label, rest) = name.split_at_checked(at)?;
+                rest.strip_prefix('.').filter(|rest| rest.eq_ignore_ascii_case(domain))?;
+                label
+            }
+        };
+        (!label.is_empty() && !label.contains('.')).then_some(label)
+    }
+
     /// What a tailnet has that nobody configured.
     pub fn basic() -> Settings {
         Settings {

@@ -27,6 +27,7 @@ impl From<Rejection> for Refusal {
             Rejection::TooOld(_) | Rejection::KeyExpired | Rejection::BadPolicy(_) => 400,
             Rejection::NotFound(_) => 404,
             Rejection::Foreign => 403,
+            Rejection::TooOften => 429,
             Rejection::Full(_) => 507,
         };
         let problem = Problem::new(status, rejection.text());

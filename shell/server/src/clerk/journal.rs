@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
+use headsail_tailnet::actor::Actor;
 use headsail_tailnet::change::Change;
 use headsail_tailnet::commit::Commit;
 use headsail_tailnet::model::node::{Expiry, Node, Owner};
@@ -16,18 +17,80 @@ use headsail_tailnet::tailnet::Tailnet;
 use headsail_wire::ids::{NodeId, UserId};
 use headsail_wire::time::Time;
 
-/// Logs what a commit changed; `was` is the tailnet before it.
-pub(crate) fn log(was: &Tailnet, commit: &Commit) {
-    let mut journal = Journal { was, nodes: BTreeMap::new() };
-    for (actor, changes) in &commit.entries {
-        for change in changes {
-            if let Change::Presence(id, presence) = change {
-                tracing::debug!(by = %actor, node = id.get(), online = presence.is_online(), "presence");
-            }
-            for line in journal.lines(change) {
-                tracing::info!(by = %actor, "{line}");
+/// Of the changes that a machine makes to one node within [`WINDOW_SECS`], so many lines are written; the others are
+/// counted, and become one line.
+const LINES_PER_WINDOW: u32 = 5;
+const WINDOW_SECS: i64 = 60;
+
+/// Writes the lines of commits, one after another.
+#[derive(Default)]
+pub(crate) struct Writer {
+    /// When the current window began.
+    since: Time,
+    /// The nodes that were changed in it by machines.
+    nodes: BTreeMap<NodeId, Lines>,
+}
+
+/// The lines about one node in a window.
+#[derive(Default)]
+struct Lines {
+    written: u32,
+    /// How many more there were, and the last of them.
+    folded: u32,
+    last: String,
+}
+
+impl Writer {
+    /// Logs what a commit changed; `was` is the tailnet before it.
+    pub fn log(&mut self, was: &Tailnet, commit: &Commit) {
+        self.end_window(commit.at).iter().for_each(|line| tracing::info!("{line}"));
+        let mut journal = Journal { was, nodes: BTreeMap::new() };
+        for (actor, changes) in &commit.entries {
+            for change in changes {
+                if let Change::Presence(id, presence) = change {
+                    tracing::debug!(by = %actor, node = id.get(), online = presence.is_online(), "presence");
+                }
+                for line in journal.lines(change) {
+                    if let Some(line) = self.fold(actor, change, line) {
+                        tracing::info!(by = %actor, "{line}");
+                    }
+                }
             }
         }
+    }
+
+    /// The line, if it is to be written now.
+    fn fold(&mut self, actor: &Actor, change: &Change, line: String) -> Option<String> {
+        let (true, Change::Node(node)) = (actor.is_routine(), change) else { return Some(line) };
+        let lines = self.nodes.entry(node.id).or_default();
+        if lines.written < LINES_PER_WINDOW {
+            lines.written += 1;
+            return Some(line);
+        }
+        lines.folded += 1;
+        lines.last = line;
+        None
+    }
+
+    /// Once the window is over, the lines for what was folded in it. A clock that was set back ends it too.
+    fn end_window(&mut self, now: Time) -> Vec<String> {
+        let age = now.since(self.since);
+        if (0..WINDOW_SECS * 1_000_000).contains(&age) {
+            return Vec::new();
+        }
+        self.since = now;
+        let folded = std::mem::take(&mut self.nodes).into_iter().filter(|(_, lines)| lines.folded > 0);
+        folded
+            .map(|(id, Lines { folded, last, .. })| {
+                format!("node {id} changed {folded} more times within a minute; the last time: {last}")
+            })
+            .collect()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end_window(Time::from_micros(i64::MAX)).iter().for_each(|line| tracing::info!("{line}"));
     }
 }
 
@@ -254,5 +317,26 @@ mod tests {
         let granted = told(TicketState::Granted);
         assert_eq!(granted, "SSH from node `web` (1) to node `web-1` (2) as `ro\\not` was approved");
         assert!(told(TicketState::Refused("no".into())).ends_with("was denied"));
+    }
+
+    #[tokio::test]
+    async fn lines_about_a_node_that_changes_all_the_time_are_folded() {
+        let app = testing::tailnet();
+        let alice = testing::user(&app, "alice").await;
+        let (node, _) = testing::let_in(&app, 1, alice).await;
+        let (change, by) = (Change::Node(node.clone()), Actor::Node(node.id));
+        let mut writer = Writer::default();
+        let start = Time::from_secs(1_000_000);
+        assert_eq!(writer.end_window(start), Vec::<String>::new());
+        let written = (0..1000).filter_map(|n| writer.fold(&by, &change, format!("line {n}"))).count();
+        assert_eq!(written, LINES_PER_WINDOW as usize);
+        let person = Actor::UnixUser(0);
+        assert!(writer.fold(&person, &change, "renamed".into()).is_some(), "what people do is always logged");
+        assert_eq!(writer.end_window(start.plus_secs(WINDOW_SECS - 1)), Vec::<String>::new());
+        assert_eq!(
+            writer.end_window(start.plus_secs(WINDOW_SECS)),
+            ["node 1 changed 995 more times within a minute; the last time: line 999"]
+        );
+        assert!(writer.fold(&by, &change, "again".into()).is_some());
     }
 }

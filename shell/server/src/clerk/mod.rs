@@ -7,6 +7,7 @@
 mod displaced;
 pub mod health;
 mod journal;
+pub mod rates;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use self::displaced::Displaced;
+use crate::clerk::rates::Rates;
 use crate::system::clock;
 use crate::system::random;
 
@@ -78,6 +80,7 @@ pub struct Clerk {
     counts: Arc<Counts>,
     displaced: Arc<AtomicU64>,
     is_damaged: Arc<AtomicBool>,
+    too_often: Arc<AtomicU64>,
 }
 
 impl Clerk {
@@ -91,6 +94,7 @@ impl Clerk {
         let history = store.history();
         let (mut worker, feed) = Worker::new(tailnet, store);
         let (counts, displaced) = (worker.counts.clone(), worker.displaced.count());
+        let too_often = worker.too_often.clone();
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("clerk".into()).spawn(move || {
             let stopped = runtime.block_on(worker.run(queue));
@@ -98,7 +102,7 @@ impl Clerk {
             drop(worker);
             stopped.map(|told| told.send(()))
         })?;
-        Ok(Clerk { jobs, feed, history, counts, displaced, is_damaged: Arc::default() })
+        Ok(Clerk { jobs, feed, history, counts, displaced, is_damaged: Arc::default(), too_often })
     }
 
     /// Waits until the clerk has stopped or panicked. Nothing can change after that.
@@ -129,6 +133,11 @@ impl Clerk {
     /// How many changes of each kind were published since the server started.
     pub fn change_counts(&self) -> BTreeMap<&'static str, u64> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many changes of machines were refused because they came too often.
+    pub fn changes_refused(&self) -> u64 {
+        self.too_often.load(Ordering::Relaxed)
     }
 
     /// Carries out a command, and returns the first snapshot that includes it.
@@ -190,6 +199,9 @@ struct Worker {
     /// After the store has refused a commit, due rows wait until then.
     retry_at: Option<Instant>,
     displaced: Displaced,
+    rates: Rates,
+    too_often: Arc<AtomicU64>,
+    journal: journal::Writer,
 }
 
 type Answer = oneshot::Sender<Result<Arc<Tailnet>, Failure>>;
@@ -198,6 +210,7 @@ impl Worker {
     fn new(tailnet: Tailnet, store: Box<dyn Store>) -> (Worker, watch::Receiver<Feed>) {
         let (publish, feed) = watch::channel(Feed::new(tailnet.clone()));
         let deadlines = Deadlines::of(&tailnet);
+        let too_often = Arc::<AtomicU64>::default();
         let worker = Worker {
             tailnet,
             store,
@@ -206,6 +219,9 @@ impl Worker {
             publish,
             retry_at: None,
             displaced: Displaced::default(),
+            rates: Rates::new(too_often.clone()),
+            too_often,
+            journal: journal::Writer::default(),
         };
         (worker, feed)
     }
@@ -260,8 +276,11 @@ impl Worker {
             }
         }
         let now = clock::now();
-        let decide =
-            |t: &Tailnet, command: &Command| decide(t, command, &mut Env { now, rng: &mut random::fill });
+        let (rates, at) = (&mut self.rates, Instant::now());
+        let decide = |t: &Tailnet, command: &Command| {
+            let changes = decide(t, command, &mut Env { now, rng: &mut random::fill })?;
+            rates.check(t, command, &changes, (now, at)).map(|()| changes)
+        };
         let settled = settle(&self.tailnet, &requests, now, decide, |commit| save(&mut *self.store, commit));
         let why = settled.fault.map(|fault| self.note_fault(&fault));
         let was = self.tailnet.clone();
@@ -279,7 +298,7 @@ impl Worker {
         }
         if is_new {
             self.publish.send_modify(|_| {});
-            journal::log(&was, &commit);
+            self.journal.log(&was, &commit);
             self.displaced.note(&was, &commit);
         }
         stop

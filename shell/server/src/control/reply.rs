@@ -2,12 +2,13 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use headsail_tailnet::command::Rejection;
 use headsail_wire::register::RegisterResponse;
 
 use crate::clerk::Failure;
+use crate::clerk::rates::EVERY;
 
 /// A short plain-text response.
 pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
@@ -19,9 +20,17 @@ pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body
 /// The response to a failed request.
 pub(super) fn refuse(failure: Failure) -> Response<Body> {
     match failure {
+        Failure::Rejected(Rejection::TooOften) => too_often(),
         Failure::Rejected(rejection) => text(status(&rejection), rejection.text()),
         Failure::Fault(_) => fault(),
     }
+}
+
+/// The response to a machine that changes its node too often. Clients repeat the request later.
+fn too_often() -> Response<Body> {
+    let mut response = text(StatusCode::TOO_MANY_REQUESTS, Rejection::TooOften.text());
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(EVERY.as_secs()));
+    response
 }
 
 /// The response to a failed registration. Clients show the text of a refusal to their user only if it is in the body of a
@@ -30,6 +39,7 @@ pub(super) fn refuse_registration(failure: Failure) -> Response<Body> {
     match failure {
         Failure::Rejected(Rejection::Invalid(why)) => text(StatusCode::BAD_REQUEST, why),
         Failure::Rejected(Rejection::KeyExpired) => Json(RegisterResponse::key_expired()).into_response(),
+        Failure::Rejected(Rejection::TooOften) => too_often(),
         Failure::Rejected(rejection) => Json(RegisterResponse::refused(rejection.text())).into_response(),
         Failure::Fault(_) => fault(),
     }
@@ -47,6 +57,7 @@ fn status(rejection: &Rejection) -> StatusCode {
         Rejection::Invalid(_) | Rejection::TooOld(_) | Rejection::Conflict(_) | Rejection::BadPolicy(_) => {
             StatusCode::BAD_REQUEST
         }
+        Rejection::TooOften => StatusCode::TOO_MANY_REQUESTS,
         Rejection::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -45,8 +45,15 @@ pub async fn get(tailnet: Arc<TailnetService>, machine: MachineKey, uri: &Uri) -
     if node.machine_key != machine {
         return text(StatusCode::UNAUTHORIZED, "only the destination node may send this request");
     }
-    if snapshot.node(src).is_none() {
-        return text(StatusCode::NOT_FOUND, "the source node does not exist");
+    if node.expiry.is_past() {
+        return refuse(Failure::Rejected(Rejection::KeyExpired));
+    }
+    match snapshot.node(src) {
+        None => return text(StatusCode::NOT_FOUND, "the source node does not exist"),
+        Some(source) if source.expiry.is_past() => {
+            return reject("the login of the source node has expired; log in there again");
+        }
+        Some(_) => {}
     }
     let account = query.get("local_user").cloned().unwrap_or_default();
     let session = Session { src, dst, account };

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::http::Response;
 use bytes::Bytes;
 use headsail_tailnet::actor::Actor;
-use headsail_tailnet::command::{Command, Telling};
+use headsail_tailnet::command::{Command, Rejection, Telling};
 use headsail_tailnet::delta::Delta;
 use headsail_tailnet::model::node::{Presence, StreamNo, Tombstone};
 use headsail_tailnet::tailnet::Tailnet;
@@ -23,6 +23,7 @@ use headsail_wire::map::{MapResponse, Node};
 use tokio::time::Instant;
 
 use crate::app::TailnetService;
+use crate::clerk::Failure;
 use crate::control::answers::{self, Ended, Pieces, Room, first_piece};
 use crate::control::connection::Connection;
 use crate::control::reply::refuse;
@@ -41,8 +42,17 @@ pub async fn open(
     compression: Compression,
 ) -> Response<Body> {
     let stream = tailnet.next_stream();
-    let command = Command::StreamOpened { node, stream, telling: Box::new(telling) };
-    let snapshot = match tailnet.clerk.submit(Actor::Node(node), command).await {
+    let contact = telling.contact();
+    let submit = async |telling| {
+        let command = Command::StreamOpened { node, stream, telling: Box::new(telling) };
+        tailnet.clerk.submit(Actor::Node(node), command).await
+    };
+    let opened = match submit(telling).await {
+        // The stream opens all the same: the client reports the rest again with its next update.
+        Err(Failure::Rejected(Rejection::TooOften)) => submit(contact).await,
+        opened => opened,
+    };
+    let snapshot = match opened {
         Ok(snapshot) => snapshot,
         Err(failure) => return refuse(failure),
     };
@@ -93,9 +103,10 @@ pub fn farewell(
 ) -> Response<Body> {
     let (pieces, body) = answers::stream(connection);
     let settings = tailnet.clerk.snapshot().settings().clone();
+    // The DNS settings are empty, as for a node whose login has expired: it is no longer a member.
     let first = MapResponse {
         derp_map: Some(settings.derp.clone()),
-        dns_config: Some(settings.dns.clone()),
+        dns_config: Some(Arc::default()),
         domain: settings.base_domain.clone(),
         packet_filters: Some([("base".to_owned(), Some(Arc::from([])))].into()),
         ..expired_self(stone)

@@ -24,7 +24,7 @@ struct VerifyRequest {
     node_public: NodeKey,
 }
 
-/// Admits nodes that are registered here.
+/// Admits nodes that are registered here and whose login has not expired.
 pub async fn post(
     State(tailnet): State<Arc<TailnetService>>,
     body: Result<Bytes, BytesRejection>,
@@ -35,7 +35,7 @@ pub async fn post(
     };
     match json::decode::<VerifyRequest>(&body) {
         Ok(request) => {
-            let allow = tailnet.clerk.snapshot().node_by_key(&request.node_public).is_some();
+            let allow = tailnet.clerk.snapshot().valid_node_by_key(&request.node_public).is_some();
             Json(serde_json::json!({ "Allow": allow })).into_response()
         }
         Err(error) => {

@@ -80,6 +80,12 @@ impl Metrics {
             "pending logins that others pushed out because there were too many",
             self.app.tailnet.clerk.displaced_logins(),
         )?;
+        counter(
+            out,
+            "headsail_machine_changes_refused",
+            "changes refused because their machine changes its node too often",
+            self.app.tailnet.clerk.changes_refused(),
+        )?;
         let changes = Family::<[(&str, &str); 1], Counter>::default();
         for (kind, count) in self.app.tailnet.clerk.change_counts() {
             changes.get_or_create(&[("kind", kind)]).inc_by(count);

@@ -1,6 +1,6 @@
 //! The routes of the HTTP and TLS listeners, and of the unix socket.
 
-mod browsers;
+pub mod browsers;
 mod health;
 pub mod metrics;
 mod relay_pages;

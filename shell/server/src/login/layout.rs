@@ -3,6 +3,8 @@
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
+use crate::http::browsers;
+
 const STYLE: &str = ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;\
     margin:3rem auto;padding:0 1rem}pre{background:#8882;padding:1rem;overflow:auto;user-select:all}";
 
@@ -14,14 +16,20 @@ pub fn page(status: StatusCode, title: &str, body: &str) -> Response {
     styled(status, title, "", body)
 }
 
-/// A page with styles of its own besides the common ones.
+/// A page with styles of its own besides the common ones. Browsers do not store it: pages about pending logins name their
+/// machines, and change.
 pub fn styled(status: StatusCode, title: &str, style: &str, body: &str) -> Response {
+    let style = format!("{STYLE}{style}");
     let html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <link rel=icon type=\"image/svg+xml\" href=\"/favicon.ico\"><title>{title} – Headsail</title>\
-         <style>{STYLE}{style}</style><h1>{title}</h1>{body}"
+         <style>{style}</style><h1>{title}</h1>{body}"
     );
-    (status, Html(html)).into_response()
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, browsers::policy_with(&style)),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (status, headers, Html(html)).into_response()
 }
 
 /// `/favicon.ico`

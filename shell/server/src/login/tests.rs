@@ -78,3 +78,27 @@ async fn the_page_of_a_login_shows_what_it_asks_for() {
         assert!(page.contains(part), "{part}: {page}");
     }
 }
+
+#[tokio::test]
+async fn pages_run_no_scripts_load_nothing_from_elsewhere_and_are_not_stored() {
+    let app = testing::app();
+    let url = testing::registers(&app.tailnet, 1, serde_json::json!({})).await["AuthURL"].clone();
+    let login = url.as_str().unwrap().strip_prefix(app.tailnet.url.as_str()).unwrap().to_owned();
+    for path in [login.as_str(), "/register/unknown", "/auth/unknown", "/apple", "/windows"] {
+        let (_, headers, page) = get(&app, path).await;
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; frame-ancestors 'none'; "), "{path}: {policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{path}: {policy}");
+        assert_eq!(headers["cache-control"], "no-store", "{path}");
+        // The only style sheet is the one that the policy allows, by its hash.
+        let (_, rest) = page.split_once("<style>").unwrap();
+        let (style, rest) = rest.split_once("</style>").unwrap();
+        assert!(!rest.contains("<style") && !page.contains(" style=") && !page.contains("<script"), "{path}");
+        assert_eq!(policy, crate::http::browsers::policy_with(style), "{path}");
+    }
+    for path in ["/", "/version", "/no-such-page"] {
+        let (_, headers, _) = get(&app, path).await;
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; frame-ancestors 'none'"), "{path}: {policy}");
+    }
+}

@@ -26,6 +26,7 @@ pub(crate) fn follow(
     settings: &Config,
     tasks: &mut JoinSet<io::Result<()>>,
 ) {
+    dns::warn_of_taken_names(&clerk.snapshot());
     let editor = Editor::new(clerk.clone());
     let for_derp = editor.clone();
     tasks.spawn(forever(derp_map::refresh_loop(derp, known, move |map| {
@@ -34,11 +35,17 @@ pub(crate) fn follow(
     })));
     if let Some(path) = settings.dns.extra_records_path.clone() {
         let known = clerk.snapshot().settings().dns.extra_records.clone();
+        let clerk = clerk.clone();
         tasks.spawn(async move {
             dns::watch_extra_records(&path, known, dns::WATCH_EVERY, |records| {
-                editor.edit(|s| {
-                    s.dns = Arc::new(DnsConfig { extra_records: records, ..DnsConfig::clone(&s.dns) });
-                })
+                let (editor, clerk) = (&editor, &clerk);
+                async move {
+                    let with = |s: &mut TailnetSettings| {
+                        s.dns = Arc::new(DnsConfig { extra_records: records, ..DnsConfig::clone(&s.dns) });
+                    };
+                    editor.edit(with).await;
+                    dns::warn_of_taken_names(&clerk.snapshot());
+                }
             })
             .await;
             Ok(())

@@ -134,7 +134,7 @@ async fn run(mut settings: Config) -> Result<(), ServeError> {
     tasks.spawn(forever(listen::local::accept(local_listener, http::local(app.tailnet.clone()))));
     configured::follow(&clerk, derp, derp_map, &settings, &mut tasks);
     if let Some(relay) = relay {
-        tasks.spawn(expel_deleted(relay, clerk.clone()));
+        tasks.spawn(expel_former_nodes(relay, verifies_clients(&settings), clerk.clone()));
     }
     if let Some(path) = policy_path.clone() {
         policy_file::confirm(&clerk, &path).await;
@@ -277,11 +277,10 @@ fn tailnet_settings(s: &Config, derp: DerpMap, dns: DnsConfig) -> TailnetSetting
     }
 }
 
-/// Who may use the relay: everyone, or only registered nodes.
+/// Who may use the relay: everyone, or only registered nodes whose login has not expired.
 fn admission(settings: &Config, clerk: &Clerk) -> Admission {
-    let verify = settings.derp.server.as_ref().is_some_and(|d| d.verify_clients);
-    let clerk = clerk.clone();
-    Arc::new(move |key| !verify || clerk.snapshot().node_by_key(&NodeKey::from_bytes(*key)).is_some())
+    let (verify, clerk) = (verifies_clients(settings), clerk.clone());
+    Arc::new(move |key| !verify || clerk.snapshot().valid_node_by_key(&NodeKey::from_bytes(*key)).is_some())
 }
 
 /// The DNS settings at startup, including the records of the extra records file.
@@ -293,14 +292,20 @@ fn first_dns(settings: &config::Dns) -> Result<DnsConfig, ServeError> {
     Ok(dns)
 }
 
-/// Closes the relay connections of deleted nodes.
-async fn expel_deleted(relay: Relay, clerk: Clerk) -> io::Result<()> {
+fn verifies_clients(settings: &Config) -> bool {
+    settings.derp.server.as_ref().is_some_and(|d| d.verify_clients)
+}
+
+/// Closes the relay connections of deleted nodes and, if clients are verified, those of nodes whose login has expired.
+async fn expel_former_nodes(relay: Relay, verify: bool, clerk: Clerk) -> io::Result<()> {
     let mut snapshots = clerk.follow();
     let mut then = clerk.snapshot();
     while snapshots.changed().await.is_ok() {
         let now = snapshots.borrow_and_update().tailnet().clone();
         for key in now.keys_gone_since(&then) {
-            relay.refuse(key.bytes());
+            if verify || now.node_by_key(&key).is_none() {
+                relay.refuse(key.bytes());
+            }
         }
         then = now;
     }

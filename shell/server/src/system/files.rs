@@ -30,6 +30,12 @@ pub fn open_to_others(dir: &Path) -> Option<u32> {
     (mode & 0o022 != 0).then_some(mode)
 }
 
+/// The mode of a file if users other than its owner may read it.
+pub fn readable_by_others(path: &Path) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.mode() & 0o777;
+    (mode & 0o044 != 0).then_some(mode)
+}
+
 /// Replaces a file atomically: writes a new file with mode 0600 beside it, flushes that to disk and renames it into
 /// place.
 ///

@@ -49,14 +49,23 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// Reads a key file. If there is none, generates a key and writes it with mode 0600.
+/// Reads a key file, and warns if other users can read it too. If there is none, generates a key and writes it with mode
+/// 0600.
 ///
 /// # Errors
 /// The file cannot be read or written, or does not contain a key. A malformed file is never replaced: what is left of
 /// it may help to restore the key that all clients identify this server by.
 pub fn load_or_create(path: &Path) -> Result<PrivateKey, KeyError> {
     match find(path)? {
-        Some(key) => Ok(key),
+        Some(key) => {
+            if let Some(mode) = files::readable_by_others(path) {
+                let shown = path.display();
+                tracing::warn!(
+                    "other users can read the private key in `{shown}` (mode {mode:04o}): run `chmod 600 {shown}`"
+                );
+            }
+            Ok(key)
+        }
         None => create(path).map_err(|error| KeyError { path: path.to_owned(), why: error.to_string() }),
     }
 }

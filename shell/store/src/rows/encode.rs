@@ -42,14 +42,17 @@ pub fn write(change: &Change) -> Result<Option<Write>, serde_json::Error> {
     }))
 }
 
-/// The sequence that a change raises, and its next id. Ids are not reused, even after their row is deleted.
-pub fn sequence(change: &Change) -> Option<(Sequence, u64)> {
+/// The sequences that a change raises, each with its next number. Numbers are not reused, even after their row is deleted.
+pub fn sequences(change: &Change) -> Vec<(Sequence, u64)> {
     match change {
-        Change::User(user) => Some((Sequence::Users, user.id.get() + 1)),
-        Change::Node(node) => Some((Sequence::Nodes, node.id.get() + 1)),
-        Change::AuthKey(key) => Some((Sequence::AuthKeys, key.id.get() + 1)),
-        Change::ApiKey(key) => Some((Sequence::ApiKeys, key.id.get() + 1)),
-        Change::NextId(sequence, next) => Some((*sequence, (*next).max(1))),
+        Change::User(user) => vec![(Sequence::Users, user.id.get() + 1)],
+        Change::Node(node) => {
+            let addresses = node.ips().map(Sequence::of_address).map(|(sequence, n)| (sequence, n + 1));
+            [(Sequence::Nodes, node.id.get() + 1)].into_iter().chain(addresses).collect()
+        }
+        Change::AuthKey(key) => vec![(Sequence::AuthKeys, key.id.get() + 1)],
+        Change::ApiKey(key) => vec![(Sequence::ApiKeys, key.id.get() + 1)],
+        Change::NextId(sequence, next) => vec![(*sequence, (*next).max(1))],
         Change::UserGone(_)
         | Change::NodeGone(_)
         | Change::Contact(..)
@@ -63,7 +66,7 @@ pub fn sequence(change: &Change) -> Option<(Sequence, u64)> {
         | Change::SshCheck(_)
         | Change::SshCheckGone(_)
         | Change::Policy(_)
-        | Change::Settings(_) => None,
+        | Change::Settings(_) => Vec::new(),
     }
 }
 

@@ -237,7 +237,7 @@ fn a_full_disk_loses_nothing_and_recovers() {
     limit(&db, pages + 1000);
     db.commit(&many).unwrap();
     let (path, _dir) = db.close();
-    assert_eq!(open(&path).unwrap().load().unwrap().changes.len(), 2 + 199 + 2);
+    assert_eq!(open(&path).unwrap().load().unwrap().changes.len(), 2 + 199 + 4);
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) fn commit(tx: &Connection, commit: &Commit) -> Result<()> {
 }
 
 fn raise(raised: &mut BTreeMap<Sequence, u64>, change: &Change) {
-    if let Some((sequence, next)) = encode::sequence(change) {
+    for (sequence, next) in encode::sequences(change) {
         let known = raised.entry(sequence).or_default();
         *known = next.max(*known);
     }
