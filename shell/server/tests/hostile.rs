@@ -46,7 +46,8 @@ async fn logins_that_wait_hold_no_bodies_and_few_of_a_machine_wait() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let server = Server::start().await;
     let mut client = server.connect(1, WINDOW).await;
-    let (_, answer) = read(client.post("/machine/register", registration(1)).await.unwrap()).await;
+    // A follow-up that asks for something else would be a login of its own.
+    let (_, answer) = read(client.post("/machine/register", swollen(1, "", 0)).await.unwrap()).await;
     let url = serde_json::from_str::<Value>(&answer).unwrap()["AuthURL"].as_str().unwrap().to_owned();
 
     let (status, text) =

@@ -145,13 +145,18 @@ async fn run(mut settings: Config) -> Result<(), ServeError> {
         reload(&clerk, certificates.as_ref(), policy_path.as_deref())
     })
     .await;
+    close(&clerk).await;
+    local.remove();
+    ended
+}
+
+/// Saves who was connected, and closes the database.
+async fn close(clerk: &Clerk) {
     if tokio::time::timeout(STOP_TIMEOUT, clerk.stop(Command::Shutdown)).await.is_err() {
         tracing::warn!("the database did not close in time; all acknowledged changes are saved");
     } else {
         tracing::info!("stopped");
     }
-    local.remove();
-    ended
 }
 
 fn make_data_dir(dir: &Path) -> Result<(), ServeError> {

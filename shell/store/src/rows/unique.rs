@@ -24,7 +24,21 @@ impl Unique {
                 self.claim("node name", &node.name, id)?;
                 node.ips().try_for_each(|ip| self.claim("address", &ip.to_string(), id))
             }
-            _ => Ok(()),
+            Change::UserGone(_)
+            | Change::NodeGone(_)
+            | Change::Contact(..)
+            | Change::Presence(..)
+            | Change::Tombstone(_)
+            | Change::TombstoneGone(_)
+            | Change::AuthKeyGone(_)
+            | Change::ApiKeyGone(_)
+            | Change::Ticket(_)
+            | Change::TicketGone(_)
+            | Change::SshCheck(_)
+            | Change::SshCheckGone(_)
+            | Change::Policy(_)
+            | Change::Settings(_)
+            | Change::NextId(..) => Ok(()),
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn matches(table: &str, row: &Row<'_>) -> rusqlite::Result<bool> {
     let names = row.as_ref();
     let ValueRef::Integer(written) = row.get_ref(COLUMN)? else { return Ok(true) };
     let mut columns = Vec::with_capacity(names.column_count());
-    for (index, name) in names.column_names().into_iter().enumerate() {
+    for (index, name) in names.column_names().enumerate() {
         columns.push((name, row.get_ref(index)?));
     }
     Ok(checksum(table, columns) == written)
