@@ -31,9 +31,9 @@ fn a_machine_without_a_key_waits_until_its_login_is_approved() {
 #[test]
 fn repeating_a_request_returns_the_same_login() {
     let mut town = Town::new();
-    let client = Client::new(1, "web").asking_for(&["tag:a", "tag:b"]).from_address("192.0.2.1");
+    let client = Client::new(1, "web").asking_for(&["tag:a", "tag:b"]).located_at("192.0.2.1");
     town.register(client.asks()).unwrap();
-    let roamed = client.clone().asking_for(&["tag:b", "tag:a"]).from_address("192.0.2.2");
+    let roamed = client.clone().asking_for(&["tag:b", "tag:a"]).located_at("192.0.2.2");
     let silent = Registration { hostinfo: Hostinfo::default(), ..client.asks() };
     for again in [client.asks(), roamed.asks(), silent] {
         assert_eq!(town.register(again).unwrap(), Vec::new());
@@ -94,11 +94,11 @@ fn a_new_node_key_is_a_new_login_and_a_machine_has_two_at_most() {
 fn one_address_cannot_push_out_the_logins_of_others() {
     for flooders in [["192.0.2.66"; 2], ["2001:db8::1", "2001:db8::2:0:0:1"]] {
         let mut town = Town::with(|s| s.max_tickets = 8);
-        let honest = Client::new(1, "web").from_address("198.51.100.1");
-        let neighbour = Client::new(2, "web").from_address("198.51.100.2");
+        let honest = Client::new(1, "web").located_at("198.51.100.1");
+        let neighbour = Client::new(2, "web").located_at("198.51.100.2");
         town.register(honest.asks()).unwrap();
         for number in 10..100 {
-            let flooder = Client::new(number, "x").from_address(flooders[usize::from(number % 2)]);
+            let flooder = Client::new(number, "x").located_at(flooders[usize::from(number % 2)]);
             town.register(flooder.asks()).unwrap();
             if number == 50 {
                 town.register(neighbour.asks()).unwrap();
@@ -117,7 +117,7 @@ fn one_address_cannot_push_out_the_logins_of_others() {
 fn an_address_may_fill_the_table_if_nobody_else_needs_it() {
     let mut town = Town::with(|s| s.max_tickets = 100);
     for number in 1..=100 {
-        town.register(Client::new(number, "web").from_address("127.0.0.1").asks()).unwrap();
+        town.register(Client::new(number, "web").located_at("127.0.0.1").asks()).unwrap();
     }
     assert_eq!(town.t.tickets().count(), 100);
 }

@@ -245,7 +245,7 @@ impl Client {
     }
 
     /// The same client at another source address.
-    pub fn from_address(mut self, address: &str) -> Client {
+    pub fn located_at(mut self, address: &str) -> Client {
         self.source = Some(address.parse().expect("an IP address"));
         self
     }

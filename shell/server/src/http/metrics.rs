@@ -45,6 +45,43 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
+impl Metrics {
+    /// What strangers share, and how often one had to give way to another.
+    fn encode_limits(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        counter(
+            out,
+            "headsail_logins_displaced",
+            "pending logins that others pushed out because there were too many",
+            self.app.tailnet.clerk.displaced_logins(),
+        )?;
+        let seats = &self.seats;
+        gauge(out, "headsail_connections", "connections of all listeners but this one", seats.taken())?;
+        gauge(out, "headsail_connections_limit", "how many of them there may be", seats.limit())?;
+        counter(
+            out,
+            "headsail_connections_displaced",
+            "connections without a registered node that were closed to make room",
+            seats.closed(),
+        )
+    }
+
+    fn encode_stun(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let stun = &self.stun;
+        counter(
+            out,
+            "headsail_stun_answered",
+            "STUN requests answered",
+            stun.answered.load(Ordering::Relaxed),
+        )?;
+        counter(
+            out,
+            "headsail_stun_ignored",
+            "datagrams that were not STUN requests",
+            stun.ignored.load(Ordering::Relaxed),
+        )
+    }
+}
+
 impl Collector for Metrics {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let t = self.app.tailnet.clerk.snapshot();
@@ -62,34 +99,8 @@ impl Collector for Metrics {
             pending,
         )?;
         counter(&mut out, "headsail_snapshots", "snapshots published", t.version())?;
-        counter(
-            &mut out,
-            "headsail_logins_displaced",
-            "pending logins that others pushed out because there were too many",
-            self.app.tailnet.clerk.displaced_logins(),
-        )?;
-        let seats = &self.seats;
-        gauge(&mut out, "headsail_connections", "connections of all listeners but this one", seats.taken())?;
-        gauge(&mut out, "headsail_connections_limit", "how many of them there may be", seats.limit())?;
-        counter(
-            &mut out,
-            "headsail_connections_displaced",
-            "connections without a registered node that were closed to make room",
-            seats.closed(),
-        )?;
-        let stun = &self.stun;
-        counter(
-            &mut out,
-            "headsail_stun_answered",
-            "STUN requests answered",
-            stun.answered.load(Ordering::Relaxed),
-        )?;
-        counter(
-            &mut out,
-            "headsail_stun_ignored",
-            "datagrams that were not STUN requests",
-            stun.ignored.load(Ordering::Relaxed),
-        )?;
+        self.encode_limits(&mut out)?;
+        self.encode_stun(&mut out)?;
         let Some(relay) = self.app.process.relay.as_ref().map(|r| r.stats()) else { return Ok(()) };
         gauge(&mut out, "headsail_derp_connections", "relay connections", relay.core.connections)?;
         gauge(
