@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// network, and short enough that a newcomer does not notice the wait.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// A stranger's connection with a request is safe for this long, and longer if its subscriber keeps to its share.
-const BUSY_AFTER: Duration = Duration::from_secs(10);
+const BUSY_AFTER: Duration = Duration::from_secs(5);
 /// A subscriber's strangers may use this part of all places, one in so many, for requests that take long.
 const SHARE: usize = 4;
 /// How many subscribers are searched for a connection that can give way, those with the most connections first. This bounds
