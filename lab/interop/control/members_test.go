@@ -52,7 +52,7 @@ func TestRenameStorm(t *testing.T) {
 	viewer, stormy := s.NewNode(t, "viewer"), s.NewNode(t, "stormy")
 	st := viewer.Join(authKey)
 	stormy.Join(authKey)
-	accepted, rounds := 0, 500
+	accepted, rounds := 0, 1500
 	for i := range rounds {
 		stormy.Host.Hostname = fmt.Sprintf("stormy-%d", i)
 		stormy.Endpoints = endpoints(fmt.Sprintf("192.0.2.1:%d", i+1))
@@ -60,7 +60,7 @@ func TestRenameStorm(t *testing.T) {
 			accepted++
 		}
 	}
-	if accepted < 20 || accepted > rounds/4 {
+	if accepted < 100 || accepted > rounds/4 {
 		t.Errorf("%d of %d changes were accepted", accepted, rounds)
 	}
 	st.Wait(t, "the last address", updateTimeout, func(v *harness.View) bool {

@@ -26,7 +26,11 @@ type stormNode struct {
 	stream *harness.Stream
 	random *rand.Rand
 	key    string
+	// rotations counts its new keys. The server limits how often a machine may change its node.
+	rotations int
 }
+
+const maxRotations = 60
 
 func (n *stormNode) act(t *testing.T) {
 	s := n.Server
@@ -52,6 +56,9 @@ func (n *stormNode) act(t *testing.T) {
 			s.NeverExpire(shown.ID)
 		}
 	case 8:
+		if n.rotations++; n.rotations > maxRotations {
+			return
+		}
 		n.Rotate()
 		n.Register(n.key)
 		n.stream = n.Stream()
@@ -71,7 +78,7 @@ func TestStorm(t *testing.T) {
 	for i := range nodes {
 		n := s.NewNode(t, fmt.Sprintf("storm-%d", i))
 		key := keys[i%len(keys)]
-		nodes[i] = &stormNode{n, n.Join(key), rand.New(rand.NewPCG(seed, uint64(i))), key}
+		nodes[i] = &stormNode{Node: n, stream: n.Join(key), random: rand.New(rand.NewPCG(seed, uint64(i))), key: key}
 	}
 	silent := s.NewNode(t, "silent")
 	silent.Join(keys[0])

@@ -16,8 +16,9 @@ use headsail_wire::keys::MachineKey;
 use headsail_wire::time::Time;
 use tokio::time::Instant;
 
-/// How many changes a machine may make at once. A client that starts, logs in and reports its host makes about five.
-const BURST: u32 = 40;
+/// How many changes a machine may make at once. A client that starts, logs in and reports its host makes about five, and a
+/// script may restart it many times.
+const BURST: u32 = 200;
 /// After that it may make one in this time.
 pub const EVERY: Duration = Duration::from_secs(3);
 /// From this number of machines on, those that may make [`BURST`] changes again are forgotten.
