@@ -46,11 +46,11 @@ impl Feed {
 
     /// The next snapshot, with what led to it: what other writers did, then a commit of our own.
     #[must_use]
-    pub fn next(&self, tailnet: Tailnet, others: Vec<Since>, own: Commit) -> Feed {
+    pub fn next(&self, tailnet: Tailnet, others: Vec<Since>, own: Arc<Commit>) -> Feed {
         let mut next = Feed { tailnet: Arc::new(tailnet), ..self.clone() };
         for since in others {
             match since {
-                Since::Commits(commits) => commits.into_iter().for_each(|commit| next.push(commit)),
+                Since::Commits(commits) => commits.into_iter().for_each(|commit| next.push(Arc::new(commit))),
                 Since::Rows(_) => {
                     next.recent.clear();
                     next.complete_since = next.tailnet.version();
@@ -61,7 +61,7 @@ impl Feed {
         next
     }
 
-    fn push(&mut self, commit: Commit) {
+    fn push(&mut self, commit: Arc<Commit>) {
         if commit.is_empty() {
             return;
         }
@@ -70,7 +70,7 @@ impl Feed {
             let earlier = self.recent.iter().rposition(|(_, commit)| has_policy(commit));
             self.forget(earlier.map_or(0, |at| at + 1));
         }
-        self.recent.push_back((self.tailnet.version(), Arc::new(commit)));
+        self.recent.push_back((self.tailnet.version(), commit));
         let mut changes: usize = self.recent.iter().map(|(_, commit)| commit.changes().count()).sum();
         let mut too_many = self.recent.len().saturating_sub(COMMITS);
         for (at, (_, commit)) in self.recent.iter().enumerate() {

@@ -16,7 +16,7 @@ fn step(feed: &Feed, changes: Vec<Change>) -> Feed {
     let now = headsail_wire::time::Time::from_secs(1);
     let commit = Commit::on(tailnet.revision(), now, vec![(Actor::Server, changes)]);
     tailnet.apply_commit(&commit);
-    feed.next(tailnet, Vec::new(), commit)
+    feed.next(tailnet, Vec::new(), Arc::new(commit))
 }
 
 fn number(n: u64) -> Vec<Change> {
@@ -87,7 +87,7 @@ fn rows_that_were_loaded_again_are_missed_commits() {
     let since = Since::Rows(Loaded { revision: feed.tailnet().revision().next(), changes: number(9) });
     let mut tailnet = (**feed.tailnet()).clone();
     tailnet.catch_up(&since);
-    let feed = feed.next(tailnet, vec![since], Commit::default());
+    let feed = feed.next(tailnet, vec![since], Arc::default());
     assert_eq!(feed.since(version), News::Missed);
     assert_eq!(count(feed.since(feed.tailnet().version())), Some(0));
 }

@@ -75,7 +75,7 @@ impl Clerk {
         self.note(&settled.tailnet, &settled.others);
         (self.parts.note)(&mut self.deadlines, &settled.tailnet, &settled.commit);
         self.published = settled.tailnet;
-        self.feed = self.feed.next(self.published.clone(), settled.others, settled.commit.clone());
+        self.feed = self.feed.next(self.published.clone(), settled.others, Arc::new(settled.commit.clone()));
         let saved = settled.fault.is_none();
         Answered { before, outcomes: settled.outcomes, commit: settled.commit, saved }
     }

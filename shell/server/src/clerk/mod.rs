@@ -284,7 +284,7 @@ impl Worker {
         let settled = settle(&self.tailnet, &requests, now, decide, |commit| save(&mut *self.store, commit));
         let why = settled.fault.map(|fault| self.note_fault(&fault));
         let was = self.tailnet.clone();
-        let (is_new, commit) = (settled.tailnet.version() != was.version(), settled.commit);
+        let (is_new, commit) = (settled.tailnet.version() != was.version(), Arc::new(settled.commit));
         if is_new {
             self.accept(settled.tailnet, settled.others, commit.clone());
         }
@@ -313,7 +313,7 @@ impl Worker {
     }
 
     /// Publishes a snapshot without waking the readers that wait for one, which is up to the caller.
-    fn accept(&mut self, next: Tailnet, others: Vec<Since>, commit: Commit) {
+    fn accept(&mut self, next: Tailnet, others: Vec<Since>, commit: Arc<Commit>) {
         for since in &others {
             match since {
                 Since::Commits(commits) => {
